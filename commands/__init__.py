@@ -1,0 +1,44 @@
+"""The command line: `stepimp COMMAND`. Each command parses, makes one library call and prints."""
+
+import importlib
+import sys
+
+import click
+
+from stepimp import __version__
+from stepimp.errors import StepimpError
+
+COMMANDS = ("train", "loss", "kl", "recommend", "generate", "profile", "models", "figures")
+
+
+class Stepimp(click.Group):
+    """Turns the library's errors into one line and an exit code."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except StepimpError as error:
+            raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. Finished work is kept: the same command goes on from there.", err=True)
+            sys.exit(1)
+        except OSError as error:
+            if error.filename is None and error.errno is None:
+                raise
+            raise click.ClickException(f"{error.strerror}: {error.filename or ''}. Free the disk or choose another --out.")
+
+
+@click.group(cls=Stepimp, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="stepimp")
+def main():
+    """Step importance and model schedules for masked diffusion language models.
+
+    \b
+    stepimp kl --heavy 12b --light 4b --baseline 12b_seed2
+    stepimp recommend --budget 0.25
+    stepimp generate
+    """
+
+
+for name in COMMANDS:
+    main.add_command(getattr(importlib.import_module(f"stepimp.commands.{name}"), name))

@@ -1,0 +1,37 @@
+"""Options that several commands share, as decorators."""
+
+import click
+
+
+def together(*decorators):
+    def apply(function):
+        for decorate in reversed(decorators):
+            function = decorate(function)
+        return function
+
+    return apply
+
+
+output_options = together(
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every random draw."),
+    click.option("--out", type=click.Path(file_okay=False), envvar="STEPIMP_RESULTS", default="results", show_default=True,
+                 help="Folder the results are written to. [env: STEPIMP_RESULTS]"),
+    click.option("--json", "as_json", is_flag=True, help="Print the results document on stdout and nothing else."),
+)
+
+model_options = together(
+    click.option("--family", type=click.Path(file_okay=False), envvar="STEPIMP_FAMILY",
+                 help="Folder of a trained family. [env: STEPIMP_FAMILY; default: the bundled family]"),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16", "float64"]), default="float32",
+                 show_default=True, help="Dtype of the denoiser's body; logits are always float32 or wider."),
+    click.option("--attention", default="auto", show_default=True,
+                 help="eager, sdpa, flash_attention_2 or another of transformers' implementations. "
+                 "auto: flash_attention_2 where it is installed and runs, else sdpa."),
+    output_options,
+)  # fmt: skip
+
+data_option = click.option(
+    "--data", default="docs", show_default=True,
+    help="docs or code (text bundled with Python), a text, JSONL or parquet file or folder, or a Hugging Face dataset id.",
+)  # fmt: skip

@@ -1,0 +1,74 @@
+"""`stepimp train`: a family of depths and seeds."""
+
+import sys
+
+import click
+
+from ._options import data_option
+
+
+def depth_list(ctx, param, value):
+    try:
+        depths = sorted({int(part) for part in value.split(",")})
+    except ValueError:
+        depths = []
+    if not depths or depths[0] < 1:
+        raise click.BadParameter(f"{value!r} is no list of block counts such as 4,6,8,10,12.")
+    return depths
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False))
+@data_option
+@click.option("--depths", default="4,6,8,10,12", show_default=True, callback=depth_list, help="Block counts to train.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all depths.")
+@click.option("--baseline-seed", type=click.IntRange(min=0), help="Train the deepest once more from this seed.")
+@click.option("--steps", type=click.IntRange(min=1), default=2400, show_default=True, help="Optimiser steps per member.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Sequences per step and process.")
+@click.option("--length", type=click.IntRange(min=2), default=128, show_default=True, help="Tokens per sequence.")
+@click.option("--width", type=click.IntRange(min=2), default=64, show_default=True, help="Width of the residual stream.")
+@click.option("--heads", type=click.IntRange(min=1), default=2, show_default=True, help="Attention heads.")
+@click.option("--cond-dim", type=click.IntRange(min=1), default=4, show_default=True, help="Width of the conditioning.")
+@click.option("--time-conditioning", is_flag=True, help="Feed the noise level to the denoiser.")
+@click.option("--noise", type=click.Choice(["linear", "loglinear"]), default="linear", show_default=True)
+@click.option("--dropout", type=click.FloatRange(0, 1), default=0.0, show_default=True)
+@click.option("--tokenizer", help="Tokenizer folder or hub id.  [default: a byte-level BPE trained on the data]")
+@click.option("--vocab-size", type=click.IntRange(min=260), default=512, show_default=True, help="Size of that BPE.")
+@click.option("--muon-lr", type=float, default=0.02, show_default=True, help="Muon, for the blocks' matrices.")
+@click.option("--adamw-lr", type=float, default=0.01, show_default=True, help="AdamW, for everything else.")
+@click.option("--warmup", type=click.IntRange(min=1), default=50, show_default=True, help="Steps of linear warm-up.")
+@click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.995, show_default=True,
+              help="Decay of the averaged weights, which are the ones kept.")
+@click.option("--save-every", type=click.IntRange(min=1), default=200, show_default=True, help="Steps between checkpoints.")
+@click.option("--bf16", is_flag=True, help="Mixed precision.")
+@click.option("--weights", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,
+              help="Dtype of the stored weights.")
+def train(folder, depths, seed, baseline_seed, data, tokenizer, vocab_size, length, width, heads, cond_dim,
+          time_conditioning, noise, dropout, **recipe):
+    """Train a family of denoisers into FOLDER, one Hugging Face folder per depth and seed.
+
+    A killed training goes on from its last checkpoint when the same command runs again, and members that are
+    finished stay as they are. Several processes: torchrun --nproc-per-node 2 -m stepimp train ...
+
+    \b
+    Example:
+      stepimp train runs/docs --data docs --depths 4,6,8,10,12 --baseline-seed 2
+    """  # fmt: skip
+    if width % (2 * heads):
+        raise click.BadParameter(f"{width} must be a multiple of twice the number of heads ({heads}).", param_hint="--width")
+    if baseline_seed == seed:
+        raise click.BadParameter(f"{seed} is the seed of the family itself: choose another.", param_hint="--baseline-seed")
+    from pathlib import Path
+
+    from stepimp.training import train_family
+
+    from ._progress import TrainingProgress
+
+    shape = dict(model_length=length, hidden_dim=width, n_heads=heads, cond_dim=cond_dim, dropout=dropout,
+                 time_conditioning=time_conditioning, noise=noise)  # fmt: skip
+    command = " ".join(["stepimp", *sys.argv[1:]])
+    members = train_family(Path(folder), depths, seed, baseline_seed, shape, recipe, data, tokenizer, vocab_size, command,
+                           callbacks=[TrainingProgress()])  # fmt: skip
+    for name, nelbo in members:
+        click.echo(f"{name}: held-out NELBO {nelbo:.4f} nats per token -> {Path(folder) / name}")
+    click.echo(f"The family is complete in {folder}.")

@@ -1,0 +1,3 @@
+from stepimp.commands import main
+
+main()
