@@ -1,4 +1,49 @@
+"""`stepimp figures`: every figure whose results are there."""
+
 import click
+
+
 @click.command()
-def figures():
-    "x"
+@click.option("--results", type=click.Path(file_okay=False), envvar="STEPIMP_RESULTS", default="results", show_default=True,
+              help="Folder of the results files. [env: STEPIMP_RESULTS]")
+@click.option("--out", type=click.Path(file_okay=False), default="figures", show_default=True,
+              help="Folder the figures are written to.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was written and what is missing as JSON.")
+def figures(results, out, as_json):
+    """Draw the paper's figures from the newest results files, each as PNG and PDF.
+
+    No model is loaded. A figure whose results are not there yet is named with the command that makes them.
+
+    \b
+    Example:
+      stepimp figures --results results --out figures
+    """  # fmt: skip
+    import json
+
+    from stepimp.errors import StepimpError
+    from stepimp.plots.figures import FIGURES, MADE_BY
+    from stepimp.plots.style import house, save
+    from stepimp.results import newest, results_folder
+
+    found = {kind: newest(results, kind) for kind in MADE_BY}
+    if not any(found.values()):
+        raise StepimpError(f"No results in {results} to draw from. Run {MADE_BY['kl']} first, or name a folder with --results.")
+    folder, written, missing = results_folder(out), {}, {}
+    for name, (kinds, build) in FIGURES.items():
+        lacking = [kind for kind in kinds if not found[kind]]
+        if lacking:
+            missing[name] = [MADE_BY[kind] for kind in lacking]
+            continue
+        try:
+            with house():
+                written[name] = [str(path) for path in save(build(*(found[kind] for kind in kinds)), folder, name)]
+        except LookupError as error:
+            sources = ", ".join(found[kind]["path"] for kind in kinds)
+            raise StepimpError(f"{name} cannot be drawn: {sources} lacks {error}. Delete it and make it anew.") from None
+    if as_json:
+        click.echo(json.dumps({"written": written, "missing": missing}, indent=1))
+        return
+    for name, paths in written.items():
+        click.echo(f"{name}: {', '.join(paths)}")
+    for name, commands in missing.items():
+        click.echo(f"{name}: not drawn, its results are missing; run: {', then '.join(commands)}")

@@ -62,7 +62,7 @@ def train(folder, depths, seed, baseline_seed, data, tokenizer, vocab_size, leng
 
     from stepimp.training import train_family
 
-    from ._progress import TrainingProgress
+    from ._training_progress import TrainingProgress
 
     shape = dict(model_length=length, hidden_dim=width, n_heads=heads, cond_dim=cond_dim, dropout=dropout,
                  time_conditioning=time_conditioning, noise=noise)  # fmt: skip

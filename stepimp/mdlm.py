@@ -69,6 +69,11 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
+def take(x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """x: [B, L, D], at: [B, n] positions -> [B, n, D]."""
+    return x.gather(1, at[..., None].expand(-1, -1, x.shape[-1]))
+
+
 def modulated_norm(x: torch.Tensor, weight: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """LayerNorm(x) * weight * (1 + scale) + shift in fp32. shift, scale: [1, D] (one for all) or [B, D]."""
     wide = torch.promote_types(x.dtype, torch.float32)
@@ -112,19 +117,27 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(approximate="tanh"), nn.Linear(4 * dim, dim))
         self.adaLN_modulation = nn.Linear(config.cond_dim, 6 * dim)
 
-    def attention(self, x, cos, sin):
+    def attention(self, x, cos, sin, at=None):
+        """Bidirectional attention; with `at`, keys and values everywhere but queries at those positions only."""
         batch, length, dim = x.shape
         heads = self.config.n_heads
-        q, k, v = self.attn_qkv(x).view(batch, length, 3, heads, dim // heads).permute(2, 0, 3, 1, 4)
+        if at is None:
+            q, k, v = self.attn_qkv(x).view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+            q = rotate(q, cos, sin)
+        else:
+            k, v = F.linear(x, self.attn_qkv.weight[dim:]).view(batch, length, 2, heads, -1).permute(2, 0, 3, 1, 4)
+            q = F.linear(take(x, at), self.attn_qkv.weight[:dim]).view(batch, -1, heads, dim // heads).transpose(1, 2)
+            q = rotate(q, cos[at][:, None], sin[at][:, None])
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        k = rotate(k, cos, sin)
         out, _ = attend(self, q, k, v, None, scaling=(dim // heads) ** -0.5, dropout=0.0, is_causal=False)
-        return self.attn_out(out.reshape(batch, length, dim))
+        return self.attn_out(out.reshape(batch, -1, dim))
 
-    def forward(self, x, modulation, cos, sin):
+    def forward(self, x, modulation, cos, sin, at=None):
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation
         drop = self.config.dropout if self.training else 0.0
-        y = self.attention(modulated_norm(x, self.norm1.weight, shift1, scale1), cos, sin)
+        y = self.attention(modulated_norm(x, self.norm1.weight, shift1, scale1), cos, sin, at)
+        x = x if at is None else take(x, at)
         x = torch.addcmul(x, gate1[:, None], F.dropout(y, drop))
         y = self.mlp(modulated_norm(x, self.norm2.weight, shift2, scale2))
         return torch.addcmul(x, gate2[:, None], F.dropout(y, drop))
@@ -220,6 +233,10 @@ class MDLMForMaskedLM(PreTrainedModel):
     def blocks(self) -> int:
         return self.config.n_blocks
 
+    @property
+    def time_conditioned(self) -> bool:
+        return self.config.time_conditioning
+
     @torch.no_grad()
     def _init_weights(self, module):
         """DiT's initialisation: gates, modulation and vocabulary projection start at zero."""
@@ -264,13 +281,18 @@ class MDLMForMaskedLM(PreTrainedModel):
         self._constant = None if self.config.time_conditioning else self.modulations(None)
         return self
 
-    def hidden(self, z: torch.Tensor, t: torch.Tensor | None = None) -> torch.Tensor:
-        """Rows that the vocabulary projection takes. z: [B, L] token ids; t: [B] times in [0, 1]; returns [B, L, D]."""
+    def hidden(self, z, t=None, at=None) -> torch.Tensor:
+        """What the vocabulary projection takes. z: [B, L] token ids; t: [B] times in [0, 1]; returns [B, L, D].
+
+        With at, [B, n] positions: [B, n, D], the same rows for less work, since the last block then runs its queries
+        and its MLP at those positions only.
+        """
         blocks, (shift, scale) = self._constant or self.modulations(t)
         x = F.embedding(z, self.backbone.vocab_embed.embedding)
         cos, sin = self.backbone.rotary_emb(z.shape[1], x)
-        for block, modulation in zip(self.backbone.blocks, blocks):
-            x = block(x, modulation, cos, sin)
+        last = len(blocks) - 1
+        for i, (block, modulation) in enumerate(zip(self.backbone.blocks, blocks)):
+            x = block(x, modulation, cos, sin, at if i == last else None)
         return modulated_norm(x, self.backbone.output_layer.norm_final.weight, shift, scale)
 
     def head(self) -> tuple[torch.Tensor, torch.Tensor]:

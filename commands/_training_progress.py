@@ -1,0 +1,29 @@
+"""The training's progress, as a Trainer callback: a bar on a terminal, a line now and then in a log."""
+
+from pathlib import Path
+
+from transformers import TrainerCallback
+
+from ._progress import progress_bar, stderr
+
+
+class TrainingProgress(TrainerCallback):
+    def on_train_begin(self, args, state, control, **_):
+        self.name = Path(args.output_dir).name.removesuffix(".training")
+        self.bar = progress_bar(transient=False)
+        self.task = self.bar.add_task(self.name, total=state.max_steps, completed=state.global_step)
+        self.bar.start()
+
+    def on_step_end(self, args, state, control, **_):
+        self.bar.update(self.task, completed=state.global_step)
+
+    def on_log(self, args, state, control, logs=None, **_):
+        if "loss" not in (logs or {}):
+            return
+        line = f"{self.name} loss {float(logs['loss']):.3f}"
+        self.bar.update(self.task, description=line)
+        if not stderr.is_terminal:
+            stderr.print(f"{line} step {state.global_step}/{state.max_steps}", highlight=False)
+
+    def on_train_end(self, args, state, control, **_):
+        self.bar.stop()

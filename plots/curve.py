@@ -1,0 +1,37 @@
+"""What the curve figures share: a line with its band per model, over a time axis that runs as sampling does."""
+
+import numpy as np
+
+PAPER_PEAK = (0.4, 0.6)  # where the paper finds the loss difference and the relative KL largest
+
+
+def by_model(rows: list[dict]) -> dict[str, list[dict]]:
+    """{model: its rows in the order of t}, models in the order of the rows."""
+    models = dict.fromkeys(row["model"] for row in rows)
+    return {m: sorted((row for row in rows if row["model"] == m), key=lambda row: row["t"]) for m in models}
+
+
+def values(rows: list[dict], column: str) -> np.ndarray:
+    """One column as floats, NaN where nothing was measured."""
+    return np.array([row.get(column) for row in rows], dtype=float)
+
+
+def curve(ax, rows: list[dict], column: str, band: bool = True, **line):
+    """One model's column over t, with its 95% band."""
+    t = values(rows, "t")
+    (drawn,) = ax.plot(t, values(rows, column), **line)
+    if band:
+        low, high = values(rows, f"{column}_low"), values(rows, f"{column}_high")
+        ax.fill_between(t, low, high, color=drawn.get_color(), alpha=0.18, linewidth=0)
+
+
+def time_axis(ax):
+    """t from 1, where sampling starts, to 0, where it ends."""
+    ax.set_xlim(1, 0)
+    ax.set_xticks([1, 0.75, 0.5, 0.25, 0], ["1", "0.75", "0.5", "0.25", "0"])
+    ax.set_xlabel("t (start of sampling → its end)")
+
+
+def mark_paper_peak(ax):
+    """Shades the times at which the paper finds the peak."""
+    ax.axvspan(*PAPER_PEAK, color="#f1f2f4", linewidth=0, zorder=0)

@@ -1,0 +1,27 @@
+"""Figures 5 and 12: KL(heavy || light) over t, raw, of the other-seed baseline, and relative; formula (6)."""
+
+from .curve import by_model, curve, mark_paper_peak, time_axis
+from .style import BASELINE
+
+TITLES = {"kl_nats": "KL(heavy || light)", "baseline_kl_nats": "Baseline KL", "relative_kl_nats": "Relative KL"}
+
+
+def importance(rows: list[dict]) -> str:
+    """The column that says how much a step matters: the relative KL, or the raw one where no baseline was measured."""
+    return "relative_kl_nats" if "relative_kl_nats" in rows[0] else "kl_nats"
+
+
+def draw(ax, rows: list[dict], colours: dict, column: str = "relative_kl_nats", **line):
+    """One column of `kl` rows per light model; the baseline, which all share, once.
+
+    colours: model -> colour. line: what `curve` takes, such as band=False.
+    """
+    mark_paper_peak(ax)
+    models = by_model(rows)
+    if column == "baseline_kl_nats":
+        curve(ax, next(iter(models.values())), column, color=BASELINE, label="baseline", **line)
+    else:
+        for model, own in models.items():
+            curve(ax, own, column, color=colours[model], label=model, **line)
+    ax.set(title=TITLES[column], ylabel="nats per masked position")
+    time_axis(ax)

@@ -1,0 +1,114 @@
+"""The protocol every model is used through, and strict loading of checkpoints that follow it."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from stepimp.errors import StepimpError
+from stepimp.noise import NoiseSchedule
+
+
+class Denoiser(Protocol):
+    """p_theta(x | z_t, t), split where the cost splits: the body and the vocabulary projection."""
+
+    vocab_size: int
+    mask_id: int
+    max_length: int
+    blocks: int
+    noise: NoiseSchedule
+    time_conditioned: bool
+
+    def hidden(self, z: torch.Tensor, t: torch.Tensor | None = None, at: torch.Tensor | None = None) -> torch.Tensor:
+        """z: [B, L] ids; t: [B] times; at: [B, n] positions asked about -> [B, n, D], or all positions [B, L, D]."""
+
+    def head(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight [V, D] and bias [V] of the vocabulary projection."""
+
+    def logits(self, rows: torch.Tensor) -> torch.Tensor:
+        """[n, D] -> [n, V] in fp32 or wider, minus infinity at the mask token."""
+
+
+def pick_device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise StepimpError(f"Unknown device {device!r}: use auto, cpu, cuda or cuda:N.") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise StepimpError(f"--device {device}: this machine's torch sees no CUDA device. Use --device cpu.")
+    return chosen
+
+
+def pick_attention(attention: str, device: torch.device, dtype: torch.dtype) -> str:
+    """`auto` is flash-attn where it is installed and can run, else sdpa; a missing package is an error."""
+    from transformers import AttentionInterface
+    from transformers.utils import is_flash_attn_2_available
+
+    usable = device.type == "cuda" and dtype in (torch.float16, torch.bfloat16)
+    if attention == "auto":
+        return "flash_attention_2" if usable and is_flash_attn_2_available() else "sdpa"
+    if attention != "eager" and attention not in AttentionInterface().valid_keys():
+        raise StepimpError(f"Unknown attention {attention!r}: use auto, eager, sdpa or flash_attention_2.")
+    if attention.startswith("flash") and not usable:
+        raise StepimpError(f"{attention} needs a CUDA device and --dtype bfloat16 or float16. Use --attention sdpa.")
+    return attention
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """12 hex digits of the parameters' names and float32 values: equal weights have equal fingerprints."""
+    state = hashlib.sha256()
+    for name, tensor in sorted(model.named_parameters()):
+        state.update(name.encode())
+        state.update(tensor.detach().float().cpu().contiguous().numpy().data)
+    return state.hexdigest()[:12]
+
+
+def load_checkpoint(path: str, device="auto", dtype="float32", attention="auto"):
+    """An MDLM checkpoint in the public layout, from a folder or the Hugging Face hub, ready for inference.
+
+    Raises StepimpError, naming the tensor, where one is missing, extra, mis-shaped, or holds NaN or Inf.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM, rope_frequencies
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # what it would warn of is checked below, strictly
+    folder = Path(path).expanduser()
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise StepimpError(f"{path} is no checkpoint: it has no config.json. Give a Hugging Face model folder.")
+    source = str(folder) if folder.exists() else path
+    device, dtype = pick_device(device), getattr(torch, dtype)
+    attention = pick_attention(attention, device, dtype)
+    try:
+        kind = MDLMConfig.get_config_dict(source)[0].get("model_type")
+        if kind != "mdlm":
+            raise StepimpError(f"{path} holds a {kind!r} model; stepimp loads 'mdlm' checkpoints.")
+        config = MDLMConfig.from_pretrained(source)
+        # Read in fp32 so that checks and fingerprint see the stored weights.
+        model, report = MDLMForMaskedLM.from_pretrained(
+            source, config=config, dtype=torch.float32, attn_implementation=attention,
+            output_loading_info=True, ignore_mismatched_sizes=True,
+        )  # fmt: skip
+    except ImportError as error:
+        raise StepimpError(f"{attention} is not installed ({error}). Install it or use --attention sdpa.") from None
+    except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StepimpError(f"Cannot load {path} as a checkpoint: {reason}") from None
+    problems = [f"missing {name}" for name in sorted(report["missing_keys"])]
+    problems += [f"extra {name}" for name in sorted(report["unexpected_keys"])]
+    problems += [f"{n} has shape {tuple(a)}, not {tuple(b)}" for n, a, b in sorted(report["mismatched_keys"])]
+    if problems:
+        raise StepimpError(f"{path} does not fit its config.json: {'; '.join(problems[:4])}{' ...' * (len(problems) > 4)}")
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise StepimpError(f"{path}: {name} holds NaN or Inf. Load another checkpoint of that training.")
+    rotary = model.backbone.rotary_emb
+    if not torch.allclose(rotary.inv_freq, rope_frequencies(rotary.head_dim).float(), rtol=1e-2):
+        raise StepimpError(f"{path}: backbone.rotary_emb.inv_freq is not the rotary embedding of base 10000.")
+    model.fingerprint = fingerprint(model)
+    return model.to(device, dtype).freeze()

@@ -1,0 +1,22 @@
+"""Plain float64 twins of the kernels, written like the formulas. For tests, not for speed."""
+
+import torch
+
+
+def vocabulary_statistics(rows, heads, targets, mask_id):
+    """Formulas (4) and (6) per row, with all of [n, V] held at once. See `kernels.vocabulary_statistics`."""
+    log_p = []
+    for x, (weight, bias) in zip(rows, heads):
+        logits = x.double() @ weight.double().T + bias.double()
+        logits[:, mask_id] = -torch.inf
+        log_p.append(torch.log_softmax(logits, -1))
+    p_heavy = log_p[0].exp()
+    ce = torch.stack([-lp.gather(1, targets[:, None])[:, 0] for lp in log_p])
+    kl = torch.stack([torch.where(p_heavy > 0, p_heavy * (log_p[0] - lp), 0.0).sum(-1) for lp in log_p])
+    entropy = -torch.where(p_heavy > 0, p_heavy * log_p[0], 0.0).sum(-1)
+    return ce, kl, entropy
+
+
+def gumbel_argmax(logits, exponentials):
+    """argmax over v of logits_v + G_v with Gumbel noise G_v = -log E_v, E_v exponential. [n, V] each -> [n]."""
+    return (logits.double() - exponentials.double().log()).argmax(-1)

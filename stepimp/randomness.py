@@ -1,0 +1,20 @@
+"""Random numbers by counter: each a function of (seed, stream, index, position) alone.
+
+So nothing depends on batch size, order, number of processes or a resume, and runs with one seed share their draws.
+Philox 4x64 (Salmon et al. 2011), the generator NumPy ships; every kernel can reproduce it.
+"""
+
+import numpy as np
+
+CORRUPTION, UNMASK_STEP, TOKEN, DATA, BOOTSTRAP = range(5)
+
+
+def generator(seed: int, stream: int, index: int = 0, position: int = 0) -> np.random.Generator:
+    """An independent generator for each argument tuple."""
+    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, position, index]))
+
+
+def uniforms(seed: int, stream: int, indices, length: int) -> np.ndarray:
+    """[len(indices), length] uniforms on [0, 1) in float64; row r depends on (seed, stream, indices[r]) alone."""
+    rows = [generator(seed, stream, int(index)).random(length) for index in indices]
+    return np.stack(rows) if rows else np.empty((0, length))

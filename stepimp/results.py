@@ -1,0 +1,177 @@
+"""The results document (one JSON per run), the journal of finished work beside it, and provenance."""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+from stepimp import __version__
+from stepimp.errors import StepimpError
+
+SCHEMA = "stepimp/1"
+
+
+def results_folder(out: str) -> Path:
+    """The folder, made if it is missing. Raises StepimpError where it cannot be written, before any work is done."""
+    folder = Path(out).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StepimpError(f"Cannot write to {folder} ({error.strerror}). Choose another folder with --out.") from None
+    return folder
+
+
+def run_key(command: str, params: dict, fingerprints: dict) -> str:
+    """8 hex digits that name a run: the same command on the same models and text."""
+    text = json.dumps([command, params, fingerprints], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def write_atomically(path: Path, text: str):
+    """All or nothing: a full disk or a kill leaves the old file, or none."""
+    scratch = path.with_name(path.name + ".tmp")
+    try:
+        with open(scratch, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise StepimpError(f"Cannot write {path} ({error.strerror}). Free space or choose another --out, then run again.") from None
+
+
+def git_commit() -> str | None:
+    """The commit of the source checkout stepimp runs from, if it is one."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    asked = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True)
+    return asked.stdout.strip() or None
+
+
+class Run:
+    """One run of a command: where its document and journal are, and what they say of its origin.
+
+    params: everything the rows depend on. fingerprints: {"models": {name: hex}, "data": hex}.
+    """
+
+    def __init__(self, out, command: str, params: dict, fingerprints: dict, device="cpu", dtype="float32"):
+        self.command, self.params, self.fingerprints = command, params, fingerprints
+        self.device, self.dtype = str(device), dtype
+        self.started, self.clock = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.perf_counter()
+        self.key = run_key(command, params, fingerprints)
+        self.path = results_folder(out) / f"{command}-{self.key}.json"
+
+    def journal(self) -> "Journal":
+        return Journal(self.path.with_suffix(".journal"), self.key)
+
+    def provenance(self) -> dict:
+        import torch
+
+        return {
+            "version": __version__,
+            "git_commit": git_commit(),
+            "command_line": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else platform.processor() or "cpu",
+            "dtype": self.dtype,
+            "seed": self.params.get("seed"),
+            "fingerprints": self.fingerprints,
+            "started": self.started,
+            "wall_seconds": round(time.perf_counter() - self.clock, 3),
+        }
+
+    def finish(self, rows: list[dict], **extra) -> dict:
+        """Writes the document and returns it with its path under "path"."""
+        document = {
+            "schema": SCHEMA,
+            "command": self.command,
+            "params": self.params,
+            "provenance": self.provenance(),
+            "rows": rows,
+            **extra,
+        }
+        write_atomically(self.path, json.dumps(finite(document), indent=1) + "\n")
+        self.path.with_suffix(".journal").unlink(missing_ok=True)
+        return {**document, "path": str(self.path)}
+
+
+def finite(value):
+    """JSON has no NaN: a number nobody could measure is null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(one) for one in value]
+    return value
+
+
+class Journal:
+    """Finished units of work, one JSON line each, so that a killed run goes on where it was.
+
+    The first line names the run. A last line cut off by a kill is dropped; anything else unreadable is an error.
+    """
+
+    def __init__(self, path: Path, key: str):
+        self.path, self.done = path, {}
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        whole, cut = lines[:-1], lines[-1] if lines else b""
+        try:
+            records = [json.loads(line) for line in whole]
+            if records and records[0] != {"run": key}:
+                raise ValueError
+            self.done = {record["unit"]: record["result"] for record in records[1:]}
+        except (ValueError, KeyError, TypeError):
+            raise StepimpError(f"{path} is damaged or of another run: delete it to start this run anew.") from None
+        if cut:
+            with open(path, "r+b") as file:
+                file.truncate(path.stat().st_size - len(cut))
+        if not whole:
+            self._append({"run": key})
+
+    def add(self, unit: str, result):
+        self._append({"unit": unit, "result": result})
+        self.done[unit] = result
+
+    def _append(self, record):
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise StepimpError(f"Cannot write {self.path} ({error.strerror}). Free space and run the same command again.") from None
+
+
+def read_document(path) -> dict:
+    """A results document. Raises StepimpError for a file that is truncated, foreign or of another version."""
+    path = Path(path)
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise StepimpError(f"No results file {path}.") from None
+    except (ValueError, OSError):
+        raise StepimpError(f"{path} is truncated or no results file: delete it and run the command again.") from None
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA or "rows" not in document:
+        raise StepimpError(f"{path} is no stepimp results file of this version ({SCHEMA}).")
+    return {**document, "path": str(path)}
+
+
+def newest(out, command: str, matches=lambda document: True) -> dict | None:
+    """The newest document of a command in the results folder that matches, or None."""
+    files = sorted(Path(out).expanduser().glob(f"{command}-*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in files:
+        document = read_document(file)
+        if document["command"] == command and matches(document):
+            return document
+    return None

@@ -1,0 +1,67 @@
+"""Denoisers whose sampling distribution is known exactly."""
+
+import itertools
+
+import torch
+
+from stepimp.noise import NoiseSchedule
+
+
+class FakeDenoiser:
+    """Logits are an arbitrary fixed function of (z, t, position): a table with one row for each input."""
+
+    noise = NoiseSchedule("linear")
+    blocks = 2
+
+    def __init__(self, vocab=3, length=3, seed=0, time_conditioned=False, steps=1, scale=1.5):
+        self.vocab_size, self.mask_id, self.max_length = vocab + 1, vocab, length
+        self.time_conditioned, self.steps = time_conditioned, steps
+        self.fingerprint = f"fake{seed}"
+        generator = torch.Generator().manual_seed(seed)
+        states = (vocab + 1) ** length * (steps + 1)
+        self.table = torch.randn(states, length, vocab + 1, generator=generator, dtype=torch.float64) * scale
+        self.table[..., self.mask_id] = -torch.inf
+        self.batches = []
+
+    def hidden(self, z, t=None, at=None):
+        """The "hidden" row is the row of logits itself."""
+        self.batches.append(len(z))
+        powers = (self.vocab_size ** torch.arange(z.shape[1])).flip(0)
+        state = (z * powers).sum(1)
+        if self.time_conditioned:
+            state = state * (self.steps + 1) + (t * self.steps).round().long()
+        rows = self.table[state]
+        return rows if at is None else rows.gather(1, at[..., None].expand(-1, -1, self.vocab_size))
+
+    def head(self):
+        return torch.eye(self.vocab_size, dtype=torch.float64), torch.zeros(self.vocab_size, dtype=torch.float64)
+
+    def logits(self, rows):
+        return rows
+
+
+def exact_distribution(denoisers, schedule, length, prefix=()):
+    """{tokens: probability} by enumerating the definition: at step i each masked position unmasks with probability 1/i
+    and is then drawn from the step's model."""
+    mask_id = next(iter(denoisers.values())).mask_id
+    states = {tuple(prefix) + (mask_id,) * (length - len(prefix)): 1.0}
+    steps = schedule.steps
+    for i, name in zip(range(steps, 0, -1), reversed(schedule.by_step())):
+        after = {}
+        for z, mass in states.items():
+            p = denoisers[name].hidden(torch.tensor([z]), torch.tensor([i / steps]))[0].softmax(-1).numpy()
+            masked = [j for j in range(length) if z[j] == mask_id]
+            for chosen in itertools.product((False, True), repeat=len(masked)):
+                weight = mass
+                for flag in chosen:
+                    weight *= 1 / i if flag else 1 - 1 / i
+                if weight == 0:
+                    continue
+                unmasking = [j for j, flag in zip(masked, chosen) if flag]
+                for tokens in itertools.product(range(mask_id), repeat=len(unmasking)):
+                    new, w = list(z), weight
+                    for j, token in zip(unmasking, tokens):
+                        new[j], w = token, w * p[j, token]
+                    after[tuple(new)] = after.get(tuple(new), 0.0) + w
+        states = after
+    return states
