@@ -4,8 +4,8 @@ import click
 
 
 @click.command()
-@click.option("--results", type=click.Path(file_okay=False), envvar="STEPIMP_RESULTS", default="results", show_default=True,
-              help="Folder of the results files. [env: STEPIMP_RESULTS]")
+@click.option("--results", type=click.Path(file_okay=False), envvar="STEPIMP_RESULTS", default="results",
+              show_default=True, help="Folder of the results files. [env: STEPIMP_RESULTS]")
 @click.option("--out", type=click.Path(file_okay=False), default="figures", show_default=True,
               help="Folder the figures are written to.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written and what is missing as JSON.")
@@ -27,7 +27,7 @@ def figures(results, out, as_json):
 
     found = {kind: newest(results, kind) for kind in MADE_BY}
     if not any(found.values()):
-        raise StepimpError(f"No results in {results} to draw from. Run {MADE_BY['kl']} first, or name a folder with --results.")
+        raise StepimpError(f"No results in {results} to draw from. Run `{MADE_BY['kl']}` first, or name --results DIR.")
     folder, written, missing = results_folder(out), {}, {}
     for name, (kinds, build) in FIGURES.items():
         lacking = [kind for kind in kinds if not found[kind]]
@@ -39,7 +39,7 @@ def figures(results, out, as_json):
                 written[name] = [str(path) for path in save(build(*(found[kind] for kind in kinds)), folder, name)]
         except LookupError as error:
             sources = ", ".join(found[kind]["path"] for kind in kinds)
-            raise StepimpError(f"{name} cannot be drawn: {sources} lacks {error}. Delete it and make it anew.") from None
+            raise StepimpError(f"{name}: {sources} is incomplete ({error}). Delete it and make it anew.") from None
     if as_json:
         click.echo(json.dumps({"written": written, "missing": missing}, indent=1))
         return

@@ -65,9 +65,10 @@ def generate(schedule, heavy, light, steps, samples, length, prefix, batch_size,
     from stepimp.results import write_atomically
 
     write_atomically(run.path.with_suffix(".jsonl"), "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in texts))
-    rate = counts.tokens / seconds
+    tokens, forwards = counts.tokens.total(), counts.forwards.total()
+    rate = tokens / seconds
     document = run.finish(
-        [{"schedule": params["schedule"], "samples": samples, "tokens": counts.tokens, "forwards": counts.forwards,
+        [{"schedule": params["schedule"], "samples": samples, "tokens": tokens, "forwards": forwards,
           "batches": counts.batches, "seconds": seconds, "tokens_per_second": rate}],
         samples_file=run.path.with_suffix(".jsonl").name,
     )  # fmt: skip
@@ -77,7 +78,7 @@ def generate(schedule, heavy, light, steps, samples, length, prefix, batch_size,
         click.secho(f"--- {one['index']}", dim=True)
         click.echo(one["text"])
     naive = plan.steps * samples
-    click.echo(f"{samples} samples with {params['schedule']}, {rate:,.0f} tokens/s, {counts.forwards} forward passes "
+    click.echo(f"{samples} samples with {params['schedule']}, {rate:,.0f} tokens/s, {forwards} forward passes "
                f"for {naive} sample-steps -> {run.path.with_suffix('.jsonl')}")  # fmt: skip
 
 
@@ -125,17 +126,17 @@ def draw_texts(members, plan, run, batch_size, watch):
             for start in range(0, len(left), batch_size):
                 part = left[start : start + batch_size]
                 drawn = sample_published(members.denoisers, plan, part, params["length"], seed=seed, prefix=prefix, counts=counts)
-                counts.tokens += total * len(part) // len(left)
+                counts.tokens["published"] += total * len(part) // len(left)
                 for index, tokens in zip(part, drawn.tolist()):
                     journal.add(str(index), tokens)
-                moved(counts.tokens, total)
+                moved(counts.tokens.total(), total)
         else:
             first = members.any
             state = sampler.begin(left, params["length"], plan.steps, first.mask_id, seed, prefix, first.device)
-            done_before = counts.tokens
+            done_before = counts.tokens.total()
             for row in sampler.advance(state, members.denoisers, plan, seed=seed, batch_size=batch_size, counts=counts):
                 journal.add(str(left[row]), state.z[row].tolist())
-                moved(counts.tokens - done_before, total)
+                moved(counts.tokens.total() - done_before, total)
     ordered = [(i, journal.done[str(i)]) for i in range(params["samples"])]
     return [{"index": i, "tokens": t, "text": members.tokenizer.decode(t)} for i, t in ordered], counts
 

@@ -6,11 +6,6 @@ from .style import BASELINE
 TITLES = {"kl_nats": "KL(heavy || light)", "baseline_kl_nats": "Baseline KL", "relative_kl_nats": "Relative KL"}
 
 
-def importance(rows: list[dict]) -> str:
-    """The column that says how much a step matters: the relative KL, or the raw one where no baseline was measured."""
-    return "relative_kl_nats" if "relative_kl_nats" in rows[0] else "kl_nats"
-
-
 def draw(ax, rows: list[dict], colours: dict, column: str = "relative_kl_nats", **line):
     """One column of `kl` rows per light model; the baseline, which all share, once.
 

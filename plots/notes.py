@@ -10,15 +10,20 @@ from .style import FAINT
 
 CHARACTERS_PER_INCH = 23
 NAMES = {
-    "loss_abs_diff_nats": "absolute loss difference",
     "relative_kl_nats": "relative KL",
     "kl_nats": "KL (no baseline was measured)",
+    "loss_abs_diff_nats": "absolute loss difference",
 }
 VERDICTS = {
     "middle": "As the paper claims, the {what} peaks in the middle for {models}.",
-    "elsewhere": "The {what} peaks above both ends, but outside the paper's t = 0.4 to 0.6, for {models}.",
-    "none": "No peak of the {what} in the middle is resolved for {models}, where it is largest.",
+    "elsewhere": "The {what} peaks above both ends, but outside the paper's t = %g to %g, for {models}." % PAPER_PEAK,
+    "none": "No peak in the middle is resolved in the {what} of {models}; in brackets, where it is largest.",
 }
+
+
+def importance(rows: list[dict]) -> str:
+    """The column that says how much a step matters: the relative KL, else the raw one, else the loss difference."""
+    return [column for column in NAMES if column in rows[0]][0]
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,9 @@ def peak(rows: list[dict], column: str) -> Peak:
     return Peak(measured[top]["t"], bool(low[top] > high[0] and low[top] > high[-1]))
 
 
-def peak_statement(rows: list[dict], column: str) -> str:
-    """Whether a column peaks in the middle as the paper claims, for each light model, in up to three sentences."""
+def peak_statement(rows: list[dict]) -> str:
+    """Whether the importance of each light model peaks in the middle, as the paper claims. Up to three sentences."""
+    column = importance(rows)
     peaks = {model: peak(own, column) for model, own in by_model(rows).items()}
     sentences = []
     for verdict, sentence in VERDICTS.items():
@@ -60,20 +66,21 @@ def listing(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def measured(document: dict, rows: list[dict]) -> str:
-    """Models, sequences, corpus, seed and version behind the rows of a curve."""
-    params, counts = document["params"], {row["sequences"] for row in rows}
-    models = f"Heavy {params['heavy']}, light {listing(params['lights'])}"
-    models += f", baseline {params['baseline']}" if params.get("baseline") else ""
-    sequences = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts)}"
-    corpus = f" of {params['data']}" if params.get("data") else ""
-    version = document["provenance"]["version"]
-    return f"{models}; {sequences} sequences{corpus}; stepimp {version}."
+def measured(document: dict) -> str:
+    """Models, sequences, corpus and version behind the curves of a document."""
+    rows, params = document.get("curves", document["rows"]), document.get("curve_params", document["params"])
+    counts = sorted({row["sequences"] for row in rows})
+    sequences = " to ".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
+    corpus = f"sampled from {params['heavy']}" if params["inputs"] == "samples" else f"of {params['data']}"
+    baseline = f", baseline {params['baseline']}" if params["baseline"] else ""
+    models = f"Heavy {params['heavy']}, light {listing(params['lights'])}{baseline}"
+    return f"{models}; {sequences} sequences {corpus}; stepimp {document['provenance']['version']}."
 
 
 def footnote(figure, *paragraphs: str):
     """Small text below the panels, each paragraph wrapped to the width of the figure."""
     width = int(figure.get_figwidth() * CHARACTERS_PER_INCH)
     # A constrained layout makes room for a figure's x label, and for no other text.
-    text = "\n".join(textwrap.fill(one, width) for one in paragraphs)
+    whole = (one.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}") for one in paragraphs)
+    text = "\n".join(textwrap.fill(one, width) for one in whole)
     figure.supxlabel(text, x=0.01, ha="left", fontsize=5.8, color=FAINT, linespacing=1.35)

@@ -1,8 +1,6 @@
 """How every figure looks, which colour stands for which model, and how a figure is saved."""
 
-import re
 from pathlib import Path
-from zlib import crc32
 
 from matplotlib import style
 from matplotlib.colors import LinearSegmentedColormap
@@ -62,28 +60,15 @@ def house():
     return style.context(HOUSE, after_reset=True)
 
 
-def blocks_of(model: str) -> int | None:
-    """The size a name states: 4 for `4b`, 12 for `runs/12b_seed2`, None where it states none."""
-    found = re.findall(r"(?<![A-Za-z0-9])(\d+)b(?![A-Za-z0-9])", model, re.IGNORECASE)
-    return int(found[-1]) if found else None
+def colours(document: dict) -> dict:
+    """{model: colour} of the models of a results document: the more of the heavy model's blocks, the darker.
 
-
-def colour(model: str, heavy: str, baseline: str | None = None):
-    """The colour of a model, the same in every figure: the deeper a light model, the darker.
-
-    The place on the scale is the share of the heavy model's depth, so other models in the figure change nothing.
+    A model has the same colour in every figure, whichever others are in it.
     """
-    if model in (heavy, baseline):
-        return HEAVY if model == heavy else BASELINE
-    depth, full = blocks_of(model), blocks_of(heavy)
-    share = depth / full if depth and full else crc32(model.encode()) % 101 / 100
-    return LIGHTS(min(share, 1.0))
-
-
-def colours(params: dict) -> dict:
-    """{model: colour} of all models that a results document names in its parameters."""
-    heavy, baseline = params["heavy"], params.get("baseline")
-    return {model: colour(model, heavy, baseline) for model in filter(None, [heavy, *params["lights"], baseline])}
+    params, blocks = document["params"], document["blocks"]
+    heavy, baseline = params["heavy"], params["baseline"]
+    shades = {light: LIGHTS(min(blocks[light] / blocks[heavy], 1.0)) for light in params["lights"]}
+    return shades | {heavy: HEAVY} | ({baseline: BASELINE} if baseline else {})
 
 
 def legend(figure: Figure):
@@ -92,7 +77,9 @@ def legend(figure: Figure):
     for ax in figure.axes:
         for handle, label in zip(*ax.get_legend_handles_labels()):
             handles.setdefault(label, handle)
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 5))
+    each = sum(len(label) + 6 for label in handles) / len(handles)  # in characters; an inch holds 16
+    columns = max(1, int(figure.get_figwidth() * 16 / each))
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(columns, len(handles)))
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

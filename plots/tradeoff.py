@@ -1,4 +1,4 @@
-"""The trade-off: the least predicted objective for every light fraction, and where known schedules lie."""
+"""The trade-off: the least predicted objective for every budget, and where known schedules lie."""
 
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
@@ -6,49 +6,55 @@ from matplotlib.ticker import PercentFormatter
 from .style import FAINT, HEAVY, INK
 
 OBJECTIVES = {
-    "kl": "predicted relative KL (nats per token)",
+    "kl": "predicted KL (nats per token)",
+    "relative_kl": "predicted relative KL (nats per token)",
     "loss": "predicted loss difference (nats)",
     "nelbo": "predicted NELBO (nats per token)",
 }
+BUDGETS = {"light_fraction": "light fraction of the steps", "saved_flops": "saved FLOPs of the blocks"}
 BELOW = ("recommended", "all-heavy")  # on the frontier, which rises: the room is below it, to the right
+ASIDE, REACH = 0.06, 0.24  # of the width: from a point to its label; labels of points nearer than this may meet
 
 
-def spread(heights: list[float], gap: float) -> list[float]:
-    """Sorted heights pushed up until neighbours are at least `gap` apart."""
+def spread(points: list[tuple], reach: float, gap: float) -> list[float]:
+    """Heights of labels for points (x, y) in the order of y: pushed up until those within `reach` are `gap` apart."""
     placed = []
-    for height in heights:
-        placed.append(max(height, placed[-1] + gap) if placed else height)
-    return placed
+    for x, y in points:
+        placed.append((x, max([y, *(below + gap for other, below in placed if abs(other - x) < reach)])))
+    return [y for _, y in placed]
 
 
-def label(ax, row: dict, offset_x: float, y: float, side: str):
-    """The name of a schedule beside its point, with a hair line where it had to move."""
-    x = row["light_fraction"]
+def label(ax, name: str, point: tuple, at: tuple, side: str):
+    """The name of a schedule beside its point, with a hair line to it. side: where the text is anchored."""
     ax.annotate(
-        row["name"], (x, row["objective"]), (x + offset_x, y), ha=side, va="center", fontsize=6.5,
+        name, point, at, ha=side, va="center", fontsize=6.5, path_effects=[withStroke(linewidth=2, foreground="white")],
         arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": FAINT, "shrinkA": 1, "shrinkB": 2,
                     "relpos": (float(side == "right"), 0.5)},
-        path_effects=[withStroke(linewidth=2, foreground="white")],
     )  # fmt: skip
 
 
-def draw(ax, frontier: list[dict], rows: list[dict], by: str = "kl"):
-    """frontier: {light_fraction, objective_nats} of the best schedules; rows: the compared schedules as named points."""
-    best = sorted(frontier, key=lambda one: one["light_fraction"])
-    ax.plot([one["light_fraction"] for one in best], [one["objective_nats"] for one in best], color=INK, zorder=2)
-    for row in rows:
-        chosen = row["name"] == "recommended"
-        ax.plot(row["light_fraction"], row["objective"], linestyle="", marker="*" if chosen else "o", zorder=4 if chosen else 3,
-                markersize=11 if chosen else 4.5, color=HEAVY if chosen else FAINT, markeredgecolor="white",
-                markeredgewidth=0.6, clip_on=False)  # fmt: skip
-    heights = [row["objective"] for row in rows] + [one["objective_nats"] for one in best]
+def mark(ax, x: float, y: float, chosen: bool):
+    """A dot, or a star for the recommended schedule."""
+    marker, size, colour = ("*", 11, HEAVY) if chosen else ("o", 4.5, FAINT)
+    ax.plot(x, y, marker=marker, markersize=size, color=colour, linestyle="", markeredgecolor="white",
+            markeredgewidth=0.6, clip_on=False, zorder=3 + chosen)  # fmt: skip
+
+
+def draw(ax, rows: list[dict], frontier: list[dict], by: str = "kl", budget: str = "light_fraction"):
+    """rows: the compared schedules, as named points; frontier: the best ones. Both hold `objective` and the budget."""
+    best = sorted((one[budget], one["objective"]) for one in frontier)
+    points = sorted(((row["name"], (row[budget], row["objective"])) for row in rows), key=lambda one: one[1][1])
+    ax.plot(*zip(*best), color=INK, zorder=2)
+    width = max(x for x, _ in best)
+    heights = [y for _, (_, y) in points] + [y for _, y in best]
     gap = 0.07 * (max(heights) - min(heights))
-    for row in (row for row in rows if row["name"] in BELOW):
-        label(ax, row, 0.05, row["objective"] - gap, "left")
-    beside = sorted((row for row in rows if row["name"] not in BELOW), key=lambda row: row["objective"])
-    for row, y in zip(beside, spread([row["objective"] for row in beside], gap)):
-        right = row["light_fraction"] < 0.2
-        label(ax, row, 0.06 if right else -0.06, y, "left" if right else "right")
-    ax.set(xlabel="light fraction of the steps", ylabel=OBJECTIVES[by], xlim=(0, 1))
-    ax.set_ylim(min(heights) - 2 * gap, max(heights) + 2 * gap)
+    beside = [point for name, point in points if name not in BELOW]
+    above = iter(spread(beside, REACH * width, gap))
+    for name, (x, y) in points:
+        mark(ax, x, y, name == "recommended")
+        right = name in BELOW or x < 0.2 * width
+        at = (x + (ASIDE if right else -ASIDE) * width, y - gap if name in BELOW else next(above))
+        label(ax, name, (x, y), at, "left" if right else "right")
+    ax.set(xlabel=BUDGETS[budget], ylabel=OBJECTIVES[by])
+    ax.set(xlim=(0, width), ylim=(min(heights) - 2 * gap, max(heights) + 2 * gap))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -12,11 +12,15 @@ import sysconfig
 import tempfile
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
 import datasets
+import numpy as np
 import torch
+from huggingface_hub import constants
+from huggingface_hub.utils import get_session
 
 from stepimp.errors import StepimpError
 
@@ -25,7 +29,8 @@ HUB_ALIASES = {"openwebtext": "Skylion007/openwebtext", "lm1b": "billion-word-be
 HUB_REVISIONS = {"lm1b": "refs/convert/parquet"}
 HUB_HELD_OUT = 100_000  # last documents of a hub dataset without a test split, as MDLM does for openwebtext
 FORMATS = {".txt": "text", ".md": "text", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-FEW_DOCUMENTS = 20  # below this the last tenth of the blocks is held out instead of a tenth of the documents
+FEW_DOCUMENTS = 20  # below this the last tenth of each document is held out instead of a tenth of the documents
+TOKENIZER_DOCUMENTS = 10_000  # a BPE vocabulary needs no more
 # Not in every Python 3.11+ or not the standard library's own prose.
 SKIPPED = {"site-packages", "test", "tests", "idle_test", "__pycache__", "idlelib", "lib2to3", "distutils", "pydoc_data"}
 
@@ -126,18 +131,30 @@ def load_files(path: Path) -> datasets.Dataset:
         found = datasets.load_dataset(
             kind, data_files=[str(p) for p in files], split="train", cache_dir=str(cache_folder()), **options
         )
+        found.data.validate(full=True)  # JSON and parquet come with strings nobody has decoded yet
     except Exception as error:  # datasets wraps the cause, whatever it is, in its own exception
         causes = [error]
         while causes[-1].__cause__ or causes[-1].__context__:
             causes.append(causes[-1].__cause__ or causes[-1].__context__)
-        if any(isinstance(cause, UnicodeDecodeError) for cause in causes):
+        if any(isinstance(cause, UnicodeDecodeError) or "Invalid UTF8" in str(cause) for cause in causes):
             raise StepimpError(f"{path} is not UTF-8 text: convert it first (iconv -t UTF-8).") from None
         raise StepimpError(f"Cannot read {path} as {kind}: {causes[-1]}") from None
     return as_documents(found, str(path))
 
 
+@cache
+def offline_unless_reachable():
+    """Where the Hugging Face hub does not answer, go by its local cache at once, not after half a minute of retries."""
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=5)
+        except Exception:  # whatever it is, there is no connection
+            constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+
+
 def load_hub(data: str) -> datasets.DatasetDict:
     """A Hugging Face dataset as its own splits."""
+    offline_unless_reachable()
     try:
         found = datasets.load_dataset(HUB_ALIASES.get(data, data), revision=HUB_REVISIONS.get(data))
     except Exception as error:  # connection, authentication, no such dataset: one family of causes, no common type
@@ -152,13 +169,41 @@ def as_documents(found: datasets.Dataset, where: str) -> datasets.Dataset:
     """Keep the text column and name each document by its place."""
     if "text" not in found.column_names:
         raise StepimpError(f"{where} has no column 'text': its columns are {', '.join(found.column_names)}.")
-    found = found.select_columns(["text"])
-    return found.add_column("name", [str(i) for i in range(len(found))]) if "name" not in found.column_names else found
+    if found.features["text"].dtype not in ("string", "large_string"):
+        raise StepimpError(f"{where}: its column 'text' holds {found.features['text']}, not strings.")
+    if nulls := found.data.column("text").null_count:
+        raise StepimpError(f"{where}: {nulls} of its {len(found)} rows have no text: leave them out.")
+    return found.select_columns(["text"]).add_column("name", [str(i) for i in range(len(found))])
 
 
 def held_out(name: str) -> bool:
     """Whether a document belongs to the tenth that training never sees. Fixed by its name."""
     return zlib.crc32(name.encode("utf-8", "surrogatepass")) % 10 == 0
+
+
+def load_documents(data: str, split: str) -> datasets.Dataset:
+    """The documents (name, text) of a corpus that belong to a split: "train", "heldout" or "all"."""
+    datasets.disable_progress_bars()
+    if data in BUNDLED:
+        return split_documents(load_bundled(data), split)
+    path = Path(data).expanduser()
+    if path.exists():
+        return split_documents(load_files(path), split)
+    if path.suffix in FORMATS:
+        raise StepimpError(f"No such file: {data}. Give a file, a bundled corpus ({', '.join(BUNDLED)}) or a hub id.")
+    return hub_split(load_hub(data), data, split)
+
+
+def split_documents(documents: datasets.Dataset, split: str) -> datasets.Dataset:
+    """Holds out a tenth of the documents; of a few documents, the last tenth of each one's text."""
+    if split == "all":
+        return documents
+    of_split = [held_out(name) == (split == "heldout") for name in documents["name"]]
+    if len(documents) >= FEW_DOCUMENTS and any(of_split) and not all(of_split):
+        return documents.select(np.flatnonzero(of_split))
+    edges = [(name, text, len(text) * 9 // 10) for name, text in zip(documents["name"], documents["text"])]
+    texts = [text[:cut] if split == "train" else text[cut:] for _, text, cut in edges]
+    return datasets.Dataset.from_dict({"name": documents["name"], "text": texts})
 
 
 def load_blocks(data: str, tokenizer, length: int, split: str) -> Blocks:
@@ -168,25 +213,9 @@ def load_blocks(data: str, tokenizer, length: int, split: str) -> Blocks:
     split: "train", "heldout" or "all". Returns tokens [N, length] int64.
     Raises StepimpError for text that is missing, empty, not UTF-8 or shorter than one block.
     """
-    datasets.disable_progress_bars()
-    if data in BUNDLED:
-        documents = load_bundled(data)
-    elif Path(data).expanduser().exists():
-        documents = load_files(Path(data).expanduser())
-    elif Path(data).suffix in FORMATS:
-        raise StepimpError(f"No such file: {data}. Give a file, a bundled corpus ({', '.join(BUNDLED)}) or a hub id.")
-    else:
-        documents = hub_split(load_hub(data), data, split)
-        split = "all"
-    cut_blocks = split != "all" and len(documents) < FEW_DOCUMENTS
-    if split != "all" and not cut_blocks:
-        keep = [held_out(name) == (split == "heldout") for name in documents["name"]]
-        documents = documents.select([i for i, kept in enumerate(keep) if kept])
+    documents = load_documents(data, split)
     fingerprint = digest(corpus_fingerprint(documents), tokenizer_fingerprint(tokenizer), str(length))
     tokens = tokenized_blocks(documents, tokenizer, length, fingerprint)
-    if cut_blocks:
-        train = len(tokens) - max(1, len(tokens) // 10)
-        tokens = tokens[:train] if split == "train" else tokens[train:]
     if not len(tokens):
         raise StepimpError(f"{data} ({split}) has less text than one sequence of {length} tokens: give more text.")
     return Blocks(tokens, digest(fingerprint, split))
@@ -194,6 +223,8 @@ def load_blocks(data: str, tokenizer, length: int, split: str) -> Blocks:
 
 def hub_split(found: datasets.DatasetDict, data: str, split: str) -> datasets.Dataset:
     """The training or held-out documents of a hub dataset: its own test split, else its last documents."""
+    if "train" not in found:
+        raise StepimpError(f"{data} has no split 'train': its splits are {', '.join(found)}.")
     train = as_documents(found["train"], data)
     if split == "all":
         return train
@@ -241,12 +272,8 @@ def train_tokenizer(data: str, vocab_size: int):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    if data in BUNDLED:
-        documents = load_bundled(data)
-    elif Path(data).expanduser().exists():
-        documents = load_files(Path(data).expanduser())
-    else:
-        documents = hub_split(load_hub(data), data, "train").select(range(10_000))
+    documents = load_documents(data, "train")
+    documents = documents.select(range(min(TOKENIZER_DOCUMENTS, len(documents))))
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -256,6 +283,6 @@ def train_tokenizer(data: str, vocab_size: int):
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bpe.train_from_iterator((d["text"] for d in documents if not held_out(d["name"])), trainer)
+    bpe.train_from_iterator((document["text"] for document in documents), trainer)
     bpe.add_special_tokens(["<|mask|>"])
     return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|endoftext|>", mask_token="<|mask|>")

@@ -1,8 +1,8 @@
 """The protocol every model is used through, and strict loading of checkpoints that follow it."""
 
 import hashlib
-import json
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Protocol
 
 import torch
@@ -29,6 +29,9 @@ class Denoiser(Protocol):
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
         """[n, D] -> [n, V] in fp32 or wider, minus infinity at the mask token."""
+
+    def flops(self, length: int) -> tuple[float, float]:
+        """FLOPs of a sequence's forward pass apart from the rows asked about, and of each such row with its logits."""
 
 
 def pick_device(device: str) -> torch.device:
@@ -81,6 +84,12 @@ def load_checkpoint(path: str, device="auto", dtype="float32", attention="auto")
     folder = Path(path).expanduser()
     if folder.exists() and not (folder / "config.json").is_file():
         raise StepimpError(f"{path} is no checkpoint: it has no config.json. Give a Hugging Face model folder.")
+    if folder.is_absolute() and not folder.exists():
+        raise StepimpError(f"{path} is no checkpoint: there is no such folder.")
+    if not folder.exists():
+        from stepimp.data import offline_unless_reachable
+
+        offline_unless_reachable()
     source = str(folder) if folder.exists() else path
     device, dtype = pick_device(device), getattr(torch, dtype)
     attention = pick_attention(attention, device, dtype)
@@ -96,9 +105,14 @@ def load_checkpoint(path: str, device="auto", dtype="float32", attention="auto")
         )  # fmt: skip
     except ImportError as error:
         raise StepimpError(f"{attention} is not installed ({error}). Install it or use --attention sdpa.") from None
-    except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise StepimpError(f"Cannot load {path} as a checkpoint: {reason}") from None
+    except StepimpError:
+        raise
+    except UnpicklingError:
+        raise StepimpError(f"{path} is a pickle of more than tensors, and stepimp executes none: convert it to safetensors.") from None
+    except Exception as error:  # a damaged file or an unreachable hub: the libraries below share no exception type
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        place = "" if folder.exists() else "there is no such folder, and as a hub id: "
+        raise StepimpError(f"Cannot load {path} as a checkpoint: {place}{reason}") from None
     problems = [f"missing {name}" for name in sorted(report["missing_keys"])]
     problems += [f"extra {name}" for name in sorted(report["unexpected_keys"])]
     problems += [f"{n} has shape {tuple(a)}, not {tuple(b)}" for n, a, b in sorted(report["mismatched_keys"])]

@@ -1,15 +1,20 @@
 """A family folder, its manifest, and the way from a model's name to a denoiser."""
 
 import json
-import os
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from stepimp.errors import StepimpError
+from stepimp.results import write_atomically
 
 MANIFEST = "family.json"
 SCHEMA = "stepimp-family/1"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+FACTS = {"blocks", "seed", "heldout_nelbo_nats"}  # what the manifest says of each member at least
 
 
 @dataclass(frozen=True)
@@ -45,17 +50,15 @@ def read_manifest(folder: Path) -> dict:
         return {"schema": SCHEMA, "members": {}}
     try:
         manifest = json.loads(file.read_text("utf-8"))
-    except ValueError:
-        manifest = None
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise StepimpError(f"{file} is no family manifest of this version ({SCHEMA}): train the family again.")
-    return manifest
+        if manifest["schema"] == SCHEMA and all(FACTS <= facts.keys() for facts in manifest["members"].values()):
+            return manifest
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise StepimpError(f"{file} is damaged or no family manifest of this version ({SCHEMA}): train the family again.")
 
 
 def write_manifest(folder: Path, manifest: dict):
-    scratch = Path(folder) / (MANIFEST + ".tmp")
-    scratch.write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-    os.replace(scratch, Path(folder) / MANIFEST)
+    write_atomically(Path(folder) / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
 def resolve(name: str, folder: Path) -> str:
@@ -63,24 +66,41 @@ def resolve(name: str, folder: Path) -> str:
     members = read_manifest(folder)["members"]
     if name in members:
         return str(folder / name)
-    if Path(name).expanduser().exists() or name.count("/") == 1:
+    if Path(name).expanduser().exists() or HUB_ID.fullmatch(name):
         return name
-    known = ", ".join(members) or "none"
-    raise StepimpError(f"Unknown model {name!r}: the family in {folder} has {known}. A checkpoint folder or hub id works too.")
+    known = f"the family in {folder} has {', '.join(members)}" if members else f"there is no family in {folder}"
+    raise StepimpError(f"Unknown model {name!r}: {known}. A checkpoint folder or hub id works too.")
+
+
+def open_tokenizer(source: str):
+    """A transformers tokenizer from a folder or the hub."""
+    from transformers import AutoTokenizer
+
+    from stepimp.data import offline_unless_reachable
+
+    if not Path(source).is_dir():
+        offline_unless_reachable()
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # transformers and tokenizers share no exception type
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise StepimpError(f"Cannot load the tokenizer of {source}: {reason}") from None
 
 
 def load_tokenizer(checkpoint: str):
     """The checkpoint's own tokenizer; GPT-2's for the public MDLM checkpoints, which ship none."""
-    from transformers import AutoTokenizer
-
-    local = Path(checkpoint).is_dir()
-    source = checkpoint if (not local or (Path(checkpoint) / "tokenizer.json").exists()) else "gpt2"
-    for candidate in dict.fromkeys((source, "gpt2")):
-        try:
-            return AutoTokenizer.from_pretrained(candidate)
-        except (OSError, ValueError):
-            continue
-    raise StepimpError(f"{checkpoint} has no tokenizer.json, and GPT-2's could not be fetched: put one beside the weights.")
+    folder = Path(checkpoint).expanduser()
+    if any((folder / file).exists() for file in TOKENIZER_FILES):
+        return open_tokenizer(str(folder))
+    if not folder.is_dir():
+        with suppress(StepimpError):
+            return open_tokenizer(checkpoint)
+    try:
+        return open_tokenizer("gpt2")
+    except StepimpError:
+        raise StepimpError(
+            f"{checkpoint} has no tokenizer, and GPT-2's could not be fetched: put a tokenizer.json beside the weights."
+        ) from None
 
 
 def load(names, folder: Path, device="auto", dtype="float32", attention="auto") -> Family:
@@ -116,6 +136,7 @@ def members(folder: Path) -> list[dict]:
     rows = []
     for name in sorted(found, key=lambda name: (found[name]["blocks"], name)):
         model = load_checkpoint(str(folder / name), device="cpu")
-        rows.append({"name": name, **{key: found[name][key] for key in ("blocks", "seed", "heldout_nelbo_nats")},
-                     "parameters": sum(p.numel() for p in model.parameters()), "fingerprint": model.fingerprint})  # fmt: skip
+        rows.append({"name": name, "blocks": model.blocks, "seed": found[name]["seed"],
+                     "heldout_nelbo_nats": found[name]["heldout_nelbo_nats"], "fingerprint": model.fingerprint,
+                     "parameters": sum(p.numel() for p in model.parameters())})  # fmt: skip
     return rows

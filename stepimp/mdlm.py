@@ -13,6 +13,8 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedConfig, Pre
 from transformers.modeling_outputs import MaskedLMOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from stepimp.errors import StepimpError
+from stepimp.kernels.linear import linear
 from stepimp.noise import NoiseSchedule
 
 FREQUENCIES = 256  # sinusoidal features of the noise level
@@ -122,16 +124,16 @@ class Block(nn.Module):
         batch, length, dim = x.shape
         heads = self.config.n_heads
         if at is None:
-            q, k, v = self.attn_qkv(x).view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+            q, k, v = linear(x, self.attn_qkv.weight).view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
             q = rotate(q, cos, sin)
         else:
-            k, v = F.linear(x, self.attn_qkv.weight[dim:]).view(batch, length, 2, heads, -1).permute(2, 0, 3, 1, 4)
-            q = F.linear(take(x, at), self.attn_qkv.weight[:dim]).view(batch, -1, heads, dim // heads).transpose(1, 2)
+            k, v = linear(x, self.attn_qkv.weight[dim:]).view(batch, length, 2, heads, -1).permute(2, 0, 3, 1, 4)
+            q = linear(take(x, at), self.attn_qkv.weight[:dim]).view(batch, -1, heads, dim // heads).transpose(1, 2)
             q = rotate(q, cos[at][:, None], sin[at][:, None])
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
         k = rotate(k, cos, sin)
         out, _ = attend(self, q, k, v, None, scaling=(dim // heads) ** -0.5, dropout=0.0, is_causal=False)
-        return self.attn_out(out.reshape(batch, -1, dim))
+        return linear(out.reshape(batch, -1, dim), self.attn_out.weight)
 
     def forward(self, x, modulation, cos, sin, at=None):
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation
@@ -139,7 +141,8 @@ class Block(nn.Module):
         y = self.attention(modulated_norm(x, self.norm1.weight, shift1, scale1), cos, sin, at)
         x = x if at is None else take(x, at)
         x = torch.addcmul(x, gate1[:, None], F.dropout(y, drop))
-        y = self.mlp(modulated_norm(x, self.norm2.weight, shift2, scale2))
+        y = modulated_norm(x, self.norm2.weight, shift2, scale2)
+        y = linear(linear(y, self.mlp[0].weight, self.mlp[0].bias, gelu=True), self.mlp[2].weight, self.mlp[2].bias)
         return torch.addcmul(x, gate2[:, None], F.dropout(y, drop))
 
 
@@ -212,6 +215,10 @@ class MDLMForMaskedLM(PreTrainedModel):
 
     def __init__(self, config: MDLMConfig):
         super().__init__(config)
+        if config.hidden_dim % (2 * config.n_heads):
+            raise StepimpError(f"hidden_dim {config.hidden_dim} must be a multiple of 2 * n_heads ({config.n_heads}).")
+        if not 0 <= config.mask_token_id < config.vocab_size:
+            raise StepimpError(f"mask_token_id {config.mask_token_id} is outside the vocabulary of {config.vocab_size}.")
         self.backbone = Backbone(config)
         self.noise = NoiseSchedule(config.noise)
         self._constant = None
@@ -276,8 +283,12 @@ class MDLMForMaskedLM(PreTrainedModel):
         return blocks, self.backbone.output_layer.adaLN_modulation(c).chunk(2, dim=-1)
 
     def freeze(self) -> "MDLMForMaskedLM":
-        """For inference: no dropout, no gradients, constant conditioning folded. Weights must not change afterwards."""
+        """For inference: no dropout, no gradients, constant conditioning folded. Weights must not change afterwards.
+
+        The vocabulary projection goes to fp32 or wider: bf16 logits would cost about 8e-3 nats of KL per token.
+        """
         self.eval().requires_grad_(False)
+        self.backbone.output_layer.linear.to(torch.promote_types(self.dtype, torch.float32))
         self._constant = None if self.config.time_conditioning else self.modulations(None)
         return self
 
@@ -304,8 +315,19 @@ class MDLMForMaskedLM(PreTrainedModel):
         """[n, D] rows of `hidden` -> [n, V] logits in fp32 or wider, minus infinity at the mask token."""
         wide = torch.promote_types(rows.dtype, torch.float32)
         weight, bias = self.head()
-        logits = F.linear(rows.to(wide), weight.to(wide), bias.to(wide))
+        logits = linear(rows.to(wide), weight.to(wide), bias.to(wide))
         return logits.index_fill(-1, torch.tensor(self.config.mask_token_id, device=rows.device), -torch.inf)
+
+    def flops(self, length: int) -> tuple[float, float]:
+        """FLOPs of `hidden` on one sequence apart from the rows asked about, and of each such row with its logits.
+
+        A multiply-add counts as two. The last block computes keys and values everywhere, all else at the rows only.
+        """
+        dim = self.config.hidden_dim
+        row = 2 * 10 * dim**2 + 4 * length * dim  # query, output and MLP; scores and weighted values
+        keys_values = 2 * 2 * dim**2
+        last = length * keys_values
+        return (self.blocks - 1) * length * (row + keys_values) + last, row + 2.0 * dim * self.vocab_size
 
     def forward(self, input_ids, timesteps=None, labels=None, label_weights=None, **_) -> MaskedLMOutput:
         """input_ids, labels, label_weights: [B, L]; labels are -100 where there is none; timesteps: [B].

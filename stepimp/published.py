@@ -25,28 +25,24 @@ def sample_published(denoisers: dict, schedule: Schedule, indices, length: int, 
 def _batch(denoisers, schedule, indices, length, seed, prefix, rounding, counts):
     first = denoisers[schedule.models[0]]
     device, mask_id = first.head()[0].device, first.mask_id
-    generators = [torch.Generator(device).manual_seed((seed << 32) + int(index)) for index in indices]
+    generators = [torch.Generator(device).manual_seed(((seed << 32) + int(index)) % 2**63) for index in indices]
     x = torch.full((len(indices), length), mask_id, device=device)
     if prefix is not None:
         x[:, : prefix.shape[-1]] = prefix
     names = schedule.by_step()[::-1]
     dt = (1 - LAST_T) / schedule.steps
-    probabilities = computed_by = None
+    p = computed_by = None
     for i, name in enumerate(names + names[-1:]):
         t = 1 - i * dt
         if computed_by != name:
             computed_by = name
-            probabilities = _probabilities(denoisers[name], x, t, rounding)
+            p = probabilities(denoisers[name], x, t, rounding)
             if counts is not None:
-                counts.forwards += len(x)
-                counts.batches += 1
+                counts.forward(name, len(x))
         masked = x == mask_id
         if i == schedule.steps:  # what is still masked after the last step takes its likeliest token
-            return torch.where(masked, probabilities.argmax(-1), x)
-        outcomes = probabilities * dt
-        outcomes[..., mask_id] = t - dt
-        noise = torch.stack([torch.rand(length, outcomes.shape[-1], generator=g, device=device) for g in generators])
-        drawn = outcomes.div_(noise.add_(1e-10).log_().neg_().add_(1e-10)).argmax(-1)
+            return torch.where(masked, p.argmax(-1), x)
+        drawn = draw(p, t, dt, mask_id, generators)
         after = torch.where(masked, drawn, x)
         # Logits serve again only while no position of any row has changed.
         if not torch.equal(after, x) or denoisers[name].time_conditioned:
@@ -54,7 +50,15 @@ def _batch(denoisers, schedule, indices, length, seed, prefix, rounding, counts)
         x = after
 
 
-def _probabilities(denoiser, x, t, rounding):
+def draw(probabilities, t, dt, mask_id, generators):
+    """[B, L] outcomes of Gumbel-max in 32 bits: a token with probability p dt, the mask token with t - dt."""
+    outcomes = probabilities * dt
+    outcomes[..., mask_id] = t - dt
+    noise = torch.stack([torch.rand(outcomes.shape[1:], generator=g, device=outcomes.device) for g in generators])
+    return outcomes.div_(noise.add_(1e-10).log_().neg_().add_(1e-10)).argmax(-1)
+
+
+def probabilities(denoiser, x, t, rounding):
     """[B, L, V] of p_theta(. | x, t)."""
     clock = torch.full((len(x),), t, device=x.device)
     hidden = denoiser.hidden(x, clock)

@@ -5,10 +5,12 @@ import json
 import math
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -46,8 +48,9 @@ def write_atomically(path: Path, text: str):
             os.fsync(file.fileno())
         os.replace(scratch, path)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise StepimpError(f"Cannot write {path} ({error.strerror}). Free space or choose another --out, then run again.") from None
+        with suppress(OSError):
+            scratch.unlink()
+        raise StepimpError(f"Cannot write {path} ({error.strerror}). Free space or choose another --out and run again.") from None
 
 
 def git_commit() -> str | None:
@@ -55,7 +58,10 @@ def git_commit() -> str | None:
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
-    asked = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True)
+    try:
+        asked = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True)
+    except OSError:  # no git here
+        return None
     return asked.stdout.strip() or None
 
 
@@ -81,7 +87,7 @@ class Run:
         return {
             "version": __version__,
             "git_commit": git_commit(),
-            "command_line": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command_line": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "python": platform.python_version(),
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else platform.processor() or "cpu",
@@ -130,7 +136,8 @@ class Journal:
         whole, cut = lines[:-1], lines[-1] if lines else b""
         try:
             records = [json.loads(line) for line in whole]
-            if records and records[0] != {"run": key}:
+            header = {"run": key}
+            if records[:1] not in ([], [header]) or not whole and not json.dumps(header).encode().startswith(cut):
                 raise ValueError
             self.done = {record["unit"]: record["result"] for record in records[1:]}
         except (ValueError, KeyError, TypeError):
@@ -162,7 +169,8 @@ def read_document(path) -> dict:
         raise StepimpError(f"No results file {path}.") from None
     except (ValueError, OSError):
         raise StepimpError(f"{path} is truncated or no results file: delete it and run the command again.") from None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA or "rows" not in document:
+    parts = {"command", "params", "provenance", "rows"}
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA or not parts <= document.keys():
         raise StepimpError(f"{path} is no stepimp results file of this version ({SCHEMA}).")
     return {**document, "path": str(path)}
 

@@ -6,8 +6,9 @@ positions unmask, the projection runs only at the positions that do, and samples
 batch whatever step they are at.
 """
 
+from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -41,11 +42,15 @@ class State:
 
 @dataclass
 class Counts:
-    """What sampling cost. forwards: sequences that went through a body; batches: calls of a body; tokens: drawn."""
+    """What sampling cost. By model: sequences that went through its body and tokens drawn from it; calls of a body."""
 
-    forwards: int = 0
+    forwards: Counter = field(default_factory=Counter)
+    tokens: Counter = field(default_factory=Counter)
     batches: int = 0
-    tokens: int = 0
+
+    def forward(self, model: str, sequences: int):
+        self.forwards[model] += sequences
+        self.batches += 1
 
 
 def check(denoisers: dict, schedule: Schedule, length: int, prefix=None):
@@ -133,9 +138,9 @@ class _Runner:
         if key not in self.start:
             with self.timed("body"):
                 self.start[key] = denoiser.hidden(state.z[row : row + 1], self.times([step]))[0]
-            self.count(1)
+            self.counts.forward(name, 1)
         positions = np.flatnonzero(state.unmask_step[row] == step)
-        self.unmask(denoiser, self.start[key][torch.as_tensor(positions)], [row] * len(positions), positions)
+        self.unmask(name, self.start[key][torch.as_tensor(positions)], [row] * len(positions), positions)
 
     def run(self, name: str, batch: list[int]):
         """The next event of each row of the batch, all of them waiting for this model."""
@@ -148,12 +153,12 @@ class _Runner:
         with self.timed("body"):
             z = state.z[torch.as_tensor(batch)]
             rows = denoiser.hidden(z, self.times(steps), at.to(z.device))[asked.to(z.device)]
-        self.count(len(batch))
-        self.unmask(denoiser, rows, np.repeat(batch, [len(p) for p in positions]), np.concatenate(positions))
+        self.counts.forward(name, len(batch))
+        self.unmask(name, rows, np.repeat(batch, [len(p) for p in positions]), np.concatenate(positions))
 
-    def unmask(self, denoiser, hidden, rows, positions):
+    def unmask(self, name, hidden, rows, positions):
         """Projects and draws at these positions and writes the tokens."""
-        state = self.state
+        state, denoiser = self.state, self.denoisers[name]
         for part in range(0, len(positions), ROW_BLOCK):
             block = slice(part, part + ROW_BLOCK)
             where = torch.as_tensor(np.asarray(rows[block])), torch.as_tensor(positions[block])
@@ -161,15 +166,10 @@ class _Runner:
                 logits = denoiser.logits(hidden[block])
             with self.timed("draw"):
                 state.z[where] = draw_tokens(logits, self.seed, state.indices[rows[block]], positions[block])
-        self.counts.tokens += len(positions)
+        self.counts.tokens[name] += len(positions)
 
     def times(self, steps: list[int]) -> torch.Tensor:
         return torch.tensor(steps, dtype=torch.float64, device=self.state.z.device) / self.steps
-
-    def count(self, sequences: int):
-        self.counts.forwards += sequences
-        self.counts.batches += 1
-
 
 @torch.no_grad()
 def sample(denoisers: dict, schedule: Schedule, indices, length: int, *, seed: int, prefix=None, batch_size: int = 16,

@@ -10,6 +10,7 @@ from itertools import groupby
 
 from stepimp.errors import StepimpError
 
+MOST_STEPS = 1_000_000
 SEGMENT = re.compile(r"([HL])(\d+)|([^:,\s]+):(\d+)")
 
 
@@ -55,7 +56,7 @@ def parse(text: str, heavy: str, light: str | None = None, steps: int | None = N
 
     Raises StepimpError where it does not parse, has an empty segment, names L without a light model or misses T.
     """
-    models = []
+    segments = []
     for part in text.replace(" ", "").split(","):
         match = SEGMENT.fullmatch(part)
         if not match:
@@ -69,8 +70,13 @@ def parse(text: str, heavy: str, light: str | None = None, steps: int | None = N
         number = int(count or named_count)
         if number < 1:
             raise StepimpError(f"Schedule {text!r}: segment {part!r} has no steps; leave it out.")
-        models += [{"H": heavy, "L": light}[letter] if letter else name] * number
-    schedule = Schedule.of(models)
+        model = {"H": heavy, "L": light}[letter] if letter else name
+        if segments and segments[-1][0] == model:
+            number += segments.pop()[1]
+        segments.append((model, number))
+    schedule = Schedule(tuple(segments))
+    if schedule.steps > MOST_STEPS:
+        raise StepimpError(f"Schedule {text!r} has {schedule.steps:,} steps; the most is {MOST_STEPS:,}.")
     if steps is not None and schedule.steps != steps:
         raise StepimpError(f"Schedule {text!r} sums to {schedule.steps} steps, not to T = {steps}: change it or --steps.")
     return schedule

@@ -1,21 +1,25 @@
 """Trains a family: one model per depth and seed, on transformers' Trainer."""
 
+import json
 import math
+import os
 import platform
 import shutil
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from accelerate import PartialState
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
-from transformers import AutoTokenizer, Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.utils import logging
 
 from stepimp.data import load_blocks, train_tokenizer
-from stepimp.family import read_manifest, write_manifest
+from stepimp.errors import StepimpError
+from stepimp.family import open_tokenizer, read_manifest, write_manifest
 from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
 from stepimp.noise import corrupt
+from stepimp.results import write_atomically
 
 MIN_T = 1e-3  # the weight 1/t has no upper bound
 
@@ -85,7 +89,12 @@ class MuonAdamW(torch.optim.Optimizer):
 
 
 class EMA(TrainerCallback):
-    """Exponential moving average of the weights, saved and restored with the Trainer's checkpoints."""
+    """Exponential moving average of the weights, saved and restored with the Trainer's checkpoints.
+
+    It is the last file written into a checkpoint and appears there whole: a checkpoint that has it is complete.
+    """
+
+    FILE = "ema.pt"
 
     def __init__(self, model: MDLMForMaskedLM, decay: float):
         self.model, self.decay, self.average = model, decay, None
@@ -94,18 +103,26 @@ class EMA(TrainerCallback):
         # Only here is the model on its device.
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.decay))
         if state.global_step:
-            self.average.load_state_dict(torch.load(self._file(args, state), weights_only=True))
+            self.average.load_state_dict(torch.load(self._folder(args, state) / self.FILE, weights_only=True))
 
     def on_step_end(self, args, state, control, **_):
         self.average.update_parameters(self.model)
 
     def on_save(self, args, state, control, **_):
         if state.is_world_process_zero:
-            torch.save(self.average.state_dict(), self._file(args, state))
+            folder = self._folder(args, state)
+            torch.save(self.average.state_dict(), folder / "ema.tmp")
+            os.replace(folder / "ema.tmp", folder / self.FILE)
 
     @staticmethod
-    def _file(args, state):
-        return Path(args.output_dir) / f"checkpoint-{state.global_step}" / "ema.pt"
+    def _folder(args, state):
+        return Path(args.output_dir) / f"checkpoint-{state.global_step}"
+
+
+def last_checkpoint(work: Path) -> str | None:
+    """The newest complete checkpoint in a work folder."""
+    complete = [file.parent for file in work.glob(f"checkpoint-*/{EMA.FILE}")]
+    return str(max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]))) if complete else None
 
 
 class TokenDataset(Dataset):
@@ -144,19 +161,36 @@ def evaluate_nelbo(model: MDLMForMaskedLM, tokens: torch.Tensor, batch_size: int
     return total / len(tokens)
 
 
+def work_folder(folder: Path) -> Path:
+    """Where the checkpoints of a member's training are until it is finished."""
+    return folder.with_name(folder.name + ".training")
+
+
+def claim(work: Path, origin: dict):
+    """Notes what is trained in a work folder. Raises StepimpError if the checkpoints there are of another training."""
+    note, text = work / "training.json", json.dumps(origin, sort_keys=True, indent=1)
+    if note.exists() and note.read_text("utf-8") != text:
+        raise StepimpError(
+            f"{work} holds an unfinished training with other options or text: run its command again, or delete the folder."
+        )
+    work.mkdir(parents=True, exist_ok=True)
+    if PartialState().is_main_process:
+        write_atomically(note, text)
+
+
 def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, recipe: dict, seed: int, callbacks=()):
     """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint in its work folder.
 
     recipe: steps, batch_size, muon_lr, adamw_lr, warmup, ema, save_every, bf16, weights (the dtype to store).
     Returns the held-out NELBO in nats per token.
     """
-    work = folder.with_name(folder.name + ".training")
+    logging.disable_progress_bar()
     set_seed(seed)
     model = MDLMForMaskedLM(config)
     open_gates(model)
     ema = EMA(model, recipe["ema"])
     optimizer = MuonAdamW(model, recipe["muon_lr"], recipe["adamw_lr"])
-    warmup, steps = recipe["warmup"], recipe["steps"]
+    work, warmup, steps = work_folder(folder), recipe["warmup"], recipe["steps"]
 
     def cosine(step):
         return min(1, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1, step / steps)))
@@ -171,8 +205,9 @@ def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, 
         max_grad_norm=1.0,
         logging_steps=max(1, min(50, steps // 10)),
         save_steps=recipe["save_every"],
-        save_total_limit=1,
+        save_total_limit=2,  # the older one serves while the newer is being written
         dataloader_drop_last=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
         remove_unused_columns=False,
         report_to="none",
@@ -186,51 +221,57 @@ def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, 
         optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, cosine)),
         callbacks=[ema, *callbacks],
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)) if work.exists() else None)
+    trainer.remove_callback(PrinterCallback)
+    batch = recipe["batch_size"] * arguments.world_size
+    if len(tokens) < batch:
+        raise StepimpError(f"The text has {len(tokens)} sequences, fewer than one batch of {batch}: lower --batch-size.")
+    trainer.train(resume_from_checkpoint=last_checkpoint(work))
     final = ema.average.module.eval()
     nelbo = evaluate_nelbo(final, held_out)
+    if not math.isfinite(nelbo):
+        raise StepimpError(f"{folder.name} diverged: delete {work} and train with a lower --muon-lr and --adamw-lr.")
     if trainer.is_world_process_zero():
         final.to(getattr(torch, recipe["weights"])).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        shutil.rmtree(work)
     return nelbo
 
 
 def train_family(
     folder: Path, depths: list[int], seed: int, baseline_seed: int | None, shape: dict, recipe: dict, data: str,
     tokenizer_name: str | None = None, vocab_size: int = 512, command: str = "", callbacks=(),
-):
+):  # fmt: skip
     """Trains the missing members of a family in `folder`: one per depth, and the deepest again from `baseline_seed`.
 
     shape: MDLMConfig arguments shared by all members. Finished members stand in the manifest and are left alone, an
     unfinished one goes on from its last checkpoint, and a further call may add depths. Yields (name, NELBO in nats).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "tokenizer.json").exists():
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    elif tokenizer_name:
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer_name)
-    else:
-        tokenizer = train_tokenizer(data, vocab_size)
-    tokenizer.save_pretrained(folder)
-    if tokenizer.mask_token_id is None:
-        shape = {**shape, "vocab_size": len(tokenizer) + 1, "mask_token_id": len(tokenizer)}
-    else:
-        shape = {**shape, "vocab_size": len(tokenizer), "mask_token_id": tokenizer.mask_token_id}
-    blocks = load_blocks(data, tokenizer, shape["model_length"], "train")
-    held_out = load_blocks(data, tokenizer, shape["model_length"], "heldout")
+    processes = PartialState()
+    with processes.main_process_first():  # the others find the tokenizer and the blocks it made
+        if (folder / "tokenizer.json").exists():
+            tokenizer = open_tokenizer(str(folder))
+        else:
+            tokenizer = open_tokenizer(tokenizer_name) if tokenizer_name else train_tokenizer(data, vocab_size)
+            tokenizer.save_pretrained(folder)
+        blocks, held_out = (load_blocks(data, tokenizer, shape["model_length"], split) for split in ("train", "heldout"))
+    mask = len(tokenizer) if tokenizer.mask_token_id is None else tokenizer.mask_token_id
+    shape = {**shape, "vocab_size": max(len(tokenizer), mask + 1), "mask_token_id": mask}
     jobs = {f"{depth}b": (depth, seed) for depth in depths}
     if baseline_seed is not None:
         jobs[f"{max(depths)}b_seed{baseline_seed}"] = (max(depths), baseline_seed)
     for name, (depth, member_seed) in jobs.items():
-        if name in read_manifest(folder).get("members", {}):
+        if name in read_manifest(folder)["members"]:
             continue
-        config = MDLMConfig(n_blocks=depth, **shape)
+        config, work = MDLMConfig(n_blocks=depth, **shape), work_folder(folder / name)
+        claim(work, {"shape": {**shape, "n_blocks": depth}, "recipe": recipe, "seed": member_seed, "data": blocks.fingerprint})
         nelbo = train_member(config, folder / name, blocks.tokens, held_out.tokens, tokenizer, recipe, member_seed, callbacks)
-        manifest = read_manifest(folder)
-        manifest.setdefault("members", {})[name] = {
-            "blocks": depth, "seed": member_seed, "heldout_nelbo_nats": nelbo, "recipe": recipe, "command": command,
-            "data": data, "data_fingerprint": blocks.fingerprint, "python": platform.python_version(),
-        }
-        write_manifest(folder, manifest)
-        yield name, nelbo
+        if processes.is_main_process:
+            manifest = read_manifest(folder)
+            manifest["members"][name] = {
+                "blocks": depth, "seed": member_seed, "heldout_nelbo_nats": nelbo, "recipe": recipe, "command": command,
+                "data": data, "data_fingerprint": blocks.fingerprint, "python": platform.python_version(),
+            }  # fmt: skip
+            write_manifest(folder, manifest)
+            shutil.rmtree(work)
+            yield name, nelbo
+        processes.wait_for_everyone()

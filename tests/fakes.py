@@ -2,8 +2,11 @@
 
 import itertools
 
+import numpy as np
 import torch
+from scipy import stats
 
+from stepimp import sampler
 from stepimp.noise import NoiseSchedule
 
 
@@ -65,3 +68,22 @@ def exact_distribution(denoisers, schedule, length, prefix=()):
                     after[tuple(new)] = after.get(tuple(new), 0.0) + w
         states = after
     return states
+
+
+def observed_and_expected(denoisers, schedule, length, n, prefix=(), draw=sampler.sample):
+    """How often each outcome came up among n samples, and how often it should have."""
+    given = torch.tensor(prefix) if prefix else None
+    drawn = draw(denoisers, schedule, range(n), length, seed=5, prefix=given, batch_size=64)
+    exact = exact_distribution(denoisers, schedule, length, prefix)
+    index = {tokens: k for k, tokens in enumerate(exact)}
+    observed = np.bincount([index[tuple(row)] for row in drawn.tolist()], minlength=len(exact))
+    return observed, n * np.array(list(exact.values()))
+
+
+def chi_square(observed, expected):
+    """p-value with cells of small expectation joined."""
+    small = expected < 5
+    if small.any():
+        observed = np.append(observed[~small], observed[small].sum())
+        expected = np.append(expected[~small], expected[small].sum())
+    return stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue

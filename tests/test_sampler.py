@@ -1,30 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from fakes import FakeDenoiser, exact_distribution
+from fakes import FakeDenoiser, chi_square, exact_distribution, observed_and_expected
 from stepimp import sampler
 from stepimp.errors import StepimpError
+from stepimp.published import sample_published
 from stepimp.schedule import Schedule, parse
-
-
-def counts_and_expected(denoisers, schedule, length, n, prefix=()):
-    given = torch.tensor(prefix) if prefix else None
-    drawn = sampler.sample(denoisers, schedule, range(n), length, seed=5, prefix=given, batch_size=64)
-    exact = exact_distribution(denoisers, schedule, length, prefix)
-    index = {tokens: k for k, tokens in enumerate(exact)}
-    observed = np.bincount([index[tuple(row)] for row in drawn.tolist()], minlength=len(exact))
-    return observed, n * np.array(list(exact.values()))
-
-
-def chi_square(observed, expected):
-    """p-value with cells of small expectation joined."""
-    small = expected < 5
-    if small.any():
-        observed = np.append(observed[~small], observed[small].sum())
-        expected = np.append(expected[~small], expected[small].sum())
-    return stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue
 
 
 CASES = {
@@ -42,7 +25,7 @@ CASES = {
 def test_tokens_follow_the_enumerated_distribution(notation, prefix):
     denoisers = {"heavy": FakeDenoiser(seed=1), "light": FakeDenoiser(seed=2)}
     schedule = parse(notation, "heavy", "light")
-    assert chi_square(*counts_and_expected(denoisers, schedule, 3, 6000, prefix)) > 1e-3
+    assert chi_square(*observed_and_expected(denoisers, schedule, 3, 3000, prefix)) > 1e-3
 
 
 def test_time_conditioned_denoisers_see_their_own_time():
@@ -51,14 +34,14 @@ def test_time_conditioned_denoisers_see_their_own_time():
         "light": FakeDenoiser(seed=2, time_conditioned=True, steps=5),
     }
     schedule = parse("L2,H2,L1", "heavy", "light")
-    assert chi_square(*counts_and_expected(denoisers, schedule, 3, 6000)) > 1e-3
+    assert chi_square(*observed_and_expected(denoisers, schedule, 3, 3000)) > 1e-3
 
 
 def test_the_wrong_order_of_models_would_be_seen():
     denoisers = {"heavy": FakeDenoiser(seed=1), "light": FakeDenoiser(seed=2)}
-    observed, _ = counts_and_expected(denoisers, parse("H1,L3", "heavy", "light"), 3, 6000)
+    observed, _ = observed_and_expected(denoisers, parse("H1,L3", "heavy", "light"), 3, 3000)
     exact = exact_distribution(denoisers, parse("L3,H1", "heavy", "light"), 3)
-    assert chi_square(observed, 6000 * np.array(list(exact.values()))) < 1e-6
+    assert chi_square(observed, 3000 * np.array(list(exact.values()))) < 1e-6
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
@@ -90,16 +73,16 @@ def test_forward_passes_agree_with_their_formula():
     sampler.sample(denoisers, Schedule.of(["heavy"] * steps), range(n), length, seed=0, counts=counts)
     # The all-masked first state is computed once, not once per sample.
     expected = 1 + n * (sampler.expected_forwards(length, steps) - 1)
-    assert counts.forwards == pytest.approx(expected, rel=0.02)
-    assert counts.tokens == n * length
-    assert sum(denoisers["heavy"].batches) == counts.forwards
+    assert counts.forwards.total() == pytest.approx(expected, rel=0.02)
+    assert counts.tokens.total() == n * length
+    assert sum(denoisers["heavy"].batches) == counts.forwards.total()
 
 
 def test_batches_stay_full_to_the_end():
     denoisers = {"heavy": FakeDenoiser(length=6, seed=1)}
     counts = sampler.Counts()
     sampler.sample(denoisers, Schedule.of(["heavy"] * 50), range(64), 6, seed=0, counts=counts, batch_size=8)
-    assert counts.forwards / counts.batches > 7.5
+    assert counts.forwards.total() / counts.batches > 7.5
 
 
 def test_schedules_share_their_randomness():
@@ -121,3 +104,76 @@ def test_bad_lengths(length, prefix, message):
 def test_a_model_nobody_loaded():
     with pytest.raises(StepimpError, match="'l'"):
         sampler.sample({"h": FakeDenoiser()}, parse("H2,l:2", "h"), range(2), 3, seed=0)
+
+
+@pytest.fixture(scope="module")
+def models(random_model):
+    """Two MDLMs in float64, where sums in another order change nothing that a draw could see."""
+    return {name: random_model(seed, n_blocks=blocks).double().freeze() for name, blocks, seed in (("h", 2, 1), ("l", 1, 2))}
+
+
+@pytest.mark.parametrize("time_conditioning", [False, True])
+def test_an_mdlm_gives_the_same_tokens_in_any_batch(random_model, time_conditioning):
+    models = {
+        name: random_model(seed, n_blocks=blocks, time_conditioning=time_conditioning).double().freeze()
+        for name, blocks, seed in (("h", 2, 1), ("l", 1, 2))
+    }
+    schedule = parse("L10,H30,L10", "h", "l")
+    drawn = [sampler.sample(models, schedule, range(20), 12, seed=3, batch_size=size) for size in (1, 3, 16)]
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
+
+
+def test_processes_may_share_the_work_in_any_way(models):
+    schedule = parse("L10,H30,L10", "h", "l")
+    whole = sampler.sample(models, schedule, range(12), 12, seed=3)
+    ranks = [sampler.sample(models, schedule, range(rank, 12, 3), 12, seed=3) for rank in range(3)]
+    assert torch.equal(whole, torch.stack(ranks, 1).flatten(0, 1))
+
+
+def test_a_prefix_stays_and_may_differ_between_samples(models):
+    schedule = parse("L10,H10", "h", "l")
+    prefixes = torch.arange(8).view(4, 2)
+    together = sampler.sample(models, schedule, range(4), 12, seed=3, prefix=prefixes)
+    assert torch.equal(together[:, :2], prefixes)
+    alone = sampler.sample(models, schedule, [2], 12, seed=3, prefix=prefixes[2])
+    assert torch.equal(together[2:3], alone)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the number of elements of the largest tensor any operator returns."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        out = function(*arguments, **(options or {}))
+        for one in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(one, torch.Tensor):
+                self.elements = max(self.elements, one.numel())
+        return out
+
+
+@pytest.mark.parametrize("notation", ["H1", "H20"])
+def test_no_tensor_holds_all_logits(random_model, notation):
+    model = random_model(vocab_size=3000)
+    weights = max(p.numel() for p in model.parameters())
+    batch, length = 8, 24
+    with torch.no_grad(), LargestTensor() as largest:
+        sampler.sample({"h": model.freeze()}, parse(notation, "h"), range(batch), length, seed=0, batch_size=batch)
+    assert largest.elements <= max(weights, sampler.ROW_BLOCK * 3000) < batch * length * 3000
+
+
+@pytest.mark.parametrize("models_agree", [True, False])
+def test_the_published_sampler_follows_the_same_distribution(models_agree):
+    denoisers = {"heavy": FakeDenoiser(seed=1), "light": FakeDenoiser(seed=1 if models_agree else 2)}
+    schedule = parse("L2,H3", "heavy", "light")
+
+    def draw(*arguments, **options):
+        return sample_published(*arguments, rounding=None, **options)
+
+    assert chi_square(*observed_and_expected(denoisers, schedule, 3, 3000, draw=draw)) > 1e-3
+
+
+def test_the_published_sampler_does_not_depend_on_the_batch_size_either(models):
+    schedule = parse("L10,H10", "h", "l")
+    drawn = [sample_published(models, schedule, range(6), 12, seed=3, batch_size=size) for size in (1, 4)]
+    assert torch.equal(*drawn)

@@ -9,11 +9,11 @@ from stepimp import randomness
 def exponentials(seed: int, sample: int, position: int, vocab_size: int) -> np.ndarray:
     """[V] standard exponentials in float64.
 
-    From -log(1 - u) with u on a grid of 2^-53, shifted by half a step: the smallest is 2^-54, so that a token of any
-    probability down to 1e-16 can win and none has noise of minus or plus infinity.
+    From -log(1 - u) with u on a grid of 2^-53 and half a step in place of 0: the smallest is 2^-54, so that a token of
+    any probability down to 1e-16 can win and none has infinite noise.
     """
     u = randomness.generator(seed, randomness.TOKEN, sample, position).random(vocab_size)
-    return -np.log1p(-(u + 2.0**-54))
+    return -np.log1p(-np.maximum(u, 2.0**-54))
 
 
 def draw_tokens(logits: torch.Tensor, seed: int, samples, positions) -> torch.Tensor:

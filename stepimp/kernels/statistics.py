@@ -2,59 +2,78 @@
 
 import torch
 
-VOCABULARY_BLOCK = 2048
-ROW_BLOCK = 256
+VOCABULARY_BLOCK = 1024
+ROW_BLOCK = 512
+EXCLUDED = -1e30  # the mask token's logit: no probability, and finite, so that differences of logits are never NaN
 
 
 def vocabulary_statistics(rows, heads, targets, mask_id, vocabulary_block=VOCABULARY_BLOCK, row_block=ROW_BLOCK):
     """Statistics of K models at the same n positions; the first model is the heavy one.
 
     rows: K tensors [n, D_k], what each model's projection takes; heads: K pairs of weight [V, D_k] and bias [V];
-    targets: [n] clean tokens. Returns float64 tensors
-      ce [K, n]       -log p_k(target),
-      kl [K, n]       KL(p_heavy || p_k), zero for k = 0,
-      entropy [n]     of p_heavy, all in nats, with the mask token excluded from every p.
-    Equals `reference.vocabulary_statistics`, but never holds more than a block of [rows, V] per model.
+    targets: [n] clean tokens, or [n, m] to ask about m tokens at each position. Returns float64 tensors
+      ce [K, n] or [K, n, m]   -log p_k(target),
+      kl [K, n]                KL(p_heavy || p_k), zero for k = 0,
+      entropy [n]              of p_heavy, all in nats, with the mask token excluded from every p.
+    Equals `reference.vocabulary_statistics`, but never holds more than a block of [rows, V] per model. Logits leave
+    the projection in fp32 or wider; everything after it is float64, because a KL is a small difference of large sums.
     """
+    asked = targets.reshape(len(targets), -1)
     parts = [
-        _row_block([x[start : start + row_block] for x in rows], heads, targets[start : start + row_block], mask_id, vocabulary_block)
-        for start in range(0, len(targets), row_block)
+        _row_block([x[start : start + row_block] for x in rows], heads, asked[start : start + row_block], mask_id, vocabulary_block)
+        for start in range(0, max(1, len(targets)), row_block)
     ]
-    if not parts:
-        empty = targets.new_empty((len(rows), 0), dtype=torch.float64)
-        return empty, empty, empty[0]
-    return tuple(torch.cat(column, dim=-1) for column in zip(*parts))
+    ce, kl, entropy = (torch.cat(column, dim=-1) for column in zip(*parts))
+    return ce.movedim(1, -1).reshape(len(rows), *targets.shape), kl, entropy
 
 
-def _row_block(rows, heads, targets, mask_id, vocabulary_block):
-    """Per vocabulary block b: each model's lse_b, and of p_b, the heavy model's softmax inside the block, the means
-    of h - l_k and of h. The blocks join by their weights exp(lse_b - lse), in float64."""
+def _row_block(rows, heads, targets, mask_id, width):
+    """`vocabulary_statistics` of a few rows: ce [K, m, n], kl [K, n], entropy [n].
+
+    The vocabulary blocks join by the chain rule: w_b being the probability of block b, the KL is the mean over
+    p_heavy's w_b of the KL inside the block + log(w_b / w_b,k), and the entropy that of the entropy inside - log w_b.
+    """
     wide = torch.promote_types(rows[0].dtype, torch.float32)
     rows = [x.to(wide) for x in rows]
-    vocab_size = heads[0][0].shape[0]
-    chosen = torch.zeros(len(rows), len(targets), dtype=wide, device=targets.device)
-    lse, difference, level = [], [], []
-    for start in range(0, vocab_size, vocabulary_block):
-        stop = min(start + vocabulary_block, vocab_size)
-        if stop - start == 1 and start == mask_id:
-            continue
-        logits = [torch.addmm(b[start:stop].to(wide), x, w[start:stop].to(wide).T) for x, (w, b) in zip(rows, heads)]
-        if start <= mask_id < stop:
-            for one in logits:
-                one[:, mask_id - start] = torch.finfo(wide).min / 4  # finite, so that h - l is 0 there and not NaN
-        inside = (targets >= start) & (targets < stop)
-        columns = (targets[inside] - start)[:, None]
-        for k, one in enumerate(logits):
-            chosen[k, inside] = one[inside].gather(1, columns)[:, 0]
-        heavy = logits[0]
-        lse_b = [one.logsumexp(-1) for one in logits]
-        p = (heavy - lse_b[0][:, None]).exp_()
-        difference.append(torch.stack([((heavy - one).mul_(p)).sum(-1) for one in logits]).double())
-        level.append(torch.where(p > 0, heavy * p, 0.0).sum(-1).double())
-        lse.append(torch.stack(lse_b).double())
-    lse, difference, level = torch.stack(lse), torch.stack(difference), torch.stack(level)  # [blocks, K, n]
-    total = lse.logsumexp(0)
-    weight = (lse[:, 0] - total[0]).exp()
-    kl = (weight[:, None] * difference).sum(0) - total[0] + total
-    entropy = total[0] - (weight * level).sum(0)
-    return total - chosen.double(), kl, entropy
+    chosen = [torch.zeros(targets.T.shape, dtype=torch.float64, device=targets.device) for _ in rows]
+    blocks = []
+    for start in range(0, len(heads[0][0]), width):
+        logits = (_project(x, head, slice(start, start + width), mask_id) for x, head in zip(rows, heads))
+        blocks.append(_vocabulary_block(logits, targets - start, chosen))
+    lse, kl, entropy = zip(*blocks)
+    # One model at a time, so that a further model changes no summation order and with it no bit of the others.
+    lse, kl = ([torch.stack(blocks) for blocks in zip(*column)] for column in (lse, kl))  # K tensors [blocks, n]
+    total = [one.logsumexp(0) for one in lse]
+    log_w = [one - whole for one, whole in zip(lse, total)]
+    w = log_w[0].exp()
+    kl = [(w * (inside + log_w[0] - other)).sum(0) for inside, other in zip(kl, log_w)]
+    entropy = (w * (torch.stack(entropy) - log_w[0])).sum(0)
+    return torch.stack([whole - one for whole, one in zip(total, chosen)]), torch.stack(kl), entropy
+
+
+def _project(x, head, block, mask_id):
+    """Float64 logits [n, C] of a block of the vocabulary."""
+    weight, bias = (part[block].to(x.dtype) for part in head)
+    logits = torch.addmm(bias, x, weight.T).double()
+    if block.start <= mask_id < block.stop:
+        logits[:, mask_id - block.start] = EXCLUDED
+    return logits
+
+
+def _vocabulary_block(logits, columns, chosen):
+    """Of each model the log-sum-exp of a block, its KL inside the block, and the heavy model's entropy there.
+
+    logits: of each model in turn, [n, C]; columns: [n, m], the targets counted from the start of the block, whose
+    logits are added to `chosen`, K tensors [m, n], where they lie inside it.
+    """
+    heavy, lse, kl = None, [], []
+    for one, found in zip(logits, chosen):
+        q = one.softmax(-1)
+        lse.append(one.amax(-1) - q.amax(-1).log())  # exact, and cheaper than logsumexp
+        inside = (columns >= 0) & (columns < one.shape[1])
+        found += torch.where(inside, one.gather(1, columns.clamp(0, one.shape[1] - 1)), 0.0).T
+        if heavy is None:
+            heavy, p = one, q
+            entropy = lse[0] - (p * heavy).sum(-1)
+        kl.append((heavy - one).mul_(p).sum(-1) - lse[0] + lse[-1])
+    return lse, kl, entropy

@@ -1,0 +1,37 @@
+# Two commands do all the set-up: `make figures` and `make test`. Each makes .venv itself.
+
+PYTHON ?= python3
+RESULTS ?= results
+FIGURES ?= figures
+BIN := .venv/bin
+STEPIMP := STEPIMP_RESULTS=$(RESULTS) $(BIN)/stepimp
+LIGHT := --light 4b --light 6b --light 8b --light 10b
+
+.PHONY: figures test bench train clean
+
+figures: .venv/ready
+	$(STEPIMP) kl --heavy 12b $(LIGHT) --baseline 12b_seed2
+	$(STEPIMP) loss --heavy 12b $(LIGHT)
+	$(STEPIMP) recommend --budget 0.25
+	$(STEPIMP) generate
+	$(STEPIMP) profile --schedule L125,H750,L125
+	$(STEPIMP) figures --out $(FIGURES)
+
+test: .venv/ready
+	$(BIN)/python -m pytest -q
+
+bench: .venv/ready
+	$(BIN)/python tests/bench_sampler.py
+	$(BIN)/python tests/bench_curves.py
+
+# The recipe of the bundled family: two hours on one CPU core.
+train: .venv/ready
+	$(BIN)/stepimp train runs/docs --data docs --depths 4,6,8,10,12 --baseline-seed 2 --weights float16
+
+.venv/ready: setup.py pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

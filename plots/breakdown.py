@@ -1,0 +1,25 @@
+"""Where the time goes: stacked bars of the parts of sampling."""
+
+from matplotlib.ticker import PercentFormatter
+
+PARTS = {"body": "#4560b5", "projection": "#45b8a4", "draw": "#f0b45f", "rest": "#8a8f98"}
+
+
+def draw(ax, rows: list[dict]):
+    """rows: the `part` rows of a profile. One bar per model and way of sampling, as shares of its time."""
+    bars = list(dict.fromkeys((row["model"], row["sampler"]) for row in rows))
+    starts = dict.fromkeys(bars, 0.0)
+    for part, colour in PARTS.items():
+        for y, bar in enumerate(bars):
+            for row in rows:
+                if (row["model"], row["sampler"]) == bar and row["part"] == part:
+                    ax.barh(y, row["share"], left=starts[bar], height=0.7, color=colour, label=part)
+                    starts[bar] += row["share"]
+    bounds = {(row["model"], row["sampler"]): row["speedup_bound"] for row in rows}
+    for y, bar in enumerate(bars):
+        ax.text(1.02, y, f"at most {bounds[bar]:.1f}x", va="center_baseline", fontsize=6.5)
+    ax.set_yticks(range(len(bars)), [f"{model}, {way}" for model, way in bars])
+    ax.set(ylim=(len(bars) - 0.5, -0.5), xlim=(0, 1), xlabel="share of the sampling time")
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.tick_params(axis="y", length=0)
+    ax.grid(False)

@@ -1,0 +1,141 @@
+"""The sampler against the published way of sampling, on one CPU thread: python tests/bench_sampler.py [--full].
+
+Both run the same weights (12 blocks, width 768, V = 50258, random), the same T and L, in one process. First both are
+checked against an exactly enumerated distribution; on a failure no speed is reported. Seconds are processor seconds of
+the one thread, so that other load on the machine distorts the ratios little.
+
+The published sampler's time is put together from the cost of its two parts, each the median of several runs here: a
+forward pass with full probabilities, run as often as its own rule asks for (counted by running its unmasking), and a
+draw over all of [B, L, V] at every step. --full runs it out instead, which takes most of an hour.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from fakes import FakeDenoiser, chi_square, observed_and_expected
+from stepimp import published, sampler
+from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
+from stepimp.schedule import Schedule, parse, saved_flops
+
+LENGTH, BATCH = 128, 4
+cpu = time.process_time
+
+
+def check_distributions():
+    """Both samplers draw from the enumerated distribution of a small denoiser."""
+    denoisers, schedule = {"12b": FakeDenoiser(seed=1)}, parse("H4", "12b")
+
+    def published_way(*arguments, **options):
+        return published.sample_published(*arguments, rounding=None, **options)
+
+    for name, draw in (("engine", sampler.sample), ("published", published_way)):
+        p = chi_square(*observed_and_expected(denoisers, schedule, 3, 4000, draw=draw))
+        if p < 1e-3:
+            raise SystemExit(f"The {name} sampler is wrong (chi-square p = {p:.1e}): no speed is reported.")
+        print(f"{name}: chi-square p = {p:.2f} against the enumerated distribution")
+
+
+def build(blocks: int, dtype: torch.dtype) -> MDLMForMaskedLM:
+    torch.manual_seed(blocks)
+    model = MDLMForMaskedLM(MDLMConfig(n_blocks=blocks, model_length=LENGTH))
+    torch.nn.init.normal_(model.backbone.output_layer.linear.weight, std=0.02)
+    for block in model.backbone.blocks:
+        torch.nn.init.normal_(block.adaLN_modulation.bias, std=0.3)
+    return model.to(dtype).freeze()
+
+
+def seconds(function, *arguments):
+    start = cpu()
+    function(*arguments)
+    return cpu() - start
+
+
+class Stopwatch:
+    """Seconds per part, as `advance` asks for with `timed`."""
+
+    def __init__(self):
+        self.parts = {}
+
+    def __call__(self, part):
+        self.part = part
+        return self
+
+    def __enter__(self):
+        self.start = cpu()
+
+    def __exit__(self, *_):
+        self.parts[self.part] = self.parts.get(self.part, 0) + cpu() - self.start
+
+
+def engine(denoisers, schedule, watch):
+    """(seconds, counts) of drawing one batch."""
+    counts, start = sampler.Counts(), cpu()
+    state = sampler.begin(range(BATCH), LENGTH, schedule.steps, denoisers["12b"].mask_id, seed=0)
+    list(sampler.advance(state, denoisers, schedule, seed=0, batch_size=BATCH, counts=counts, timed=watch))
+    return cpu() - start, counts
+
+
+def published_forwards(steps: int) -> int:
+    """How often the published sampler runs its model: unmasking does not depend on the logits, so a fake will do."""
+    counts = sampler.Counts()
+    fake = FakeDenoiser(vocab=1, length=1)
+    fake.max_length, fake.table = LENGTH, torch.zeros(1, LENGTH, 2, dtype=torch.float64)
+    fake.hidden = lambda z, t=None, at=None: torch.tensor([0.0, -torch.inf], dtype=torch.float64).expand(*z.shape, 2)
+    published.sample_published({"12b": fake}, parse(f"H{steps}", "12b"), range(BATCH), LENGTH, seed=0, rounding=None, counts=counts)
+    return counts.batches
+
+
+def published_seconds(model, steps: int, full: bool) -> float:
+    if full:
+        run = lambda: published.sample_published(  # noqa: E731
+            {"12b": model}, parse(f"H{steps}", "12b"), range(BATCH), LENGTH, seed=0, rounding=None
+        )
+        return seconds(run)
+    x = torch.randint(0, model.vocab_size - 1, (BATCH, LENGTH))
+    forward = statistics.median(seconds(published.probabilities, model, x, 0.5, None) for _ in range(3))
+    p = published.probabilities(model, x, 0.5, None)
+    generators = [torch.Generator().manual_seed(i) for i in range(BATCH)]
+    draw = statistics.median(seconds(published.draw, p, 0.5, 1e-3, model.mask_id, generators) for _ in range(3))
+    return published_forwards(steps) * forward + steps * draw
+
+
+@torch.no_grad()
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="run the published sampler out instead of composing its time")
+    full = parser.parse_args().full
+    torch.set_num_threads(1)
+    check_distributions()
+    table = Table("T", "dtype", "engine s", "published s", "ratio", "vs fp32 published", "of the body's throughput",
+                  title=f"L={LENGTH}, batch {BATCH}, 12 blocks, one thread")  # fmt: skip
+    published_fp32 = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        heavy, light = build(12, dtype), build(4, dtype)
+        z = torch.randint(0, heavy.vocab_size - 1, (BATCH, LENGTH))
+        heavy.hidden(z)
+        for steps in (128, 1000):
+            bodies = [seconds(heavy.hidden, z) for _ in range(3)]
+            watch = Stopwatch()
+            spent, counts = engine({"12b": heavy}, Schedule.of(["12b"] * steps), watch)
+            bodies += [seconds(heavy.hidden, z) for _ in range(3)]
+            reference = published_seconds(heavy, steps, full)
+            published_fp32.setdefault(steps, reference)
+            throughput = counts.forwards.total() / BATCH * statistics.median(bodies) / spent
+            table.add_row(str(steps), str(dtype)[6:], f"{spent:.1f}", f"{reference:.1f}", f"{reference / spent:.2f}",
+                          f"{published_fp32[steps] / spent:.2f}", f"{throughput:.2f}")  # fmt: skip
+        plan = parse("L125,H750,L125", "12b", "4b")
+        scheduled, _ = engine({"12b": heavy, "4b": light}, plan, Stopwatch())
+        formula = saved_flops(plan, {"12b": 12, "4b": 4}, "12b")
+        print(f"{dtype}: L125,H750,L125 saves {1 - scheduled / spent:.4f} of the time; formula (3) says {formula:.4f}: "
+              f"ratio {(1 - scheduled / spent) / formula:.2f} (the paper's: 0.43)")  # fmt: skip
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()

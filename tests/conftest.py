@@ -1,0 +1,87 @@
+"""What all tests share: no network, a cache of their own, and a family of tiny random models."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+import random  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+
+import pytest  # noqa: E402
+
+MEMBERS = {"2b": (2, 1), "1b": (1, 1), "2b_seed2": (2, 2)}  # name -> blocks, seed
+SHAPE = dict(model_length=32, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.0, noise="linear")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_session(tmp_path_factory):
+    """A cache that ends with the session, results only where a test says, and one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEPIMP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("STEPIMP_FAMILY", raising=False)
+        patch.delenv("STEPIMP_RESULTS", raising=False)
+        yield
+
+
+@pytest.fixture
+def python():
+    """A function that runs source in a fresh interpreter and returns what it prints."""
+
+    def run(source):
+        return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def random_model():
+    """A function (seed=0, **config) -> an MDLM in eval mode all of whose weights are random, none left at zero."""
+    import torch
+
+    from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
+
+    def build(seed=0, **config):
+        model = MDLMForMaskedLM(MDLMConfig(**{"vocab_size": 24, "n_blocks": 2, **SHAPE, **config}))
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                centre = 1.0 if parameter.ndim == 1 and name.endswith("weight") else 0.0
+                parameter.copy_(centre + 0.3 * torch.randn(parameter.shape, generator=generator))
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_text(tmp_path_factory):
+    """Path of a text file of a few thousand words, the same in every session."""
+    words = "the a step model light heavy mask token noise sample of and in to curve layer runs learns reads".split()
+    draw = random.Random(0)
+    lines = (" ".join(draw.choices(words, k=draw.randint(4, 12))) + "." for _ in range(600))
+    file = tmp_path_factory.mktemp("text") / "tiny.txt"
+    file.write_text("\n".join(lines), "utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def tiny_family(tmp_path_factory, tiny_text, random_model):
+    """Path of a family of random models, "2b", "1b" and "2b_seed2", written as a training would write them."""
+    from stepimp.data import train_tokenizer
+    from stepimp.family import SCHEMA, write_manifest
+
+    folder = tmp_path_factory.mktemp("family")
+    tokenizer = train_tokenizer(str(tiny_text), 280)
+    tokenizer.save_pretrained(folder)
+    for name, (blocks, seed) in MEMBERS.items():
+        model = random_model(10 * blocks + seed, n_blocks=blocks, vocab_size=len(tokenizer))
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    listed = {name: {"blocks": blocks, "seed": seed, "heldout_nelbo_nats": 5.0} for name, (blocks, seed) in MEMBERS.items()}
+    write_manifest(folder, {"schema": SCHEMA, "members": listed})
+    return folder

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import torch
+
+from stepimp import randomness
+from stepimp.errors import StepimpError
+from stepimp.noise import NoiseSchedule, corrupt
+
+MASK = 9
+TIMES = np.linspace(0.05, 1, 20)
+KINDS = {"float": lambda t: float(t[3]), "numpy": lambda t: t, "tensor": lambda t: torch.tensor(t, dtype=torch.float64)}
+
+
+@pytest.fixture(params=["linear", "loglinear"])
+def noise(request):
+    return NoiseSchedule(request.param)
+
+
+@pytest.fixture(params=KINDS)
+def t(request):
+    return KINDS[request.param](TIMES)
+
+
+def test_alpha_falls_from_one_to_eps(noise):
+    assert noise.alpha(0.0) == 1
+    assert noise.alpha(1.0) == pytest.approx({"linear": 0.0, "loglinear": 1e-3}[noise.name], abs=1e-12)
+    assert (np.diff(noise.alpha(TIMES)) < 0).all()
+
+
+def test_the_derivative_is_that_of_alpha(noise, t):
+    step = 1e-6
+    slope = (noise.alpha(t + step) - noise.alpha(t - step)) / (2 * step)
+    assert np.allclose(noise.alpha_derivative(t), slope, atol=1e-8)
+
+
+def test_the_weight_is_one_over_t(noise, t):
+    expected = -noise.alpha_derivative(t) / (1 - noise.alpha(t))
+    assert np.allclose(noise.nelbo_weight(t), expected)
+    assert np.allclose(noise.nelbo_weight(t) * t, 1)
+
+
+def test_masked_is_the_complement_of_alpha(noise, t):
+    assert np.allclose(noise.masked(t) + noise.alpha(t), 1)
+
+
+def test_inverse_undoes_alpha(noise, t):
+    assert np.allclose(noise.inverse(noise.alpha(t)), t)
+    assert np.allclose(noise.alpha(noise.inverse(noise.alpha(t))), noise.alpha(t))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_results_keep_the_kind_of_their_argument(noise, kind):
+    t = KINDS[kind](TIMES)
+    for function in (noise.alpha, noise.alpha_derivative, noise.masked, noise.nelbo_weight, noise.inverse):
+        assert type(function(t)) is type(t)
+        assert np.shape(function(t)) == np.shape(t)
+
+
+def test_an_unknown_noise_schedule_lists_the_known_ones():
+    with pytest.raises(StepimpError, match="'cosine'.*linear, loglinear"):
+        NoiseSchedule("cosine")
+
+
+@pytest.fixture
+def text_and_uniforms():
+    text = torch.from_numpy(np.random.default_rng(0).integers(0, MASK, (64, 500)))
+    return text, torch.from_numpy(randomness.uniforms(0, randomness.CORRUPTION, range(64), 500))
+
+
+def test_corruption_masks_the_right_share_and_changes_nothing_else(noise, text_and_uniforms):
+    x, u = text_and_uniforms
+    for t in (0.1, 0.5, 0.9):
+        z = corrupt(x, u, t, MASK, noise)
+        share, expected = (z == MASK).double().mean().item(), 1 - noise.alpha(t)
+        assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / x.numel())
+        assert torch.equal(z[z != MASK], x[z != MASK])
+
+
+def test_corruption_at_the_ends(text_and_uniforms):
+    x, u = text_and_uniforms
+    assert torch.equal(corrupt(x, u, 0.0, MASK, NoiseSchedule()), x)
+    assert (corrupt(x, u, 1.0, MASK, NoiseSchedule()) == MASK).all()
+
+
+def test_the_masked_set_only_grows_with_t(noise, text_and_uniforms):
+    x, u = text_and_uniforms
+    masked = [corrupt(x, u, t, MASK, noise) == MASK for t in np.linspace(0, 1, 11)]
+    assert all((early <= late).all() and early.sum() < late.sum() for early, late in zip(masked, masked[1:]))
+
+
+def test_a_time_per_sequence_equals_one_sequence_at_a_time(noise, text_and_uniforms):
+    x, u = text_and_uniforms
+    times = torch.linspace(0.1, 1, len(x), dtype=torch.float64)
+    together = corrupt(x, u, times[:, None], MASK, noise)
+    assert all(torch.equal(together[i], corrupt(x[i], u[i], float(t), MASK, noise)) for i, t in enumerate(times))
+
+
+def test_equal_uniforms_mask_the_same_positions_of_any_text(noise, text_and_uniforms):
+    x, u = text_and_uniforms
+    assert torch.equal(corrupt(x, u, 0.4, MASK, noise) == MASK, corrupt(x.flip(0), u, 0.4, MASK, noise) == MASK)
+
+
+def test_uniforms_depend_on_their_own_index_alone():
+    both = randomness.uniforms(3, randomness.DATA, [5, 7], 20)
+    assert np.array_equal(both[1:], randomness.uniforms(3, randomness.DATA, [7], 20))
+    assert np.array_equal(both[:, :10], randomness.uniforms(3, randomness.DATA, [5, 7], 10))
+    assert randomness.uniforms(3, randomness.DATA, [], 20).shape == (0, 20)
+
+
+def test_seeds_streams_indices_and_positions_are_independent():
+    draws = [randomness.generator(*where).random(1000) for where in [(0, 0), (1, 0), (0, 1), (0, 0, 1), (0, 0, 0, 1)]]
+    correlation = np.corrcoef(draws) - np.eye(len(draws))
+    assert np.abs(correlation).max() < 0.15

@@ -1,0 +1,199 @@
+import errno
+import json
+import os
+import resource
+
+import pytest
+
+from stepimp.errors import StepimpError
+from stepimp.results import Journal, Run, newest, read_document, results_folder, run_key, write_atomically
+
+PARAMS = {"seed": 3, "heavy": "12b"}
+PRINTS = {"models": {"12b": "0123456789ab"}, "data": "ba9876543210"}
+
+
+def a_run(folder, command="kl", **params):
+    return Run(folder, command, {**PARAMS, **params}, PRINTS)
+
+
+def full_disk(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_document_says_what_it_is_and_where_it_comes_from(tmp_path):
+    run = a_run(tmp_path)
+    document = run.finish([{"t": 0.5, "kl_nats": float("nan")}], blocks={"12b": 12})
+    stored = json.loads(run.path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert (stored["schema"], stored["command"], stored["params"]) == ("stepimp/1", "kl", PARAMS)
+    assert stored["rows"] == [{"t": 0.5, "kl_nats": None}] and stored["blocks"] == {"12b": 12}
+    assert stored["provenance"].keys() == {
+        "version", "git_commit", "command_line", "python", "torch", "device", "dtype", "seed", "fingerprints", "started",
+        "wall_seconds",
+    }  # fmt: skip
+    assert stored["provenance"]["seed"] == 3 and stored["provenance"]["fingerprints"] == PRINTS
+    assert document["path"] == str(run.path) and read_document(run.path)["rows"] == stored["rows"]
+
+
+def test_the_command_line_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/usr/bin/stepimp", "generate", "--prefix", "The module "])
+    assert a_run(tmp_path).provenance()["command_line"] == "stepimp generate --prefix 'The module '"
+
+
+def test_provenance_needs_no_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert a_run(tmp_path).provenance()["git_commit"] is None
+
+
+def test_a_run_is_named_by_command_parameters_models_and_text():
+    changed = {"models": {"12b": "other"}, "data": PRINTS["data"]}
+    runs = [("kl", PARAMS, PRINTS), ("loss", PARAMS, PRINTS), ("kl", {**PARAMS, "seed": 4}, PRINTS), ("kl", PARAMS, changed)]
+    assert len({run_key(*run) for run in runs}) == len(runs)
+    assert run_key("kl", dict(reversed(PARAMS.items())), PRINTS) == run_key("kl", PARAMS, PRINTS)
+
+
+def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
+    for text in ("old", "new"):
+        write_atomically(tmp_path / "a.json", text)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.json", "new")]
+
+
+@pytest.mark.parametrize("where", ["builtins.open", "os.fsync", "os.replace"])
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_scratch(tmp_path, monkeypatch, where):
+    write_atomically(tmp_path / "a.json", "old")
+    with monkeypatch.context() as patch, pytest.raises(StepimpError, match="a.json.*No space left on device.*--out"):
+        patch.setattr(where, full_disk)
+        write_atomically(tmp_path / "a.json", "new")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.json", "old")]
+
+
+def test_a_file_size_limit_in_earnest(tmp_path):
+    write_atomically(tmp_path / "a.json", "old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(StepimpError, match="File too large"):
+            write_atomically(tmp_path / "a.json", "x" * 100_000)
+        journal = Journal(tmp_path / "a.journal", "key")
+        with pytest.raises(StepimpError, match="Free space and run the same command again"):
+            for unit in range(100):
+                journal.add(str(unit), "x" * 90)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "a.json").read_text() == "old"
+    kept = Journal(tmp_path / "a.journal", "key")
+    assert list(kept.done) == list(journal.done) and len(kept.done) > 5
+    kept.add("more", 1)
+    assert Journal(tmp_path / "a.journal", "key").done["more"] == 1
+
+
+def test_a_folder_is_made_and_found_writable(tmp_path):
+    assert results_folder(tmp_path / "a" / "b").is_dir()
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_found_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below", "/proc/results"):
+        with pytest.raises(StepimpError, match=f"Cannot write to {out}.*--out"):
+            a_run(out)
+
+
+def test_a_journal_goes_on_where_it_was(tmp_path):
+    first = a_run(tmp_path).journal()
+    first.add("0:32", [1.5, None])
+    first.add("32:64", {"a": 2})
+    again = a_run(tmp_path).journal()
+    assert again.done == first.done == {"0:32": [1.5, None], "32:64": {"a": 2}}
+    again.add("64:96", 3)
+    assert list(a_run(tmp_path).journal().done) == ["0:32", "32:64", "64:96"]
+
+
+def test_a_finished_run_leaves_no_journal(tmp_path):
+    run = a_run(tmp_path)
+    run.journal().add("0", 1)
+    run.finish([])
+    assert [file.name for file in tmp_path.iterdir()] == [run.path.name]
+
+
+def test_a_journal_cut_off_anywhere_loses_the_cut_unit_alone(tmp_path):
+    path = tmp_path / "a.journal"
+    journal = Journal(path, "key")
+    for unit in ("a", "b"):
+        journal.add(unit, 1)
+    whole = path.read_bytes()
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        kept = Journal(path, "key").done
+        assert list(kept) == ["a", "b"][: max(0, whole[:end].count(b"\n") - 1)]
+        assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[: 1 + len(kept)])
+
+
+DAMAGED = {
+    "of another run": b'{"run": "other"}\n{"unit": "a", "result": 1}\n',
+    "that is foreign": b"hello\nworld\n",
+    "of one foreign line": b"hello",
+    "that is binary": b"\x80\x00\n\xff\n",
+    "with an unreadable line": b'{"run": "key"}\n{"unit"\n{"unit": "a", "result": 1}\n',
+    "with an empty line": b'{"run": "key"}\n\n',
+    "with a line that is no unit": b'{"run": "key"}\n[1]\n',
+    "without its first line": b'{"unit": "a", "result": 1}\n',
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_journal(tmp_path, content):
+    (tmp_path / "a.journal").write_bytes(content)
+    with pytest.raises(StepimpError, match="a.journal is damaged or of another run: delete it"):
+        Journal(tmp_path / "a.journal", "key")
+    assert (tmp_path / "a.journal").read_bytes() == content
+
+
+def test_the_newest_document_that_matches(tmp_path):
+    for age, (command, seed) in enumerate([("kl", 1), ("kl", 2), ("loss", 3), ("kl", 4)]):
+        path = a_run(tmp_path, command, seed=seed).finish([])["path"]
+        os.utime(path, (1000 - age, 1000 - age))
+    assert newest(tmp_path, "kl")["params"]["seed"] == 1
+    assert newest(tmp_path, "kl", lambda document: document["params"]["seed"] > 1)["params"]["seed"] == 2
+    assert newest(tmp_path, "search") is None
+    assert newest(tmp_path / "nowhere", "kl") is None
+
+
+def test_the_newest_of_a_command_is_not_one_whose_name_begins_alike(tmp_path):
+    a_run(tmp_path, "kl-extra").finish([])
+    assert newest(tmp_path, "kl") is None
+
+
+UNREADABLE = {
+    "truncated": (lambda text: text[: len(text) // 2], "is truncated or no results file: delete it"),
+    "empty": (lambda text: "", "is truncated or no results file"),
+    "foreign": (lambda text: '{"a": 1}', r"no stepimp results file of this version \(stepimp/1\)"),
+    "a list": (lambda text: "[]", "no stepimp results file"),
+    "of another version": (lambda text: text.replace("stepimp/1", "stepimp/9"), "no stepimp results file of this version"),
+    "without its command": (lambda text: text.replace('"command"', '"order"'), "no stepimp results file"),
+}
+
+
+@pytest.mark.parametrize("change, message", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_document_that_is(tmp_path, change, message):
+    path = a_run(tmp_path).finish([])["path"]
+    with open(path, "r+", encoding="utf-8") as file:
+        text = change(file.read())
+        file.seek(0)
+        file.truncate()
+        file.write(text)
+    for read in (lambda: read_document(path), lambda: newest(tmp_path, "kl")):
+        with pytest.raises(StepimpError, match=message):
+            read()
+
+
+def test_a_document_that_is_not_there_or_a_folder_or_not_text(tmp_path):
+    with pytest.raises(StepimpError, match="No results file .*missing.json"):
+        read_document(tmp_path / "missing.json")
+    (tmp_path / "a.json").write_bytes(b"\xff\xfe")
+    for path in (tmp_path, tmp_path / "a.json"):
+        with pytest.raises(StepimpError, match="truncated or no results file"):
+            read_document(path)
+
+
+def test_importing_results_loads_no_torch(python):
+    assert python("import sys; import stepimp.results; print('torch' in sys.modules)") == "False\n"
