@@ -24,7 +24,6 @@ setup(
         "numpy>=2",
         "scipy>=1.15",
         "matplotlib>=3.10",
-        "seaborn>=0.13",
         "click>=8.1",
         "rich>=13",
     ],

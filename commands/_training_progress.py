@@ -4,15 +4,18 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from ._progress import progress_bar, stderr
+from ._progress import stderr
 
 
 class TrainingProgress(TrainerCallback):
+    """Moves a rich Progress, which whoever made it starts and stops."""
+
+    def __init__(self, bar):
+        self.bar = bar
+
     def on_train_begin(self, args, state, control, **_):
         self.name = Path(args.output_dir).name.removesuffix(".training")
-        self.bar = progress_bar(transient=False)
         self.task = self.bar.add_task(self.name, total=state.max_steps, completed=state.global_step)
-        self.bar.start()
 
     def on_step_end(self, args, state, control, **_):
         self.bar.update(self.task, completed=state.global_step)
@@ -24,6 +27,3 @@ class TrainingProgress(TrainerCallback):
         self.bar.update(self.task, description=line)
         if not stderr.is_terminal:
             stderr.print(f"{line} step {state.global_step}/{state.max_steps}", highlight=False)
-
-    def on_train_end(self, args, state, control, **_):
-        self.bar.stop()

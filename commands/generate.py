@@ -1,7 +1,9 @@
 """`stepimp generate`: text with a schedule."""
 
 import json
+import sys
 import time
+from contextlib import contextmanager, nullcontext, redirect_stdout
 
 import click
 
@@ -46,9 +48,10 @@ def generate(schedule, heavy, light, steps, samples, length, prefix, batch_size,
     if watch and precision == "mdlm":
         raise click.BadParameter("--watch needs --precision exact.", param_hint="--watch")
     status("Loading models ...")
+    from stepimp import generation
     from stepimp.errors import StepimpError
     from stepimp.family import family_folder, load
-    from stepimp.results import Run, results_folder
+    from stepimp.results import Run, results_folder, write_atomically
 
     results_folder(out)
     members = load(plan.models, family_folder(family), device, dtype, attention)
@@ -60,111 +63,65 @@ def generate(schedule, heavy, light, steps, samples, length, prefix, batch_size,
                   precision=precision, seed=seed, dtype=dtype, family=family)  # fmt: skip
     run = Run(out, "generate", params, {"models": members.fingerprints}, members.any.device, dtype)
     started = time.perf_counter()
-    texts, counts = draw_texts(members, plan, run, batch_size, watch)
+    with progress("tokens") as moved, watching(members, plan) if watch else nullcontext() as show:
+        texts, counts = generation.generate(
+            members, plan, samples, length, seed=seed, journal=run.journal(), prefix=prefix, precision=precision,
+            batch_size=batch_size, watch=show, progress=moved,
+        )  # fmt: skip
     seconds = time.perf_counter() - started
-    from stepimp.results import write_atomically
-
-    write_atomically(run.path.with_suffix(".jsonl"), "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in texts))
+    lines = run.path.with_suffix(".jsonl")
+    write_atomically(lines, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in texts))
     tokens, forwards = counts.tokens.total(), counts.forwards.total()
-    rate = tokens / seconds
-    document = run.finish(
-        [{"schedule": params["schedule"], "samples": samples, "tokens": tokens, "forwards": forwards,
-          "batches": counts.batches, "seconds": seconds, "tokens_per_second": rate}],
-        samples_file=run.path.with_suffix(".jsonl").name,
-    )  # fmt: skip
+    cost = {"tokens": tokens, "forwards": forwards, "batches": counts.batches, "seconds": seconds}
+    row = {"schedule": params["schedule"], "samples": samples, "length": length, "samples_file": lines.name}
+    document = run.finish([row], cost=cost)
     if as_json:
         return print_json(document)
     for one in texts:
         click.secho(f"--- {one['index']}", dim=True)
         click.echo(one["text"])
-    naive = plan.steps * samples
-    click.echo(f"{samples} samples with {params['schedule']}, {rate:,.0f} tokens/s, {forwards} forward passes "
-               f"for {naive} sample-steps -> {run.path.with_suffix('.jsonl')}")  # fmt: skip
+    click.echo(f"{samples} samples with {params['schedule']}: {tokens / seconds:,.0f} tokens/s, {forwards} forward passes "
+               f"where T x samples is {plan.steps * samples} -> {lines}")  # fmt: skip
 
 
 def recommended(out, family):
-    """Schedule, heavy, light, family and fingerprints of the newest recommendation, which is made if there is none."""
+    """Schedule, heavy, light, family and weights' fingerprints of the newest recommendation, made if there is none."""
+    from pathlib import Path
+
     from stepimp.results import newest
 
     from .recommend import recommend
 
-    where = ["--out", str(out), *(["--family", family] if family else [])]
-    from pathlib import Path
+    folder = str(Path(family).resolve()) if family else None
 
-    wanted = str(Path(family).resolve()) if family else None
-    document = newest(out, "recommend", lambda d: d["params"]["family"] == wanted)
-    if document is None:
+    def find():
+        return newest(out, "recommend", lambda document: document["params"]["family"] == folder)
+
+    if not find():
         status("No recommendation yet: making one first.")
-        with click.Context(recommend, info_name="recommend") as context:
-            context.invoke(recommend, **{**recommend.make_context("recommend", [*where, "--json"]).params, "as_json": False})
-        document = newest(out, "recommend", lambda d: d["params"]["family"] == wanted)
+        options = ["--out", str(out), *(["--family", family] if family else [])]
+        with recommend.make_context("recommend", options) as context, redirect_stdout(sys.stderr):
+            recommend.invoke(context)
+    document = find()
     params = document["params"]
-    lights = params["lights"]
-    return (document["rows"][0]["schedule"], params["heavy"], lights[0], params["family"],
-            document["provenance"]["fingerprints"]["models"])  # fmt: skip
+    light = min(params["lights"], key=document["blocks"].get)
+    weights = document["provenance"]["fingerprints"]["models"]
+    return document["rows"][0]["schedule"], params["heavy"], light, params["family"], weights
 
 
-def draw_texts(members, plan, run, batch_size, watch):
-    """All samples of a run, from its journal or drawn now, in the order of their index; and what the drawing cost."""
-    import torch
-
-    from stepimp import sampler
-    from stepimp.published import sample_published
-
-    params, journal = run.params, run.journal()
-    prefix = None
-    if params["prefix"]:
-        prefix = torch.tensor(members.tokenizer(params["prefix"], add_special_tokens=False).input_ids)
-    sampler.check(members.denoisers, plan, params["length"], prefix)
-    counts, seed = sampler.Counts(), params["seed"]
-    if watch and "0" not in journal.done:
-        journal.add("0", watch_one(members, plan, params["length"], seed, prefix, counts))
-    left = [i for i in range(params["samples"]) if str(i) not in journal.done]
-    total = len(left) * (params["length"] - (0 if prefix is None else len(prefix)))
-    with progress("tokens") as moved, torch.no_grad():
-        if params["precision"] == "mdlm":
-            for start in range(0, len(left), batch_size):
-                part = left[start : start + batch_size]
-                drawn = sample_published(members.denoisers, plan, part, params["length"], seed=seed, prefix=prefix, counts=counts)
-                counts.tokens["published"] += total * len(part) // len(left)
-                for index, tokens in zip(part, drawn.tolist()):
-                    journal.add(str(index), tokens)
-                moved(counts.tokens.total(), total)
-        else:
-            first = members.any
-            state = sampler.begin(left, params["length"], plan.steps, first.mask_id, seed, prefix, first.device)
-            done_before = counts.tokens.total()
-            for row in sampler.advance(state, members.denoisers, plan, seed=seed, batch_size=batch_size, counts=counts):
-                journal.add(str(left[row]), state.z[row].tolist())
-                moved(counts.tokens.total() - done_before, total)
-    ordered = [(i, journal.done[str(i)]) for i in range(params["samples"])]
-    return [{"index": i, "tokens": t, "text": members.tokenizer.decode(t)} for i, t in ordered], counts
-
-
-def watch_one(members, plan, length, seed, prefix, counts):
-    """Draws sample 0 in parts and shows it after each."""
+@contextmanager
+def watching(members, plan):
+    """A live view of one sample; yields the function that shows its tokens."""
     from rich.live import Live
     from rich.text import Text
 
-    from stepimp import sampler
+    from stepimp.generation import masked_runs
 
-    first = members.any
-    state = sampler.begin([0], length, plan.steps, first.mask_id, seed, prefix, first.device)
-    names = plan.by_step()
+    def show(step, model, tokens):
+        text = Text.assemble((f"step {step} of {plan.steps}, {model}\n", "dim"))
+        for masked, run in masked_runs(tokens, members.any.mask_id):
+            text.append("░" * len(run) if masked else members.tokenizer.decode(run), style="dim" if masked else "")
+        live.update(text)
+
     with Live(console=stderr, refresh_per_second=20) as live:
-        while state.clock:
-            model = names[state.clock - 1]
-            stop = max(0, state.clock - max(1, plan.steps // 100))
-            list(sampler.advance(state, members.denoisers, plan, stop, seed=seed, counts=counts))
-            text = Text(f"step {stop} of {plan.steps}, {model}\n", style="dim")
-            for masked, run in runs_of(state.z[0].tolist(), first.mask_id):
-                text.append("░" * len(run) if masked else members.tokenizer.decode(run), style="dim" if masked else "default")
-            live.update(text)
-    return state.z[0].tolist()
-
-
-def runs_of(tokens, mask_id):
-    """(is masked, tokens) for each run of masked or unmasked tokens."""
-    from itertools import groupby
-
-    return [(masked, list(run)) for masked, run in groupby(tokens, key=lambda token: token == mask_id)]
+        yield show

@@ -49,7 +49,8 @@ def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, 
     fingerprints = document["provenance"]["fingerprints"]
     run = Run(out, "recommend", params, fingerprints)
     found = recommend_from(document, params)
-    result = run.finish(**found, curves=document["rows"], curve_params=document["params"])
+    result = run.finish(**found, curves=document["rows"], curve_params=document["params"],
+                        blocks=document["blocks"])  # fmt: skip
     if as_json:
         return print_json(result)
     print_table(

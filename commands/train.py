@@ -1,10 +1,14 @@
 """`stepimp train`: a family of depths and seeds."""
 
+import os
+import shlex
 import sys
+from contextlib import nullcontext
 
 import click
 
 from ._options import data_option
+from ._progress import progress_bar, status
 
 
 def depth_list(ctx, param, value):
@@ -34,8 +38,8 @@ def depth_list(ctx, param, value):
 @click.option("--dropout", type=click.FloatRange(0, 1), default=0.0, show_default=True)
 @click.option("--tokenizer", help="Tokenizer folder or hub id.  [default: a byte-level BPE trained on the data]")
 @click.option("--vocab-size", type=click.IntRange(min=260), default=512, show_default=True, help="Size of that BPE.")
-@click.option("--muon-lr", type=float, default=0.02, show_default=True, help="Muon, for the blocks' matrices.")
-@click.option("--adamw-lr", type=float, default=0.01, show_default=True, help="AdamW, for everything else.")
+@click.option("--muon-lr", type=click.FloatRange(min=0, min_open=True), default=0.02, show_default=True, help="Muon, for the blocks' matrices.")
+@click.option("--adamw-lr", type=click.FloatRange(min=0, min_open=True), default=0.01, show_default=True, help="AdamW, for everything else.")
 @click.option("--warmup", type=click.IntRange(min=1), default=50, show_default=True, help="Steps of linear warm-up.")
 @click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.995, show_default=True,
               help="Decay of the averaged weights, which are the ones kept.")
@@ -58,6 +62,7 @@ def train(folder, depths, seed, baseline_seed, data, tokenizer, vocab_size, leng
         raise click.BadParameter(f"{width} must be a multiple of twice the number of heads ({heads}).", param_hint="--width")
     if baseline_seed == seed:
         raise click.BadParameter(f"{seed} is the seed of the family itself: choose another.", param_hint="--baseline-seed")
+    status("Reading the text ...")
     from pathlib import Path
 
     from stepimp.training import train_family
@@ -66,9 +71,12 @@ def train(folder, depths, seed, baseline_seed, data, tokenizer, vocab_size, leng
 
     shape = dict(model_length=length, hidden_dim=width, n_heads=heads, cond_dim=cond_dim, dropout=dropout,
                  time_conditioning=time_conditioning, noise=noise)  # fmt: skip
-    command = " ".join(["stepimp", *sys.argv[1:]])
-    members = train_family(Path(folder), depths, seed, baseline_seed, shape, recipe, data, tokenizer, vocab_size, command,
-                           callbacks=[TrainingProgress()])  # fmt: skip
-    for name, nelbo in members:
-        click.echo(f"{name}: held-out NELBO {nelbo:.4f} nats per token -> {Path(folder) / name}")
-    click.echo(f"The family is complete in {folder}.")
+    command = shlex.join(["stepimp", *sys.argv[1:]])
+    main_process = os.environ.get("RANK", "0") == "0"  # torchrun's
+    with progress_bar(transient=False) if main_process else nullcontext() as bar:
+        members = train_family(Path(folder), depths, seed, baseline_seed, shape, recipe, data, tokenizer, vocab_size, command,
+                               callbacks=[TrainingProgress(bar)] if main_process else [])  # fmt: skip
+        for name, nelbo in members:
+            click.echo(f"{name}: held-out NELBO {nelbo:.4f} nats per token -> {Path(folder) / name}")
+    if main_process:
+        click.echo(f"The family is complete in {folder}.")

@@ -11,10 +11,9 @@ def draw(ax, rows: list[dict]):
     starts = dict.fromkeys(bars, 0.0)
     for part, colour in PARTS.items():
         for y, bar in enumerate(bars):
-            for row in rows:
-                if (row["model"], row["sampler"]) == bar and row["part"] == part:
-                    ax.barh(y, row["share"], left=starts[bar], height=0.7, color=colour, label=part)
-                    starts[bar] += row["share"]
+            share = sum(row["share"] for row in rows if (row["model"], row["sampler"], row["part"]) == (*bar, part))
+            ax.barh(y, share, left=starts[bar], height=0.7, color=colour, label=part)
+            starts[bar] += share
     bounds = {(row["model"], row["sampler"]): row["speedup_bound"] for row in rows}
     for y, bar in enumerate(bars):
         ax.text(1.02, y, f"at most {bounds[bar]:.1f}x", va="center_baseline", fontsize=6.5)

@@ -12,7 +12,6 @@ OBJECTIVES = {
     "nelbo": "predicted NELBO (nats per token)",
 }
 BUDGETS = {"light_fraction": "light fraction of the steps", "saved_flops": "saved FLOPs of the blocks"}
-BELOW = ("recommended", "all-heavy")  # on the frontier, which rises: the room is below it, to the right
 ASIDE, REACH = 0.06, 0.24  # of the width: from a point to its label; labels of points nearer than this may meet
 
 
@@ -45,15 +44,16 @@ def draw(ax, rows: list[dict], frontier: list[dict], by: str = "kl", budget: str
     best = sorted((one[budget], one["objective"]) for one in frontier)
     points = sorted(((row["name"], (row[budget], row["objective"])) for row in rows), key=lambda one: one[1][1])
     ax.plot(*zip(*best), color=INK, zorder=2)
-    width = max(x for x, _ in best)
+    width, rising = best[-1][0], best[-1][1] >= best[0][1]
     heights = [y for _, (_, y) in points] + [y for _, y in best]
     gap = 0.07 * (max(heights) - min(heights))
-    beside = [point for name, point in points if name not in BELOW]
-    above = iter(spread(beside, REACH * width, gap))
+    # All points lie on the line or above it: the names of its lower end and of the best go below, all others above.
+    below = ("recommended", "all-heavy" if rising else "all-light")
+    above = iter(spread([point for name, point in points if name not in below], REACH * width, gap))
     for name, (x, y) in points:
         mark(ax, x, y, name == "recommended")
-        right = name in BELOW or x < 0.2 * width
-        at = (x + (ASIDE if right else -ASIDE) * width, y - gap if name in BELOW else next(above))
+        right = x < 0.2 * width or (x < 0.8 * width and (name in below) == rising)
+        at = (x + (ASIDE if right else -ASIDE) * width, y - gap if name in below else next(above))
         label(ax, name, (x, y), at, "left" if right else "right")
     ax.set(xlabel=BUDGETS[budget], ylabel=OBJECTIVES[by])
     ax.set(xlim=(0, width), ylim=(min(heights) - 2 * gap, max(heights) + 2 * gap))

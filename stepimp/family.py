@@ -65,7 +65,7 @@ def resolve(name: str, folder: Path) -> str:
     """The checkpoint a model name means: a member of the family, else a path or a hub id."""
     members = read_manifest(folder)["members"]
     if name in members:
-        return str(folder / name)
+        return str((folder / name).absolute())
     if Path(name).expanduser().exists() or HUB_ID.fullmatch(name):
         return name
     known = f"the family in {folder} has {', '.join(members)}" if members else f"there is no family in {folder}"
@@ -115,6 +115,12 @@ def load(names, folder: Path, device="auto", dtype="float32", attention="auto") 
     checkpoints = {name: resolve(name, Path(folder)) for name in dict.fromkeys(names)}
     denoisers = {name: load_checkpoint(path, device, dtype, attention) for name, path in checkpoints.items()}
     tokenizers = {name: load_tokenizer(path) for name, path in checkpoints.items()}
+    for name, tokenizer in tokenizers.items():
+        if len(tokenizer) > denoisers[name].vocab_size:
+            raise StepimpError(
+                f"{name}: its tokenizer has {len(tokenizer)} tokens and the model {denoisers[name].vocab_size}: "
+                "put the right tokenizer.json beside the weights."
+            )
     first, *others = denoisers
     for other in others:
         for what in ("vocab_size", "mask_id", "noise"):

@@ -103,6 +103,10 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
 
+class ZeroLinear(nn.Linear):
+    """Starts at zero: in DiT the gates, the modulation and the vocabulary projection."""
+
+
 class Block(nn.Module):
     """Attention and MLP, each behind a modulated norm and a gate. Also the attention module transformers dispatches on."""
 
@@ -117,7 +121,7 @@ class Block(nn.Module):
         self.attn_out = nn.Linear(dim, dim, bias=False)
         self.norm2 = Norm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(approximate="tanh"), nn.Linear(4 * dim, dim))
-        self.adaLN_modulation = nn.Linear(config.cond_dim, 6 * dim)
+        self.adaLN_modulation = ZeroLinear(config.cond_dim, 6 * dim)
 
     def attention(self, x, cos, sin, at=None):
         """Bidirectional attention; with `at`, keys and values everywhere but queries at those positions only."""
@@ -185,8 +189,8 @@ class OutputLayer(nn.Module):
     def __init__(self, config: MDLMConfig):
         super().__init__()
         self.norm_final = Norm(config.hidden_dim)
-        self.linear = nn.Linear(config.hidden_dim, config.vocab_size)
-        self.adaLN_modulation = nn.Linear(config.cond_dim, 2 * config.hidden_dim)
+        self.linear = ZeroLinear(config.hidden_dim, config.vocab_size)
+        self.adaLN_modulation = ZeroLinear(config.cond_dim, 2 * config.hidden_dim)
 
 
 class Backbone(nn.Module):
@@ -246,27 +250,20 @@ class MDLMForMaskedLM(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module):
-        """DiT's initialisation: gates, modulation and vocabulary projection start at zero."""
+        """DiT's initialisation. transformers calls this only for modules with parameters of their own."""
         if isinstance(module, Embedding):
             nn.init.normal_(module.embedding, std=0.02)
         elif isinstance(module, Norm):
             nn.init.ones_(module.weight)
         elif isinstance(module, Rotary):
             module.inv_freq.copy_(rope_frequencies(module.head_dim))
-        elif isinstance(module, TimestepEmbedder):
-            for layer in (module.mlp[0], module.mlp[2]):
-                nn.init.normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
-        elif isinstance(module, Block):
-            for layer in (module.attn_qkv, module.attn_out, module.mlp[0], module.mlp[2]):
-                nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
-            for bias in (module.mlp[0].bias, module.mlp[2].bias, module.adaLN_modulation.bias):
-                nn.init.zeros_(bias)
-            nn.init.zeros_(module.adaLN_modulation.weight)
-        elif isinstance(module, OutputLayer):
-            for layer in (module.linear, module.adaLN_modulation):
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        elif isinstance(module, nn.Linear):
+            if isinstance(module, ZeroLinear):
+                nn.init.zeros_(module.weight)
+            else:
+                nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     def modulations(self, t: torch.Tensor | None):
         """Shift, scale and gate vectors per block, then the output layer's, each [1, D] or, if time-conditioned, [B, D]."""

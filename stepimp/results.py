@@ -28,7 +28,7 @@ def results_folder(out: str) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise StepimpError(f"Cannot write to {folder} ({error.strerror}). Choose another folder with --out.") from None
+        raise StepimpError(f"Cannot write to {folder} ({error.strerror}). Choose another folder (--out).") from None
     return folder
 
 
@@ -50,7 +50,7 @@ def write_atomically(path: Path, text: str):
     except OSError as error:
         with suppress(OSError):
             scratch.unlink()
-        raise StepimpError(f"Cannot write {path} ({error.strerror}). Free space or choose another --out and run again.") from None
+        raise StepimpError(f"Cannot write {path} ({error.strerror}). Free space or choose another folder (--out).") from None
 
 
 def git_commit() -> str | None:

@@ -19,7 +19,7 @@ from stepimp.errors import StepimpError
 from stepimp.family import open_tokenizer, read_manifest, write_manifest
 from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
 from stepimp.noise import corrupt
-from stepimp.results import write_atomically
+from stepimp.results import results_folder, write_atomically
 
 MIN_T = 1e-3  # the weight 1/t has no upper bound
 
@@ -185,6 +185,7 @@ def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, 
     Returns the held-out NELBO in nats per token.
     """
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     set_seed(seed)
     model = MDLMForMaskedLM(config)
     open_gates(model)
@@ -245,7 +246,7 @@ def train_family(
     shape: MDLMConfig arguments shared by all members. Finished members stand in the manifest and are left alone, an
     unfinished one goes on from its last checkpoint, and a further call may add depths. Yields (name, NELBO in nats).
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = results_folder(folder)
     processes = PartialState()
     with processes.main_process_first():  # the others find the tokenizer and the blocks it made
         if (folder / "tokenizer.json").exists():

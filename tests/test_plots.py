@@ -116,23 +116,27 @@ def test_a_narrow_segment_has_no_label():
     assert [text.get_text() for text in ax.texts] == ["990"]
 
 
-def tradeoff_rows():
-    heights = {"all-heavy": (0, 0.0), "recommended": (0.25, 1.0), "sandwich": (0.25, 1.01), "1st quarter": (0.25, 1.02),
-               "2nd quarter": (0.25, 3.0), "all-light": (1, 5.0)}  # fmt: skip
-    return [{"name": name, "light_fraction": x, "objective": y} for name, (x, y) in heights.items()]
+def tradeoff_rows(slope):
+    places = {"all-heavy": (0, 0.0), "recommended": (0.25, 0.0), "sandwich": (0.25, 0.01), "1st quarter": (0.25, 0.02),
+              "2nd quarter": (0.25, 0.6), "all-light": (1, 0.0)}  # light fraction, height above the line  # fmt: skip
+    return [{"name": name, "light_fraction": x, "objective": slope * x + above} for name, (x, above) in places.items()]
 
 
-def test_the_trade_off_names_every_schedule_without_collision():
-    figure, rows = Figure(figsize=(4, 3)), tradeoff_rows()
+@pytest.mark.parametrize("slope", [5.0, -5.0])  # light steps can also lower the objective
+def test_the_trade_off_names_every_schedule_without_collision(slope):
+    figure, rows = Figure(figsize=(4, 3)), tradeoff_rows(slope)
     ax = figure.subplots()
-    tradeoff.draw(ax, rows, [{"light_fraction": x, "objective": 5 * x} for x in (1, 0, 0.5)])
-    assert ax.lines[0].get_xydata().tolist() == [[0, 0], [0.5, 2.5], [1, 5]]
+    tradeoff.draw(ax, rows, [{"light_fraction": x, "objective": slope * x} for x in (1, 0, 0.5)])
+    line = ax.lines[0].get_xydata()
+    assert line.tolist() == [[0, 0], [0.5, slope / 2], [1, slope]]
     points = {row["name"]: (row["light_fraction"], row["objective"]) for row in rows}
     assert {tuple(point.get_xydata()[0]) for point in ax.lines[1:]} == set(points.values())
     assert {text.get_text(): text.xy for text in ax.texts} == points
     figure.draw_without_rendering()  # places the texts
     boxes = [Text.get_window_extent(text) for text in ax.texts]  # without the hair lines
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    drawn = ax.transData.transform_path(ax.lines[0].get_path())
+    assert not any(drawn.intersects_bbox(box, filled=False) for box in boxes)
 
 
 def test_labels_far_apart_in_budget_do_not_push_each_other():
@@ -207,6 +211,14 @@ def test_figure12_has_three_panels_and_one_legend():
         figure = figures.figure12(document())
     assert [ax.get_title("left") for ax in figure.axes] == list(kl.TITLES.values())
     assert [text.get_text() for text in figure.legends[0].texts] == ["4b", "8b", "baseline"]
+
+
+def test_raw_and_baseline_kl_share_a_scale_that_holds_both():
+    whole = document()
+    for row in whole["rows"]:
+        row["baseline_kl_nats"] += 7
+    raw, baseline, relative = figures.figure12(whole).axes
+    assert raw.get_ylim() == baseline.get_ylim() and baseline.get_ylim()[1] > 7 > relative.get_ylim()[1]
 
 
 def test_a_saved_figure_is_the_same_bytes_in_another_process(tmp_path):

@@ -1,0 +1,285 @@
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from stepimp import training
+from stepimp.data import train_tokenizer
+from stepimp.denoisers import load_checkpoint
+from stepimp.errors import StepimpError
+from stepimp.family import load, read_manifest
+from stepimp.training import EMA, MIN_T, MuonAdamW, evaluate_nelbo, low_discrepancy_times, nelbo_loss, train_family
+
+SHAPE = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.1, noise="linear", time_conditioning=False)
+RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2, bf16=False, weights="float32")
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(TrainerCallback):
+    """Ends a training without warning after a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == self.step:
+            raise Killed
+
+
+def train(folder, text, depths=(1,), callbacks=(), baseline_seed=None, recipe=RECIPE, **shape):
+    options = dict(vocab_size=262, command="stepimp train", callbacks=callbacks)
+    return list(train_family(folder, list(depths), 3, baseline_seed, {**SHAPE, **shape}, recipe, str(text), **options))
+
+
+def weights(folder, name="1b"):
+    return load_file(folder / name / "model.safetensors")
+
+
+def equal(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory, tiny_text):
+    """A little less than two epochs of the recipe."""
+    file = tmp_path_factory.mktemp("text") / "short.txt"
+    file.write_text(tiny_text.read_text()[:700])
+    return file
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, text):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, dict(train(folder, text))
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 64])
+def test_one_time_falls_into_each_of_n_equal_intervals(n):
+    t = low_discrepancy_times(n, "cpu")
+    assert ((MIN_T < t) & (t <= 1)).all()
+    interval = ((1 - t.double()) / (1 - MIN_T) * n).floor()
+    assert sorted(interval.tolist()) == list(range(n))
+    assert not torch.equal(t, low_discrepancy_times(n, "cpu"))
+
+
+@pytest.mark.parametrize("noise", ["linear", "loglinear"])
+@pytest.mark.parametrize("time_conditioning", [False, True])
+def test_the_loss_is_the_weighted_cross_entropy_of_masked_tokens(random_model, noise, time_conditioning):
+    model = random_model(1, noise=noise, time_conditioning=time_conditioning).double()
+    x, t = torch.randint(23, (5, 12)), torch.tensor([0.05, 0.2, 0.5, 0.8, 1.0], dtype=torch.float64)
+    uniforms = torch.rand(x.shape, dtype=torch.float64)
+    eps = 1e-3 if noise == "loglinear" else 0
+    expected = 0.0
+    for row, u, time in zip(x, uniforms, t):
+        masked = u < (1 - eps) * time
+        z = torch.where(masked, torch.tensor(23), row)
+        log_p = model(z[None], timesteps=time[None]).logits[0].log_softmax(-1)
+        expected -= log_p[torch.arange(12), row][masked].sum() / time
+    assert nelbo_loss(model, x, t, uniforms).item() == pytest.approx(expected.item() / x.numel(), rel=1e-10)
+
+
+def test_evaluation_is_deterministic_and_needs_no_batch_size(random_model):
+    model, tokens = random_model(1), torch.randint(23, (30, 12))
+    torch.manual_seed(1)
+    first = evaluate_nelbo(model, tokens)
+    torch.manual_seed(2)
+    assert evaluate_nelbo(model, tokens) == first
+    assert evaluate_nelbo(model, tokens, batch_size=7) == pytest.approx(first, rel=1e-5)
+
+
+def test_the_nelbo_of_a_uniform_model_is_the_log_of_its_vocabulary(random_model):
+    model = random_model()
+    model.backbone.output_layer.linear.weight.data.zero_(), model.backbone.output_layer.linear.bias.data.zero_()
+    tokens = torch.randint(23, (2000, 12), generator=torch.Generator().manual_seed(0))
+    assert evaluate_nelbo(model, tokens, batch_size=500) == pytest.approx(math.log(23), rel=0.05)
+
+
+def test_opened_gates_leave_the_function_as_it_was(random_model):
+    fresh = type(random_model())(random_model().config)
+    z, before = torch.randint(24, (2, 12)), fresh.hidden(torch.zeros(2, 12, dtype=torch.long))
+    training.open_gates(fresh)
+    assert torch.equal(fresh.hidden(torch.zeros(2, 12, dtype=torch.long)), before)
+    fresh.backbone.output_layer.linear.weight.data.normal_()
+    fresh(z, labels=z.masked_fill(z == 23, -100)).loss.backward()
+    assert all(block.attn_out.weight.grad.abs().sum() > 0 for block in fresh.backbone.blocks)
+
+
+def steps(model, optimizer, n, scheduler=None):
+    generator = torch.Generator().manual_seed(n)
+    for _ in range(n):
+        x = torch.randint(23, (4, 12), generator=generator)
+        loss = nelbo_loss(model, x, torch.full((4,), 0.5), torch.rand(x.shape, generator=generator))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if scheduler:
+            scheduler.step()
+
+
+def test_muon_gets_the_blocks_matrices_and_adamw_the_rest_each_once(random_model):
+    model = random_model()
+    muon, adamw = ({id(p) for group in part.param_groups for p in group["params"]} for part in MuonAdamW(model, 0.02, 0.01).parts)
+    blocks = model.backbone.blocks
+    assert muon == {id(layer.weight) for b in blocks for layer in (b.attn_qkv, b.attn_out, b.mlp[0], b.mlp[2])}
+    assert muon.isdisjoint(adamw) and muon | adamw == {id(p) for p in model.parameters()}
+
+
+def test_the_optimizers_state_round_trips(random_model):
+    whole, stopped = random_model(1), random_model(1)
+    first = MuonAdamW(whole, 0.02, 0.01)
+    steps(whole, first, 3)
+    second = MuonAdamW(stopped, 0.5, 0.5)
+    stopped.load_state_dict(whole.state_dict())
+    second.load_state_dict(first.state_dict())
+    steps(whole, first, 2), steps(stopped, second, 2)
+    assert equal(whole.state_dict(), stopped.state_dict())
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_learning_rates_reach_both_optimizers(random_model, reload):
+    model = random_model()
+    optimizer = MuonAdamW(model, 0.02, 0.01)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+    if reload:
+        optimizer.load_state_dict(optimizer.state_dict())
+    steps(model, optimizer, 2, scheduler)
+    assert [part.param_groups[0]["lr"] for part in optimizer.parts] == [0.02 / 4, 0.01 / 4]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    before = {name: p.clone() for name, p in model.state_dict().items()}
+    steps(model, optimizer, 1)
+    assert equal(model.state_dict(), before)
+
+
+def test_the_average_is_that_computed_by_hand(random_model):
+    model, other = random_model(1), random_model(2)
+    ema = EMA(model, 0.8)
+    ema.on_train_begin(None, type("State", (), {"global_step": 0}), None)
+    first, second = ({name: p.clone() for name, p in m.named_parameters()} for m in (model, other))
+    ema.on_step_end(None, None, None)
+    model.load_state_dict(other.state_dict())
+    for _ in range(2):
+        ema.on_step_end(None, None, None)
+    for name, p in ema.average.module.named_parameters():
+        assert torch.allclose(p, 0.64 * first[name] + 0.36 * second[name], atol=1e-6)
+
+
+def test_a_trained_family_loads_and_says_how_good_it_is(uninterrupted):
+    folder, nelbo = uninterrupted
+    facts = read_manifest(folder)["members"]["1b"]
+    assert facts["heldout_nelbo_nats"] == nelbo["1b"] and (facts["blocks"], facts["seed"]) == (1, 3)
+    assert facts["recipe"] == RECIPE and len(facts["data_fingerprint"]) == 12
+    family = load(["1b"], folder)
+    assert len(family.tokenizer) == family.any.vocab_size == 262
+    assert sorted(file.name for file in folder.iterdir()) == ["1b", "family.json", "tokenizer.json", "tokenizer_config.json"]
+
+
+def test_training_lowers_the_loss(tmp_path, text):
+    long = {**RECIPE, "steps": 60, "save_every": 60}
+    assert dict(train(tmp_path, text, recipe=long))["1b"] < math.log(262) - 1
+
+
+@pytest.mark.parametrize("step", [1, 5, 7])
+def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, text, uninterrupted, step):
+    with pytest.raises(Killed):
+        train(tmp_path, text, callbacks=[KillAt(step)])
+    assert "1b" not in read_manifest(tmp_path)["members"]
+    assert dict(train(tmp_path, text)) == uninterrupted[1]
+    assert equal(weights(tmp_path), weights(uninterrupted[0]))
+
+
+def test_a_checkpoint_that_was_not_finished_is_passed_over(tmp_path, text, uninterrupted):
+    with pytest.raises(Killed):
+        train(tmp_path, text, callbacks=[KillAt(5)])
+    newest = tmp_path / "1b.training" / "checkpoint-4"
+    (newest / EMA.FILE).unlink(), (newest / "model.safetensors").write_bytes(b"cut off")
+    train(tmp_path, text)
+    assert equal(weights(tmp_path), weights(uninterrupted[0]))
+
+
+def test_a_kill_after_the_last_step_loses_nothing(tmp_path, text, uninterrupted, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "write_manifest", lambda *_: (_ for _ in ()).throw(Killed))
+        train(tmp_path, text)
+    monkeypatch.setattr(training.MDLMTrainer, "compute_loss", lambda *_, **__: pytest.fail("trained again"))
+    assert dict(train(tmp_path, text)) == uninterrupted[1]
+    assert equal(weights(tmp_path), weights(uninterrupted[0]))
+
+
+def test_finished_members_are_left_alone_and_others_added(tmp_path, text, uninterrupted):
+    for file in uninterrupted[0].rglob("*"):
+        if file.is_file():
+            (tmp_path / file.relative_to(uninterrupted[0])).parent.mkdir(exist_ok=True)
+            (tmp_path / file.relative_to(uninterrupted[0])).write_bytes(file.read_bytes())
+    before = (tmp_path / "1b" / "model.safetensors").stat().st_mtime_ns
+    short = {**RECIPE, "steps": 1}
+    added = train(tmp_path, text, depths=(1, 2), baseline_seed=5, recipe=short)
+    assert [name for name, _ in added] == ["2b", "2b_seed5"]
+    assert (tmp_path / "1b" / "model.safetensors").stat().st_mtime_ns == before
+    assert load(["1b", "2b", "2b_seed5"], tmp_path).blocks == {"1b": 1, "2b": 2, "2b_seed5": 2}
+    assert not equal(weights(tmp_path, "2b"), weights(tmp_path, "2b_seed5"))
+    assert train(tmp_path, text, depths=(1, 2), baseline_seed=5, recipe=short) == []
+
+
+def test_an_unfinished_training_goes_on_with_its_own_options_alone(tmp_path, text):
+    with pytest.raises(Killed):
+        train(tmp_path, text, callbacks=[KillAt(3)])
+    for change in (dict(hidden_dim=32), dict(recipe={**RECIPE, "muon_lr": 0.1})):
+        with pytest.raises(StepimpError, match="1b.training holds an unfinished training with other options"):
+            train(tmp_path, text, **change)
+
+
+def test_stored_weights_take_the_dtype_asked_for(tmp_path, text):
+    train(tmp_path, text, recipe={**RECIPE, "steps": 1, "weights": "bfloat16"})
+    assert {tensor.dtype for tensor in weights(tmp_path).values()} == {torch.bfloat16}
+    load_checkpoint(str(tmp_path / "1b"), "cpu")
+
+
+def test_a_tokenizer_without_a_mask_token_gets_one_after_its_last(tmp_path, text):
+    tokenizer = train_tokenizer(str(text), 262)
+    tokenizer.mask_token = None
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    options = dict(tokenizer_name=str(tmp_path / "tokenizer"))
+    list(train_family(tmp_path / "f", [1], 3, None, SHAPE, {**RECIPE, "steps": 1}, str(text), **options))
+    model = load_checkpoint(str(tmp_path / "f" / "1b"), "cpu")
+    assert (model.mask_id, model.vocab_size) == (262, 263)
+
+
+def test_training_prints_nothing(tmp_path, text, capfd):
+    train(tmp_path, text)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_text_for_less_than_one_batch(tmp_path, text):
+    with pytest.raises(StepimpError, match="fewer than one batch of 4000: lower --batch-size"):
+        train(tmp_path, text, recipe={**RECIPE, "batch_size": 4000})
+
+
+def test_a_training_that_diverges_writes_no_member(tmp_path, text):
+    with pytest.raises(StepimpError, match="1b diverged.*lower --muon-lr"):
+        train(tmp_path, text, recipe={**RECIPE, "muon_lr": 1e30, "adamw_lr": 1e30})
+    assert not (tmp_path / "1b").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_text_is_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StepimpError, match="Cannot write to .*file/family"):
+        train(tmp_path / "file" / "family", "missing.txt")
+
+
+def test_a_tokenizer_that_cannot_be_loaded(tmp_path, text):
+    with pytest.raises(StepimpError, match="Cannot load the tokenizer of nobody/nothing"):
+        list(train_family(tmp_path, [1], 3, None, SHAPE, RECIPE, str(text), tokenizer_name="nobody/nothing"))
+
+
+def test_a_damaged_manifest_stops_a_training(tmp_path, text):
+    (tmp_path / "family.json").write_text(json.dumps({"schema": "stepimp-family/1"}))
+    with pytest.raises(StepimpError, match="family.json is damaged"):
+        train(tmp_path, text)
