@@ -1,5 +1,6 @@
 """The command line: `stepimp COMMAND`. Each command parses, makes one library call and prints."""
 
+import errno
 import importlib
 import sys
 
@@ -23,9 +24,10 @@ class Stepimp(click.Group):
             click.echo("\nInterrupted. Finished work is kept: the same command goes on from there.", err=True)
             sys.exit(1)
         except OSError as error:
-            if error.filename is None and error.errno is None:
+            if error.errno in (None, errno.EPIPE):  # a bug, or a reader such as head that has seen enough
                 raise
-            raise click.ClickException(f"{error.strerror}: {error.filename or ''}. Free the disk or choose another --out.")
+            where = f": {error.filename}" if error.filename else ""
+            raise click.ClickException(f"{error.strerror}{where}. Free the disk or choose another folder.") from None
 
 
 @click.group(cls=Stepimp, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

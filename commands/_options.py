@@ -1,6 +1,18 @@
 """Options that several commands share, as decorators."""
 
+import math
+
 import click
+
+
+class FloatRange(click.FloatRange):
+    """click's, except that NaN is in no range."""
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return number
 
 
 def together(*decorators):
@@ -14,8 +26,8 @@ def together(*decorators):
 
 output_options = together(
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every random draw."),
-    click.option("--out", type=click.Path(file_okay=False), envvar="STEPIMP_RESULTS", default="results", show_default=True,
-                 help="Folder the results are written to. [env: STEPIMP_RESULTS]"),
+    click.option("--out", type=click.Path(file_okay=False), envvar="STEPIMP_RESULTS", default="results",
+                 show_default=True, help="Folder the results are written to. [env: STEPIMP_RESULTS]"),
     click.option("--json", "as_json", is_flag=True, help="Print the results document on stdout and nothing else."),
 )
 
@@ -33,5 +45,5 @@ model_options = together(
 
 data_option = click.option(
     "--data", default="docs", show_default=True,
-    help="docs or code (text bundled with Python), a text, JSONL or parquet file or folder, or a Hugging Face dataset id.",
+    help="docs or code (text bundled with Python), a text, JSONL or parquet file or folder, or a Hugging Face id.",
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """What a command shows: tables, small curves, and the document for machines."""
 
 import json
+import math
 
 import click
 from rich.console import Console
@@ -10,12 +11,14 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 def print_json(document: dict):
-    click.echo(json.dumps({key: value for key, value in document.items() if key != "path"}))
+    from stepimp.results import finite
+
+    click.echo(json.dumps(finite({key: value for key, value in document.items() if key != "path"})))
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]):
-    """Text columns first to the left, all others to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    """The first column to the left, all others to the right."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
@@ -23,31 +26,37 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]):
     console = Console()
     if not console.is_terminal:  # a file has no width to fit into
         console.width = 200
+    console.print(title, style="bold", highlight=False)
     console.print(table, highlight=False)
 
 
-def banded(row: dict, name: str, digits: int = 4) -> str:
-    """A value with its 95% band."""
+def banded(row: dict, name: str) -> str:
+    """A value and half the width of its 95% band, to four to six decimals so that the band shows."""
     if row.get(name) is None:
         return "-"
     low, high = row.get(name + "_low"), row.get(name + "_high")
-    band = f" [{low:.{digits}f}, {high:.{digits}f}]" if low is not None and low == low else ""
-    return f"{row[name]:.{digits}f}{band}"
+    half = 0 if low is None else (high - low) / 2
+    if not half > 5e-7:
+        return f"{row[name]:.4f}"
+    digits = min(6, max(4, 1 - math.floor(math.log10(half))))
+    return f"{row[name]:.{digits}f} ±{half:.{digits}f}"
 
 
 def sparkline(values) -> str:
-    """One character per value, from the least to the greatest."""
-    values = [float("nan") if value is None else value for value in values]
-    low, high = min(values), max(values)
-    return "".join(BARS[round((value - low) / (high - low or 1) * (len(BARS) - 1))] for value in values)
+    """One character per value, from the least to the greatest; a blank where there is none."""
+    known = [value for value in values if value is not None and value == value]
+    low, step = min(known, default=0), ((max(known, default=0) - min(known, default=0)) or 1) / (len(BARS) - 1)
+    return "".join(BARS[round((value - low) / step)] if value in known else " " for value in values)
 
 
 def print_curves(title: str, rows: list[dict], column: str):
-    """Each model's curve in characters, from t = 1 (the start of sampling) to t = 0, and its peak."""
+    """Each model's curve in characters, from t = 1 (the start of sampling) to t = 0, and its ends and extremes."""
     lines = []
     for model in dict.fromkeys(row["model"] for row in rows):
         own = sorted((row for row in rows if row["model"] == model), key=lambda row: -row["t"])
-        peak = max(own, key=lambda row: row[column])
-        low = min(own, key=lambda row: row[column])
-        lines.append([model, sparkline([row[column] for row in own]), f"{low[column]:.4f}", banded(peak, column), f"{peak['t']:.2f}"])
-    print_table(title, ["model", "t = 1 -> 0", "least", "greatest", "at t"], lines)
+        known = [row for row in own if row[column] == row[column]]
+        if known:
+            top, bottom = (pick(known, key=lambda row: row[column]) for pick in (max, min))
+            extremes = [part for row in (bottom, top) for part in (banded(row, column), f"{row['t']:.2f}")]
+            lines.append([model, sparkline([row[column] for row in own]), *extremes])
+    print_table(title, ["model", "t = 1 -> 0", "least", "at t", "greatest", "at t"], lines)

@@ -24,6 +24,7 @@ def models(family, as_json):
     found = members(folder)
     if as_json:
         return click.echo(json.dumps(found))
-    rows = [[m["name"], str(m["blocks"]), f"{m['parameters']:,}", str(m["seed"]), f"{m['heldout_nelbo_nats']:.4f}", m["fingerprint"]]
-            for m in found]  # fmt: skip
-    print_table(f"Family in {folder}", ["model", "blocks", "parameters", "seed", "NELBO (nats/token)", "fingerprint"], rows)
+    columns = ["model", "blocks", "parameters", "seed", "NELBO (nats/token)", "fingerprint"]
+    rows = [[m["name"], str(m["blocks"]), f"{m['parameters']:,}", str(m["seed"]), f"{m['heldout_nelbo_nats']:.4f}",
+             m["fingerprint"]] for m in found]  # fmt: skip
+    print_table(f"Family in {folder}", columns, rows)

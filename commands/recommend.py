@@ -1,11 +1,13 @@
 """`stepimp recommend`: curves and a budget to a schedule."""
 
+from pathlib import Path
+
 import click
 
 from ._curves import measure_curves
-from ._options import output_options
+from ._options import model_options
 from ._print import banded, print_json, print_table
-from ._progress import status
+from ._progress import progress, status
 
 
 @click.command()
@@ -17,69 +19,153 @@ from ._progress import status
 @click.option("--shortest", type=click.IntRange(min=1), default=1, show_default=True, help="Fewest steps in a segment.")
 @click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="T, the number of denoising steps.")
 @click.option("--heavy", help="The large model.  [default: the curves', else 12b]")
-@click.option("--light", "lights", multiple=True, help="A smaller one; repeatable.  [default: the curves', else 4b]")
+@click.option("--light", "lights", multiple=True,
+              help="A smaller one; repeatable.  [default: the shallowest of the curves; with --save-flops all of them]")
 @click.option("--curves", type=click.Path(dir_okay=False), help="Results of stepimp kl or loss.  [default: the newest]")
-@click.option("--family", type=click.Path(file_okay=False), envvar="STEPIMP_FAMILY", help="For curves that must be measured first.")
-@output_options
-def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, curves, family, seed, out, as_json):
+@click.option("--tradeoff", is_flag=True, help="Also print the best schedule for budgets from nothing to all.")
+@click.option("--verify", is_flag=True,
+              help="Also sample with the recommendation, the sandwich, the worst quarter and all-heavy, and hold the predicted "
+              "path KL against the text: its NELBO under a judge, the heavy model of another seed if the curves have a "
+              "baseline, else the heavy model itself; and its unigram entropy.")
+@click.option("--samples", type=click.IntRange(min=2), default=32, show_default=True, help="Samples per schedule for --verify.")
+@model_options
+def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, curves, tradeoff, verify, samples, family,
+              device, dtype, attention, seed, out, as_json):
     """The schedule that loses least under a budget: the exact optimum, from the curves and without sampling.
 
-    Without --save-flops one light model is scheduled, the shallowest unless --light says otherwise. Beside it stand the
-    schedules people write by hand, with the predicted path KL (9) and NELBO (10) of each, in nats per token. Curves
-    are the newest that match in the results folder; if there are none, they are measured first.
+    Beside it stand the schedules people write by hand, with the predicted path KL (9) and NELBO (10) of each in nats per
+    token, and how far the boundaries move when the curves' sequences are drawn again. Curves are the newest that match
+    in the results folder; if there are none, they are measured first.
 
     \b
     Example:
-      stepimp recommend --budget 0.25
-      stepimp recommend --budget 0.2 --save-flops --segments 5
-    """
+      stepimp recommend --budget 0.25 --verify
+      stepimp recommend --budget 0.2 --save-flops --light 4b --light 8b --segments 5 --tradeoff
+    """  # fmt: skip
     from stepimp.recommend import recommend_from
-    from stepimp.results import Run, newest, read_document, results_folder
+    from stepimp.results import Run, read_document, results_folder
 
     results_folder(out)
-    wanted = "loss" if by == "loss" else "kl"
-    document = read_document(curves) if curves else newest(out, wanted, lambda d: fits(d, heavy, lights, family))
-    if document is None:
-        status("No matching curves yet: measuring them first.")
-        document = measure_default_curves(wanted, heavy or "12b", lights or ("4b",), family, out)
+    models = dict(family=family, device=device, dtype=dtype, attention=attention)
+    document = read_document(curves) if curves else curves_for(by, heavy, lights, models, out)
+    lights = scheduled_lights(document, lights, save_flops)
+    measured = document["params"]
     params = dict(budget=budget, save_flops=save_flops, by=by, segments=segments, shortest=shortest, steps=steps,
-                  heavy=document["params"]["heavy"], lights=list(lights) or document["params"]["lights"],
-                  baseline=document["params"]["baseline"], family=document["params"]["family"], seed=seed,
-                  curves=document["path"].rpartition("/")[-1])  # fmt: skip
-    fingerprints = document["provenance"]["fingerprints"]
-    run = Run(out, "recommend", params, fingerprints)
-    found = recommend_from(document, params)
-    result = run.finish(**found, curves=document["rows"], curve_params=document["params"],
-                        blocks=document["blocks"])  # fmt: skip
+                  heavy=measured["heavy"], lights=lights, baseline=measured["baseline"], family=measured["family"],
+                  curves=Path(document["path"]).name, samples=samples if verify else None,
+                  dtype=dtype if verify else None, seed=seed)  # fmt: skip
+    found = recommend_from(document, lights, budget, steps=steps, by=by, segments=segments, shortest=shortest,
+                           save_flops=save_flops, seed=seed)  # fmt: skip
+    members = load_to_verify(document, models) if verify else None
+    on = (members.any.device, dtype) if verify else ()
+    run = Run(out, "recommend", params, document["provenance"]["fingerprints"], *on)
+    if verify:
+        found["verification"] = verification(members, found["rows"], params, measured["length"], run)
+    result = run.finish(**found, blocks=document["blocks"], curve_params=measured)
     if as_json:
         return print_json(result)
-    print_table(
-        f"T = {steps}, budget {budget:g} {'saved FLOPs' if save_flops else 'light steps'}, by {by}, from {document['path']}",
-        ["", "schedule", "light", "saved FLOPs", "path KL (nats/token)", "NELBO (nats/token)", f"objective ({by})"],
-        [[row["name"], row["schedule"], f"{row['light_fraction']:.0%}", f"{row['saved_flops']:.1%}",
-          banded(row, "path_kl_nats"), banded(row, "nelbo_nats"), banded(row, "objective", 5)] for row in result["rows"]],
-    )  # fmt: skip
+    show(result, tradeoff)
+
+
+def curves_for(by, heavy, lights, models, out) -> dict:
+    """The newest matching curves, measured now if there are none."""
+    from stepimp.results import newest
+
+    kinds = ("loss", "kl") if by == "loss" else ("kl",)
+    documents = [newest(out, kind, lambda found: fits(found["params"], heavy, lights, models["family"])) for kind in kinds]
+    if any(documents):
+        return max(filter(None, documents), key=lambda document: document["provenance"]["started"])
+    status("No matching curves yet: measuring them first.")
+    return measure_default_curves(kinds[0], heavy or "12b", lights or ("4b",), models, out)
+
+
+def fits(measured: dict, heavy, lights, family) -> bool:
+    """Whether curves with these params serve: they have the models asked for, of this family."""
+    wanted = str(Path(family).resolve()) if family else None
+    return heavy in (None, measured["heavy"]) and set(lights) <= set(measured["lights"]) and measured["family"] == wanted
+
+
+def measure_default_curves(command, heavy, lights, models, out) -> dict:
+    """Curves with the options a bare `stepimp kl` has, and another seed of the heavy model where the family has one."""
+    from stepimp.family import family_folder, read_manifest
+
+    from .kl import kl
+
+    members = read_manifest(family_folder(models["family"]))["members"]
+    seeds = sorted(name for name in members if name.startswith(f"{heavy}_seed"))
+    defaults = kl.make_context("kl", []).params
+    chosen = dict(heavy=heavy, lights=lights, baseline=seeds[0] if seeds else None, out=out)
+    return measure_curves(command, **{**defaults, **models, **chosen})
+
+
+def scheduled_lights(document, lights, save_flops) -> list[str]:
+    """Those asked for, else all; a fraction of light steps says nothing of depth, so then only the shallowest."""
+    measured = document["params"]["lights"]
+    if lights or save_flops:
+        return list(dict.fromkeys(lights or measured))
+    return [min(measured, key=document["blocks"].get)]
+
+
+def load_to_verify(document, models):
+    """The curves' models, which must still have the weights the curves were measured with."""
+    from stepimp.errors import StepimpError
+    from stepimp.family import family_folder, load
+
+    weights = document["provenance"]["fingerprints"]["models"]
+    status("Loading models ...")
+    members = load(weights, family_folder(document["params"]["family"]), *(models[k] for k in ("device", "dtype", "attention")))
+    changed = [name for name, fingerprint in members.fingerprints.items() if fingerprint != weights[name]]
+    if changed:
+        raise StepimpError(f"{document['path']} was measured with other weights of {', '.join(changed)}: run stepimp kl again.")
+    return members
+
+
+def verification(members, rows, params, length, run) -> list[dict]:
+    """Rows of `verify.verify`, each after its prediction."""
+    from stepimp.schedule import parse
+    from stepimp.verify import schedules_to_verify, verify
+
+    heavy, judge = params["heavy"], params["baseline"] or params["heavy"]
+    predicted = {row["name"]: row for row in schedules_to_verify(rows)}
+    schedules = {name: parse(row["schedule"], heavy, params["lights"][0]) for name, row in predicted.items()}
+    with progress("schedules") as moved:
+        measured = verify(members.denoisers, schedules, "all-heavy", judge, params["samples"], length, seed=params["seed"],
+                          journal=run.journal(), progress=moved)  # fmt: skip
+    columns = ("name", "schedule", "path_kl_nats", "path_kl_nats_low", "path_kl_nats_high")
+    return [{key: predicted[row["name"]][key] for key in columns} | {"judge": judge} | row for row in measured]
+
+
+def show(result: dict, tradeoff: bool):
+    """The tables, and what was found in a line."""
+    params = result["params"]
+    unit = "saved FLOPs" if params["save_flops"] else "light steps"
+    columns = ["schedule", "light", "saved FLOPs", "path KL", "NELBO", f"objective: {params['by']}"]
+    print_table(f"T = {params['steps']}, budget {params['budget']:g} of {unit}, curves {params['curves']}, nats per token",
+                ["", *columns], [[row["name"], *cells(row)] for row in result["rows"]])  # fmt: skip
+    if tradeoff:
+        print_table("Trade-off: the best schedule for each budget", columns, [cells(row) for row in result["tradeoff"]])
+    if "verification" in result:
+        show_verification(result["verification"])
+    click.echo(boundary_line(result["boundaries"]))
     click.echo(f"Recommended: {result['rows'][0]['schedule']} -> {result['path']}")
 
 
-def fits(document, heavy, lights, family) -> bool:
-    from pathlib import Path
-
-    params = document["params"]
-    return (
-        (heavy is None or params["heavy"] == heavy)
-        and set(lights) <= set(params["lights"])
-        and params["family"] == (str(Path(family).resolve()) if family else None)
-    )
+def cells(row: dict) -> list[str]:
+    statistics = [banded(row, name) for name in ("path_kl_nats", "nelbo_nats", "objective")]
+    return [row["schedule"], f"{row['light_fraction']:.0%}", f"{row['saved_flops']:.1%}", *statistics]
 
 
-def measure_default_curves(command, heavy, lights, family, out) -> dict:
-    """Curves with the options a bare `stepimp kl` has, and another seed of the heavy model where the family has one."""
-    from stepimp.commands.kl import kl
-    from stepimp.family import family_folder, read_manifest
+def show_verification(rows: list[dict]):
+    names = ("path_kl_nats", "judge_nelbo_nats", "judge_nelbo_diff_nats", "entropy_nats")
+    print_table(f"{rows[0]['samples']} samples each, NELBO under {rows[0]['judge']}, difference to all-heavy paired",
+                ["", "schedule", "path KL", "judge NELBO", "difference", "entropy"],
+                [[row["name"], row["schedule"], *(banded(row, name) for name in names)] for row in rows])  # fmt: skip
 
-    members = read_manifest(family_folder(family))["members"]
-    seeds = sorted(name for name in members if name.startswith(f"{heavy}_seed"))
-    defaults = kl.make_context("kl", [], resilient_parsing=False).params
-    return measure_curves(command, **{**defaults, "heavy": heavy, "lights": lights, "family": family, "out": out,
-                                      "baseline": seeds[0] if seeds else None})  # fmt: skip
+
+def boundary_line(found: dict) -> str:
+    """How far each boundary moves, in t."""
+    if not found["moves"]:
+        return f"No boundaries; so in {found['agreement']:.0%} of the resamples."
+    moves = [f"{one['before']} to {one['after']} at t = {one['t']:.2f} [{one['t_low']:.2f}, {one['t_high']:.2f}]"
+             for one in found["moves"]]  # fmt: skip
+    return f"Boundaries: {'; '.join(moves)}; in this order in {found['agreement']:.0%} of the resamples."

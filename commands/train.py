@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import click
 
-from ._options import data_option
+from ._options import FloatRange, data_option
 from ._progress import progress_bar, status
 
 
@@ -27,23 +27,28 @@ def depth_list(ctx, param, value):
 @click.option("--depths", default="4,6,8,10,12", show_default=True, callback=depth_list, help="Block counts to train.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all depths.")
 @click.option("--baseline-seed", type=click.IntRange(min=0), help="Train the deepest once more from this seed.")
-@click.option("--steps", type=click.IntRange(min=1), default=2400, show_default=True, help="Optimiser steps per member.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Sequences per step and process.")
+@click.option("--steps", type=click.IntRange(min=1), default=2400, show_default=True, help="Steps of each member.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True,
+              help="Sequences per step and process.")
 @click.option("--length", type=click.IntRange(min=2), default=128, show_default=True, help="Tokens per sequence.")
-@click.option("--width", type=click.IntRange(min=2), default=64, show_default=True, help="Width of the residual stream.")
+@click.option("--width", type=click.IntRange(min=2), default=64, show_default=True, help="Width of the model.")
 @click.option("--heads", type=click.IntRange(min=1), default=2, show_default=True, help="Attention heads.")
 @click.option("--cond-dim", type=click.IntRange(min=1), default=4, show_default=True, help="Width of the conditioning.")
 @click.option("--time-conditioning", is_flag=True, help="Feed the noise level to the denoiser.")
-@click.option("--noise", type=click.Choice(["linear", "loglinear"]), default="linear", show_default=True)
-@click.option("--dropout", type=click.FloatRange(0, 1), default=0.0, show_default=True)
+@click.option("--noise", type=click.Choice(["linear", "loglinear"]), default="linear", show_default=True,
+              help="linear: alpha_t = 1 - t. loglinear: MDLM's, which ends at 0.001.")
+@click.option("--dropout", type=FloatRange(0, 1, max_open=True), default=0.0, show_default=True, help="In the blocks.")
 @click.option("--tokenizer", help="Tokenizer folder or hub id.  [default: a byte-level BPE trained on the data]")
 @click.option("--vocab-size", type=click.IntRange(min=260), default=512, show_default=True, help="Size of that BPE.")
-@click.option("--muon-lr", type=click.FloatRange(min=0, min_open=True), default=0.02, show_default=True, help="Muon, for the blocks' matrices.")
-@click.option("--adamw-lr", type=click.FloatRange(min=0, min_open=True), default=0.01, show_default=True, help="AdamW, for everything else.")
+@click.option("--muon-lr", type=FloatRange(min=0, min_open=True), default=0.02, show_default=True,
+              help="Of Muon, for the blocks' matrices.")
+@click.option("--adamw-lr", type=FloatRange(min=0, min_open=True), default=0.01, show_default=True,
+              help="Of AdamW, for everything else.")
 @click.option("--warmup", type=click.IntRange(min=1), default=50, show_default=True, help="Steps of linear warm-up.")
-@click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.995, show_default=True,
+@click.option("--ema", type=FloatRange(0, 1, max_open=True), default=0.995, show_default=True,
               help="Decay of the averaged weights, which are the ones kept.")
-@click.option("--save-every", type=click.IntRange(min=1), default=200, show_default=True, help="Steps between checkpoints.")
+@click.option("--save-every", type=click.IntRange(min=1), default=200, show_default=True,
+              help="Steps between checkpoints.")
 @click.option("--bf16", is_flag=True, help="Mixed precision.")
 @click.option("--weights", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,
               help="Dtype of the stored weights.")
@@ -59,9 +64,9 @@ def train(folder, depths, seed, baseline_seed, data, tokenizer, vocab_size, leng
       stepimp train runs/docs --data docs --depths 4,6,8,10,12 --baseline-seed 2
     """  # fmt: skip
     if width % (2 * heads):
-        raise click.BadParameter(f"{width} must be a multiple of twice the number of heads ({heads}).", param_hint="--width")
+        raise click.BadParameter(f"{width} must be a multiple of twice the {heads} heads.", param_hint="--width")
     if baseline_seed == seed:
-        raise click.BadParameter(f"{seed} is the seed of the family itself: choose another.", param_hint="--baseline-seed")
+        raise click.BadParameter(f"{seed} is the seed of the family: choose another.", param_hint="--baseline-seed")
     status("Reading the text ...")
     from pathlib import Path
 
@@ -74,8 +79,10 @@ def train(folder, depths, seed, baseline_seed, data, tokenizer, vocab_size, leng
     command = shlex.join(["stepimp", *sys.argv[1:]])
     main_process = os.environ.get("RANK", "0") == "0"  # torchrun's
     with progress_bar(transient=False) if main_process else nullcontext() as bar:
-        members = train_family(Path(folder), depths, seed, baseline_seed, shape, recipe, data, tokenizer, vocab_size, command,
-                               callbacks=[TrainingProgress(bar)] if main_process else [])  # fmt: skip
+        members = train_family(
+            Path(folder), depths, seed, baseline_seed, shape, recipe, data, tokenizer, vocab_size, command,
+            callbacks=[TrainingProgress(bar)] if main_process else [],
+        )  # fmt: skip
         for name, nelbo in members:
             click.echo(f"{name}: held-out NELBO {nelbo:.4f} nats per token -> {Path(folder) / name}")
     if main_process:

@@ -5,77 +5,14 @@ sequence and time only sums are kept. All bands are percentile bootstraps over s
 models together.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
-from stepimp import randomness
+from stepimp.bootstrap import band, resampled_means
 from stepimp.errors import StepimpError
 from stepimp.kernels import vocabulary_statistics
+from stepimp.measurements import Measurements
 from stepimp.noise import NoiseSchedule, corrupt
-
-RESAMPLES = 1000
-
-
-@dataclass(frozen=True)
-class Measurements:
-    """Sums over the masked positions of each input, in nats. Arrays are [times, sequences, repeats].
-
-    ce: for every model; kl: KL(heavy || model) for every model but the heavy one; entropy: of the heavy model.
-    """
-
-    heavy: str
-    lights: tuple[str, ...]
-    baseline: str | None
-    length: int
-    times: np.ndarray
-    masked: np.ndarray
-    ce: dict[str, np.ndarray]
-    kl: dict[str, np.ndarray]
-    entropy: np.ndarray
-
-    @property
-    def sequences(self) -> int:
-        return self.masked.shape[1]
-
-    def per_sequence(self, sums: np.ndarray) -> np.ndarray:
-        """Mean over masked positions, then over repeats: [times, sequences], NaN where nothing was masked."""
-        means = np.divide(sums, self.masked, out=np.full(sums.shape, np.nan), where=self.masked > 0)
-        counted = np.isfinite(means)
-        return np.divide(np.nansum(means, -1), counted.sum(-1), out=np.full(sums.shape[:2], np.nan), where=counted.any(-1))
-
-    def per_token(self, sums: np.ndarray) -> np.ndarray:
-        """Sum over masked positions / (L t), the token-weighted mean of formulas (9) and (10): [times, sequences]."""
-        return sums.mean(-1) / (self.length * self.times[:, None])
-
-    def loss_difference(self, model: str, absolute: bool) -> np.ndarray:
-        """Formula (5) per sequence: CE_L - CE_H or its absolute value: [times, sequences]."""
-        difference = self.ce[model] - self.ce[self.heavy]
-        return self.per_sequence(np.abs(difference) if absolute else difference)
-
-    def relative_kl(self, model: str) -> np.ndarray:
-        """Sums of KL(heavy || model) minus those of the baseline, or of the raw KL where there is no baseline."""
-        return self.kl[model] - (self.kl[self.baseline] if self.baseline else 0)
-
-    def pack(self) -> dict:
-        """For the results document."""
-        fields = {name: getattr(self, name) for name in ("heavy", "lights", "baseline", "length")}
-        arrays = {name: getattr(self, name).tolist() for name in ("times", "masked", "entropy")}
-        return fields | arrays | {kind: {m: a.tolist() for m, a in getattr(self, kind).items()} for kind in ("ce", "kl")}
-
-    @classmethod
-    def unpack(cls, document: dict) -> "Measurements":
-        """From a results document of `loss` or `kl`."""
-        try:
-            packed = dict(document["measurements"])
-            for name in ("times", "masked", "entropy"):
-                packed[name] = np.asarray(packed[name], dtype=float)
-            for kind in ("ce", "kl"):
-                packed[kind] = {model: np.asarray(sums, dtype=float) for model, sums in packed[kind].items()}
-            return cls(**{**packed, "lights": tuple(packed["lights"])})
-        except (KeyError, TypeError, ValueError):
-            raise StepimpError(f"{document.get('path')} holds no curves: give a results file of stepimp kl or loss.") from None
 
 
 def time_grid(points: int) -> np.ndarray:
@@ -83,72 +20,84 @@ def time_grid(points: int) -> np.ndarray:
     return np.arange(1, points + 1) / points
 
 
+def statistics_at(models: list, tokens, z, t: float):
+    """Statistics of all models at the masked positions of one time; the first model is the heavy one.
+
+    tokens: [B, L] clean; z: [B, L] corrupted. Returns sums over the masked positions: masked [B], ce [K, B], kl [K, B],
+    entropy [B].
+    """
+    masked = z == models[0].mask_id
+    count, heads = masked.sum(1), [model.head() for model in models]
+    clock = torch.full((len(z),), t, device=z.device)
+    if masked.all():  # as at t = 1: the inputs are all the same, one of them will do
+        rows = [model.hidden(z[:1], clock[:1])[0] for model in models]
+        ce, kl, entropy = vocabulary_statistics(rows, heads, tokens.T, models[0].mask_id)
+        return count, ce.sum(1), kl.sum(1, keepdim=True).expand(-1, len(z)), entropy.sum().expand(len(z))
+    rows = [model.hidden(z, clock)[masked] for model in models]
+    found = vocabulary_statistics(rows, heads, tokens[masked], models[0].mask_id)
+    return count, *(sums_by_sequence(values, masked) for values in found)
+
+
+def sums_by_sequence(values, masked):
+    """values: [..., n] at the n masked positions of masked [B, L]. Returns [..., B], in a fixed order of summation."""
+    whole = values.new_zeros(*values.shape[:-1], *masked.shape)
+    whole[..., masked] = values
+    return whole.sum(-1)
+
+
 @torch.no_grad()
 def measure_chunk(denoisers: dict, tokens, uniforms, times, noise: NoiseSchedule) -> dict:
     """All statistics of one chunk of inputs. The first denoiser is the heavy one.
 
-    tokens: [B, L]; uniforms: [B, L]; returns {"masked": [times, B], "ce"/"kl": {name: [times, B]}, "entropy": ...}
-    with sums over the masked positions.
+    tokens, uniforms: [B, L]. Returns {"masked": [times, B], "ce", "kl": {name: [times, B]}, "entropy": [times, B]}.
     """
     models = list(denoisers.values())
-    heads = [model.head() for model in models]
-    device = heads[0][0].device
+    device = models[0].head()[0].device
     tokens, uniforms = tokens.to(device), uniforms.to(device)
-    sums = {"masked": [], "ce": [], "kl": [], "entropy": []}
+    found = []
     for t in times:
         z = corrupt(tokens, uniforms, float(t), models[0].mask_id, noise)
-        masked = z == models[0].mask_id
-        clock = torch.full((len(z),), float(t), device=device)
-        rows = [model.hidden(z, clock)[masked] for model in models]
-        ce, kl, entropy = vocabulary_statistics(rows, heads, tokens[masked], models[0].mask_id)
-        sequence = masked.nonzero()[:, 0]
-        add = lambda values: values.new_zeros(*values.shape[:-1], len(z)).index_add_(-1, sequence, values).cpu().numpy()  # noqa: E731
-        sums["masked"].append(masked.sum(1).cpu().numpy())
-        for name, values in (("ce", ce), ("kl", kl), ("entropy", entropy)):
-            sums[name].append(add(values))
-    by_model = {kind: dict(zip(denoisers, np.stack(sums[kind], 1))) for kind in ("ce", "kl")}
-    return {"masked": np.stack(sums["masked"]), "entropy": np.stack(sums["entropy"]), **by_model}
+        found.append([sums.cpu().numpy() for sums in statistics_at(models, tokens, z, float(t))])
+    masked, ce, kl, entropy = (np.stack(column, axis=-2) for column in zip(*found))
+    return {"masked": masked, "ce": dict(zip(denoisers, ce)), "kl": dict(zip(denoisers, kl)), "entropy": entropy}
 
 
-def measure(denoisers, heavy, lights, baseline, tokens, times, seed, *, uniforms=None, noise=None, repeats=1,
-            batch_size=32, journal=None, until=None, progress=lambda done, total: None) -> Measurements:  # fmt: skip
+class Kept:
+    """A journal that is not written anywhere."""
+
+    def __init__(self):
+        self.done = {}
+
+    def add(self, unit: str, result):
+        self.done[unit] = result
+
+
+def measure(denoisers, heavy, lights, baseline, inputs, times, seed, *, batch_size=32, journal=None, until=None,
+            progress=lambda done, total: None) -> Measurements:  # fmt: skip
     """Runs every model on the same corrupted inputs.
 
-    denoisers: {name: Denoiser}; tokens: [N, L] clean text; times: t values in (0, 1]. uniforms: [N, L] to corrupt with,
-    else drawn from the seed, one set per repeat. journal: finished chunks of sequences are kept there and not run
-    again. until: stop as soon as the widest 95% band of the relative KL is at most so many nats, else run all N.
+    denoisers: {name: Denoiser}; inputs: as in `stepimp.inputs`; times: t values in (0, 1]. journal: finished chunks of
+    sequences are kept there and not run again. until: stop as soon as the widest 95% band of the relative KL is at
+    most plus or minus so many nats, else take all inputs. seed: of the bootstrap that says so.
     """
     if baseline and denoisers[baseline].fingerprint == denoisers[heavy].fingerprint:
         raise StepimpError(
             f"Baseline {baseline} holds the same weights as {heavy}: it must be the heavy model trained from another seed."
         )
     order = {name: denoisers[name] for name in dict.fromkeys([heavy, *lights, *([baseline] if baseline else [])])}
-    noise = noise or denoisers[heavy].noise
-    parts, done = [], {} if journal is None else journal.done
-    for start in range(0, len(tokens), batch_size):
-        stop = min(start + batch_size, len(tokens))
-        chunk = []
-        for repeat in range(repeats):
-            unit = f"{start}:{stop}:{repeat}"
-            if unit not in done:
-                if uniforms is None:
-                    u = np.stack([randomness.generator(seed, randomness.CORRUPTION, i, repeat).random(tokens.shape[1])
-                                  for i in range(start, stop)])  # fmt: skip
-                else:
-                    u = uniforms[start:stop]
-                result = rounded(measure_chunk(order, tokens[start:stop], torch.as_tensor(u), times, noise))
-                if journal is None:
-                    done[unit] = result
-                else:
-                    journal.add(unit, result)
-            chunk.append(done[unit])
-        parts.append(chunk)
-        progress(stop, len(tokens))
-        if until is not None and stop >= 2 * batch_size:
-            found = assemble(parts, heavy, lights, baseline, tokens.shape[1], times)
-            if widest_band(found, seed) <= until:
+    journal, parts = journal or Kept(), []
+    for start in range(0, len(inputs), batch_size):
+        stop = min(start + batch_size, len(inputs))
+        units = [f"{start}:{stop}:{repeat}" for repeat in range(inputs.repeats)]
+        for repeat, unit in enumerate(units):
+            if unit not in journal.done:
+                journal.add(unit, rounded(measure_chunk(order, *inputs.draw(start, stop, repeat), times, inputs.noise)))
+        parts.append([journal.done[unit] for unit in units])
+        progress(stop, len(inputs))
+        if until is not None and len(parts) > 1:
+            if widest_band(assemble(parts, heavy, lights, baseline, inputs, times), seed) <= until:
                 break
-    return assemble(parts, heavy, lights, baseline, tokens.shape[1], times)
+    return assemble(parts, heavy, lights, baseline, inputs, times)
 
 
 def rounded(value):
@@ -160,74 +109,42 @@ def rounded(value):
     return float(f"{float(value):.8g}")
 
 
-def assemble(parts, heavy, lights, baseline, length, times) -> Measurements:
-    """Joins chunks (lists over repeats of what `measure_chunk` returned) along the sequences."""
+def assemble(parts, heavy, lights, baseline, inputs, times) -> Measurements:
+    """Joins chunks, lists over repeats of what `measure_chunk` returned, along the sequences."""
 
     def join(get):
         return np.concatenate([np.stack([np.asarray(get(one)) for one in chunk], -1) for chunk in parts], axis=1)
 
     names = list(parts[0][0]["ce"])
     return Measurements(
-        heavy, tuple(lights), baseline, length, np.asarray(times, dtype=float), join(lambda c: c["masked"]),
-        {name: join(lambda c: c["ce"][name]) for name in names},
-        {name: join(lambda c: c["kl"][name]) for name in names if name != heavy},
-        join(lambda c: c["entropy"]),
+        heavy=heavy, lights=tuple(lights), baseline=baseline, length=inputs.length, times=np.asarray(times, dtype=float),
+        masked=join(lambda chunk: chunk["masked"]),
+        ce={name: join(lambda chunk: chunk["ce"][name]) for name in names},
+        kl={name: join(lambda chunk: chunk["kl"][name]) for name in names if name != heavy},
+        entropy=join(lambda chunk: chunk["entropy"]),
     )  # fmt: skip
-
-
-def bootstrap(values: np.ndarray, seed: int, resamples: int = RESAMPLES):
-    """Means over sequences with 95% percentile bands.
-
-    values: [S, N], NaN where a sequence counts for nothing. Returns (mean [S], low [S], high [S], distribution [S, R]).
-    """
-    from scipy import stats
-
-    valid = np.isfinite(values)
-    filled = np.where(valid, values, 0.0)
-    sequences = values.shape[1]
-
-    def means(index, axis=-1):
-        # How often each sequence was drawn: one matrix product then serves every statistic.
-        offsets = np.arange(index.size // sequences)[:, None] * sequences
-        draws = np.bincount((index.reshape(-1, sequences) + offsets).ravel(), minlength=index.size)
-        draws = draws.reshape(-1, sequences).T.astype(float)
-        counted = valid @ draws
-        return np.divide(filled @ draws, counted, out=np.full(counted.shape, np.nan), where=counted > 0).reshape(
-            len(values), *index.shape[:-1]
-        )
-
-    point = means(np.arange(sequences))
-    if sequences < 2:
-        return point, np.full_like(point, np.nan), np.full_like(point, np.nan), point[:, None]
-    found = stats.bootstrap(
-        (np.arange(sequences),), means, n_resamples=resamples, vectorized=True, method="percentile",
-        rng=randomness.generator(seed, randomness.BOOTSTRAP),
-    )  # fmt: skip
-    return point, found.confidence_interval.low, found.confidence_interval.high, found.bootstrap_distribution
 
 
 def widest_band(found: Measurements, seed: int) -> float:
     """Half the width, in nats, of the widest 95% band of the relative KL over times and light models."""
     values = np.concatenate([found.per_sequence(found.relative_kl(model)) for model in found.lights])
-    _, low, high, _ = bootstrap(values, seed)
-    return float(np.nanmax(high - low) / 2)
+    _, low, high = band(resampled_means(values, seed))
+    return float(np.nan_to_num(high - low, nan=np.inf).max() / 2)
 
 
-def with_bands(found: Measurements, columns: dict, seed: int) -> list[dict]:
+def rows_with_bands(found: Measurements, columns: dict, seed: int) -> list[dict]:
     """One row per model and time. columns: name -> function of a model giving [times, sequences]."""
-    keys = [(model, name) for model in found.lights for name in columns]
-    point, low, high, _ = bootstrap(np.concatenate([columns[name](model) for model, name in keys]), seed)
+    stacked = np.concatenate([columns[name](model) for model in found.lights for name in columns])
     shape = (len(found.lights), len(columns), len(found.times))
-    table = [np.reshape(one, shape) for one in (point, low, high)]
+    ends = [(end, np.reshape(one, shape)) for end, one in zip(("", "_low", "_high"), band(resampled_means(stacked, seed)))]
     counted = (found.masked > 0).any(-1).sum(-1)
-    rows = []
-    for m, model in enumerate(found.lights):
-        for i, t in enumerate(found.times):
-            row = {"t": float(t), "model": model}
-            for c, name in enumerate(columns):
-                row |= {name + end: float(one[m, c, i]) for end, one in zip(("", "_low", "_high"), table)}
-            rows.append(row | {"sequences": int(counted[i])})
-    return rows
+    return [
+        {"t": float(t), "model": model}
+        | {name + end: float(table[m, c, i]) for c, name in enumerate(columns) for end, table in ends}
+        | {"sequences": int(counted[i])}
+        for m, model in enumerate(found.lights)
+        for i, t in enumerate(found.times)
+    ]  # fmt: skip
 
 
 def loss_rows(found: Measurements, seed: int) -> list[dict]:
@@ -238,13 +155,13 @@ def loss_rows(found: Measurements, seed: int) -> list[dict]:
         "ce_nats": lambda model: found.per_sequence(found.ce[model]),
         "ce_heavy_nats": lambda model: found.per_sequence(found.ce[found.heavy]),
     }
-    return with_bands(found, columns, seed)
+    return rows_with_bands(found, columns, seed)
 
 
 def kl_rows(found: Measurements, seed: int) -> list[dict]:
-    """The rows of `stepimp kl`: formula (6), raw, baseline and relative. Without a baseline the last two are null."""
+    """The rows of `stepimp kl`: formula (6), raw, baseline and relative. Without a baseline only the raw KL."""
     columns = {"kl_nats": lambda model: found.per_sequence(found.kl[model])}
     if found.baseline:
         columns["baseline_kl_nats"] = lambda model: found.per_sequence(found.kl[found.baseline])
         columns["relative_kl_nats"] = lambda model: found.per_sequence(found.relative_kl(model))
-    return with_bands(found, columns, seed)
+    return rows_with_bands(found, columns, seed)

@@ -32,7 +32,7 @@ FORMATS = {".txt": "text", ".md": "text", ".jsonl": "json", ".json": "json", ".p
 FEW_DOCUMENTS = 20  # below this the last tenth of each document is held out instead of a tenth of the documents
 TOKENIZER_DOCUMENTS = 10_000  # a BPE vocabulary needs no more
 # Not in every Python 3.11+ or not the standard library's own prose.
-SKIPPED = {"site-packages", "test", "tests", "idle_test", "__pycache__", "idlelib", "lib2to3", "distutils", "pydoc_data"}
+SKIPPED = set("site-packages test tests idle_test __pycache__ idlelib lib2to3 distutils pydoc_data".split())
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Blocks:
 
 def cache_folder() -> Path:
     """Where corpora and blocks are kept: STEPIMP_CACHE, else stepimp/ in the user's cache folder."""
-    base = os.environ.get("STEPIMP_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "stepimp"
-    folder = Path(base)
+    folder = Path(os.environ.get("STEPIMP_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "stepimp")
+    folder = folder.expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

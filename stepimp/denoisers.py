@@ -108,7 +108,9 @@ def load_checkpoint(path: str, device="auto", dtype="float32", attention="auto")
     except StepimpError:
         raise
     except UnpicklingError:
-        raise StepimpError(f"{path} is a pickle of more than tensors, and stepimp executes none: convert it to safetensors.") from None
+        raise StepimpError(
+            f"{path} is a pickle of more than tensors, and stepimp executes none: convert it to safetensors."
+        ) from None
     except Exception as error:  # a damaged file or an unreachable hub: the libraries below share no exception type
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         place = "" if folder.exists() else "there is no such folder, and as a hub id: "
@@ -117,7 +119,8 @@ def load_checkpoint(path: str, device="auto", dtype="float32", attention="auto")
     problems += [f"extra {name}" for name in sorted(report["unexpected_keys"])]
     problems += [f"{n} has shape {tuple(a)}, not {tuple(b)}" for n, a, b in sorted(report["mismatched_keys"])]
     if problems:
-        raise StepimpError(f"{path} does not fit its config.json: {'; '.join(problems[:4])}{' ...' * (len(problems) > 4)}")
+        more = " ..." if len(problems) > 4 else ""
+        raise StepimpError(f"{path} does not fit its config.json: {'; '.join(problems[:4])}{more}")
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise StepimpError(f"{path}: {name} holds NaN or Inf. Load another checkpoint of that training.")

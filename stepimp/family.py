@@ -126,7 +126,7 @@ def load(names, folder: Path, device="auto", dtype="float32", attention="auto") 
         for what in ("vocab_size", "mask_id", "noise"):
             a, b = getattr(denoisers[first], what), getattr(denoisers[other], what)
             if a != b:
-                raise StepimpError(f"{first} and {other} are not of one family: {what} is {a} in one, {b} in the other.")
+                raise StepimpError(f"{first} and {other} are not of one family: {what} is {a} in one, {b} in another.")
         if tokenizer_fingerprint(tokenizers[first]) != tokenizer_fingerprint(tokenizers[other]):
             raise StepimpError(f"{first} and {other} are not of one family: their tokenizers differ.")
     return Family(denoisers, tokenizers[first])

@@ -1,19 +1,27 @@
 """From curves to schedules: what a schedule costs (formulas 9 and 10), and the cheapest one under a budget.
 
-Arrays over steps are in sampling order: index 0 is step T (t = 1), the last index is step 1.
+Arrays over steps are in sampling order: index 0 is step T (t = 1), the last index is step 1. `Means` are curves with
+their bootstrap: model -> [times, 1 + R], the mean over sequences and that of each resample.
 """
 
 import math
-from collections import deque
 from dataclasses import replace
 
 import numpy as np
 
-from stepimp.curves import Measurements, bootstrap
+from stepimp.bootstrap import resampled_means, with_band
+from stepimp.curves import kl_rows, loss_rows
 from stepimp.errors import StepimpError
+from stepimp.frontier import Frontier
+from stepimp.measurements import Measurements
 from stepimp.schedule import Schedule, quarters, sandwich, saved_flops
 
+Means = dict[str, np.ndarray]
 OBJECTIVES = ("kl", "loss", "nelbo")
+QUARTERS = ("1st quarter", "2nd quarter", "3rd quarter", "4th quarter")
+TRADEOFF_POINTS = 21
+REOPTIMISED = 100  # resamples whose optimum is found anew
+REOPTIMISED_STEPS = 100  # T for that: boundaries to 0.01 in t
 
 
 def interpolation(times: np.ndarray, steps: int) -> np.ndarray:
@@ -23,129 +31,114 @@ def interpolation(times: np.ndarray, steps: int) -> np.ndarray:
 
 
 def cost_curves(found: Measurements, by: str) -> dict[str, np.ndarray]:
-    """model -> [times, sequences] cost per token of running it at t; their mean over steps is the objective.
+    """model -> [times, sequences] what running it at t costs, in nats; a schedule costs the mean over its steps.
 
-    kl: relative KL (raw without a baseline), 0 for the heavy model; loss: |CE_L - CE_H|; nelbo: CE, as formula (10).
+    path: KL(heavy || model), formula (9); nelbo: CE, formula (10); kl: as path, relative to the baseline where there is
+    one; these three are per token. loss: |CE_L - CE_H| per sequence, formula (5).
     """
-    zero = np.zeros(found.masked.shape[:2])
-    if by == "kl":
-        return {found.heavy: zero} | {m: found.per_token(found.relative_kl(m)) for m in found.lights}
-    if by == "loss":
-        return {found.heavy: zero} | {m: found.loss_difference(m, absolute=True) for m in found.lights}
-    return {m: found.per_token(found.ce[m]) for m in (found.heavy, *found.lights)}
+    zero = {found.heavy: np.zeros(found.tokens.shape)}
+    match by:
+        case "path":
+            return zero | {m: found.per_token(found.kl[m]) for m in found.lights}
+        case "kl":
+            return zero | {m: found.per_token(found.relative_kl(m)) for m in found.lights}
+        case "loss":
+            return zero | {m: found.loss_difference(m, absolute=True) for m in found.lights}
+        case "nelbo":
+            return {m: found.per_token(found.ce[m]) for m in (found.heavy, *found.lights)}
 
 
-def step_costs(curves: dict[str, np.ndarray], times, steps: int) -> dict[str, np.ndarray]:
-    """model -> [steps] mean cost at each step, in sampling order."""
+def mean_curves(found: Measurements, by: str, seed: int) -> Means:
+    """The cost curves' means over sequences with their resamples, which all models and kinds of cost share."""
+    curves = cost_curves(found, by)
+    weights = None if by == "loss" else np.concatenate([found.tokens] * len(curves))
+    means = resampled_means(np.concatenate(list(curves.values())), seed, weights)
+    if not np.isfinite(means[:, 0]).all():
+        raise StepimpError("At some t no sequence has a masked token: measure the curves with more or longer sequences.")
+    return dict(zip(curves, np.split(means, len(curves))))
+
+
+def step_costs(means: Means, times, steps: int) -> dict[str, np.ndarray]:
+    """model -> [1 + R, steps] cost at each step, in sampling order."""
     carry = interpolation(times, steps)
-    return {model: carry @ np.nanmean(values, axis=1) for model, values in curves.items()}
+    return {model: (carry @ values).T for model, values in means.items()}
 
 
-def schedule_values(schedule: Schedule, curves: dict[str, np.ndarray], times) -> np.ndarray:
-    """[sequences] the mean cost over steps of a schedule, per sequence: linear in the curves."""
+def schedule_cost(schedule: Schedule, means: Means, times) -> np.ndarray:
+    """[1 + R] mean cost over the steps of a schedule: (1/T) sum over i of the cost of s(i) at t_i."""
     models = np.array(schedule.by_step()[::-1])
     carry = interpolation(times, schedule.steps)
-    return sum(carry[models == m].sum(0) @ np.nan_to_num(curves[m]) for m in schedule.models) / schedule.steps
+    return sum(carry[models == m].sum(0) @ means[m] for m in schedule.models) / schedule.steps
 
 
-def predict(found: Measurements, schedules: list[Schedule], seed: int) -> list[dict]:
-    """Path KL (9) and NELBO (10) in nats per token of each schedule, with 95% bands, without sampling."""
-    zero = np.zeros(found.masked.shape[:2])
-    kl = {found.heavy: zero} | {m: found.per_token(found.kl[m]) for m in found.lights}
-    ce = {m: found.per_token(found.ce[m]) for m in (found.heavy, *found.lights)}
-    values = [schedule_values(s, curves, found.times) for s in schedules for curves in (kl, ce)]
-    point, low, high, _ = bootstrap(np.stack(values), seed)
-    table = np.stack([point, low, high], -1).reshape(len(schedules), 2, 3)
-    ends = ("", "_low", "_high")
+def predict(found: Measurements, schedules: list[Schedule], by: str, seed: int) -> list[dict]:
+    """Path KL (9), NELBO (10) and objective of each schedule in nats, with 95% bands, without sampling."""
+    columns = {"path_kl_nats": "path", "nelbo_nats": "nelbo", "objective": by}
+    means = {name: mean_curves(found, kind, seed) for name, kind in columns.items()}
     return [
-        {name + end: float(v) for name, three in zip(("path_kl_nats", "nelbo_nats"), one) for end, v in zip(ends, three)}
-        for one in table
-    ]
+        {key: value for name, curves in means.items()
+         for key, value in with_band(name, schedule_cost(schedule, curves, found.times)).items()}
+        for schedule in schedules
+    ]  # fmt: skip
 
 
-class Frontier:
-    """The cheapest schedule for every amount of saving, found exactly by dynamic programming over steps.
-
-    costs: model -> [T] cost of each step; gains: model -> units saved by a step that runs it. A schedule has at most
-    `segments` segments of at least `shortest` steps. cost: [S + 1] the minimum summed cost at each saving, inf where no
-    schedule saves exactly that much.
-
-    State after step i: (segments so far - 1, model, units saved). A segment enters with its first `shortest` steps at
-    once and then grows by one step; `_came_from` notes which, so that a schedule can be read back.
-    """
-
-    def __init__(self, costs: dict[str, np.ndarray], gains: dict[str, int], segments: int, shortest: int = 1):
-        self.models, self.gains, self.shortest = list(costs), [gains[m] for m in costs], shortest
-        table = np.stack([costs[m] for m in self.models])
-        self.steps = table.shape[1]
-        running = np.concatenate([np.zeros((len(self.models), 1)), table.cumsum(1)], axis=1)
-        savings = self.steps * max(self.gains) + 1
-        shape = (segments, len(self.models), savings)
-        self._came_from = np.zeros((self.steps + 1, *shape), dtype=np.uint8)  # 0: grew; 1 + m: began after model m
-        recent = deque([np.full(shape, np.inf)], maxlen=shortest)  # values after the last `shortest` steps, oldest first
-        for i in range(1, self.steps + 1):
-            best = np.full(shape, np.inf)
-            reached = (i - 1) * max(self.gains) + 1  # nothing can be saved beyond
-            for m, gain in enumerate(self.gains):
-                np.add(recent[-1][:, m, :reached], table[m, i - 1], out=best[:, m, gain : gain + reached])
-                if len(recent) == shortest:
-                    entry = running[m, i] - running[m, i - shortest]
-                    self._enter(best, m, i, recent[0], entry)
-            recent.append(best)
-        self._final = recent[-1].reshape(-1, savings)
-        self.cost = self._final.min(0)
-
-    def _enter(self, best, m, i, before, entry):
-        """Segments of model m whose first `shortest` steps end at step i."""
-        saved = self.gains[m] * self.shortest
-        if i == self.shortest:
-            if entry < best[0, m, saved]:
-                best[0, m, saved], self._came_from[i, 0, m, saved] = entry, 1 + m
-            return
-        others = [o for o in range(len(self.models)) if o != m]
-        if not others or best.shape[0] == 1:
-            return
-        reached = (i - self.shortest) * max(self.gains) + 1
-        candidates = before[:-1, others, :reached]
-        source = candidates.argmin(1)
-        value = np.take_along_axis(candidates, source[:, None], 1)[:, 0] + entry
-        target = best[1:, m, saved : saved + reached]
-        better = value < target
-        np.copyto(target, value, where=better)
-        came = self._came_from[i, 1:, m, saved : saved + reached]
-        np.copyto(came, 1 + np.array(others, dtype=np.uint8)[source], where=better)
-
-    def best(self, saving: int) -> Schedule:
-        """The cheapest schedule that saves exactly so many units."""
-        if not np.isfinite(self.cost[saving]):
-            raise StepimpError("No schedule meets the budget within these limits: allow more or shorter segments.")
-        k, m = np.unravel_index(int(self._final[:, saving].argmin()), self._came_from.shape[1:3])
-        i, runs = self.steps, []
-        while i > 0:
-            source = int(self._came_from[i, k, m, saving])
-            length = self.shortest if source else 1
-            runs.append((self.models[m], length))
-            i, saving = i - length, saving - self.gains[m] * length
-            if source and i:
-                k, m = k - 1, source - 1
-        return Schedule.of([name for name, length in reversed(runs) for _ in range(length)])
-
-
-def units(blocks: dict[str, int], heavy: str, save_flops: bool) -> dict[str, int]:
+def saved_units(blocks: dict[str, int], heavy: str, save_flops: bool) -> dict[str, int]:
     """What a step of each model saves: 1 if it is not heavy, or for saved FLOPs its missing blocks in common units."""
     if not save_flops:
         return {model: int(model != heavy) for model in blocks}
     saved = {model: max(0, blocks[heavy] - count) for model, count in blocks.items()}
-    common = math.gcd(*saved.values()) or 1
+    common = math.gcd(*saved.values())
+    if not common:
+        raise StepimpError(f"No light model is shallower than {heavy}: nothing can be saved. Choose another --light.")
     return {model: value // common for model, value in saved.items()}
 
 
 def comparisons(steps: int, light_steps: int, heavy: str, light: str) -> dict[str, Schedule]:
     """Schedules to hold a recommendation against, by name."""
-    names = ("1st quarter", "2nd quarter", "3rd quarter", "4th quarter")
     named = {"sandwich": sandwich(steps, light_steps, heavy, light)} if 0 < light_steps < steps else {}
-    named |= dict(zip(names, quarters(steps, heavy, light)))
+    named |= dict(zip(QUARTERS, quarters(steps, heavy, light)))
     return named | {"all-heavy": Schedule.of([heavy] * steps), "all-light": Schedule.of([light] * steps)}
+
+
+def meet(frontier: Frontier, budget: float, top: float, at_least: bool) -> int:
+    """The saving that meets a budget at the least cost. top: the budget that saving all units at every step meets."""
+    reachable = np.flatnonzero(np.isfinite(frontier.cost[0]))
+    budgets = reachable / (frontier.cost.shape[1] - 1) * top
+    if at_least:
+        good = reachable[budgets >= budget - 1e-9]
+    else:
+        good = reachable[np.round(budgets * frontier.steps) == round(budget * frontier.steps)]
+    if not len(good):
+        below, above = budgets[budgets <= budget].max(initial=0), budgets[budgets >= budget].min(initial=budgets.max())
+        raise StepimpError(f"A budget of {budget:g} cannot be met within the limits; the nearest that can: {below:g}, {above:g}.")
+    return int(good[frontier.cost[0, good].argmin()])
+
+
+def boundaries(best: Schedule, means: Means, times, gains: dict, saving: int, segments: int, shortest: int) -> dict:
+    """How far the boundaries of a schedule move when the sequences are drawn again: it is optimised anew on resamples.
+
+    Returns {"agreement": share of the resamples whose optimum has the same models in the same order, "moves": for each
+    boundary of the schedule {"before", "after": models, "t", "t_low", "t_high": 95% of those resamples}}.
+    """
+    steps = min(best.steps, REOPTIMISED_STEPS)
+    resampled = {model: values[:, 1 : 1 + REOPTIMISED] for model, values in means.items()}
+    frontier = Frontier(step_costs(resampled, times, steps), gains, segments, math.ceil(shortest * steps / best.steps))
+    reachable = np.flatnonzero(np.isfinite(frontier.cost[0]))
+    aim = int(reachable[np.abs(reachable - saving * steps / best.steps).argmin()])
+    again = [frontier.best(aim, table) for table in range(len(frontier.cost))]
+    order = [model for model, _ in best.segments]
+    same = np.array([boundary_times(one) for one in again if [model for model, _ in one.segments] == order])
+    moves = []
+    for k, t in enumerate(boundary_times(best)):
+        low, high = np.percentile(same[:, k], [2.5, 97.5]) if len(same) else (math.nan, math.nan)
+        moves.append({"before": order[k], "after": order[k + 1], "t": t, "t_low": float(low), "t_high": float(high)})
+    return {"agreement": len(same) / len(again), "moves": moves}
+
+
+def boundary_times(schedule: Schedule) -> list[float]:
+    """t at which each segment but the first begins."""
+    counts = np.cumsum([count for _, count in schedule.segments])[:-1]
+    return [float(1 - count / schedule.steps) for count in counts]
 
 
 def recommend(found: Measurements, blocks: dict[str, int], budget: float, *, steps=1000, by="kl", segments=3, shortest=1,
@@ -153,66 +146,62 @@ def recommend(found: Measurements, blocks: dict[str, int], budget: float, *, ste
     """The exact optimum under a budget, beside the schedules people would write by hand.
 
     budget: the fraction of steps that run light, met exactly, or with save_flops the saved FLOPs of formula (3), met at
-    least. Returns {"rows": ..., "tradeoff": ...}: predictions for each schedule, best objective first, and the cheapest
-    schedule for budgets from nothing to all.
+    least. by: see `cost_curves`. segments, shortest: most segments, fewest steps in one. Returns
+      rows        the recommendation, then the others by their objective, with predictions,
+      tradeoff    the best schedule for budgets from nothing to all, with predictions,
+      boundaries  how far the recommendation moves under the bootstrap.
+    Raises StepimpError where nothing can be saved or no schedule meets the budget.
     """
     blocks = {m: blocks[m] for m in (found.heavy, *found.lights)}
-    gains = units(blocks, found.heavy, save_flops)
-    if not max(gains.values()):
-        raise StepimpError(f"No light model is shallower than {found.heavy}: nothing can be saved. Choose another --light.")
-    curves = cost_curves(found, by)
-    frontier = Frontier(step_costs(curves, found.times, steps), gains, segments, shortest)
-    per_unit = saved_flops_per_unit(blocks, found.heavy, gains) if save_flops else 1.0
-    aim = math.ceil(budget * steps / per_unit - 1e-9) if save_flops else round(budget * steps)
-    reachable = np.flatnonzero(np.isfinite(frontier.cost))
-    chosen = reachable[reachable >= aim] if save_flops else reachable[reachable == aim]
-    if not len(chosen):
-        top = reachable.max() * per_unit / steps
-        raise StepimpError(f"A budget of {budget} cannot be met: the most these models and limits allow is {top:.3f}.")
-    best = frontier.best(int(chosen[frontier.cost[chosen].argmin()]))
-    light = min(found.lights, key=lambda m: blocks[m])
-    light_steps = sum(count for model, count in best.segments if model != found.heavy)
-    named = {"recommended": best} | comparisons(steps, light_steps, found.heavy, light)
-    rows = []
-    predictions = predict(found, list(named.values()), seed)
-    objectives, low, high, _ = bootstrap(np.stack([schedule_values(s, curves, found.times) for s in named.values()]), seed)
-    for (name, schedule), prediction, *objective in zip(named.items(), predictions, objectives, low, high):
-        rows.append(describe(name, schedule, blocks, found.heavy, light) | prediction
-                    | dict(zip(("objective", "objective_low", "objective_high"), map(float, objective))))  # fmt: skip
-    first, *others = rows
-    rows = [first, *sorted(others, key=lambda row: row["objective"])]
-    tradeoff = []
-    for part in np.linspace(0, reachable.max(), 21):
-        saving = int(reachable[np.abs(reachable - part).argmin()])
-        schedule = frontier.best(saving)
-        tradeoff.append(describe("best", schedule, blocks, found.heavy, light)
-                        | {"objective": float(frontier.cost[saving] / steps)})  # fmt: skip
-    return {"rows": [{"rank": i + 1, **row} for i, row in enumerate(rows)], "tradeoff": tradeoff}
-
-
-def saved_flops_per_unit(blocks, heavy, gains) -> float:
-    """Saved FLOPs of a schedule that saves one unit at every step."""
-    model = max(gains, key=gains.get)
-    return (blocks[heavy] - blocks[model]) / blocks[heavy] / gains[model]
-
-
-def describe(name, schedule, blocks, heavy, light) -> dict:
+    gains, means = saved_units(blocks, found.heavy, save_flops), mean_curves(found, by, seed)
+    point = {model: values[:, :1] for model, values in means.items()}
+    frontier = Frontier(step_costs(point, found.times, steps), gains, segments, shortest)
+    shallowest = min(found.lights, key=lambda m: blocks[m])
+    top = 1 - blocks[shallowest] / blocks[found.heavy] if save_flops else 1.0
+    saving = meet(frontier, budget, top, at_least=save_flops)
+    best = frontier.best(saving)
+    same_saving = math.ceil(saving / gains[shallowest])
+    named = [("recommended", best), *comparisons(steps, same_saving, found.heavy, shallowest).items()]
+    plans = named + [("best", schedule) for schedule in spread_out(frontier)]
+    predicted = predict(found, [schedule for _, schedule in plans], by, seed)
+    rows = [describe(*plan, blocks, found) | values for plan, values in zip(plans, predicted)]
+    first, *others = rows[: len(named)]
+    ranked = [first, *sorted(others, key=lambda row: row["objective"])]
     return {
-        "name": name,
-        "schedule": schedule.format(heavy, light),
-        "light_fraction": 1 - schedule.fraction(heavy),
-        "saved_flops": saved_flops(schedule, blocks, heavy),
+        "rows": [{"rank": i + 1, **row} for i, row in enumerate(ranked)],
+        "tradeoff": rows[len(named) :],
+        "boundaries": boundaries(best, means, found.times, gains, saving, segments, shortest),
     }
 
 
-def recommend_from(document: dict, params: dict) -> dict:
-    """`recommend` on a results document of `kl` or `loss`. params: of the `recommend` run."""
+def spread_out(frontier: Frontier) -> list[Schedule]:
+    """The best schedules at savings from nothing to all, at most TRADEOFF_POINTS different ones."""
+    reachable = np.flatnonzero(np.isfinite(frontier.cost[0]))
+    aims = np.linspace(0, reachable.max(), TRADEOFF_POINTS)
+    return [frontier.best(int(saving)) for saving in np.unique([reachable[np.abs(reachable - a).argmin()] for a in aims])]
+
+
+def describe(name: str, schedule: Schedule, blocks: dict[str, int], found: Measurements) -> dict:
+    """Columns that need no curve. With one light model the notation is H and L, with more it is by name."""
+    letters = (found.heavy, found.lights[0]) if len(found.lights) == 1 else (None, None)
+    return {
+        "name": name,
+        "schedule": schedule.format(*letters),
+        "light_fraction": 1 - schedule.fraction(found.heavy),
+        "saved_flops": saved_flops(schedule, blocks, found.heavy),
+    }
+
+
+def recommend_from(document: dict, lights: list[str], budget: float, **options) -> dict:
+    """`recommend` on a results document of `kl` or `loss`, with these of its light models.
+
+    Besides what `recommend` returns, the curves it read: those of the light models, as `kl` and `loss` report them.
+    """
     found = Measurements.unpack(document)
-    blocks, lights = document["blocks"], params["lights"]
     for light in lights:
         if light not in found.lights:
             raise StepimpError(f"{document['path']} has no curve of {light!r}, only of {', '.join(found.lights)}.")
-    if not params["save_flops"]:  # a fraction of light steps says nothing about which light model: take the shallowest
-        lights = [min(lights, key=lambda m: blocks[m])]
-    options = {name: params[name] for name in ("steps", "by", "segments", "shortest", "save_flops", "seed")}
-    return recommend(replace(found, lights=tuple(lights)), blocks, params["budget"], **options)
+    found = replace(found, lights=tuple(lights))
+    seed = document["params"]["seed"]
+    curves = [kl | loss for kl, loss in zip(kl_rows(found, seed), loss_rows(found, seed))]
+    return recommend(found, document["blocks"], budget, **options) | {"curves": curves}

@@ -50,7 +50,9 @@ def write_atomically(path: Path, text: str):
     except OSError as error:
         with suppress(OSError):
             scratch.unlink()
-        raise StepimpError(f"Cannot write {path} ({error.strerror}). Free space or choose another folder (--out).") from None
+        raise StepimpError(
+            f"Cannot write {path} ({error.strerror}). Free space or choose another folder (--out)."
+        ) from None
 
 
 def git_commit() -> str | None:
@@ -84,13 +86,14 @@ class Run:
     def provenance(self) -> dict:
         import torch
 
+        cuda = self.device.startswith("cuda")
         return {
             "version": __version__,
             "git_commit": git_commit(),
             "command_line": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "device": torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else platform.processor() or "cpu",
+            "device": torch.cuda.get_device_name(self.device) if cuda else platform.processor() or "cpu",
             "dtype": self.dtype,
             "seed": self.params.get("seed"),
             "fingerprints": self.fingerprints,
@@ -127,16 +130,15 @@ def finite(value):
 class Journal:
     """Finished units of work, one JSON line each, so that a killed run goes on where it was.
 
-    The first line names the run. A last line cut off by a kill is dropped; anything else unreadable is an error.
+    The first line names the run. A last line cut off by a kill is dropped; anything else unreadable is an error. A
+    journal without a finished unit is no file.
     """
 
     def __init__(self, path: Path, key: str):
-        self.path, self.done = path, {}
-        lines = path.read_bytes().split(b"\n") if path.exists() else []
-        whole, cut = lines[:-1], lines[-1] if lines else b""
+        header = {"run": key}
+        *whole, cut = path.read_bytes().split(b"\n") if path.exists() else [b""]
         try:
             records = [json.loads(line) for line in whole]
-            header = {"run": key}
             if records[:1] not in ([], [header]) or not whole and not json.dumps(header).encode().startswith(cut):
                 raise ValueError
             self.done = {record["unit"]: record["result"] for record in records[1:]}
@@ -145,19 +147,19 @@ class Journal:
         if cut:
             with open(path, "r+b") as file:
                 file.truncate(path.stat().st_size - len(cut))
-        if not whole:
-            self._append({"run": key})
+        self.path, self._unwritten = path, [] if whole else [header]
 
     def add(self, unit: str, result):
-        self._append({"unit": unit, "result": result})
-        self.done[unit] = result
-
-    def _append(self, record):
+        """Writes a finished unit down before it counts as done."""
+        records = [*self._unwritten, {"unit": unit, "result": result}]
         try:
             with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write("".join(json.dumps(record) + "\n" for record in records))
         except OSError as error:
-            raise StepimpError(f"Cannot write {self.path} ({error.strerror}). Free space and run the same command again.") from None
+            raise StepimpError(
+                f"Cannot write {self.path} ({error.strerror}). Free space and run the same command again."
+            ) from None
+        self._unwritten, self.done[unit] = [], result
 
 
 def read_document(path) -> dict:
@@ -177,8 +179,8 @@ def read_document(path) -> dict:
 
 def newest(out, command: str, matches=lambda document: True) -> dict | None:
     """The newest document of a command in the results folder that matches, or None."""
-    files = sorted(Path(out).expanduser().glob(f"{command}-*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
-    for file in files:
+    files = Path(out).expanduser().glob(f"{command}-*.json")
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
         document = read_document(file)
         if document["command"] == command and matches(document):
             return document

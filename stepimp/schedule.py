@@ -78,7 +78,9 @@ def parse(text: str, heavy: str, light: str | None = None, steps: int | None = N
     if schedule.steps > MOST_STEPS:
         raise StepimpError(f"Schedule {text!r} has {schedule.steps:,} steps; the most is {MOST_STEPS:,}.")
     if steps is not None and schedule.steps != steps:
-        raise StepimpError(f"Schedule {text!r} sums to {schedule.steps} steps, not to T = {steps}: change it or --steps.")
+        raise StepimpError(
+            f"Schedule {text!r} sums to {schedule.steps} steps, not to T = {steps}: change it or --steps."
+        )
     return schedule
 
 

@@ -5,10 +5,12 @@ import math
 import os
 import platform
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from safetensors import SafetensorError
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
@@ -45,7 +47,7 @@ def nelbo_loss(model: MDLMForMaskedLM, x, t, uniforms, call=None) -> torch.Tenso
 
 @torch.no_grad()
 def open_gates(model: MDLMForMaskedLM):
-    """Start from gates of 1 and zero output matrices instead of DiT's zero gates: the same function, trained faster."""
+    """Starts each block near the identity by zero output matrices behind gates around 1, not by DiT's zero gates."""
     dim = model.config.hidden_dim
     for block in model.backbone.blocks:
         block.adaLN_modulation.bias.view(6, dim)[[2, 5]] = 1
@@ -99,11 +101,14 @@ class EMA(TrainerCallback):
     def __init__(self, model: MDLMForMaskedLM, decay: float):
         self.model, self.decay, self.average = model, decay, None
 
-    def on_train_begin(self, args, state, control, **_):
-        # Only here is the model on its device.
+    def start(self, checkpoint: Path | None):
+        """From the model as it is, which must be on its device by now, or from a checkpoint."""
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.decay))
-        if state.global_step:
-            self.average.load_state_dict(torch.load(self._folder(args, state) / self.FILE, weights_only=True))
+        if checkpoint:
+            self.average.load_state_dict(torch.load(checkpoint / self.FILE, weights_only=True))
+
+    def on_train_begin(self, args, state, control, **_):
+        self.start(self._folder(args, state) if state.global_step else None)
 
     def on_step_end(self, args, state, control, **_):
         self.average.update_parameters(self.model)
@@ -119,10 +124,10 @@ class EMA(TrainerCallback):
         return Path(args.output_dir) / f"checkpoint-{state.global_step}"
 
 
-def last_checkpoint(work: Path) -> str | None:
+def last_checkpoint(work: Path) -> Path | None:
     """The newest complete checkpoint in a work folder."""
     complete = [file.parent for file in work.glob(f"checkpoint-*/{EMA.FILE}")]
-    return str(max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]))) if complete else None
+    return max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
 
 
 class TokenDataset(Dataset):
@@ -171,11 +176,25 @@ def claim(work: Path, origin: dict):
     note, text = work / "training.json", json.dumps(origin, sort_keys=True, indent=1)
     if note.exists() and note.read_text("utf-8") != text:
         raise StepimpError(
-            f"{work} holds an unfinished training with other options or text: run its command again, or delete the folder."
+            f"{work} holds an unfinished training with other options or text: run its command again or delete it."
         )
     work.mkdir(parents=True, exist_ok=True)
     if PartialState().is_main_process:
         write_atomically(note, text)
+
+
+@contextmanager
+def full_disk_explained(work: Path):
+    """torch and safetensors report a full disk each in its own way; all of them become one StepimpError."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+            raise
+        raise StepimpError(
+            f"Cannot write to {work}; the disk may be full. Free space and run the same command again: it goes on from "
+            "the last checkpoint."
+        ) from error
 
 
 def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, recipe: dict, seed: int, callbacks=()):
@@ -225,15 +244,21 @@ def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, 
     trainer.remove_callback(PrinterCallback)
     batch = recipe["batch_size"] * arguments.world_size
     if len(tokens) < batch:
-        raise StepimpError(f"The text has {len(tokens)} sequences, fewer than one batch of {batch}: lower --batch-size.")
-    trainer.train(resume_from_checkpoint=last_checkpoint(work))
+        raise StepimpError(f"The text has {len(tokens)} sequences, less than one batch of {batch}: lower --batch-size.")
+    checkpoint = last_checkpoint(work)
+    if checkpoint == work / f"checkpoint-{steps}":  # the Trainer would take one step more
+        ema.start(checkpoint)
+    else:
+        with full_disk_explained(work):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     final = ema.average.module.eval()
     nelbo = evaluate_nelbo(final, held_out)
     if not math.isfinite(nelbo):
         raise StepimpError(f"{folder.name} diverged: delete {work} and train with a lower --muon-lr and --adamw-lr.")
     if trainer.is_world_process_zero():
-        final.to(getattr(torch, recipe["weights"])).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        with full_disk_explained(folder):
+            final.to(getattr(torch, recipe["weights"])).save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
     return nelbo
 
 
@@ -254,7 +279,8 @@ def train_family(
         else:
             tokenizer = open_tokenizer(tokenizer_name) if tokenizer_name else train_tokenizer(data, vocab_size)
             tokenizer.save_pretrained(folder)
-        blocks, held_out = (load_blocks(data, tokenizer, shape["model_length"], split) for split in ("train", "heldout"))
+        length = shape["model_length"]
+        blocks, held_out = (load_blocks(data, tokenizer, length, split) for split in ("train", "heldout"))
     mask = len(tokenizer) if tokenizer.mask_token_id is None else tokenizer.mask_token_id
     shape = {**shape, "vocab_size": max(len(tokenizer), mask + 1), "mask_token_id": mask}
     jobs = {f"{depth}b": (depth, seed) for depth in depths}
@@ -264,8 +290,11 @@ def train_family(
         if name in read_manifest(folder)["members"]:
             continue
         config, work = MDLMConfig(n_blocks=depth, **shape), work_folder(folder / name)
-        claim(work, {"shape": {**shape, "n_blocks": depth}, "recipe": recipe, "seed": member_seed, "data": blocks.fingerprint})
-        nelbo = train_member(config, folder / name, blocks.tokens, held_out.tokens, tokenizer, recipe, member_seed, callbacks)
+        claim(work, {"shape": {**shape, "n_blocks": depth}, "recipe": recipe, "seed": member_seed,
+                     "data": blocks.fingerprint})  # fmt: skip
+        nelbo = train_member(
+            config, folder / name, blocks.tokens, held_out.tokens, tokenizer, recipe, member_seed, callbacks
+        )
         if processes.is_main_process:
             manifest = read_manifest(folder)
             manifest["members"][name] = {

@@ -7,8 +7,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 import random  # noqa: E402
+import resource  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
+from contextlib import contextmanager  # noqa: E402
 
 import pytest  # noqa: E402
 
@@ -37,6 +39,22 @@ def python():
         return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout
 
     return run
+
+
+@pytest.fixture
+def full_disk():
+    """A context manager (limit): files can grow to so many bytes and no further, which fails as a full disk does."""
+
+    @contextmanager
+    def full(limit=0):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return full
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +100,6 @@ def tiny_family(tmp_path_factory, tiny_text, random_model):
         model = random_model(10 * blocks + seed, n_blocks=blocks, vocab_size=len(tokenizer))
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
-    listed = {name: {"blocks": blocks, "seed": seed, "heldout_nelbo_nats": 5.0} for name, (blocks, seed) in MEMBERS.items()}
-    write_manifest(folder, {"schema": SCHEMA, "members": listed})
+    facts = {name: {"blocks": blocks, "seed": seed, "heldout_nelbo_nats": 5.0} for name, (blocks, seed) in MEMBERS.items()}
+    write_manifest(folder, {"schema": SCHEMA, "members": facts})
     return folder

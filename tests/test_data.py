@@ -61,7 +61,7 @@ def test_a_second_load_reads_no_source_and_tokenizes_nothing(tokenizer, some_mod
 
 
 def test_docstrings_stand_in_the_order_of_the_source():
-    source = '"""one"""\nclass A:\n    """two"""\n    def f(self):\n        """three"""\nasync def g():\n    """four"""\n'
+    source = '"""one"""\nclass A:\n  """two"""\n  def f(self):\n    """three"""\nasync def g():\n  """four"""\n'
     assert docstrings(source) == "one\n\ntwo\n\nthree\n\nfour"
 
 
@@ -99,7 +99,8 @@ def write_folder(folder, texts):
 def test_files_are_read_whole_and_in_order(tokenizer, tmp_path, write):
     path, texts = write(tmp_path, [f"the model number {i}\nreads\n\na token. " * 4 for i in range(5)])
     assert load_documents(str(path), "all")["text"][:] == texts
-    assert torch.equal(load_blocks(str(path), tokenizer, LENGTH, "all").tokens, reference_blocks(texts, tokenizer, LENGTH))
+    blocks = load_blocks(str(path), tokenizer, LENGTH, "all")
+    assert torch.equal(blocks.tokens, reference_blocks(texts, tokenizer, LENGTH))
 
 
 def test_a_changed_file_is_read_anew(tokenizer, tmp_path):
@@ -116,8 +117,8 @@ def test_fingerprints_depend_on_text_tokenizer_length_and_split(tokenizer, tmp_p
     texts = ["the model reads a token of the sample " * 20]
     one, other = jsonl(tmp_path / "a.jsonl", texts), jsonl(tmp_path / "b.jsonl", [texts[0] + "."])
     second = train_tokenizer(str(one), 262)
-    runs = [(one, tokenizer, 16, "all"), (other, tokenizer, 16, "all"), (one, second, 16, "all"), (one, tokenizer, 15, "all"),
-            (one, tokenizer, 16, "train")]  # fmt: skip
+    runs = [(one, tokenizer, 16, "all"), (other, tokenizer, 16, "all"), (one, second, 16, "all"),
+            (one, tokenizer, 15, "all"), (one, tokenizer, 16, "train")]  # fmt: skip
     assert len({load_blocks(str(file), *rest).fingerprint for file, *rest in runs}) == len(runs)
     copy = jsonl(tmp_path / "copy.jsonl", texts)
     assert load_blocks(str(copy), *runs[0][1:]).fingerprint == load_blocks(str(one), *runs[0][1:]).fingerprint

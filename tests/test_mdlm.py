@@ -127,7 +127,7 @@ def test_forward_pass_agrees_with_the_published_description(random_model, z, tim
     assert np.abs(found.detach().numpy() - np.stack(expected)).max() < TOLERANCE
 
 
-@pytest.mark.parametrize("load", [AutoModelForMaskedLM.from_pretrained, lambda path: load_checkpoint(path, device="cpu")])
+@pytest.mark.parametrize("load", [AutoModelForMaskedLM.from_pretrained, lambda path: load_checkpoint(path, "cpu")])
 def test_a_checkpoint_in_the_public_layout_loads_and_round_trips(public_checkpoint, tmp_path, z, load):
     model = load(str(public_checkpoint))
     stored = load_file(public_checkpoint / "model.safetensors")
@@ -227,7 +227,8 @@ def test_forward_with_labels_is_the_weighted_loss(random_model, z):
     labels, weights = z.masked_fill(z % 3 > 0, -100), torch.rand(z.shape)
     labels[labels == V - 1] = -100
     losses = F.cross_entropy(model(z).logits.transpose(1, 2), labels, ignore_index=-100, reduction="none")
-    assert model(z, labels=labels, label_weights=weights).loss.item() == pytest.approx((losses * weights).sum().item() / z.numel())
+    weighted = model(z, labels=labels, label_weights=weights).loss.item()
+    assert weighted == pytest.approx((losses * weights).sum().item() / z.numel())
     assert model(z, labels=labels).loss.item() == pytest.approx(losses.sum().item() / z.numel())
 
 

@@ -1,7 +1,6 @@
 import errno
 import json
 import os
-import resource
 
 import pytest
 
@@ -16,7 +15,7 @@ def a_run(folder, command="kl", **params):
     return Run(folder, command, {**PARAMS, **params}, PRINTS)
 
 
-def full_disk(*args, **kwargs):
+def no_space(*args, **kwargs):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -27,8 +26,8 @@ def test_a_document_says_what_it_is_and_where_it_comes_from(tmp_path):
     assert (stored["schema"], stored["command"], stored["params"]) == ("stepimp/1", "kl", PARAMS)
     assert stored["rows"] == [{"t": 0.5, "kl_nats": None}] and stored["blocks"] == {"12b": 12}
     assert stored["provenance"].keys() == {
-        "version", "git_commit", "command_line", "python", "torch", "device", "dtype", "seed", "fingerprints", "started",
-        "wall_seconds",
+        "version", "git_commit", "command_line", "python", "torch", "device", "dtype", "seed", "fingerprints",
+        "started", "wall_seconds",
     }  # fmt: skip
     assert stored["provenance"]["seed"] == 3 and stored["provenance"]["fingerprints"] == PRINTS
     assert document["path"] == str(run.path) and read_document(run.path)["rows"] == stored["rows"]
@@ -45,8 +44,8 @@ def test_provenance_needs_no_git(tmp_path, monkeypatch):
 
 
 def test_a_run_is_named_by_command_parameters_models_and_text():
-    changed = {"models": {"12b": "other"}, "data": PRINTS["data"]}
-    runs = [("kl", PARAMS, PRINTS), ("loss", PARAMS, PRINTS), ("kl", {**PARAMS, "seed": 4}, PRINTS), ("kl", PARAMS, changed)]
+    seed, weights = {**PARAMS, "seed": 4}, {"models": {"12b": "other"}, "data": PRINTS["data"]}
+    runs = [("kl", PARAMS, PRINTS), ("loss", PARAMS, PRINTS), ("kl", seed, PRINTS), ("kl", PARAMS, weights)]
     assert len({run_key(*run) for run in runs}) == len(runs)
     assert run_key("kl", dict(reversed(PARAMS.items())), PRINTS) == run_key("kl", PARAMS, PRINTS)
 
@@ -61,25 +60,23 @@ def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
 def test_a_full_disk_keeps_the_old_file_and_leaves_no_scratch(tmp_path, monkeypatch, where):
     write_atomically(tmp_path / "a.json", "old")
     with monkeypatch.context() as patch, pytest.raises(StepimpError, match="a.json.*No space left on device.*--out"):
-        patch.setattr(where, full_disk)
+        patch.setattr(where, no_space)
         write_atomically(tmp_path / "a.json", "new")
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.json", "old")]
 
 
-def test_a_file_size_limit_in_earnest(tmp_path):
+def test_a_document_on_a_full_disk_is_written_whole_or_not_at_all(tmp_path, full_disk):
     write_atomically(tmp_path / "a.json", "old")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(StepimpError, match="File too large"):
-            write_atomically(tmp_path / "a.json", "x" * 100_000)
-        journal = Journal(tmp_path / "a.journal", "key")
-        with pytest.raises(StepimpError, match="Free space and run the same command again"):
-            for unit in range(100):
-                journal.add(str(unit), "x" * 90)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert (tmp_path / "a.json").read_text() == "old"
+    with full_disk(1000), pytest.raises(StepimpError, match="File too large"):
+        write_atomically(tmp_path / "a.json", "x" * 100_000)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.json", "old")]
+
+
+def test_a_journal_on_a_full_disk_keeps_what_it_had(tmp_path, full_disk):
+    journal = Journal(tmp_path / "a.journal", "key")
+    with full_disk(1000), pytest.raises(StepimpError, match="Free space and run the same command again"):
+        for unit in range(100):
+            journal.add(str(unit), "x" * 90)
     kept = Journal(tmp_path / "a.journal", "key")
     assert list(kept.done) == list(journal.done) and len(kept.done) > 5
     kept.add("more", 1)
@@ -124,8 +121,14 @@ def test_a_journal_cut_off_anywhere_loses_the_cut_unit_alone(tmp_path):
     for end in range(len(whole)):
         path.write_bytes(whole[:end])
         kept = Journal(path, "key").done
-        assert list(kept) == ["a", "b"][: max(0, whole[:end].count(b"\n") - 1)]
-        assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[: 1 + len(kept)])
+        lines = whole[:end].count(b"\n")
+        assert list(kept) == ["a", "b"][: max(0, lines - 1)]
+        assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[:lines])
+
+
+def test_a_journal_without_a_finished_unit_is_no_file(tmp_path):
+    a_run(tmp_path).journal()
+    assert list(tmp_path.iterdir()) == []
 
 
 DAMAGED = {
@@ -168,7 +171,7 @@ UNREADABLE = {
     "empty": (lambda text: "", "is truncated or no results file"),
     "foreign": (lambda text: '{"a": 1}', r"no stepimp results file of this version \(stepimp/1\)"),
     "a list": (lambda text: "[]", "no stepimp results file"),
-    "of another version": (lambda text: text.replace("stepimp/1", "stepimp/9"), "no stepimp results file of this version"),
+    "of another version": (lambda text: text.replace("stepimp/1", "stepimp/9"), "no stepimp results file of this"),
     "without its command": (lambda text: text.replace('"command"', '"order"'), "no stepimp results file"),
 }
 

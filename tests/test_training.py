@@ -1,5 +1,7 @@
+import copy
 import json
 import math
+import resource
 
 import pytest
 import torch
@@ -14,8 +16,9 @@ from stepimp.errors import StepimpError
 from stepimp.family import load, read_manifest
 from stepimp.training import EMA, MIN_T, MuonAdamW, evaluate_nelbo, low_discrepancy_times, nelbo_loss, train_family
 
-SHAPE = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.1, noise="linear", time_conditioning=False)
-RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2, bf16=False, weights="float32")
+SHAPE = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.1, noise="linear")
+RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2, bf16=False)
+RECIPE["weights"] = "float32"
 
 
 class Killed(Exception):
@@ -101,14 +104,17 @@ def test_the_nelbo_of_a_uniform_model_is_the_log_of_its_vocabulary(random_model)
     assert evaluate_nelbo(model, tokens, batch_size=500) == pytest.approx(math.log(23), rel=0.05)
 
 
-def test_opened_gates_leave_the_function_as_it_was(random_model):
-    fresh = type(random_model())(random_model().config)
-    z, before = torch.randint(24, (2, 12)), fresh.hidden(torch.zeros(2, 12, dtype=torch.long))
-    training.open_gates(fresh)
-    assert torch.equal(fresh.hidden(torch.zeros(2, 12, dtype=torch.long)), before)
-    fresh.backbone.output_layer.linear.weight.data.normal_()
-    fresh(z, labels=z.masked_fill(z == 23, -100)).loss.backward()
-    assert all(block.attn_out.weight.grad.abs().sum() > 0 for block in fresh.backbone.blocks)
+def test_opened_gates_let_no_attention_through_and_all_of_its_gradient(random_model):
+    model = random_model()
+    training.open_gates(model)
+    for block in model.backbone.blocks:
+        _, _, gate_attention, _, _, gate_mlp = block.adaLN_modulation.bias.chunk(6)
+        assert (gate_attention == 1).all() and (gate_mlp == 1).all()
+    z, other = torch.zeros(1, 12, dtype=torch.long), torch.zeros(1, 12, dtype=torch.long)
+    other[0, -1] = 5
+    assert torch.equal(model.hidden(z)[:, :-1], model.hidden(other)[:, :-1])
+    model(other, labels=other).loss.backward()
+    assert all(block.attn_out.weight.grad.abs().sum() > 0 for block in model.backbone.blocks)
 
 
 def steps(model, optimizer, n, scheduler=None):
@@ -125,7 +131,8 @@ def steps(model, optimizer, n, scheduler=None):
 
 def test_muon_gets_the_blocks_matrices_and_adamw_the_rest_each_once(random_model):
     model = random_model()
-    muon, adamw = ({id(p) for group in part.param_groups for p in group["params"]} for part in MuonAdamW(model, 0.02, 0.01).parts)
+    parts = MuonAdamW(model, 0.02, 0.01).parts
+    muon, adamw = ({id(p) for group in part.param_groups for p in group["params"]} for part in parts)
     blocks = model.backbone.blocks
     assert muon == {id(layer.weight) for b in blocks for layer in (b.attn_qkv, b.attn_out, b.mlp[0], b.mlp[2])}
     assert muon.isdisjoint(adamw) and muon | adamw == {id(p) for p in model.parameters()}
@@ -137,7 +144,7 @@ def test_the_optimizers_state_round_trips(random_model):
     steps(whole, first, 3)
     second = MuonAdamW(stopped, 0.5, 0.5)
     stopped.load_state_dict(whole.state_dict())
-    second.load_state_dict(first.state_dict())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
     steps(whole, first, 2), steps(stopped, second, 2)
     assert equal(whole.state_dict(), stopped.state_dict())
 
@@ -178,7 +185,8 @@ def test_a_trained_family_loads_and_says_how_good_it_is(uninterrupted):
     assert facts["recipe"] == RECIPE and len(facts["data_fingerprint"]) == 12
     family = load(["1b"], folder)
     assert len(family.tokenizer) == family.any.vocab_size == 262
-    assert sorted(file.name for file in folder.iterdir()) == ["1b", "family.json", "tokenizer.json", "tokenizer_config.json"]
+    files = {file.name for file in folder.iterdir()}
+    assert files == {"1b", "family.json", "tokenizer.json", "tokenizer_config.json"}
 
 
 def test_training_lowers_the_loss(tmp_path, text):
@@ -204,12 +212,36 @@ def test_a_checkpoint_that_was_not_finished_is_passed_over(tmp_path, text, unint
     assert equal(weights(tmp_path), weights(uninterrupted[0]))
 
 
-def test_a_kill_after_the_last_step_loses_nothing(tmp_path, text, uninterrupted, monkeypatch):
+def test_a_kill_after_the_last_checkpoint_trains_nothing_again(tmp_path, text, monkeypatch):
+    def killed(*_):
+        raise Killed
+
+    recipe = {**RECIPE, "steps": 2 * RECIPE["save_every"]}
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "write_manifest", lambda *_: (_ for _ in ()).throw(Killed))
-        train(tmp_path, text)
+        patch.setattr(training, "write_manifest", killed)
+        train(tmp_path, text, recipe=recipe)
+    before = weights(tmp_path)
     monkeypatch.setattr(training.MDLMTrainer, "compute_loss", lambda *_, **__: pytest.fail("trained again"))
-    assert dict(train(tmp_path, text)) == uninterrupted[1]
+    assert [name for name, _ in train(tmp_path, text, recipe=recipe)] == ["1b"]
+    assert equal(weights(tmp_path), before)
+
+
+class FullDiskAt(TrainerCallback):
+    def __init__(self, step, limits):
+        self.step, self.limits = step, limits
+
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == self.step:
+            resource.setrlimit(resource.RLIMIT_FSIZE, self.limits)
+
+
+@pytest.mark.parametrize("limit", [0, 20_000, 60_000])
+def test_a_disk_that_fills_up_loses_no_checkpoint(tmp_path, text, uninterrupted, full_disk, limit):
+    full = FullDiskAt(3, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    with full_disk(resource.RLIM_INFINITY), pytest.raises(StepimpError, match="the disk may be full. Free space"):
+        train(tmp_path, text, callbacks=[full])
+    assert training.last_checkpoint(tmp_path / "1b.training").name == "checkpoint-2"
+    train(tmp_path, text)
     assert equal(weights(tmp_path), weights(uninterrupted[0]))
 
 
@@ -258,7 +290,7 @@ def test_training_prints_nothing(tmp_path, text, capfd):
 
 
 def test_text_for_less_than_one_batch(tmp_path, text):
-    with pytest.raises(StepimpError, match="fewer than one batch of 4000: lower --batch-size"):
+    with pytest.raises(StepimpError, match="less than one batch of 4000: lower --batch-size"):
         train(tmp_path, text, recipe={**RECIPE, "batch_size": 4000})
 
 

@@ -3,13 +3,17 @@
 import torch
 
 
+def log_probabilities(x, head, mask_id):
+    """log p over the vocabulary, [n, D] -> [n, V], minus infinity at the mask token."""
+    weight, bias = head
+    logits = x.double() @ weight.double().T + bias.double()
+    logits[:, mask_id] = -torch.inf
+    return torch.log_softmax(logits, -1)
+
+
 def vocabulary_statistics(rows, heads, targets, mask_id):
     """Formulas (4) and (6) per row, with all of [n, V] held at once. See `kernels.vocabulary_statistics`."""
-    log_p = []
-    for x, (weight, bias) in zip(rows, heads):
-        logits = x.double() @ weight.double().T + bias.double()
-        logits[:, mask_id] = -torch.inf
-        log_p.append(torch.log_softmax(logits, -1))
+    log_p = [log_probabilities(x, head, mask_id) for x, head in zip(rows, heads)]
     p_heavy = log_p[0].exp()
     ce = torch.stack([-lp.gather(1, targets[:, None])[:, 0] for lp in log_p])
     kl = torch.stack([torch.where(p_heavy > 0, p_heavy * (log_p[0] - lp), 0.0).sum(-1) for lp in log_p])

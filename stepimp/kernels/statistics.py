@@ -2,7 +2,7 @@
 
 import torch
 
-VOCABULARY_BLOCK = 1024
+VOCABULARY_BLOCK = 512
 ROW_BLOCK = 512
 EXCLUDED = -1e30  # the mask token's logit: no probability, and finite, so that differences of logits are never NaN
 
@@ -18,7 +18,7 @@ def vocabulary_statistics(rows, heads, targets, mask_id, vocabulary_block=VOCABU
     Equals `reference.vocabulary_statistics`, but never holds more than a block of [rows, V] per model. Logits leave
     the projection in fp32 or wider; everything after it is float64, because a KL is a small difference of large sums.
     """
-    asked = targets.reshape(len(targets), -1)
+    asked = targets if targets.ndim == 2 else targets[:, None]
     parts = [
         _row_block([x[start : start + row_block] for x in rows], heads, asked[start : start + row_block], mask_id, vocabulary_block)
         for start in range(0, max(1, len(targets)), row_block)

@@ -1,0 +1,67 @@
+"""Where the corrupted inputs come from: held-out text, or the heavy model's own trajectories.
+
+Both give clean tokens and one uniform per position, below whose threshold the position is masked (`noise.corrupt`),
+drawn when they are asked for, each a function of (seed, index of the sequence) alone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from stepimp import randomness
+from stepimp.noise import NoiseSchedule
+from stepimp.sampler import sample
+from stepimp.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class TextInputs:
+    """Text under fresh corruptions, `repeats` of each sequence. tokens: [N, L]."""
+
+    tokens: torch.Tensor
+    seed: int
+    noise: NoiseSchedule
+    repeats: int = 1
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def length(self) -> int:
+        return self.tokens.shape[1]
+
+    def draw(self, start: int, stop: int, repeat: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens and uniforms, [stop - start, L] each."""
+        rows = [
+            randomness.generator(self.seed, randomness.CORRUPTION, index, repeat).random(self.length)
+            for index in range(start, stop)
+        ]
+        return self.tokens[start:stop], torch.from_numpy(np.stack(rows))
+
+
+@dataclass(frozen=True)
+class SampleInputs:
+    """The states that the heavy model passes through when it samples in `steps` steps: under them (9) is exact.
+
+    A position unmasks at step 1 + floor(u * steps), so the uniforms that chose the unmasking steps also say which
+    positions of the finished sample are still masked at t = i/steps: those with u < t.
+    """
+
+    denoisers: dict
+    heavy: str
+    count: int
+    length: int
+    seed: int
+    steps: int = 1000
+    noise = NoiseSchedule("linear")
+    repeats = 1  # a sample has one order of unmasking; another one would not be its trajectory
+
+    def __len__(self) -> int:
+        return self.count
+
+    def draw(self, start: int, stop: int, repeat: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens and uniforms, [stop - start, L] each."""
+        indices, schedule = range(start, stop), Schedule.of([self.heavy] * self.steps)
+        tokens = sample(self.denoisers, schedule, indices, self.length, seed=self.seed)
+        return tokens, torch.from_numpy(randomness.uniforms(self.seed, randomness.UNMASK_STEP, indices, self.length))

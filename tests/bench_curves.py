@@ -1,0 +1,172 @@
+"""Time and memory of the curves and of the optimiser, on one CPU thread: python tests/bench_curves.py.
+
+First the statistics are checked against their float64 twin; on a failure no speed is reported. Everything runs in one
+process, the ways compared take turns, and the medians are compared. Seconds are processor seconds of the one thread, so
+that other load on the machine distorts the ratios little.
+"""
+
+import statistics
+import time
+from collections import defaultdict
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.profiler import ProfilerActivity, profile
+
+from stepimp import curves
+from stepimp.bootstrap import resampled_means
+from stepimp.frontier import Frontier
+from stepimp.kernels import reference, vocabulary_statistics
+from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
+from stepimp.noise import NoiseSchedule, corrupt
+from stepimp.recommend import step_costs
+
+VOCAB, WIDTH, ROWS, MODELS, REPEATS = 50257, 768, 1024, 6, 3
+LENGTH, SEQUENCES = 128, 8
+DEPTHS = {"12b": 12, "10b": 10, "8b": 8, "6b": 6, "4b": 4, "12b_seed2": 12}
+TIMES = (0.25, 0.5, 0.75, 1.0)
+MB = 1e6
+
+
+def check():
+    """The statistics against the float64 reference, at the benchmark's vocabulary and a few ragged rows."""
+    rows, heads, targets = projections(13)
+    found = vocabulary_statistics(rows, heads, targets, VOCAB - 1)
+    for name, one, exact in zip(("ce", "kl", "entropy"), found, reference.vocabulary_statistics(rows, heads, targets, VOCAB - 1)):
+        error = ((one - exact).abs() / exact.abs().clamp_min(1e-2)).max().item()
+        print(f"{name}: relative error {error:.1e} against float64")
+        if not error < 1e-5:
+            raise SystemExit(f"The statistics are wrong in {name}: no speed is reported.")
+
+
+def projections(n: int, dtype=torch.float32):
+    """Rows, heads and targets of random models at full size."""
+    draw = torch.Generator().manual_seed(0)
+    heads = [(torch.randn(VOCAB, WIDTH, generator=draw).mul_(WIDTH**-0.5).to(dtype), torch.zeros(VOCAB, dtype=dtype)) for _ in range(MODELS)]
+    rows = [torch.randn(n, WIDTH, generator=draw).to(dtype) for _ in range(MODELS)]
+    return rows, heads, torch.randint(0, VOCAB - 1, (n,), generator=draw)
+
+
+def interleaved(repeats: int, **ways) -> dict[str, float]:
+    """Median processor seconds of each way, which take turns after a first round that does not count."""
+    spent = defaultdict(list)
+    for _ in range(1 + repeats):
+        for name, way in ways.items():
+            start = time.process_time()
+            way()
+            spent[name].append(time.process_time() - start)
+    return {name: statistics.median(seconds[1:]) for name, seconds in spent.items()}
+
+
+def peak_bytes(way) -> int:
+    """The most memory that tensors made by `way` held at one moment, as torch's allocator reports it."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        way()
+    held = peak = 0
+    for event in record.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+def bench_statistics(table: Table):
+    """The vocabulary pass against one plain matrix product per model, and its memory against holding the logits."""
+    for dtype in (torch.float32, torch.bfloat16):
+        rows, heads, targets = projections(ROWS, dtype)
+
+        def bare():
+            for x, (weight, bias) in zip(rows, heads):
+                torch.addmm(bias.float(), x.float(), weight.float().T)
+
+        def ours():
+            vocabulary_statistics(rows, heads, targets, VOCAB - 1)
+
+        def held():
+            reference.vocabulary_statistics([x[:64] for x in rows[:2]], heads[:2], targets[:64], VOCAB - 1)
+
+        seconds = interleaved(REPEATS, bare=bare, ours=ours)
+        ratio = seconds["ours"] / seconds["bare"]
+        name = f"statistics, {MODELS} models, {ROWS} rows, {str(dtype)[6:]} heads"
+        table.add_row(f"{name}: s", f"{seconds['ours']:.2f}", f"matmuls {seconds['bare']:.2f}", f"{ratio:.2f}", "<= 1.3")
+        peak = peak_bytes(ours) / MB
+        table.add_row(f"{name}: extra MB", f"{peak:.0f}", f"two models' logits {2 * 4 * ROWS * VOCAB / MB:.0f}", "", "<= 100")
+
+
+def build(blocks: int, seed: int) -> MDLMForMaskedLM:
+    torch.manual_seed(seed)
+    model = MDLMForMaskedLM(MDLMConfig(n_blocks=blocks, model_length=LENGTH, hidden_dim=WIDTH, vocab_size=VOCAB, noise="linear"))
+    torch.nn.init.normal_(model.backbone.output_layer.linear.weight, std=WIDTH**-0.5)
+    for block in model.backbone.blocks:
+        torch.nn.init.normal_(block.adaLN_modulation.bias, std=0.3)
+    return model.freeze()
+
+
+def plain_pair(heavy, light, tokens, z):
+    """What one writes first: full log-probabilities of both models, then formulas (4) and (6) where z is masked."""
+    masked = z == heavy.mask_id
+    log_h, log_l = (model(z).logits.log_softmax(-1) for model in (heavy, light))
+    difference = torch.where(log_h.isfinite(), log_h - log_l, 0.0)
+    kl = (log_h.exp() * difference).sum(-1)
+    ce = [-one.gather(-1, tokens[..., None])[..., 0] for one in (log_h, log_l)]
+    return [torch.where(masked, one, 0.0).sum(1) for one in (kl, *ce)]
+
+
+def bench_pairs(table: Table):
+    """All of four light models and a baseline at once against pair by pair."""
+    models = {name: build(blocks, seed) for seed, (name, blocks) in enumerate(DEPTHS.items())}
+    heavy, draw = models["12b"], torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, VOCAB - 1, (SEQUENCES, LENGTH), generator=draw)
+    uniforms = torch.rand(SEQUENCES, LENGTH, generator=draw)
+    linear, found = NoiseSchedule("linear"), {}
+
+    def ours():
+        found["ours"] = curves.measure_chunk(models, tokens, uniforms, TIMES, linear)["kl"]
+
+    def bodies():
+        for t in TIMES:
+            for model in models.values():
+                model.hidden(corrupt(tokens, uniforms, t, heavy.mask_id, linear))
+
+    def plain():
+        states = [corrupt(tokens, uniforms, t, heavy.mask_id, linear) for t in TIMES]
+        found["plain"] = {name: [plain_pair(heavy, models[name], tokens, z)[0] for z in states] for name in list(models)[1:]}
+
+    seconds = interleaved(1, ours=ours, bodies=bodies, plain=plain)
+    for name, kl in found["plain"].items():
+        np.testing.assert_allclose(found["ours"][name], torch.stack(kl).numpy(), rtol=1e-3)
+    name = f"4 light models and a baseline, {SEQUENCES} x {LENGTH} tokens, t = {', '.join(f'{t:g}' for t in TIMES)}"
+    speedup = seconds["plain"] / seconds["ours"]
+    table.add_row(f"{name}: s", f"{seconds['ours']:.1f}", f"pair by pair {seconds['plain']:.1f}", f"{speedup:.2f} x", ">= 4 x")
+    table.add_row("  of which all bodies once: s", f"{seconds['bodies']:.1f}", "", "", "")
+
+
+def bench_optimiser(table: Table):
+    """Curves of five models to the exact optimum at T = 1000."""
+    gains = {"12b": 0, "10b": 1, "8b": 2, "6b": 3, "4b": 4}
+    times, draw = curves.time_grid(20), np.random.default_rng(0)
+    means = {model: resampled_means(gain * draw.random((20, 200)), 0)[:, :1] for model, gain in gains.items()}
+    for segments in (3, 5):
+        def solve():
+            frontier = Frontier(step_costs(means, times, 1000), gains, segments)
+            frontier.best(1000)
+
+        seconds = interleaved(REPEATS, solve=solve)["solve"]
+        table.add_row(f"optimum, 5 models, T = 1000, {segments} segments: s", f"{seconds:.2f}", "", "", "< 1")
+
+
+@torch.no_grad()
+def main():
+    torch.set_num_threads(1)
+    check()
+    table = Table("", "stepimp", "against", "ratio", "goal", title="Curves, one thread")
+    bench_optimiser(table)
+    bench_statistics(table)
+    bench_pairs(table)
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
