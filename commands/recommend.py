@@ -62,6 +62,10 @@ def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, 
     if verify:
         found["verification"] = verification(members, found["rows"], params, measured["length"], run)
     result = run.finish(**found, blocks=document["blocks"], curve_params=measured)
+    if by == "kl" and not kl_resolved(result["curves"], lights):
+        click.echo("Warning: nowhere is the relative KL resolved above 0: at no step does the light model differ more from the "
+                   "heavy one than another seed does, so --by kl cannot tell steps apart. Train the family longer, or use "
+                   "--by nelbo or loss.", err=True)  # fmt: skip
     if as_json:
         return print_json(result)
     show(result, tradeoff)
@@ -104,6 +108,12 @@ def scheduled_lights(document, lights, save_flops) -> list[str]:
     if lights or save_flops:
         return list(dict.fromkeys(lights or measured))
     return [min(measured, key=document["blocks"].get)]
+
+
+def kl_resolved(rows, lights) -> bool:
+    """Whether the relative KL of a light model is anywhere above 0 by its band; always without a baseline."""
+    lows = [row.get("relative_kl_nats_low") for row in rows if row["model"] in lights]
+    return any(low is None or low > 0 for low in lows)
 
 
 def load_to_verify(document, models):

@@ -4,7 +4,6 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 import random  # noqa: E402
 import resource  # noqa: E402

@@ -89,7 +89,8 @@ def test_depths_are_block_counts(run, tmp_path, depths):
     "options, message",
     [(["--width", 20, "--heads", 3], "--width.*multiple of twice the 3 heads"),
      (["--seed", 2, "--baseline-seed", 2], "--baseline-seed.*2 is the seed of the family"),
-     (["--vocab-size", 100], "--vocab-size"), (["--muon-lr", 0], "--muon-lr"), (["--ema", 1], "--ema")],
+     (["--vocab-size", 100], "--vocab-size"), (["--muon-lr", 0], "--muon-lr"), (["--muon-lr", "nan"], "is no number"),
+     (["--ema", 1], "--ema")],
 )  # fmt: skip
 def test_training_options_that_cannot_be(run, tmp_path, options, message):
     result = run("train", tmp_path / "family", *options)

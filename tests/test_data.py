@@ -103,6 +103,10 @@ def test_files_are_read_whole_and_in_order(tokenizer, tmp_path, write):
     assert torch.equal(blocks.tokens, reference_blocks(texts, tokenizer, LENGTH))
 
 
+def test_a_digest_tells_apart_where_one_part_ends_and_the_next_begins():
+    assert len({data.digest("ab", "c"), data.digest("a", "bc"), data.digest("abc"), data.digest("c", "ab")}) == 4
+
+
 def test_a_changed_file_is_read_anew(tokenizer, tmp_path):
     file = tmp_path / "a.txt"
     found = []
@@ -248,6 +252,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_loading_and_training_a_tokenizer_print_nothing(tmp_path, capfd):
+    datasets.enable_progress_bars()
     words = random.Random(0).choices(["model", "reads", "token"], k=400)
     file = str(jsonl(tmp_path / "a.jsonl", [" ".join(words)] * 30))
     load_blocks(file, train_tokenizer(file, 270), LENGTH, "train")

@@ -4,6 +4,7 @@ import os
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.utils import logging
 
 from stepimp.denoisers import fingerprint, load_checkpoint, pick_device
 from stepimp.errors import StepimpError
@@ -166,6 +167,7 @@ def test_weights_swapped_between_equal_shapes_change_the_fingerprint(random_mode
 
 
 def test_loading_prints_nothing(checkpoint, capfd):
+    logging.enable_progress_bar()
     load(checkpoint)
     assert capfd.readouterr() == ("", "")
 

@@ -90,7 +90,7 @@ def test_a_folder_is_made_and_found_writable(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_found_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    for out in (tmp_path / "file", tmp_path / "file" / "below", "/proc/results"):
+    for out in (tmp_path / "file", tmp_path / "file" / "below", "/proc", "/proc/results"):
         with pytest.raises(StepimpError, match=f"Cannot write to {out}.*--out"):
             a_run(out)
 

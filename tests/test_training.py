@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from transformers import TrainerCallback
+from transformers.utils import logging
 
 from stepimp import training
-from stepimp.data import train_tokenizer
+from stepimp.data import load_blocks, train_tokenizer
 from stepimp.denoisers import load_checkpoint
 from stepimp.errors import StepimpError
 from stepimp.family import load, read_manifest
@@ -178,13 +179,15 @@ def test_the_average_is_that_computed_by_hand(random_model):
         assert torch.allclose(p, 0.64 * first[name] + 0.36 * second[name], atol=1e-6)
 
 
-def test_a_trained_family_loads_and_says_how_good_it_is(uninterrupted):
+def test_a_trained_family_loads_and_says_how_good_it_is(uninterrupted, text):
     folder, nelbo = uninterrupted
     facts = read_manifest(folder)["members"]["1b"]
     assert facts["heldout_nelbo_nats"] == nelbo["1b"] and (facts["blocks"], facts["seed"]) == (1, 3)
     assert facts["recipe"] == RECIPE and len(facts["data_fingerprint"]) == 12
     family = load(["1b"], folder)
     assert len(family.tokenizer) == family.any.vocab_size == 262
+    held_out = load_blocks(str(text), family.tokenizer, SHAPE["model_length"], "heldout")
+    assert evaluate_nelbo(family.any, held_out.tokens) == pytest.approx(nelbo["1b"], rel=1e-5)
     files = {file.name for file in folder.iterdir()}
     assert files == {"1b", "family.json", "tokenizer.json", "tokenizer_config.json"}
 
@@ -285,6 +288,7 @@ def test_a_tokenizer_without_a_mask_token_gets_one_after_its_last(tmp_path, text
 
 
 def test_training_prints_nothing(tmp_path, text, capfd):
+    logging.enable_progress_bar()
     train(tmp_path, text)
     assert capfd.readouterr() == ("", "")
 
