@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ._options import data_option, model_options, together
+from ._options import FloatRange, data_option, model_options, together
 from ._progress import progress, status
 
 MOST_SAMPLES = 10_000
@@ -20,7 +20,7 @@ curve_options = together(
                  help="What is corrupted: held-out text, or text the heavy model samples in 1000 steps, masked as it was on "
                  "the way. For samples the path KL is exact; --data and --split do not matter."),
     click.option("--sequences", type=click.IntRange(min=2), default=200, show_default=True, help="Sequences to average over."),
-    click.option("--until", type=click.FloatRange(min=0, min_open=True), metavar="NATS",
+    click.option("--until", type=FloatRange(min=0, min_open=True), metavar="NATS",
                  help="Instead of --sequences: go on until the 95% band of the relative KL (without a baseline, of the KL) is "
                  f"nowhere wider than plus or minus so many nats, to the end of the text or to {MOST_SAMPLES} samples."),
     click.option("--repeats", type=click.IntRange(min=1), default=1, show_default=True, help="Corruptions per sequence."),

@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from ._curves import measure_curves
-from ._options import model_options
+from ._options import FloatRange, model_options
 from ._print import banded, print_json, print_table
 from ._progress import progress, status
 
 
 @click.command()
-@click.option("--budget", type=click.FloatRange(0, 1), default=0.25, show_default=True, help="Fraction of the steps that run light.")
+@click.option("--budget", type=FloatRange(0, 1), default=0.25, show_default=True, help="Fraction of the steps that run light.")
 @click.option("--save-flops", is_flag=True, help="The budget is saved FLOPs, formula (3), instead: what several light models need.")
 @click.option("--by", type=click.Choice(["kl", "loss", "nelbo"]), default="kl", show_default=True,
               help="What a light step costs: relative KL, |CE difference|, or cross-entropy.")
@@ -42,12 +42,15 @@ def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, 
       stepimp recommend --budget 0.25 --verify
       stepimp recommend --budget 0.2 --save-flops --light 4b --light 8b --segments 5 --tradeoff
     """  # fmt: skip
+    from stepimp.errors import StepimpError
     from stepimp.recommend import recommend_from
     from stepimp.results import Run, read_document, results_folder
 
     results_folder(out)
     models = dict(family=family, device=device, dtype=dtype, attention=attention)
     document = read_document(curves) if curves else curves_for(by, heavy, lights, models, out)
+    if document["command"] not in ("kl", "loss"):
+        raise StepimpError(f"{document['path']} holds no curves: give a results file of stepimp kl or loss.")
     lights = scheduled_lights(document, lights, save_flops)
     measured = document["params"]
     params = dict(budget=budget, save_flops=save_flops, by=by, segments=segments, shortest=shortest, steps=steps,

@@ -33,9 +33,17 @@ def statistics_at(models: list, tokens, z, t: float):
         rows = [model.hidden(z[:1], clock[:1])[0] for model in models]
         ce, kl, entropy = vocabulary_statistics(rows, heads, tokens.T, models[0].mask_id)
         return count, ce.sum(1), kl.sum(1, keepdim=True).expand(-1, len(z)), entropy.sum().expand(len(z))
-    rows = [model.hidden(z, clock)[masked] for model in models]
+    at, asked = masked_positions(masked)
+    rows = [model.hidden(z, clock, at)[asked] for model in models]
     found = vocabulary_statistics(rows, heads, tokens[masked], models[0].mask_id)
     return count, *(sums_by_sequence(values, masked) for values in found)
+
+
+def masked_positions(masked):
+    """masked: [B, L]. Returns at, [B, n] positions with every masked one, and asked, [B, n]: which of them are masked."""
+    widest = max(1, int(masked.sum(1).max()))  # attention takes no empty query
+    asked, at = masked.sort(dim=1, descending=True, stable=True)
+    return at[:, :widest], asked[:, :widest]
 
 
 def sums_by_sequence(values, masked):
