@@ -19,6 +19,7 @@ from stepimp import curves
 from stepimp.bootstrap import resampled_means
 from stepimp.frontier import Frontier
 from stepimp.kernels import reference, vocabulary_statistics
+from stepimp.kernels.linear import linear
 from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
 from stepimp.noise import NoiseSchedule, corrupt
 from stepimp.recommend import step_costs
@@ -79,7 +80,7 @@ def bench_statistics(table: Table):
 
         def bare():
             for x, (weight, bias) in zip(rows, heads):
-                torch.addmm(bias.float(), x.float(), weight.float().T)
+                linear(x.float(), weight.float(), bias.float())
 
         def ours():
             vocabulary_statistics(rows, heads, targets, VOCAB - 1)

@@ -69,7 +69,6 @@ def test_json_is_the_document_and_nothing_else(results, options, tmp_path, comma
     result = call(command, *own, "--out", tmp_path, "--json")
     written = document(tmp_path, command)
     assert json.loads(result.stdout) | {"path": written["path"]} == written
-    assert result.stderr == ""
 
 
 def test_a_killed_command_goes_on_and_ends_with_the_same_rows(results, options, tmp_path, monkeypatch):
@@ -172,6 +171,21 @@ def test_other_objectives_and_budgets_need_no_new_curves(results, tiny_family, t
     call("recommend", *extra, "--steps", 20, "--family", tiny_family, "--out", tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
     assert document(tmp_path, "recommend")["rows"][0]["name"] == "recommended"
+
+
+@pytest.mark.parametrize("by, low, warned", [("kl", 0.01, False), ("kl", -0.01, True), ("loss", -0.01, False), ("kl", None, False)])
+def test_a_relative_kl_that_is_nowhere_above_0_is_warned_of(results, tmp_path, by, low, warned):
+    """Curves whose relative KL is -1 everywhere and `low` at one t, without any noise; None: no baseline."""
+    found = document(results[0], "kl")
+    sums, masked = found["measurements"]["kl"], found["measurements"]["masked"]
+    for i, ones in enumerate(masked):
+        for n, (one,) in enumerate(ones):
+            sums["2b_seed2"][i][n] = [sums["1b"][i][n][0] - (low or 0) * one if i == 2 else sums["1b"][i][n][0] + one]
+    if low is None:
+        found["measurements"]["baseline"] = None
+    (tmp_path / "kl.json").write_text(json.dumps(found))
+    result = call("recommend", "--curves", tmp_path / "kl.json", "--by", by, "--steps", 20, "--out", tmp_path)
+    assert ("nowhere is the relative KL resolved above 0" in result.stderr) == warned
 
 
 def test_without_curves_they_are_measured_with_the_familys_other_seed(tiny_family, tmp_path, monkeypatch):

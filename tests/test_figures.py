@@ -39,6 +39,21 @@ def schedule_rows():
     ]
 
 
+def profile_rows():
+    parts = [
+        {"kind": "part", "model": model, "sampler": way, "part": part, "share": share, "speedup_bound": 5.0}
+        for model in ("12b", "4b")
+        for way in ("stepimp", "published")
+        for part, share in (("body", 0.8), ("projection", 0.1), ("draw", 0.06), ("rest", 0.04))
+    ]
+    savings = [
+        {"kind": "saving", "schedule": text, "light_fraction": x, "saved_flops": x * 2 / 3, "saved_flops_exact": x * 0.7}
+        | {"saved_seconds" + end: x * 0.6 + add for end, add in (("", 0), ("_low", -0.02), ("_high", 0.02))}
+        for text, x in (("H10", 0.0), ("L3,H5,L2", 0.5), ("L10", 1.0), ("L1,H9", 0.1))
+    ]
+    return parts + savings
+
+
 def write(folder, kind, name="0", **parts):
     """A results document written by hand."""
     extra, params = {}, PARAMS
@@ -46,11 +61,14 @@ def write(folder, kind, name="0", **parts):
         rows, params = schedule_rows(), PARAMS | {"by": "kl", "segments": 3, "save_flops": False}
         line = [{"light_fraction": x, "saved_flops": x * 2 / 3, "objective": x} for x in (0, 0.5, 1)]
         extra = {"tradeoff": line, "curves": curve_rows("kl"), "curve_params": PARAMS}
+    elif kind == "profile":
+        run_on = dict(schedule="L1,H9", light="4b", steps=10, length=8, samples=2, batch_size=2, dtype="float32", repeats=3)
+        rows, params = profile_rows(), PARAMS | run_on
     else:
         rows = curve_rows(kind)
     document = {"schema": "stepimp/1", "command": kind, "params": params, "blocks": BLOCKS, "rows": rows, **extra}
     folder.mkdir(exist_ok=True)
-    (folder / f"{kind}-{name}.json").write_text(json.dumps(document | {"provenance": {"version": "9.8"}} | parts))
+    (folder / f"{kind}-{name}.json").write_text(json.dumps(document | {"provenance": {"version": "9.8", "device": "cpu"}} | parts))
 
 
 def run(results, out, *options):
@@ -69,11 +87,11 @@ def unsaved(monkeypatch):
 
 
 def test_every_figure_is_drawn_once_all_results_are_there(tmp_path, unsaved):
-    for kind in ("loss", "kl", "recommend"):
+    for kind in ("loss", "kl", "recommend", "profile"):
         write(tmp_path / "results", kind)
     result = run(tmp_path / "results", tmp_path / "figures")
     assert result.exit_code == 0, result.output
-    names = ["figure4", "figure5", "figure12", "recommended", "tradeoff"]
+    names = ["figure4", "figure5", "figure12", "recommended", "tradeoff", "profile"]
     assert result.output.splitlines() == [f"{name}: {tmp_path / 'figures' / name}.png" for name in names]
 
 
@@ -83,7 +101,7 @@ def test_what_is_missing_is_named_with_its_command(tmp_path):
     assert result.exit_code == 0, result.output
     assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == ["figure4.pdf", "figure4.png"]
     lines = dict(text.split(": ", 1) for text in result.output.splitlines())
-    assert list(lines) == ["figure4", "figure5", "figure12", "recommended", "tradeoff"]
+    assert list(lines) == ["figure4", "figure5", "figure12", "recommended", "tradeoff", "profile"]
     assert "stepimp kl --heavy 12b --light 4b --baseline 12b_seed2" in lines["figure5"]
     assert "stepimp recommend" in lines["tradeoff"]
 
@@ -92,7 +110,7 @@ def test_json_is_all_there_is_on_stdout(tmp_path, unsaved):
     write(tmp_path / "results", "loss")
     told = json.loads(run(tmp_path / "results", tmp_path / "figures", "--json").stdout)
     assert told["written"] == {"figure4": [str(tmp_path / "figures" / "figure4.png")]}
-    assert set(told["missing"]) == {"figure5", "figure12", "recommended", "tradeoff"}
+    assert set(told["missing"]) == {"figure5", "figure12", "recommended", "tradeoff", "profile"}
 
 
 def test_the_newest_results_are_drawn(tmp_path, monkeypatch):
@@ -146,6 +164,18 @@ def test_what_the_library_computes_can_be_built(tmp_path):
     write(results, "loss", rows=loss_rows(found, 0))
     advice = recommend(found, {"12b": 12, "4b": 4}, 0.25, steps=20)
     write(results, "recommend", **advice, curves=kl_rows(found, 0))
-    for kinds, build in FIGURES.values():
+    for kinds, build in (figure for figure in FIGURES.values() if figure[0] != ("profile",)):
         figure = build(*(newest(results, kind) for kind in kinds))
         assert figure.axes and "sequences of docs" in figure.get_supxlabel().replace("\n", " ")
+
+
+def test_the_profile_stacks_its_parts_and_keeps_to_the_sandwiches(tmp_path):
+    write(tmp_path, "profile")
+    breakdown, savings = FIGURES["profile"][1](newest(tmp_path, "profile")).axes
+    assert [label.get_text() for label in breakdown.get_yticklabels()][0] == "12b, stepimp"
+    bars = {(round(bar.get_y(), 2), round(bar.get_x(), 2)): bar.get_width() for bar in breakdown.patches}
+    assert len(bars) == 16 and sum(bars.values()) == pytest.approx(4)
+    measured = {line.get_label(): line for line in savings.lines}["seconds, measured"]
+    assert list(measured.get_xdata()) == [0, 0.5, 1]  # the extra schedule is no point of the line
+    paper = {line.get_label(): line for line in savings.lines}["paper: seconds"]
+    assert max(paper.get_ydata()) == pytest.approx(0.283)

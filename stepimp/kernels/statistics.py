@@ -2,11 +2,14 @@
 
 import torch
 
-VOCABULARY_BLOCK = 512
+from stepimp.kernels.linear import linear
+
+VOCABULARY_BLOCK = 1024
 ROW_BLOCK = 512
 EXCLUDED = -1e30  # the mask token's logit: no probability, and finite, so that differences of logits are never NaN
 
 
+@torch.no_grad()
 def vocabulary_statistics(rows, heads, targets, mask_id, vocabulary_block=VOCABULARY_BLOCK, row_block=ROW_BLOCK):
     """Statistics of K models at the same n positions; the first model is the heavy one.
 
@@ -36,10 +39,13 @@ def _row_block(rows, heads, targets, mask_id, width):
     wide = torch.promote_types(rows[0].dtype, torch.float32)
     rows = [x.to(wide) for x in rows]
     chosen = [torch.zeros(targets.T.shape, dtype=torch.float64, device=targets.device) for _ in rows]
-    blocks = []
-    for start in range(0, len(heads[0][0]), width):
-        logits = (_project(x, head, slice(start, start + width), mask_id) for x, head in zip(rows, heads))
-        blocks.append(_vocabulary_block(logits, targets - start, chosen))
+    # Written over for every block: fresh memory of this size would be mapped and zeroed by the system each time.
+    scratch = torch.empty(4, len(targets), width, dtype=torch.float64, device=targets.device)
+    blocks, vocab_size = [], len(heads[0][0])
+    for start in range(0, vocab_size, width):
+        stop = min(start + width, vocab_size)
+        logits = (_project(x, head, slice(start, stop), mask_id) for x, head in zip(rows, heads))
+        blocks.append(_vocabulary_block(logits, targets - start, chosen, scratch[..., : stop - start]))
     lse, kl, entropy = zip(*blocks)
     # One model at a time, so that a further model changes no summation order and with it no bit of the others.
     lse, kl = ([torch.stack(blocks) for blocks in zip(*column)] for column in (lse, kl))  # K tensors [blocks, n]
@@ -52,28 +58,31 @@ def _row_block(rows, heads, targets, mask_id, width):
 
 
 def _project(x, head, block, mask_id):
-    """Float64 logits [n, C] of a block of the vocabulary."""
+    """Logits [n, C] of a block of the vocabulary, in fp32 or wider."""
     weight, bias = (part[block].to(x.dtype) for part in head)
-    logits = torch.addmm(bias, x, weight.T).double()
+    logits = linear(x, weight, bias)
     if block.start <= mask_id < block.stop:
         logits[:, mask_id - block.start] = EXCLUDED
     return logits
 
 
-def _vocabulary_block(logits, columns, chosen):
+def _vocabulary_block(logits, columns, chosen, scratch):
     """Of each model the log-sum-exp of a block, its KL inside the block, and the heavy model's entropy there.
 
     logits: of each model in turn, [n, C]; columns: [n, m], the targets counted from the start of the block, whose
-    logits are added to `chosen`, K tensors [m, n], where they lie inside it.
+    logits are added to `chosen`, K tensors [m, n], where they lie inside it; scratch: [4, n, C].
     """
-    heavy, lse, kl = None, [], []
-    for one, found in zip(logits, chosen):
-        q = one.softmax(-1)
-        lse.append(one.amax(-1) - q.amax(-1).log())  # exact, and cheaper than logsumexp
-        inside = (columns >= 0) & (columns < one.shape[1])
-        found += torch.where(inside, one.gather(1, columns.clamp(0, one.shape[1] - 1)), 0.0).T
-        if heavy is None:
-            heavy, p = one, q
-            entropy = lse[0] - (p * heavy).sum(-1)
-        kl.append((heavy - one).mul_(p).sum(-1) - lse[0] + lse[-1])
+    heavy, p, other, q = scratch
+    inside, columns = (columns >= 0) & (columns < heavy.shape[1]), columns.clamp(0, heavy.shape[1] - 1)
+    lse, kl = [], []
+    for k, (fresh, found) in enumerate(zip(logits, chosen)):
+        one, share = (heavy, p) if k == 0 else (other, q)
+        torch.softmax(one.copy_(fresh), -1, out=share)
+        lse.append(one.amax(-1) - share.amax(-1).log())  # exact, and cheaper than logsumexp
+        found += torch.where(inside, one.gather(1, columns), 0.0).T
+        if k == 0:
+            entropy = lse[0] - torch.mul(p, heavy, out=q).sum(-1)
+            kl.append(torch.zeros_like(entropy))
+        else:
+            kl.append(torch.sub(heavy, one, out=q).mul_(p).sum(-1) - lse[0] + lse[k])
     return lse, kl, entropy
