@@ -152,6 +152,8 @@ def recommend(found: Measurements, blocks: dict[str, int], budget: float, *, ste
       boundaries  how far the recommendation moves under the bootstrap.
     Raises StepimpError where nothing can be saved or no schedule meets the budget.
     """
+    if shortest > steps:
+        raise StepimpError(f"Segments of at least {shortest} steps do not fit into T = {steps}: choose shorter ones.")
     blocks = {m: blocks[m] for m in (found.heavy, *found.lights)}
     gains, means = saved_units(blocks, found.heavy, save_flops), mean_curves(found, by, seed)
     point = {model: values[:, :1] for model, values in means.items()}

@@ -270,6 +270,7 @@ def test_the_ends_of_the_budget(budget):
 @pytest.mark.parametrize("options, message", [
     ({"segments": 1}, "budget of 0.25 cannot be met within the limits; the nearest that can: 0, 1"),
     ({"budget": 0.9, "save_flops": True}, "budget of 0.9 cannot be met within the limits; the nearest that can: 0.75, 0.75"),
+    ({"shortest": 101}, "Segments of at least 101 steps do not fit into T = 100"),
     ({"shortest": 30}, "budget of 0.25 cannot be met within the limits; the nearest that can: 0, 0.3"),
 ])  # fmt: skip
 def test_a_budget_out_of_reach_names_the_nearest(options, message):
@@ -280,6 +281,13 @@ def test_a_budget_out_of_reach_names_the_nearest(options, message):
 def test_no_light_model_is_shallower():
     with pytest.raises(StepimpError, match="No light model is shallower than heavy"):
         rec.recommend(by_hand({"a": middle}), {"heavy": 4, "a": 4}, 0.25, save_flops=True, steps=10)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_very_few_steps(steps):
+    found = advise(budget=1 / steps, steps=steps)
+    assert found["rows"][0]["light_fraction"] == pytest.approx(1 / steps)
+    assert len(found["tradeoff"]) == steps + 1
 
 
 def test_the_tradeoff_goes_from_nothing_to_all_and_holds_the_recommendation():

@@ -1,5 +1,7 @@
 """Cross-entropy, KL and entropy of several models in one pass over the vocabulary."""
 
+import functools
+
 import torch
 
 from stepimp.kernels.linear import linear
@@ -31,30 +33,24 @@ def vocabulary_statistics(rows, heads, targets, mask_id, vocabulary_block=VOCABU
 
 
 def _row_block(rows, heads, targets, mask_id, width):
-    """`vocabulary_statistics` of a few rows: ce [K, m, n], kl [K, n], entropy [n].
-
-    The vocabulary blocks join by the chain rule: w_b being the probability of block b, the KL is the mean over
-    p_heavy's w_b of the KL inside the block + log(w_b / w_b,k), and the entropy that of the entropy inside - log w_b.
-    """
+    """`vocabulary_statistics` of a few rows: ce [K, m, n], kl [K, n], entropy [n]."""
     wide = torch.promote_types(rows[0].dtype, torch.float32)
     rows = [x.to(wide) for x in rows]
     chosen = [torch.zeros(targets.T.shape, dtype=torch.float64, device=targets.device) for _ in rows]
-    # Written over for every block: fresh memory of this size would be mapped and zeroed by the system each time.
-    scratch = torch.empty(4, len(targets), width, dtype=torch.float64, device=targets.device)
-    blocks, vocab_size = [], len(heads[0][0])
-    for start in range(0, vocab_size, width):
+    vocab_size = len(heads[0][0])
+    starts = range(0, vocab_size, width)
+    # All memory that outlives a block comes first. Fresh memory of a block's size would be mapped and zeroed by the
+    # system each time, and small tensors kept from every block would leave the heap in pieces too small for the next.
+    make = functools.partial(torch.empty, dtype=torch.float64, device=targets.device)
+    scratch = make(4, len(targets), min(width, vocab_size))
+    lse, kl = make(2, len(rows), len(starts), len(targets))
+    entropy = make(len(starts), len(targets))
+    for b, start in enumerate(starts):
         stop = min(start + width, vocab_size)
         logits = (_project(x, head, slice(start, stop), mask_id) for x, head in zip(rows, heads))
-        blocks.append(_vocabulary_block(logits, targets - start, chosen, scratch[..., : stop - start]))
-    lse, kl, entropy = zip(*blocks)
-    # One model at a time, so that a further model changes no summation order and with it no bit of the others.
-    lse, kl = ([torch.stack(blocks) for blocks in zip(*column)] for column in (lse, kl))  # K tensors [blocks, n]
-    total = [one.logsumexp(0) for one in lse]
-    log_w = [one - whole for one, whole in zip(lse, total)]
-    w = log_w[0].exp()
-    kl = [(w * (inside + log_w[0] - other)).sum(0) for inside, other in zip(kl, log_w)]
-    entropy = (w * (torch.stack(entropy) - log_w[0])).sum(0)
-    return torch.stack([whole - one for whole, one in zip(total, chosen)]), torch.stack(kl), entropy
+        lse[:, b], kl[:, b], entropy[b] = _vocabulary_block(logits, targets - start, chosen, scratch[..., : stop - start])
+    lse, kl, entropy = _join(lse, kl, entropy)
+    return lse[:, None] - torch.stack(chosen), kl, entropy
 
 
 def _project(x, head, block, mask_id):
@@ -85,4 +81,18 @@ def _vocabulary_block(logits, columns, chosen, scratch):
             kl.append(torch.zeros_like(entropy))
         else:
             kl.append(torch.sub(heavy, one, out=q).mul_(p).sum(-1) - lse[0] + lse[k])
-    return lse, kl, entropy
+    return torch.stack(lse), torch.stack(kl), entropy
+
+
+def _join(lse, kl, entropy):
+    """From blocks to the whole vocabulary: lse, kl [K, blocks, n] and entropy [blocks, n] without their blocks.
+
+    By the chain rule, w_b being the probability of block b: the KL is the mean over the heavy w_b of the KL inside the
+    block + log(w_b / w_b,k), and the entropy that of the one inside - log w_b.
+    """
+    # One model at a time, so that a further model changes no summation order and with it no bit of the others.
+    total = [one.logsumexp(0) for one in lse]
+    log_w = [one - whole for one, whole in zip(lse, total)]
+    w = log_w[0].exp()
+    kl = [(w * (inside + log_w[0] - other)).sum(0) for inside, other in zip(kl, log_w)]
+    return torch.stack(total), torch.stack(kl), (w * (entropy - log_w[0])).sum(0)
