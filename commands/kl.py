@@ -21,7 +21,8 @@ def kl(as_json, **options):
     document = measure_curves("kl", **options)
     if as_json:
         return print_json(document)
-    relative = "relative_kl_nats" in document["rows"][0]
-    title = "Relative KL, KL(heavy || light) - KL(heavy || baseline), nats" if relative else "KL(heavy || light), nats"
-    print_curves(title, document["rows"], "relative_kl_nats" if relative else "kl_nats")
+    print_curves("KL(heavy || light), nats", document["rows"], "kl_nats")
+    if "relative_kl_nats" in document["rows"][0]:
+        title = "Relative KL, KL(heavy || light) - KL(heavy || baseline), nats"
+        print_curves(title, document["rows"], "relative_kl_nats")
     click.echo(f"{document['rows'][-1]['sequences']} sequences -> {document['path']}")

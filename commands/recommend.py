@@ -144,7 +144,7 @@ def verification(members, rows, params, length, run) -> list[dict]:
     with progress("schedules") as moved:
         measured = verify(members.denoisers, schedules, "all-heavy", judge, params["samples"], length, seed=params["seed"],
                           journal=run.journal(), progress=moved)  # fmt: skip
-    columns = ("name", "schedule", "path_kl_nats", "path_kl_nats_low", "path_kl_nats_high")
+    columns = ["name", "schedule", *(name + end for name in ("path_kl_nats", "nelbo_nats") for end in ("", "_low", "_high"))]
     return [{key: predicted[row["name"]][key] for key in columns} | {"judge": judge} | row for row in measured]
 
 

@@ -79,7 +79,8 @@ def per_sequence(models, x, u, t):
     p_heavy, real = log_p["heavy"].exp(), torch.arange(models["heavy"].vocab_size) != mask_id
     ce = {name: -one[range(len(one)), x[masked]].mean() for name, one in log_p.items()}
     kl = {name: (p_heavy * (log_p["heavy"] - one))[:, real].sum(-1).mean() for name, one in log_p.items()}
-    return {"ce": ce, "kl": kl, "masked": masked.sum()}
+    entropy = -(p_heavy * log_p["heavy"])[:, real].sum(-1).mean()
+    return {"ce": ce, "kl": kl, "entropy": entropy, "masked": masked.sum()}
 
 
 def reference(models, inputs, t):
@@ -99,6 +100,23 @@ def reference(models, inputs, t):
     }
     weights = torch.stack([one["masked"] for one in found])
     return {name: torch.stack(values) for name, values in columns.items()}, weights
+
+
+@pytest.mark.parametrize("i", range(len(TIMES)))
+def test_every_sequence_has_its_own_numbers(three, i):
+    inputs = some_inputs(23)
+    found = measured(three, inputs)
+    exact = {name: copy.deepcopy(model).double().freeze() for name, model in three.items()}
+    for n, (x, u) in enumerate(zip(inputs.tokens, inputs.uniforms[0])):
+        expected = per_sequence(exact, x, u, TIMES[i])
+        if expected is None:
+            assert found.masked[i, n, 0] == 0
+            continue
+        assert found.masked[i, n, 0] == expected["masked"]
+        for name in three:
+            assert found.per_sequence(found.ce[name])[i, n] == pytest.approx(expected["ce"][name].item(), rel=1e-5)
+        assert found.per_sequence(found.kl["light"])[i, n] == pytest.approx(expected["kl"]["light"].item(), rel=1e-5)
+        assert found.per_sequence(found.entropy)[i, n] == pytest.approx(expected["entropy"].item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("t", TIMES)
@@ -251,9 +269,9 @@ def test_until_stops_at_the_first_chunk_that_is_narrow_enough(three):
     widths = {}
     for n in (20, 30, 40, 50, 60):
         widths[n] = curves.widest_band(measured(three, FixedInputs(inputs.tokens[:n], inputs.uniforms[:, :n])), 0)
-    aim = widths[40]
-    expected = next(n for n, width in widths.items() if width <= aim)
-    assert measured(three, inputs, batch_size=10, until=aim).sequences == expected < 60
+    for aim in (widths[20], widths[40]):
+        expected = next(n for n, width in widths.items() if width <= aim)
+        assert measured(three, inputs, batch_size=10, until=aim).sequences == expected < 60
     assert measured(three, inputs, batch_size=10, until=1e-9).sequences == 60
 
 
