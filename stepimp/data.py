@@ -66,7 +66,7 @@ def tokenizer_fingerprint(tokenizer) -> str:
     return digest(tokenizer.backend_tokenizer.to_str())
 
 
-def library_sources():
+def stdlib_sources():
     """(name, source) of every module of this Python's standard library, sorted by name."""
     root = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(root.rglob("*.py")):
@@ -90,7 +90,7 @@ def bundled_docs():
     from pydoc_data.topics import topics
 
     yield from sorted(topics.items())
-    for name, source in library_sources():
+    for name, source in stdlib_sources():
         try:
             if text := docstrings(source):
                 yield name, text
@@ -98,7 +98,7 @@ def bundled_docs():
             continue
 
 
-BUNDLED = {"docs": bundled_docs, "code": library_sources}
+BUNDLED = {"docs": bundled_docs, "code": stdlib_sources}
 
 
 def load_bundled(name: str) -> datasets.Dataset:

@@ -37,9 +37,9 @@ def reference_blocks(texts, tokenizer, length):
 @pytest.fixture
 def some_modules(monkeypatch, tmp_path):
     """A part of the standard library for the whole, in a cache of its own."""
-    some = list(islice(data.library_sources(), 40))
-    monkeypatch.setattr(data, "library_sources", lambda: iter(some))
-    monkeypatch.setitem(data.BUNDLED, "code", data.library_sources)
+    some = list(islice(data.stdlib_sources(), 40))
+    monkeypatch.setattr(data, "stdlib_sources", lambda: iter(some))
+    monkeypatch.setitem(data.BUNDLED, "code", data.stdlib_sources)
     monkeypatch.setenv("STEPIMP_CACHE", str(tmp_path / "cache"))
 
 
