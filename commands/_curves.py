@@ -66,7 +66,10 @@ def measure_curves(command, *, heavy, lights, baseline, data, split, inputs, seq
         found = curves.measure(members.denoisers, heavy, lights, baseline, corrupted, curves.time_grid(points), seed,
                                batch_size=batch_size, journal=run.journal(), until=until, progress=moved)  # fmt: skip
     if until and (width := curves.widest_band(found, seed)) > until:
-        click.echo(f"All {found.sequences} sequences were used, and the band is still plus or minus {width:.2g} nats.", err=True)
+        click.echo(
+            f"All {found.sequences} sequences were used, and the band is still plus or minus {width:.2g} nats.",
+            err=True,
+        )
     rows = {"kl": curves.kl_rows, "loss": curves.loss_rows}[command](found, seed)
     return run.finish(rows, blocks=members.blocks, measurements=found.pack())
 
@@ -91,7 +94,9 @@ def curve_inputs(members, params):
     order = randomness.generator(seed, randomness.DATA).permutation(len(blocks.tokens))
     if params["until"] is None:
         if len(order) < sequences:
-            click.echo(f"Only {len(order)} sequences of {length} tokens in {params['data']} ({params['split']}).", err=True)
+            click.echo(
+                f"Only {len(order)} sequences of {length} tokens in {params['data']} ({params['split']}).", err=True
+            )
         order = order[:sequences]
     tokens = blocks.tokens[torch.as_tensor(order)]
     return TextInputs(tokens, seed, members.denoisers[heavy].noise, params["repeats"]), blocks.fingerprint

@@ -5,32 +5,49 @@ from pathlib import Path
 import click
 
 from ._curves import measure_curves
-from ._options import FloatRange, model_options
+from ._options import FloatRange, model_options, together
 from ._print import banded, print_json, print_table
 from ._progress import progress, status
 
 
+NOT_RESOLVED = (
+    "Warning: nowhere is the relative KL resolved above 0: at no step does the light model differ more from the heavy one "
+    "than another seed does, so --by kl cannot tell steps apart. Train the family longer, or use --by nelbo or loss."
+)
+
+recommend_options = together(
+    click.option("--budget", type=FloatRange(0, 1), default=0.25, show_default=True,
+                 help="Fraction of the steps that run light."),
+    click.option("--save-flops", is_flag=True,
+                 help="The budget is saved FLOPs, formula (3), instead: what several light models need."),
+    click.option("--by", type=click.Choice(["kl", "loss", "nelbo"]), default="kl", show_default=True,
+                 help="What a light step costs: relative KL, |CE difference|, or cross-entropy."),
+    click.option("--segments", type=click.IntRange(min=1), default=3, show_default=True,
+                 help="Most segments of the schedule."),
+    click.option("--shortest", type=click.IntRange(min=1), default=1, show_default=True,
+                 help="Fewest steps in a segment."),
+    click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True,
+                 help="T, the number of denoising steps."),
+    click.option("--heavy", help="The large model.  [default: the curves', else 12b]"),
+    click.option("--light", "lights", multiple=True,
+                 help="A smaller one; repeatable.  [default: the shallowest of the curves; with --save-flops all of them]"),
+    click.option("--curves", type=click.Path(dir_okay=False),
+                 help="Results of stepimp kl or loss.  [default: the newest]"),
+    click.option("--tradeoff", is_flag=True, help="Also print the best schedule for budgets from nothing to all."),
+    click.option("--verify", is_flag=True,
+                 help="Also sample with the recommendation, the sandwich, the worst quarter and all-heavy, and hold the "
+                 "predicted path KL against the text: its NELBO under a judge, the heavy model of another seed if the "
+                 "curves have a baseline, else the heavy model itself; and its unigram entropy."),
+    click.option("--samples", type=click.IntRange(min=2), default=32, show_default=True,
+                 help="Samples per schedule for --verify."),
+    model_options,
+)  # fmt: skip
+
+
 @click.command()
-@click.option("--budget", type=FloatRange(0, 1), default=0.25, show_default=True, help="Fraction of the steps that run light.")
-@click.option("--save-flops", is_flag=True, help="The budget is saved FLOPs, formula (3), instead: what several light models need.")
-@click.option("--by", type=click.Choice(["kl", "loss", "nelbo"]), default="kl", show_default=True,
-              help="What a light step costs: relative KL, |CE difference|, or cross-entropy.")
-@click.option("--segments", type=click.IntRange(min=1), default=3, show_default=True, help="Most segments of the schedule.")
-@click.option("--shortest", type=click.IntRange(min=1), default=1, show_default=True, help="Fewest steps in a segment.")
-@click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="T, the number of denoising steps.")
-@click.option("--heavy", help="The large model.  [default: the curves', else 12b]")
-@click.option("--light", "lights", multiple=True,
-              help="A smaller one; repeatable.  [default: the shallowest of the curves; with --save-flops all of them]")
-@click.option("--curves", type=click.Path(dir_okay=False), help="Results of stepimp kl or loss.  [default: the newest]")
-@click.option("--tradeoff", is_flag=True, help="Also print the best schedule for budgets from nothing to all.")
-@click.option("--verify", is_flag=True,
-              help="Also sample with the recommendation, the sandwich, the worst quarter and all-heavy, and hold the predicted "
-              "path KL against the text: its NELBO under a judge, the heavy model of another seed if the curves have a "
-              "baseline, else the heavy model itself; and its unigram entropy.")
-@click.option("--samples", type=click.IntRange(min=2), default=32, show_default=True, help="Samples per schedule for --verify.")
-@model_options
-def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, curves, tradeoff, verify, samples, family,
-              device, dtype, attention, seed, out, as_json):
+@recommend_options
+def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, curves, tradeoff, verify, samples,
+              family, device, dtype, attention, seed, out, as_json):
     """The schedule that loses least under a budget: the exact optimum, from the curves and without sampling.
 
     Beside it stand the schedules people write by hand, with the predicted path KL (9) and NELBO (10) of each in nats per
@@ -51,14 +68,15 @@ def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, 
     document = read_document(curves) if curves else curves_for(by, heavy, lights, models, out)
     if document["command"] not in ("kl", "loss"):
         raise StepimpError(f"{document['path']} holds no curves: give a results file of stepimp kl or loss.")
-    lights = scheduled_lights(document, lights, save_flops)
     measured = document["params"]
-    params = dict(budget=budget, save_flops=save_flops, by=by, segments=segments, shortest=shortest, steps=steps,
-                  heavy=measured["heavy"], lights=lights, baseline=measured["baseline"], family=measured["family"],
-                  curves=Path(document["path"]).name, samples=samples if verify else None,
-                  dtype=dtype if verify else None, seed=seed)  # fmt: skip
-    found = recommend_from(document, lights, budget, steps=steps, by=by, segments=segments, shortest=shortest,
-                           save_flops=save_flops, seed=seed)  # fmt: skip
+    if heavy not in (None, measured["heavy"]):
+        raise StepimpError(f"{document['path']} has {measured['heavy']} as the heavy model, not {heavy}.")
+    options = dict(budget=budget, save_flops=save_flops, by=by, segments=segments, shortest=shortest, steps=steps, seed=seed)
+    lights = scheduled_lights(document, lights, save_flops)
+    params = {**options, "lights": lights, **{name: measured[name] for name in ("heavy", "baseline", "family")},
+              "curves": Path(document["path"]).name, "samples": samples if verify else None,
+              "dtype": dtype if verify else None}  # fmt: skip
+    found = recommend_from(document, lights, **options)
     members = load_to_verify(document, models) if verify else None
     on = (members.any.device, dtype) if verify else ()
     run = Run(out, "recommend", params, document["provenance"]["fingerprints"], *on)
@@ -66,9 +84,7 @@ def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, 
         found["verification"] = verification(members, found["rows"], params, measured["length"], run)
     result = run.finish(**found, blocks=document["blocks"], curve_params=measured)
     if by == "kl" and not kl_resolved(result["curves"], lights):
-        click.echo("Warning: nowhere is the relative KL resolved above 0: at no step does the light model differ more from the "
-                   "heavy one than another seed does, so --by kl cannot tell steps apart. Train the family longer, or use "
-                   "--by nelbo or loss.", err=True)  # fmt: skip
+        click.echo(NOT_RESOLVED, err=True)
     if as_json:
         return print_json(result)
     show(result, tradeoff)
@@ -79,7 +95,9 @@ def curves_for(by, heavy, lights, models, out) -> dict:
     from stepimp.results import newest
 
     kinds = ("loss", "kl") if by == "loss" else ("kl",)
-    documents = [newest(out, kind, lambda found: fits(found["params"], heavy, lights, models["family"])) for kind in kinds]
+    documents = [
+        newest(out, kind, lambda found: fits(found["params"], heavy, lights, models["family"])) for kind in kinds
+    ]
     if any(documents):
         return max(filter(None, documents), key=lambda document: document["provenance"]["started"])
     status("No matching curves yet: measuring them first.")
@@ -89,7 +107,9 @@ def curves_for(by, heavy, lights, models, out) -> dict:
 def fits(measured: dict, heavy, lights, family) -> bool:
     """Whether curves with these params serve: they have the models asked for, of this family."""
     wanted = str(Path(family).resolve()) if family else None
-    return heavy in (None, measured["heavy"]) and set(lights) <= set(measured["lights"]) and measured["family"] == wanted
+    return (
+        heavy in (None, measured["heavy"]) and set(lights) <= set(measured["lights"]) and measured["family"] == wanted
+    )
 
 
 def measure_default_curves(command, heavy, lights, models, out) -> dict:
@@ -126,15 +146,19 @@ def load_to_verify(document, models):
 
     weights = document["provenance"]["fingerprints"]["models"]
     status("Loading models ...")
-    members = load(weights, family_folder(document["params"]["family"]), *(models[k] for k in ("device", "dtype", "attention")))
+    members = load(
+        weights, family_folder(document["params"]["family"]), *(models[k] for k in ("device", "dtype", "attention"))
+    )
     changed = [name for name, fingerprint in members.fingerprints.items() if fingerprint != weights[name]]
     if changed:
-        raise StepimpError(f"{document['path']} was measured with other weights of {', '.join(changed)}: run stepimp kl again.")
+        raise StepimpError(
+            f"{document['path']} was measured with other weights of {', '.join(changed)}: run stepimp kl again."
+        )
     return members
 
 
 def verification(members, rows, params, length, run) -> list[dict]:
-    """Rows of `verify.verify`, each after its prediction."""
+    """Rows of `verify.verify`, each with its prediction."""
     from stepimp.schedule import parse
     from stepimp.verify import schedules_to_verify, verify
 
@@ -142,10 +166,11 @@ def verification(members, rows, params, length, run) -> list[dict]:
     predicted = {row["name"]: row for row in schedules_to_verify(rows)}
     schedules = {name: parse(row["schedule"], heavy, params["lights"][0]) for name, row in predicted.items()}
     with progress("schedules") as moved:
-        measured = verify(members.denoisers, schedules, "all-heavy", judge, params["samples"], length, seed=params["seed"],
-                          journal=run.journal(), progress=moved)  # fmt: skip
-    columns = ["name", "schedule", *(name + end for name in ("path_kl_nats", "nelbo_nats") for end in ("", "_low", "_high"))]
-    return [{key: predicted[row["name"]][key] for key in columns} | {"judge": judge} | row for row in measured]
+        measured = verify(members.denoisers, schedules, "all-heavy", judge, params["samples"], length,
+                          seed=params["seed"], journal=run.journal(), progress=moved)  # fmt: skip
+    predictions = [name + end for name in ("path_kl_nats", "nelbo_nats") for end in ("", "_low", "_high")]
+    columns = ["schedule", *predictions]
+    return [row | {key: predicted[row["name"]][key] for key in columns} | {"judge": judge} for row in measured]
 
 
 def show(result: dict, tradeoff: bool):
@@ -153,8 +178,8 @@ def show(result: dict, tradeoff: bool):
     params = result["params"]
     unit = "saved FLOPs" if params["save_flops"] else "light steps"
     columns = ["schedule", "light", "saved FLOPs", "path KL", "NELBO", f"objective: {params['by']}"]
-    print_table(f"T = {params['steps']}, budget {params['budget']:g} of {unit}, curves {params['curves']}, nats per token",
-                ["", *columns], [[row["name"], *cells(row)] for row in result["rows"]])  # fmt: skip
+    title = f"T = {params['steps']}, budget {params['budget']:g} of {unit}, curves {params['curves']}, nats per token"
+    print_table(title, ["", *columns], [[row["name"], *cells(row)] for row in result["rows"]])
     if tradeoff:
         print_table("Trade-off: the best schedule for each budget", columns, [cells(row) for row in result["tradeoff"]])
     if "verification" in result:
@@ -179,6 +204,7 @@ def boundary_line(found: dict) -> str:
     """How far each boundary moves, in t."""
     if not found["moves"]:
         return f"No boundaries; so in {found['agreement']:.0%} of the resamples."
-    moves = [f"{one['before']} to {one['after']} at t = {one['t']:.2f} [{one['t_low']:.2f}, {one['t_high']:.2f}]"
-             for one in found["moves"]]  # fmt: skip
+    moves = [f"{one['before']} to {one['after']} at t = {one['t']:.2f}" for one in found["moves"]]
+    if found["agreement"]:
+        moves = [f"{text} [{one['t_low']:.2f}, {one['t_high']:.2f}]" for text, one in zip(moves, found["moves"])]
     return f"Boundaries: {'; '.join(moves)}; in this order in {found['agreement']:.0%} of the resamples."

@@ -7,7 +7,7 @@ from stepimp import randomness
 RESAMPLES = 1000
 
 
-def resampled_means(values: np.ndarray, seed: int, weights: np.ndarray | None = None, resamples: int = RESAMPLES) -> np.ndarray:
+def resampled_means(values: np.ndarray, seed: int, weights: np.ndarray | None = None, resamples=RESAMPLES) -> np.ndarray:
     """Means over sequences: of those measured, then of each resample of them.
 
     values: [S, N], NaN where a sequence counts for nothing; weights: [S, N], else all count alike. Returns

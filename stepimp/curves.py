@@ -5,6 +5,8 @@ sequence and time only sums are kept. All bands are percentile bootstraps over s
 models together.
 """
 
+import functools
+
 import numpy as np
 import torch
 
@@ -40,7 +42,7 @@ def statistics_at(models: list, tokens, z, t: float):
 
 
 def masked_positions(masked):
-    """masked: [B, L]. Returns at, [B, n] positions with every masked one, and asked, [B, n]: which of them are masked."""
+    """masked: [B, L]. Returns at, [B, n] positions that hold every masked one, and asked, [B, n]: which those are."""
     widest = max(1, int(masked.sum(1).max()))  # attention takes no empty query
     asked, at = masked.sort(dim=1, descending=True, stable=True)
     return at[:, :widest], asked[:, :widest]
@@ -90,9 +92,10 @@ def measure(denoisers, heavy, lights, baseline, inputs, times, seed, *, batch_si
     """
     if baseline and denoisers[baseline].fingerprint == denoisers[heavy].fingerprint:
         raise StepimpError(
-            f"Baseline {baseline} holds the same weights as {heavy}: it must be the heavy model trained from another seed."
+            f"Baseline {baseline} holds the same weights as {heavy}: it must be that model trained from another seed."
         )
     order = {name: denoisers[name] for name in dict.fromkeys([heavy, *lights, *([baseline] if baseline else [])])}
+    together = functools.partial(assemble, heavy=heavy, lights=lights, baseline=baseline, inputs=inputs, times=times)
     journal, parts = journal or Kept(), []
     for start in range(0, len(inputs), batch_size):
         stop = min(start + batch_size, len(inputs))
@@ -102,10 +105,10 @@ def measure(denoisers, heavy, lights, baseline, inputs, times, seed, *, batch_si
                 journal.add(unit, rounded(measure_chunk(order, *inputs.draw(start, stop, repeat), times, inputs.noise)))
         parts.append([journal.done[unit] for unit in units])
         progress(stop, len(inputs))
-        if until is not None and len(parts) > 1:
-            if widest_band(assemble(parts, heavy, lights, baseline, inputs, times), seed) <= until:
-                break
-    return assemble(parts, heavy, lights, baseline, inputs, times)
+        narrow = until is not None and len(parts) > 1 and widest_band(together(parts), seed) <= until
+        if narrow:
+            break
+    return together(parts)
 
 
 def rounded(value):
@@ -120,16 +123,16 @@ def rounded(value):
 def assemble(parts, heavy, lights, baseline, inputs, times) -> Measurements:
     """Joins chunks, lists over repeats of what `measure_chunk` returned, along the sequences."""
 
-    def join(get):
-        return np.concatenate([np.stack([np.asarray(get(one)) for one in chunk], -1) for chunk in parts], axis=1)
+    def join(*keys):
+        chunks = [[functools.reduce(dict.__getitem__, keys, one) for one in chunk] for chunk in parts]
+        return np.concatenate([np.stack([np.asarray(one) for one in chunk], -1) for chunk in chunks], axis=1)
 
     names = list(parts[0][0]["ce"])
     return Measurements(
-        heavy=heavy, lights=tuple(lights), baseline=baseline, length=inputs.length, times=np.asarray(times, dtype=float),
-        masked=join(lambda chunk: chunk["masked"]),
-        ce={name: join(lambda chunk: chunk["ce"][name]) for name in names},
-        kl={name: join(lambda chunk: chunk["kl"][name]) for name in names if name != heavy},
-        entropy=join(lambda chunk: chunk["entropy"]),
+        heavy, tuple(lights), baseline, inputs.length, np.asarray(times, dtype=float), join("masked"),
+        ce={name: join("ce", name) for name in names},
+        kl={name: join("kl", name) for name in names if name != heavy},
+        entropy=join("entropy"),
     )  # fmt: skip
 
 
@@ -144,7 +147,9 @@ def rows_with_bands(found: Measurements, columns: dict, seed: int) -> list[dict]
     """One row per model and time. columns: name -> function of a model giving [times, sequences]."""
     stacked = np.concatenate([columns[name](model) for model in found.lights for name in columns])
     shape = (len(found.lights), len(columns), len(found.times))
-    ends = [(end, np.reshape(one, shape)) for end, one in zip(("", "_low", "_high"), band(resampled_means(stacked, seed)))]
+    ends = [
+        (end, np.reshape(one, shape)) for end, one in zip(("", "_low", "_high"), band(resampled_means(stacked, seed)))
+    ]
     counted = (found.masked > 0).any(-1).sum(-1)
     return [
         {"t": float(t), "model": model}

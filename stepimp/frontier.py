@@ -62,7 +62,8 @@ class Frontier:
     def _switch(self, now, before, i):
         """A further segment enters after the cheapest way of having saved as much."""
         reach = self._reach(i + 1 - self.shortest)
-        cheapest, source = before[:-1, 0, :, :reach].copy(), np.ones((len(before) - 1, before.shape[2], reach), np.uint8)
+        cheapest = before[:-1, 0, :, :reach].copy()
+        source = np.ones((len(before) - 1, before.shape[2], reach), np.uint8)
         for other in range(1, len(self.models)):
             better = before[:-1, other, :, :reach] < cheapest
             np.copyto(cheapest, before[:-1, other, :, :reach], where=better)

@@ -49,8 +49,8 @@ class Measurements:
     def per_token(self, sums: np.ndarray) -> np.ndarray:
         """Mean over the masked positions of all repeats: [times, sequences], NaN where there are none.
 
-        Weighted by `tokens`, its mean over sequences is the token-weighted one of formulas (9) and (10), E[sum over M] /
-        (L t), with the number of masked tokens in place of its expectation L t: so that its noise cancels.
+        Weighted by `tokens`, its mean over sequences is the token-weighted one of formulas (9) and (10), E[sum over M]
+        / (L t), with the number of masked tokens in place of its expectation L t, so that its noise cancels.
         """
         return np.divide(sums.sum(-1), self.tokens, out=np.full(self.tokens.shape, np.nan), where=self.tokens > 0)
 
@@ -67,7 +67,9 @@ class Measurements:
         """For the results document."""
         fields = {name: getattr(self, name) for name in ("heavy", "lights", "baseline", "length")}
         arrays = {name: getattr(self, name).tolist() for name in ARRAYS}
-        return fields | arrays | {kind: {m: sums.tolist() for m, sums in getattr(self, kind).items()} for kind in BY_MODEL}
+        return (
+            fields | arrays | {kind: {m: sums.tolist() for m, sums in getattr(self, kind).items()} for kind in BY_MODEL}
+        )
 
     @classmethod
     def unpack(cls, document: dict) -> "Measurements":
@@ -80,4 +82,6 @@ class Measurements:
                 packed[kind] = {model: np.asarray(sums, dtype=float) for model, sums in packed[kind].items()}
             return cls(**{**packed, "lights": tuple(packed["lights"])})
         except (KeyError, TypeError, ValueError):
-            raise StepimpError(f"{document.get('path')} holds no curves: give a results file of stepimp kl or loss.") from None
+            raise StepimpError(
+                f"{document.get('path')} holds no curves: give a results file of stepimp kl or loss."
+            ) from None

@@ -54,7 +54,9 @@ def mean_curves(found: Measurements, by: str, seed: int) -> Means:
     weights = None if by == "loss" else np.concatenate([found.tokens] * len(curves))
     means = resampled_means(np.concatenate(list(curves.values())), seed, weights)
     if not np.isfinite(means[:, 0]).all():
-        raise StepimpError("At some t no sequence has a masked token: measure the curves with more or longer sequences.")
+        raise StepimpError(
+            "At some t no sequence has a masked token: measure the curves with more or longer sequences."
+        )
     return dict(zip(curves, np.split(means, len(curves))))
 
 
@@ -110,7 +112,9 @@ def meet(frontier: Frontier, budget: float, top: float, at_least: bool) -> int:
         good = reachable[np.round(budgets * frontier.steps) == round(budget * frontier.steps)]
     if not len(good):
         below, above = budgets[budgets <= budget].max(initial=0), budgets[budgets >= budget].min(initial=budgets.max())
-        raise StepimpError(f"A budget of {budget:g} cannot be met within the limits; the nearest that can: {below:g}, {above:g}.")
+        raise StepimpError(
+            f"A budget of {budget:g} cannot be met within the limits; the nearest that can: {below:g}, {above:g}."
+        )
     return int(good[frontier.cost[0, good].argmin()])
 
 
@@ -180,7 +184,9 @@ def spread_out(frontier: Frontier) -> list[Schedule]:
     """The best schedules at savings from nothing to all, at most TRADEOFF_POINTS different ones."""
     reachable = np.flatnonzero(np.isfinite(frontier.cost[0]))
     aims = np.linspace(0, reachable.max(), TRADEOFF_POINTS)
-    return [frontier.best(int(saving)) for saving in np.unique([reachable[np.abs(reachable - a).argmin()] for a in aims])]
+    return [
+        frontier.best(int(saving)) for saving in np.unique([reachable[np.abs(reachable - a).argmin()] for a in aims])
+    ]
 
 
 def describe(name: str, schedule: Schedule, blocks: dict[str, int], found: Measurements) -> dict:

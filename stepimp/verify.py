@@ -16,7 +16,7 @@ DRAWN_TOGETHER = 64  # samples that go into the journal at once
 
 
 def schedules_to_verify(rows: list[dict]) -> list[dict]:
-    """Of the rows of `recommend`: the recommendation, the sandwich, the worst quarter and all-heavy, as far as there."""
+    """Of the rows of `recommend`: the recommendation, the sandwich if any, the worst quarter and all-heavy."""
     worst = max((row for row in rows if row["name"] in QUARTERS), key=lambda row: row["objective"])
     return [row for row in rows if row["name"] in ("recommended", "sandwich", worst["name"], "all-heavy")]
 

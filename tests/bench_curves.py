@@ -36,7 +36,9 @@ def check():
     """The statistics against the float64 reference, at the benchmark's vocabulary and a few ragged rows."""
     rows, heads, targets = projections(13)
     found = vocabulary_statistics(rows, heads, targets, VOCAB - 1)
-    for name, one, exact in zip(("ce", "kl", "entropy"), found, reference.vocabulary_statistics(rows, heads, targets, VOCAB - 1)):
+    for name, one, exact in zip(
+        ("ce", "kl", "entropy"), found, reference.vocabulary_statistics(rows, heads, targets, VOCAB - 1)
+    ):
         error = ((one - exact).abs() / exact.abs().clamp_min(1e-2)).max().item()
         print(f"{name}: relative error {error:.1e} against float64")
         if not error < 1e-5:
@@ -86,13 +88,19 @@ def bench_statistics(table: Table):
     ratio = seconds["ours"] / seconds["bare"]
     table.add_row(f"statistics, {MODELS} models, {ROWS} rows: s", f"{seconds['ours']:.2f}", f"matrix products {seconds['bare']:.2f}",
                   f"{ratio:.2f}", "<= 1.3")  # fmt: skip
-    extra = int(subprocess.run([sys.executable, __file__, "--memory"], capture_output=True, text=True, check=True).stdout)
-    table.add_row("  extra memory: MB", f"{extra / 1e6:.0f}", f"two models' logits {2 * 4 * ROWS * VOCAB / 1e6:.0f}", "", "<= 100")
+    extra = int(
+        subprocess.run([sys.executable, __file__, "--memory"], capture_output=True, text=True, check=True).stdout
+    )
+    table.add_row(
+        "  extra memory: MB", f"{extra / 1e6:.0f}", f"two models' logits {2 * 4 * ROWS * VOCAB / 1e6:.0f}", "", "<= 100"
+    )
 
 
 def build(blocks: int, seed: int) -> MDLMForMaskedLM:
     torch.manual_seed(seed)
-    model = MDLMForMaskedLM(MDLMConfig(n_blocks=blocks, model_length=LENGTH, hidden_dim=WIDTH, vocab_size=VOCAB, noise="linear"))
+    model = MDLMForMaskedLM(
+        MDLMConfig(n_blocks=blocks, model_length=LENGTH, hidden_dim=WIDTH, vocab_size=VOCAB, noise="linear")
+    )
     torch.nn.init.normal_(model.backbone.output_layer.linear.weight, std=WIDTH**-0.5)
     for block in model.backbone.blocks:
         torch.nn.init.normal_(block.adaLN_modulation.bias, std=0.3)
@@ -137,9 +145,16 @@ def bench_pairs(table: Table):
     for name, values in found["kl"].items():
         np.testing.assert_allclose(found["ours"]["kl"][name][0], values, rtol=1e-3)
     for name, values in found["loss"].items():
-        np.testing.assert_allclose(found["ours"]["ce"][name][0] - found["ours"]["ce"]["12b"][0], values, rtol=1e-3, atol=1e-2)
-    print(f"{SEQUENCES} x {LENGTH} tokens at t = {T}; all six bodies once, without any projection: {seconds['bodies']:.1f} s")
-    for against, plain in (("pair by pair, KL", seconds["kl"]), ("pair by pair, KL, then losses", seconds["kl"] + seconds["loss"])):
+        np.testing.assert_allclose(
+            found["ours"]["ce"][name][0] - found["ours"]["ce"]["12b"][0], values, rtol=1e-3, atol=1e-2
+        )
+    print(
+        f"{SEQUENCES} x {LENGTH} tokens at t = {T}; all six bodies once, without any projection: {seconds['bodies']:.1f} s"
+    )
+    for against, plain in (
+        ("pair by pair, KL", seconds["kl"]),
+        ("pair by pair, KL, then losses", seconds["kl"] + seconds["loss"]),
+    ):
         table.add_row("KL and losses of 4 light models and a baseline: s", f"{seconds['ours']:.1f}", f"{against} {plain:.1f}",
                       f"{plain / seconds['ours']:.2f} x", ">= 4 x")  # fmt: skip
 
@@ -150,6 +165,7 @@ def bench_optimiser(table: Table):
     times, draw = curves.time_grid(20), np.random.default_rng(0)
     means = {model: resampled_means(gain * draw.random((20, 200)), 0)[:, :1] for model, gain in gains.items()}
     for segments in (3, 5):
+
         def solve():
             frontier = Frontier(step_costs(means, times, 1000), gains, segments)
             frontier.best(1000)

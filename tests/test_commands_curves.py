@@ -27,7 +27,10 @@ def options(tiny_family, tiny_text):
 def results(tmp_path_factory, options):
     """A folder with the curves of kl and loss, and what the commands printed."""
     out = tmp_path_factory.mktemp("results")
-    printed = {"kl": call("kl", *options, "--baseline", "2b_seed2", "--out", out), "loss": call("loss", *options, "--out", out)}
+    printed = {
+        "kl": call("kl", *options, "--baseline", "2b_seed2", "--out", out),
+        "loss": call("loss", *options, "--out", out),
+    }
     return out, printed
 
 
@@ -130,7 +133,9 @@ def test_bad_options_end_in_one_message_before_any_work(options, tmp_path, extra
 @pytest.fixture(scope="module")
 def advised(results, tiny_family):
     out, _ = results
-    result = call("recommend", "--steps", 40, "--family", tiny_family, "--out", out, "--tradeoff", "--verify", "--samples", 3)
+    result = call(
+        "recommend", "--steps", 40, "--family", tiny_family, "--out", out, "--tradeoff", "--verify", "--samples", 3
+    )
     return result, document(out, "recommend")
 
 
@@ -139,7 +144,10 @@ def test_the_newest_curves_give_a_recommendation_that_is_shown_whole(results, ad
     assert found["params"]["curves"] == document(results[0], "kl")["path"].rpartition("/")[2]
     assert found["rows"][0]["name"] == "recommended" and found["rows"][0]["light_fraction"] == 0.25
     statistics = {name + end for name in ("path_kl_nats", "nelbo_nats", "objective") for end in ("", "_low", "_high")}
-    assert all(row.keys() == statistics | {"rank", "name", "schedule", "light_fraction", "saved_flops"} for row in found["rows"])
+    assert all(
+        row.keys() == statistics | {"rank", "name", "schedule", "light_fraction", "saved_flops"}
+        for row in found["rows"]
+    )
     assert found["curves"][0].keys() >= {"relative_kl_nats", "loss_abs_diff_nats"} and found["blocks"]["1b"] == 1
     for row in (*found["rows"], *found["tradeoff"]):
         assert row["schedule"] in result.stdout
@@ -163,7 +171,9 @@ def test_tables_are_no_wider_than_a_terminal(results, advised):
         assert max(len(line) for line in result.stdout.splitlines() if "->" not in line) <= 104
 
 
-@pytest.mark.parametrize("extra", [["--by", "loss"], ["--by", "nelbo", "--save-flops"], ["--heavy", "2b", "--light", "1b"]])
+@pytest.mark.parametrize(
+    "extra", [["--by", "loss"], ["--by", "nelbo", "--save-flops"], ["--heavy", "2b", "--light", "1b"]]
+)
 def test_other_objectives_and_budgets_need_no_new_curves(results, tiny_family, tmp_path, extra):
     for kind in ("kl", "loss"):
         path = document(results[0], kind)["path"]
@@ -173,7 +183,9 @@ def test_other_objectives_and_budgets_need_no_new_curves(results, tiny_family, t
     assert document(tmp_path, "recommend")["rows"][0]["name"] == "recommended"
 
 
-@pytest.mark.parametrize("by, low, warned", [("kl", 0.01, False), ("kl", -0.01, True), ("loss", -0.01, False), ("kl", None, False)])
+@pytest.mark.parametrize(
+    "by, low, warned", [("kl", 0.01, False), ("kl", -0.01, True), ("loss", -0.01, False), ("kl", None, False)]
+)
 def test_a_relative_kl_that_is_nowhere_above_0_is_warned_of(results, tmp_path, by, low, warned):
     """Curves whose relative KL is -1 everywhere and `low` at one t, without any noise; None: no baseline."""
     found = document(results[0], "kl")
@@ -217,6 +229,7 @@ def test_verify_refuses_models_that_changed_since(results, tmp_path):
     (["--budget", "1.5"], 2, "1.5"),
     (["--segments", "1"], 1, "the nearest that can: 0, 1"),
     (["--light", "4b"], 1, "has no curve of '4b', only of 1b"),
+    (["--heavy", "1b"], 1, "has 2b as the heavy model, not 1b"),
     (["--curves", __file__], 1, "no results file"),
 ])  # fmt: skip
 def test_recommend_names_what_it_cannot_do(results, tmp_path, extra, code, message):

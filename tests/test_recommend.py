@@ -71,7 +71,9 @@ def enumerable():
     """Two denoisers small enough to enumerate, and what is measured on 3000 of the heavy one's own samples."""
     denoisers = {"heavy": Fake(seed=1), "light": Fake(seed=2)}
     inputs = SampleInputs(denoisers, "heavy", 3000, 3, seed=0, steps=4)
-    return denoisers, curves.measure(denoisers, "heavy", ("light",), None, inputs, curves.time_grid(4), 0, batch_size=500)
+    return denoisers, curves.measure(
+        denoisers, "heavy", ("light",), None, inputs, curves.time_grid(4), 0, batch_size=500
+    )
 
 
 @pytest.mark.parametrize("notation", ["L4", "L1,H3", "H3,L1", "L1,H2,L1", "H1,L2,H1"])
@@ -123,7 +125,9 @@ def test_the_nelbo_of_all_heavy_is_the_models_own_loss(learned):
     from stepimp.training import evaluate_nelbo
 
     model, text = learned
-    found = curves.measure({"heavy": model}, "heavy", (), None, TextInputs(text, 0, model.noise), curves.time_grid(25), 0)
+    found = curves.measure(
+        {"heavy": model}, "heavy", (), None, TextInputs(text, 0, model.noise), curves.time_grid(25), 0
+    )
     row = rec.predict(found, [Schedule.of(["heavy"] * 1000)], "nelbo", 0)[0]
     own = [evaluate_nelbo(model, part) for part in text.split(30)]
     own_error = np.std(own, ddof=1) / len(own) ** 0.5
@@ -137,7 +141,9 @@ def by_hand(heights, n=4, seed=0, baseline=None, points=5, length=10):
     """Measurements with KL(heavy || m) = heights[m](t) + noise and CE = 1 + t + KL."""
     draw, times = np.random.default_rng(seed), curves.time_grid(points)
     masked = draw.integers(1, length, size=(points, n, 1)).astype(float)
-    kl = {m: masked * (height(times)[:, None, None] + 0.05 * draw.random((points, n, 1))) for m, height in heights.items()}
+    kl = {
+        m: masked * (height(times)[:, None, None] + 0.05 * draw.random((points, n, 1))) for m, height in heights.items()
+    }
     ce = {"heavy": masked * (1 + times[:, None, None])}
     ce |= {m: ce["heavy"] + one for m, one in kl.items()}
     lights = tuple(m for m in heights if m != baseline)
@@ -195,7 +201,9 @@ def every_schedule(models, steps, segments, shortest=1):
             yield choice
 
 
-@pytest.mark.parametrize("gains", [{"h": 0, "a": 1}, {"h": 0, "a": 1, "b": 2}, {"h": 0, "a": 2, "b": 2, "c": 3}], ids=len)
+@pytest.mark.parametrize(
+    "gains", [{"h": 0, "a": 1}, {"h": 0, "a": 1, "b": 2}, {"h": 0, "a": 2, "b": 2, "c": 3}], ids=len
+)
 @pytest.mark.parametrize("segments, shortest", [(1, 1), (2, 1), (3, 1), (3, 2), (6, 1), (2, 3), (3, 6)])
 def test_the_frontier_equals_brute_force(gains, segments, shortest):
     steps = 6 if len(gains) > 3 else 7
@@ -232,7 +240,12 @@ BLOCKS = {"heavy": 4, "a": 1, "b": 2}
 
 def advise(heights=None, budget=0.25, **options):
     heights = heights or {"a": middle}
-    return rec.recommend(by_hand(heights, n=30, points=20), {m: BLOCKS[m] for m in ("heavy", *heights)}, budget, **{"steps": 100} | options)
+    return rec.recommend(
+        by_hand(heights, n=30, points=20),
+        {m: BLOCKS[m] for m in ("heavy", *heights)},
+        budget,
+        **{"steps": 100} | options,
+    )
 
 
 def test_a_peak_in_the_middle_gives_the_sandwich():
@@ -252,6 +265,12 @@ def test_the_light_fraction_is_met_exactly_and_saved_flops_at_least():
     for model, steps in parse(row["schedule"], "heavy").segments:
         count[model] += steps
     assert row["saved_flops"] == pytest.approx(1 - sum(BLOCKS[m] * n for m, n in count.items()) / 400)
+
+
+def test_the_sandwich_beside_it_saves_as_much():
+    found = advise({"a": middle, "b": np.square}, budget=0.3, save_flops=True, segments=5)
+    saved = {row["name"]: row["saved_flops"] for row in found["rows"]}
+    assert 0 <= saved["sandwich"] - saved["recommended"] < 0.0076  # a step of the shallowest
 
 
 def test_segments_and_their_length_are_limits():
@@ -311,13 +330,19 @@ def test_boundaries_that_the_sequences_do_not_determine_move_far():
     for name, spread in (("sure", 0.0), ("unsure", 0.3)):
         place = 0.5 + spread * draw.uniform(-1, 1, size=12)
         kl = masked * np.exp(-(((times[:, None] - place) / 0.1) ** 2))[..., None]
-        found = Measurements("heavy", ("a",), None, 10, times, masked, {"heavy": masked, "a": masked + kl}, {"a": kl}, masked)
+        found = Measurements(
+            "heavy", ("a",), None, 10, times, masked, {"heavy": masked, "a": masked + kl}, {"a": kl}, masked
+        )
         moved = rec.recommend(found, {"heavy": 4, "a": 1}, 0.6, steps=1000)["boundaries"]
         assert [(one["before"], one["after"]) for one in moved["moves"]] == [("a", "heavy"), ("heavy", "a")]
         assert all(one["t_low"] - 0.006 <= one["t"] <= one["t_high"] + 0.006 for one in moved["moves"])
         ranges[name] = max(one["t_high"] - one["t_low"] for one in moved["moves"])
         assert 0.5 < moved["agreement"] <= 1
     assert ranges["sure"] <= 0.02 < 0.06 < ranges["unsure"]
+
+
+def test_boundaries_lie_where_the_segments_meet():
+    assert rec.boundary_times(parse("L10,H60,L30", "heavy", "a")) == pytest.approx([0.9, 0.3])
 
 
 def test_boundaries_no_resample_agrees_with_have_no_range():
@@ -401,12 +426,14 @@ def test_the_judge_gives_the_nelbo_of_the_text(learned):
     model, text = learned
     values = verify.nelbo(verify.judge(model, text.numpy(), 0, 64), 0)
     point, low, high = band(values)
-    found = curves.measure({"m": model}, "m", (), None, TextInputs(text, 1, model.noise), curves.time_grid(verify.JUDGE_TIMES), 0)
+    found = curves.measure(
+        {"m": model}, "m", (), None, TextInputs(text, 1, model.noise), curves.time_grid(verify.JUDGE_TIMES), 0
+    )
     expected = np.mean([found.ce["m"][i].sum() / found.masked[i].sum() for i in range(verify.JUDGE_TIMES)])
     assert point == pytest.approx(expected, abs=1.5 * (high - low)) and low < point < high
 
 
-def test_a_killed_verification_does_not_draw_again(verified, tmp_path):
+def test_a_killed_verification_does_not_draw_again(verified, tmp_path, monkeypatch):
     from stepimp.results import Journal
 
     denoisers, rows = verified
@@ -416,8 +443,14 @@ def test_a_killed_verification_does_not_draw_again(verified, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        verify.verify(denoisers, schedules, "all-heavy", "heavy", 100, 3, seed=0, journal=Journal(tmp_path / "j", "k"), progress=kill)
+        verify.verify(denoisers, schedules, "all-heavy", "heavy", 100, 3, seed=0, progress=kill,
+                      journal=Journal(tmp_path / "j", "k"))  # fmt: skip
     journal = Journal(tmp_path / "j", "k")
     assert list(journal.done) == ["heavy:6:0:64", "heavy:6:64:100"]
+    drawn, sample = [], verify.sample
+    monkeypatch.setattr(
+        verify, "sample", lambda *arguments, **options: drawn.append(arguments[1]) or sample(*arguments, **options)
+    )
     resumed = verify.verify(denoisers, schedules, "all-heavy", "heavy", 100, 3, seed=0, journal=journal)
+    assert drawn == [schedules["other"]] * 2
     assert resumed == verify.verify(denoisers, schedules, "all-heavy", "heavy", 100, 3, seed=0)

@@ -13,7 +13,10 @@ def models(n, vocab, widths=WIDTHS, seed=0, dtype=torch.float32, spread=1.0):
     draw = torch.Generator().manual_seed(seed)
     rows = [torch.randn(n, width, generator=draw).to(dtype) for width in widths]
     heads = [
-        (torch.randn(vocab, width, generator=draw).mul(spread * width**-0.5).to(dtype), torch.randn(vocab, generator=draw).to(dtype))
+        (
+            torch.randn(vocab, width, generator=draw).mul(spread * width**-0.5).to(dtype),
+            torch.randn(vocab, generator=draw).to(dtype),
+        )
         for width in widths
     ]
     return rows, heads, torch.randint(0, vocab - 1, (n,), generator=draw)
@@ -97,7 +100,9 @@ def test_bfloat16_rows_give_fp32_results():
 @pytest.mark.parametrize("others", [1, 2, 3])
 def test_a_further_model_leaves_the_others_bit_identical(others):
     rows, heads, targets = models(37, 211, widths=(16, 16, 8, 24, 16))
-    few = vocabulary_statistics(rows[: 1 + others], heads[: 1 + others], targets, 210, vocabulary_block=16, row_block=10)
+    few = vocabulary_statistics(
+        rows[: 1 + others], heads[: 1 + others], targets, 210, vocabulary_block=16, row_block=10
+    )
     all_five = vocabulary_statistics(rows, heads, targets, 210, vocabulary_block=16, row_block=10)
     for one, many in zip(few[:2], all_five[:2]):
         assert torch.equal(one, many[: 1 + others])

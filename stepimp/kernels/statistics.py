@@ -24,10 +24,8 @@ def vocabulary_statistics(rows, heads, targets, mask_id, vocabulary_block=VOCABU
     the projection in fp32 or wider; everything after it is float64, because a KL is a small difference of large sums.
     """
     asked = targets if targets.ndim == 2 else targets[:, None]
-    parts = [
-        _row_block([x[start : start + row_block] for x in rows], heads, asked[start : start + row_block], mask_id, vocabulary_block)
-        for start in range(0, max(1, len(targets)), row_block)
-    ]
+    blocks = [slice(start, start + row_block) for start in range(0, max(1, len(targets)), row_block)]
+    parts = [_row_block([x[b] for x in rows], heads, asked[b], mask_id, vocabulary_block) for b in blocks]
     ce, kl, entropy = (torch.cat(column, dim=-1) for column in zip(*parts))
     return ce.movedim(1, -1).reshape(len(rows), *targets.shape), kl, entropy
 
@@ -48,7 +46,9 @@ def _row_block(rows, heads, targets, mask_id, width):
     for b, start in enumerate(starts):
         stop = min(start + width, vocab_size)
         logits = (_project(x, head, slice(start, stop), mask_id) for x, head in zip(rows, heads))
-        lse[:, b], kl[:, b], entropy[b] = _vocabulary_block(logits, targets - start, chosen, scratch[..., : stop - start])
+        lse[:, b], kl[:, b], entropy[b] = _vocabulary_block(
+            logits, targets - start, chosen, scratch[..., : stop - start]
+        )
     lse, kl, entropy = _join(lse, kl, entropy)
     return lse[:, None] - torch.stack(chosen), kl, entropy
 
