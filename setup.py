@@ -13,7 +13,10 @@ setup(
         "stepimp.plots": "plots",
         "stepimp.fixtures": "fixtures",
     },
-    package_data={"stepimp.fixtures": ["*.json", "*/*.json", "*/*/*.json", "*/*/*.safetensors"]},
+    package_data={
+        "stepimp.fixtures": ["*.json", "*/*.json", "*/*/*.json", "*/*/*.safetensors"],
+        "stepimp.plots": ["page/*"],
+    },
     install_requires=[
         "torch>=2.13",
         "transformers>=5.17,<6",

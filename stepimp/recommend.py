@@ -19,7 +19,7 @@ from stepimp.schedule import Schedule, quarters, sandwich, saved_flops
 Means = dict[str, np.ndarray]
 OBJECTIVES = ("kl", "loss", "nelbo")
 QUARTERS = ("1st quarter", "2nd quarter", "3rd quarter", "4th quarter")
-TRADEOFF_POINTS = 21
+TRADEOFF_POINTS = 41
 REOPTIMISED = 100  # resamples whose optimum is found anew
 REOPTIMISED_STEPS = 100  # T for that: boundaries to 0.01 in t
 

@@ -1,0 +1,212 @@
+"""The schedule explorer: move the budget, see the best schedule under the curve of step importance and what it costs.
+
+Everything is laid out and written out here; the script in page/explorer.js only puts one point's texts and segments in
+their places. Charts are stretched to the page, so that their labels, which are text of the page, stay legible.
+"""
+
+import json
+import shlex
+from html import escape
+
+from matplotlib.colors import to_hex
+from matplotlib.ticker import MaxNLocator
+
+from stepimp.schedule import parse
+
+from . import kl, loss
+from .curve import by_model
+from .markup import table, tag
+from .notes import importance, measured, peak_statement
+from .schedule import ink_on
+from .style import INK, colours
+from .tradeoff import BUDGETS, OBJECTIVES
+
+TIME_TICKS = [(1, "1"), (0.75, "0.75"), (0.5, "0.5"), (0.25, "0.25"), (0, "0")]
+COSTS = ("path_kl_nats", "nelbo_nats", "objective")
+
+
+def explorer(document: dict) -> dict[str, str]:
+    """What the template needs for a `recommend` document: HTML of each place, and the data of the script as JSON."""
+    params = document["params"]
+    tint = {model: to_hex(colour) for model, colour in colours(document).items()}
+    curves = [row for row in document["curves"] if row["model"] in params["lights"]]
+    points = best_schedules(document)
+    budget = budget_column(params)
+    ends = (0, max(point[budget] for point in points))
+    heights = ticks(points, "path_kl_nats")
+    placed = [
+        point | {"segments": segments(point, document), "texts": texts(point, points[0], document),
+                 "x": place(point[budget], ends), "y": place(point["path_kl_nats"], heights)}
+        for point in points
+    ]  # fmt: skip
+    models = {model: {"colour": tint[model], "ink": ink_on(tint[model])} for model in (params["heavy"], *params["lights"])}
+    start = next(i for i, point in enumerate(points) if point["schedule"] == document["rows"][0]["schedule"])
+    return {
+        "budget_label": escape("Budget: " + BUDGETS[budget]),
+        "last": str(len(points) - 1),
+        "start": str(start),
+        "chosen": placed[start]["texts"]["budget"],
+        "keys": "".join(key(model, look["colour"], document) for model, look in models.items()),
+        "curve": importance_chart(curves, tint),
+        "cost": cost_chart(points, budget, ends),
+        "objective": escape(f"Objective: {OBJECTIVES[objective(params)]}"),
+        "comparison": comparison(document),
+        "notes": "".join(tag("p", escape(text)) for text in notes(document, curves)),
+        "schedules": embedded({"models": models, "start": start, "tradeoff": placed}),
+    }
+
+
+def budget_column(params: dict) -> str:
+    return "saved_flops" if params["save_flops"] else "light_fraction"
+
+
+def objective(params: dict) -> str:
+    """A key of OBJECTIVES."""
+    return "relative_kl" if params["by"] == "kl" and params["baseline"] else params["by"]
+
+
+def embedded(data) -> str:
+    """JSON that cannot end the <script> it stands in."""
+    return json.dumps(data, sort_keys=True).replace("<", "\\u003c")
+
+
+def best_schedules(document: dict) -> list[dict]:
+    """The trade-off and the recommendation, which may lie between two of its budgets, in the order of the budget."""
+    found = {row["schedule"]: row for row in (*document["tradeoff"], document["rows"][0])}
+    return sorted(found.values(), key=lambda row: row[budget_column(document["params"])])
+
+
+def segments(point: dict, document: dict) -> list:
+    """[model, steps] from the start of sampling to its end."""
+    heavy, lights = document["params"]["heavy"], document["params"]["lights"]
+    plan = parse(point["schedule"], heavy, min(lights, key=document["blocks"].get))
+    return [list(segment) for segment in plan.segments]
+
+
+def texts(point: dict, without: dict, document: dict) -> dict[str, str]:
+    """What is shown of one schedule. without: the one that saves nothing, for the change in NELBO."""
+    params, light = document["params"], f"{point['light_fraction']:.1%}"
+    saved = f"{point['saved_flops']:.1%}"
+    family = ["--family", params["family"]] if params.get("family") else []
+    shallowest = min(params["lights"], key=document["blocks"].get)
+    run = ["stepimp", "generate", "--schedule", point["schedule"], "--heavy", params["heavy"], "--light", shallowest]
+    change = f"{point['nelbo_nats'] - without['nelbo_nats']:+.4f}"
+    return {
+        "budget": saved if params["save_flops"] else light,
+        "schedule": point["schedule"],
+        "light": light,
+        "saved": saved,
+        "change": change,
+        "command": shlex.join([*run, *family]),
+        "spoken": f"{point['schedule']}: {light} light, {saved} of the FLOPs saved, "
+        f"path KL {point['path_kl_nats']:.4f}, NELBO {change}",
+    } | {name: banded(point, name) for name in COSTS}
+
+
+def banded(row: dict, name: str) -> str:
+    """A value with its 95% band."""
+    if row.get(name) is None:
+        return "–"
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return f"{row[name]:.4f}" + ("" if low is None or low == high else f" [{low:.4f}, {high:.4f}]")
+
+
+def key(model: str, colour: str, document: dict) -> str:
+    """One entry of the legend."""
+    chip = tag("i", style=f"background:{colour}", class_="chip")
+    return tag("li", f"{chip}{escape(model)}, {document['blocks'][model]} blocks")
+
+
+def ticks(rows: list[dict], column: str) -> list[float]:
+    """Round values from below a column and its band to above them."""
+    known = [row[column + end] for row in rows for end in ("", "_low", "_high") if row.get(column + end) is not None]
+    return [float(one) for one in MaxNLocator(5).tick_values(min(known), max(known))]
+
+
+def place(value: float, scale) -> float:
+    """Where a value lies between the first and the last of a scale, in percent."""
+    first, last = scale[0], scale[-1]
+    return round(100 * (value - first) / (last - first), 2) if last != first else 0.0
+
+
+def importance_chart(curves: list[dict], tint: dict) -> str:
+    """The curves of step importance over t, above the bar of the schedule."""
+    column = importance(curves)
+    title = loss.PANELS[column][1] if column in loss.PANELS else f"{kl.TITLES[column]} (nats per masked position)"
+    lines = [(rows, tint[model]) for model, rows in by_model(curves).items()]
+    shade, bar = tag("div", class_="shade", aria_hidden="true"), tag("div", class_="bar", role="img")
+    return chart(lines, ("t", column), (1, 0), TIME_TICKS, (title, "t (start of sampling → its end)"), shade, bar)
+
+
+def cost_chart(points: list[dict], budget: str, ends: tuple) -> str:
+    """The predicted path KL over the budget, with a dot at the one chosen."""
+    marks = [(x, f"{x:.0%}") for x in MaxNLocator(5).tick_values(*ends) if ends[0] <= x <= ends[1]]
+    labels = ("Path KL (nats per token)", BUDGETS[budget])
+    dot = tag("i", class_="dot", aria_hidden="true")
+    return chart([(points, INK)], (budget, "path_kl_nats"), ends, marks, labels, dot)
+
+
+def chart(lines: list, columns: tuple, across: tuple, marks: list, labels: tuple, inside="", below="") -> str:
+    """Lines with their bands between labelled axes.
+
+    lines: (rows, colour); columns: of x and y; across: x at the left and at the right; marks: (x, text) of the x axis;
+    labels: of the y axis, which stands above, and of the x axis; inside, below: more HTML in and under the area.
+    """
+    x, y = columns
+    along = ticks([row for rows, _ in lines for row in rows], y)
+    up = [(100 - place(value, along), f"{value:g}") for value in along]
+    grid = "".join(tag("path", class_="zero" if text == "0" else "grid", d=f"M0 {top:.2f}H100") for top, text in up)
+    drawn = "".join(line(rows, x, y, across, along, colour) for rows, colour in lines)
+    area = tag("svg", grid + drawn, viewBox="0 0 100 100", preserveAspectRatio="none", aria_hidden="true")
+    sides = "".join(tag("span", text, style=f"top:{top:.2f}%") for top, text in up)
+    feet = "".join(tag("span", text, style=f"left:{place(value, across):.2f}%") for value, text in marks)
+    return tag("div", "\n".join([
+        tag("p", escape(labels[0]), class_="over"),
+        tag("div", sides, class_="sides", aria_hidden="true"),
+        tag("div", area + inside, class_="area"),
+        below,
+        tag("div", feet, class_="feet", aria_hidden="true"),
+        tag("p", escape(labels[1]), class_="under"),
+    ]), class_="chart")  # fmt: skip
+
+
+def line(rows: list[dict], x: str, y: str, across: tuple, along: list, colour: str) -> str:
+    """A band and a line in percent of the area, as far as they were measured."""
+    def points(column):
+        known = [row for row in rows if row.get(column) is not None]
+        return [f"{place(row[x], across):.2f} {100 - place(row[column], along):.2f}" for row in known]
+
+    band = points(f"{y}_high") + points(f"{y}_low")[::-1]
+    shape = tag("path", d=f"M{'L'.join(band)}Z", fill=colour, class_="band") if band else ""
+    return shape + tag("path", d=f"M{'L'.join(points(y))}", stroke=colour, class_="line")
+
+
+def comparison(document: dict) -> str:
+    """The recommendation beside the schedules people write by hand."""
+    params = document["params"]
+    columns = ["", "schedule", "light", "saved FLOPs", "path KL", "NELBO", f"objective: {params['by']}"]
+    rows = [
+        [row["name"], row["schedule"], f"{row['light_fraction']:.1%}", f"{row['saved_flops']:.1%}"]
+        + [banded(row, name) for name in COSTS]
+        for row in document["rows"]
+    ]
+    of = "saved FLOPs" if params["save_flops"] else "light steps"
+    title = f"The recommendation for a budget of {params['budget']:.4g} of {of}, beside schedules written by hand"
+    return table(columns, rows, f"{title}; predictions in nats per token with 95% bands, T = {params['steps']}")
+
+
+def notes(document: dict, curves: list[dict]) -> list[str]:
+    """What was measured, whether it peaks where the paper says, and how far the boundaries can be trusted."""
+    found = document["boundaries"]
+    moves = [
+        f"{one['before']} to {one['after']} at t = {one['t']:.2f}"
+        + ("" if one["t_low"] is None else f" [{one['t_low']:.2f}, {one['t_high']:.2f}]")
+        for one in found["moves"]
+    ]
+    stable = f"found again, in this order, in {found['agreement']:.0%} of the resamples"
+    own = document["rows"][0]["schedule"]
+    return [
+        measured(document),
+        peak_statement(curves),
+        f"Recommended: {own}. " + (f"Its boundaries, {'; '.join(moves)}, are {stable}." if moves else f"It is {stable}."),
+    ]

@@ -1,0 +1,143 @@
+"""The report: one page with all that was found. It loads nothing, so it opens anywhere and for as long as it is kept."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from .explorer import explorer
+from .figures import MADE_BY
+from .markup import table, tag
+
+SIGNS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?"}
+ORIGIN = {"version": "stepimp", "git_commit": "commit", "command_line": "command line", "started": "date",
+          "wall_seconds": "seconds", "device": "device", "dtype": "dtype", "seed": "seed", "python": "Python",
+          "torch": "torch"}  # fmt: skip
+STYLESHEET = re.compile(r"<defs>\s*<style.*?</style>\s*</defs>|<!--.*?-->", re.DOTALL)
+REFERENCE = re.compile(r'(\sid="|href="#|url\(#)')
+
+
+def page(figures: dict, tables: list[dict], claims: list[dict], documents: list[dict], missing: dict) -> str:
+    """The report as HTML. The same input gives the same bytes.
+
+    figures: name -> (caption, svg), the svg from `inline`; tables: name, title, columns, rows and note of each; claims:
+    claim, verdict (a key of SIGNS) and reason of each; documents: the results all this comes from, with their paths;
+    missing: name of a figure or table -> commands that make what it needs. Raises LookupError for a `recommend`
+    document without its trade-off or curves.
+    """
+    advice = next((document for document in documents if document["command"] == "recommend"), None)
+    script = part("explorer.js") if advice else ""
+    sections = {
+        "claims": ("The paper's claims", claim_list(claims)),
+        "explorer": ("Schedule explorer", fill("explorer.html", **explorer(advice), script=script) if advice else without_advice()),
+        "figures": ("Figures", figure_list(figures)),
+        "tables": ("Tables", "\n".join(map(numbered_table, tables))),
+        "missing": ("Not there yet", "".join(map(missing_line, missing.items()))),
+        "provenance": ("Where the results come from", "\n".join(map(origin, documents))),
+    }
+    there = {name: section for name, section in sections.items() if section[1]}
+    return fill(
+        "template.html", policy=policy(script), style=part("style.css"), summary=summary(documents),
+        contents="".join(tag("li", tag("a", heading, href=f"#{name}")) for name, (heading, _) in there.items()),
+        sections="\n".join(
+            tag("section", tag("h2", heading) + "\n" + content + "\n", id=name) for name, (heading, content) in there.items()
+        ),
+    )  # fmt: skip
+
+
+def part(name: str) -> str:
+    return (files("stepimp.plots") / "page" / name).read_text("utf-8")
+
+
+def fill(name: str, **places: str) -> str:
+    return Template(part(name)).substitute(places)
+
+
+def policy(script: str) -> str:
+    """The browser then loads nothing and runs this script alone, whatever a document may have smuggled in."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+def summary(documents: list[dict]) -> str:
+    versions = sorted({document["provenance"]["version"] for document in documents})
+    models = dict.fromkeys(
+        model for document in documents for model in document["provenance"].get("fingerprints", {}).get("models", {})
+    )
+    of = f" on the models {', '.join(models)}" if models else ""
+    return escape(f"{len(documents)} results documents of stepimp {', '.join(versions)}{of}, drawn beside the paper.")
+
+
+def claim_list(claims: list[dict]) -> str:
+    """One line per claim, its verdict in words."""
+    return claims and tag("ul", "\n".join(map(claim_line, claims)), class_="claims")
+
+
+def claim_line(claim: dict) -> str:
+    verdict = claim["verdict"]
+    badge = tag("strong", f"{SIGNS[verdict]} {verdict}", class_=f"verdict {verdict.replace(' ', '-')}")
+    return tag("li", badge + tag("p", escape(claim["claim"])) + tag("p", escape(claim["reason"]), class_="reason"))
+
+
+def without_advice() -> str:
+    return tag("p", f"It shows what {tag('code', 'stepimp recommend')} found. Run: {tag('code', MADE_BY['recommend'])}")
+
+
+def number(name: str) -> str:
+    """figure4 -> Figure 4, tradeoff -> Tradeoff."""
+    return re.sub(r"(\D)(\d)", r"\1 \2", name.replace("_", " ")).capitalize()
+
+
+def figure_list(figures: dict) -> str:
+    return figures and tag("div", "\n".join(figure(name, *shown) for name, shown in figures.items()), class_="figures")
+
+
+def figure(name: str, caption: str, svg: str) -> str:
+    """A figure under its number, which links to itself."""
+    link = tag("a", tag("b", number(name) + "."), href=f"#{name}")
+    box = tag("div", svg, class_="card scroll", role="region", tabindex=0, aria_label=number(name))
+    return tag("figure", box + tag("figcaption", f"{link} {escape(caption)}", id=f"{name}-caption"), id=name)
+
+
+def inline(figure, name: str) -> tuple[str, str]:
+    """(small print, svg) of a matplotlib figure. The small print leaves the drawing, to become text of the page.
+
+    Ids get the figure's name in front, so that figures on one page keep their own.
+    """
+    small_print, buffer = " ".join(figure.get_supxlabel().split("\n")), io.StringIO()
+    figure.supxlabel("")
+    nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"])
+    figure.savefig(buffer, format="svg", metadata=nothing)
+    drawn = STYLESHEET.sub("", buffer.getvalue())
+    drawn = REFERENCE.sub(rf"\g<1>{name}-", drawn[drawn.index("<svg") :])
+    return small_print, drawn.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption"', 1)
+
+
+def numbered_table(shown: dict) -> str:
+    note = tag("p", escape(shown["note"]), class_="note") if shown["note"] else ""
+    title = f"{number(shown['name'])}. {shown['title']}"
+    return tag("div", table(shown["columns"], shown["rows"], title) + note, id=shown["name"])
+
+
+def missing_line(absent: tuple) -> str:
+    name, commands = absent
+    run = ", then ".join(tag("code", escape(command)) for command in commands)
+    return tag("p", f"{tag('b', escape(number(name)))}: its results are missing; run {run}", id=name)
+
+
+def origin(document: dict) -> str:
+    """One results document, folded: what made it, where, when and from what."""
+    known = document["provenance"]
+    prints = known.get("fingerprints", {})
+    rows = [[label, known.get(column)] for column, label in ORIGIN.items()]
+    rows += [[f"fingerprint of {model}", value] for model, value in prints.get("models", {}).items()]
+    rows += [["fingerprint of the data", prints.get("data")]]
+    rows += [[f"parameter {key}", json.dumps(value)] for key, value in document["params"].items()]
+    file = Path(document["path"]).name
+    told = tag("summary", f"{tag('code', escape(file))} {escape(str(known.get('command_line', document['command'])))}")
+    return tag("details", told + table(["what", "value"], rows, f"Origin of {file}"))
