@@ -22,9 +22,9 @@ def figures(results, out, as_json):
 
     from stepimp.errors import StepimpError
     from stepimp.plots.figures import FIGURES, MADE_BY
-    from stepimp.plots.report import inline, page
+    from stepimp.plots.report import inline
     from stepimp.plots.style import house, save
-    from stepimp.results import newest, results_folder, write_atomically
+    from stepimp.results import newest, results_folder
 
     found = {kind: newest(results, kind) for kind in MADE_BY}
     if not any(found.values()):
@@ -44,9 +44,7 @@ def figures(results, out, as_json):
         except LookupError as error:
             sources = ", ".join(found[kind]["path"] for kind in kinds)
             raise StepimpError(f"{name}: {sources} is incomplete ({error}). Delete it and make it anew.") from None
-    report = folder / "report.html"
-    write_atomically(report, page(shown, [], [], [document for document in found.values() if document], missing))
-    written["report"] = [str(report)]
+    written["report"] = [str(write_report(folder, shown, [], [], found, missing))]
     if as_json:
         click.echo(json.dumps({"written": written, "missing": missing}, indent=1))
         return
@@ -54,3 +52,21 @@ def figures(results, out, as_json):
         click.echo(f"{name}: {', '.join(paths)}")
     for name, commands in missing.items():
         click.echo(f"{name}: not drawn, its results are missing; run: {', then '.join(commands)}")
+
+
+def write_report(folder, figures, tables, claims, found, missing):
+    """The page of everything; see `stepimp.plots.report.page`. found: {need: document or None}."""
+    from stepimp.errors import StepimpError
+    from stepimp.plots.figures import MADE_BY
+    from stepimp.plots.report import page
+    from stepimp.results import write_atomically
+
+    documents = {document["path"]: document for document in found.values() if document}
+    if not found["recommend"]:
+        missing = {"explorer": [MADE_BY["recommend"]]} | missing
+    try:
+        text = page(figures, tables, claims, list(documents.values()), missing)
+    except LookupError as error:
+        raise StepimpError(f"report: {found['recommend']['path']} is incomplete ({error}). Make it anew.") from None
+    write_atomically(folder / "report.html", text)
+    return folder / "report.html"

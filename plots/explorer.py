@@ -72,7 +72,7 @@ def embedded(data) -> str:
 
 def best_schedules(document: dict) -> list[dict]:
     """The trade-off and the recommendation, which may lie between two of its budgets, in the order of the budget."""
-    found = {row["schedule"]: row for row in (*document["tradeoff"], document["rows"][0])}
+    found = {row["schedule"]: row for row in (document["rows"][0], *document["tradeoff"])}
     return sorted(found.values(), key=lambda row: row[budget_column(document["params"])])
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from string import Template
 
 from .explorer import explorer
-from .figures import MADE_BY
 from .markup import table, tag
 
 SIGNS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?"}
@@ -26,17 +25,17 @@ def page(figures: dict, tables: list[dict], claims: list[dict], documents: list[
     """The report as HTML. The same input gives the same bytes.
 
     figures: name -> (caption, svg), the svg from `inline`; tables: name, title, columns, rows and note of each; claims:
-    claim, verdict (a key of SIGNS) and reason of each; documents: the results all this comes from, with their paths;
-    missing: name of a figure or table -> commands that make what it needs. Raises LookupError for a `recommend`
+    claim, verdict (a key of SIGNS), reason and needs (a command, or None) of each; documents: the results all this comes
+    from, with their paths; missing: name of what is left out -> commands that make what it needs. Raises LookupError for a `recommend`
     document without its trade-off or curves.
     """
     advice = next((document for document in documents if document["command"] == "recommend"), None)
     script = part("explorer.js") if advice else ""
     sections = {
         "claims": ("The paper's claims", claim_list(claims)),
-        "explorer": ("Schedule explorer", fill("explorer.html", **explorer(advice), script=script) if advice else without_advice()),
+        "explorer": ("Schedule explorer", advice and fill("explorer.html", **explorer(advice), script=script)),
         "figures": ("Figures", figure_list(figures)),
-        "tables": ("Tables", "\n".join(map(numbered_table, tables))),
+        "tables": ("Tables", "\n".join(map(titled_table, tables))),
         "missing": ("Not there yet", "".join(map(missing_line, missing.items()))),
         "provenance": ("Where the results come from", "\n".join(map(origin, documents))),
     }
@@ -81,11 +80,9 @@ def claim_list(claims: list[dict]) -> str:
 def claim_line(claim: dict) -> str:
     verdict = claim["verdict"]
     badge = tag("strong", f"{SIGNS[verdict]} {verdict}", class_=f"verdict {verdict.replace(' ', '-')}")
-    return tag("li", badge + tag("p", escape(claim["claim"])) + tag("p", escape(claim["reason"]), class_="reason"))
-
-
-def without_advice() -> str:
-    return tag("p", f"It shows what {tag('code', 'stepimp recommend')} found. Run: {tag('code', MADE_BY['recommend'])}")
+    wanting = f" To decide it, run {tag('code', escape(claim['needs']))}." if claim["needs"] else ""
+    reason = tag("p", escape(claim["reason"]) + wanting, class_="reason")
+    return tag("li", badge + tag("p", escape(claim["claim"])) + reason)
 
 
 def number(name: str) -> str:
@@ -118,10 +115,9 @@ def inline(figure, name: str) -> tuple[str, str]:
     return small_print, drawn.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption"', 1)
 
 
-def numbered_table(shown: dict) -> str:
+def titled_table(shown: dict) -> str:
     note = tag("p", escape(shown["note"]), class_="note") if shown["note"] else ""
-    title = f"{number(shown['name'])}. {shown['title']}"
-    return tag("div", table(shown["columns"], shown["rows"], title) + note, id=shown["name"])
+    return tag("div", table(shown["columns"], shown["rows"], shown["title"]) + note, id=shown["name"])
 
 
 def missing_line(absent: tuple) -> str:
