@@ -5,6 +5,7 @@ import torch
 
 from stepimp.bootstrap import resampled_means, with_band
 from stepimp.curves import Kept, measure, time_grid
+from stepimp.evaluation import unigram_entropy
 from stepimp.inputs import TextInputs
 from stepimp.measurements import Measurements
 from stepimp.recommend import QUARTERS
@@ -19,12 +20,6 @@ def schedules_to_verify(rows: list[dict]) -> list[dict]:
     """Of the rows of `recommend`: the recommendation, the sandwich if any, the worst quarter and all-heavy."""
     worst = max((row for row in rows if row["name"] in QUARTERS), key=lambda row: row["objective"])
     return [row for row in rows if row["name"] in ("recommended", "sandwich", worst["name"], "all-heavy")]
-
-
-def unigram_entropy(tokens: np.ndarray) -> np.ndarray:
-    """Entropy in nats of the token frequencies within each sample: [N, L] -> [N]."""
-    shares = [np.unique(one, return_counts=True)[1] / len(one) for one in tokens]
-    return np.array([-(share * np.log(share)).sum() for share in shares])
 
 
 def draw_samples(denoisers: dict, schedule: Schedule, samples: int, length: int, seed: int, journal, batch_size: int):
