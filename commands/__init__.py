@@ -9,7 +9,7 @@ import click
 from stepimp import __version__
 from stepimp.errors import StepimpError
 
-COMMANDS = ("train", "loss", "kl", "recommend", "generate", "profile", "models", "figures")
+COMMANDS = ("train", "loss", "kl", "recommend", "generate", "search", "profile", "models", "figures")
 
 
 class Stepimp(click.Group):

@@ -27,17 +27,14 @@ class Race:
         """[S] whether each schedule stays. values: [S, n], smaller is better, column i of the same random numbers.
 
         Paired t-tests of each schedule against each other, one-sided: exact where differences are normal, and by the
-        central limit theorem close to it after some dozens of samples. Samples that a schedule has no value of (NaN)
-        are left out of its comparisons.
+        central limit theorem close to it after some dozens of samples.
         """
-        return np.array([self._better_ones(own, values, level) < self.top for own in values])
+        return np.array([self._better_ones(own - values, level) < self.top for own in values])
 
-    def _better_ones(self, own, values, level) -> int:
-        """How many of the schedules have a smaller mean than this one, beyond doubt."""
-        differences = own - values
-        known = np.isfinite(differences)
-        n = known.sum(1)
-        mean = np.divide(np.nansum(differences, 1), n, out=np.full(len(n), np.nan), where=n > 1)
-        squares = np.where(known, differences - mean[:, None], 0.0) ** 2
-        error = np.sqrt(squares.sum(1) / np.maximum(n * (n - 1), 1))
-        return int((mean > error * stats.t.isf(level, np.maximum(n - 1, 1))).sum())
+    def _better_ones(self, differences, level) -> int:
+        """How many of the others have a smaller mean beyond doubt. differences: [S, n] of one schedule to each."""
+        n = differences.shape[1]
+        if n < 2:
+            return 0
+        error = differences.std(1, ddof=1) / np.sqrt(n)
+        return int((differences.mean(1) > error * stats.t.isf(level, n - 1)).sum())

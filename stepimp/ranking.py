@@ -30,6 +30,18 @@ def predictions(measured: Measurements, coarse: Coarse, seed: int) -> list[dict]
     ]
 
 
+def results(coarse: Coarse, log_ppl, entropy, predicted: list[dict], seed: int) -> dict:
+    """rows: the ranking; influence: a row per segment; predictions: a row per kind; log_ppl: of every sample."""
+    rows = ranking(coarse, log_ppl, entropy, predicted, seed)
+    means = shared_means(log_ppl, entropy, seed)
+    return {
+        "rows": rows,
+        "influence": influence_rows(coarse, means, rows),
+        "predictions": prediction_rows(coarse, log_ppl, means, rows, predicted, seed),
+        "log_ppl": {name: own[np.isfinite(own)].tolist() for name, own in zip(coarse.names(), log_ppl)},
+    }
+
+
 def ranking(coarse: Coarse, log_ppl, entropy, predicted: list[dict], seed: int) -> list[dict]:
     """A row per schedule, the best first; those dropped by a race after those that were not, the last dropped first."""
     ppl_means, entropy_means = resampled_means(np.exp(log_ppl), seed), resampled_means(entropy, seed)
@@ -69,7 +81,8 @@ def influence(means: np.ndarray, light: np.ndarray) -> np.ndarray:
 
 
 def influence_rows(coarse: Coarse, means: np.ndarray, rows: list[dict]) -> list[dict]:
-    """A row per segment, the start of sampling first: its influence, and how often it is light at both ends of `rows`."""
+    """A row per segment, the start of sampling first: its influence, and how often the schedules at both ends of the
+    ranking, `extremes` at each, are light there."""
     ends = min(EXTREMES, len(rows) // 2)
     top, bottom = rows[:ends], rows[len(rows) - ends :]
     found = influence(means, is_light(coarse))
@@ -77,14 +90,14 @@ def influence_rows(coarse: Coarse, means: np.ndarray, rows: list[dict]) -> list[
     return [
         {"segment": j + 1, "t_from": times[j], "t_to": times[j + 1]}
         | with_band("influence_ppl", found[j])
-        | {f"light_in_top_{EXTREMES}": light_share(top, j), f"light_in_bottom_{EXTREMES}": light_share(bottom, j)}
+        | {"extremes": ends, "light_in_top": light_share(top, j), "light_in_bottom": light_share(bottom, j)}
         for j in range(coarse.segments)
     ]
 
 
 def light_share(rows: list[dict], segment: int) -> float:
     """Share of these schedules that are light in a segment."""
-    return sum(row["segments"][segment] == "L" for row in rows) / len(rows) if rows else np.nan
+    return sum(row["segments"][segment] == "L" for row in rows) / len(rows)
 
 
 def rank_correlations(predicted: np.ndarray, means: np.ndarray) -> dict[str, np.ndarray]:

@@ -17,8 +17,6 @@ from stepimp.processes import Processes
 from stepimp.race import Race
 from stepimp.schedule import Schedule
 
-MOST_SCHEDULES = 10_000
-
 
 @dataclass(frozen=True)
 class Coarse:
