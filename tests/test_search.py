@@ -98,7 +98,7 @@ def test_what_schedules_begin_with_alike_runs_once(fakes):
     for name in coarse.names():
         sampler.sample(fakes, coarse.schedule(name), range(10), 6, seed=3, counts=alone)
     # Of six tokens a sixth are drawn first, for which nothing runs: 790 / 2100 is reached with longer texts.
-    assert counts.forwards.total() < 0.46 * alone.forwards.total()
+    assert counts.forwards.total() < 0.5 * alone.forwards.total()
 
 
 def test_chunks_and_batches_change_nothing(fakes):
