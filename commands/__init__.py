@@ -9,7 +9,7 @@ import click
 from stepimp import __version__
 from stepimp.errors import StepimpError
 
-COMMANDS = ("train", "loss", "kl", "recommend", "generate", "profile", "models", "figures")
+COMMANDS = ("train", "judge", "loss", "kl", "recommend", "generate", "evaluate", "compare", "profile", "models", "figures")
 
 
 class Stepimp(click.Group):
