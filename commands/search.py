@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ._curves import check_weights, curves_document, curves_for
-from ._options import FloatRange, model_options
+from ._options import FloatRange, judge_option, model_options
 from ._print import banded, print_json, print_table
 from ._progress import progress, status
 
@@ -26,8 +26,6 @@ NAMES = {"predicted_path_kl_nats": "path KL", "predicted_nelbo_nats": "NELBO", "
               help="T, the number of denoising steps.")
 @click.option("--samples", type=click.IntRange(min=2), default=160, show_default=True, help="Samples per schedule.")
 @click.option("--length", type=click.IntRange(min=2), help="Tokens per sample.  [default: the models' maximum]")
-@click.option("--judge", help="Causal language model that scores the text: a folder or hub id.  "
-              "[default: the family's own, else gpt2]")
 @click.option("--curves", type=click.Path(dir_okay=False),
               help="Results of stepimp kl or loss that predict the ranking.  [default: the newest]")
 @click.option("--race", is_flag=True, help="After each chunk drop the schedules that are out of the running for the best --top.")
@@ -37,9 +35,10 @@ NAMES = {"predicted_path_kl_nats": "path KL", "predicted_nelbo_nats": "NELBO", "
 @click.option("--chunk", type=click.IntRange(min=2), default=32, show_default=True,
               help="Samples that are drawn together; --race looks after each.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Sequences per forward pass.")
+@judge_option
 @model_options
-def search(heavy, light, segments, light_segments, steps, samples, length, judge, curves, race, top, confidence, chunk,
-           batch_size, family, device, dtype, attention, seed, out, as_json):
+def search(heavy, light, segments, light_segments, steps, samples, length, curves, race, top, confidence, chunk,
+           batch_size, judge, family, device, dtype, attention, seed, out, as_json):
     """Sample with every schedule that is light in 4 of 10 equal segments, and rank them by gen-PPL under a judge.
 
     All schedules share their random numbers, and those that begin alike that part of the work: 790 segments run where
@@ -72,20 +71,20 @@ def search(heavy, light, segments, light_segments, steps, samples, length, judge
     length = length or min(model.max_length for model in members.denoisers.values())
     coarse = Coarse(heavy, light, steps, segments, light_segments)
     sampler.check(members.denoisers, coarse.schedule(coarse.names()[0]), length)
-    reader = load_judge(judge or judge_of(family_folder(family)), models["device"], dtype)
+    scorer = load_judge(judge or judge_of(family_folder(family)), models["device"])
     document = processes.gather({} if processes.rank else {"curves": find_curves(curves, heavy, light, models, out)})["curves"]
     check_weights(document, members.fingerprints)
     contest = Race(top, confidence) if race else None
     params = dict(heavy=heavy, light=light, segments=segments, light_segments=light_segments, steps=steps, samples=samples,
-                  length=length, judge=judge, race=contest and vars(contest), chunk=chunk, seed=seed, dtype=dtype,
+                  length=length, judge=scorer.name, race=contest and vars(contest), chunk=chunk, seed=seed, dtype=dtype,
                   family=str(Path(family).resolve()) if family else None)  # fmt: skip
-    fingerprints = {"models": members.fingerprints, "judge": reader.fingerprint}
+    fingerprints = {"models": members.fingerprints, "judge": scorer.fingerprint}
     run = Run(out, "search", params, fingerprints, members.any.device, dtype)
     counts, started = sampler.Counts(), time.perf_counter()
 
     def score(tokens):
         texts = members.tokenizer.batch_decode(tokens)
-        return evaluation.score(reader, texts, batch_size=batch_size).log_ppl, evaluation.unigram_entropy(tokens.tolist())
+        return evaluation.score(scorer, texts, batch_size=batch_size).log_ppl, evaluation.unigram_entropy(tokens.tolist())
 
     with progress("schedules x chunks") as moved:
         log_ppl, entropy = run_search(
@@ -101,7 +100,7 @@ def search(heavy, light, segments, light_segments, steps, samples, length, judge
     if race:
         found["race"] = ranking.race_rounds(coarse, entropy, chunk)
     cost = {"forwards": forwards, "processes": processes.count, "seconds": time.perf_counter() - started}
-    result = run.finish(**found, cost=cost, blocks=members.blocks, judge=reader.name, curves=Path(document["path"]).name)
+    result = run.finish(**found, cost=cost, blocks=members.blocks, curves=Path(document["path"]).name)
     if as_json:
         return print_json(result)
     show(result)
@@ -142,9 +141,9 @@ def show(result: dict):
     predicted = [name for name in NAMES if name in rows[0]]
     ends = rows if len(rows) <= 2 * SHOWN else [*rows[:SHOWN], *rows[-SHOWN:]]
     print_table(
-        f"{len(rows)} schedules of {params['samples']} samples, T = {params['steps']}, gen-PPL under {result['judge']}",
+        f"{len(rows)} schedules of {params['samples']} samples, T = {params['steps']}, judge {params['judge']}",
         ["rank", "segments", "schedule", "gen-PPL", "entropy", *(NAMES[name] for name in predicted)],
-        [[str(row["rank"]), row["segments"], row["schedule"], perplexity(row, "gen_ppl"), f"{row['entropy_nats']:.3f}",
+        [[str(row["rank"]), row["segments"], row["schedule"], banded(row, "gen_ppl", 2), f"{row['entropy_nats']:.3f}",
           *(banded(row, name) for name in predicted)] for row in ends],
     )  # fmt: skip
     show_influence(result["influence"])
@@ -152,7 +151,7 @@ def show(result: dict):
         f"How well the curves ({result['curves']}) foresaw it: rank correlations with gen-PPL, and what their choice loses",
         ["predicted by", "Spearman", "Kendall", "its choice", "rank", "gen-PPL over the best"],
         [[NAMES[row["predicted_by"]], interval(row, "spearman"), interval(row, "kendall"), row["segments"], str(row["rank"]),
-          perplexity(row, "regret_ppl")] for row in result["predictions"]],
+          banded(row, "regret_ppl", 2)] for row in result["predictions"]],
     )  # fmt: skip
     if "race" in result:
         last = result["race"]["rounds"][-1]
@@ -171,7 +170,7 @@ def show_influence(rows: list[dict]):
         "Influence of each segment: gen-PPL of the schedules that are light there, minus that of all",
         ["segment", "t", "", "influence", f"best {ends}", f"worst {ends}"],
         [[str(row["segment"]), f"{row['t_from']:.2f} -> {row['t_to']:.2f}", bar(row["influence_ppl"], most),
-          perplexity(row, "influence_ppl"), *(f"{row[name]:.0%}" for name in ("light_in_top", "light_in_bottom"))] for row in rows],
+          banded(row, "influence_ppl", 2), *(f"{row[name]:.0%}" for name in ("light_in_top", "light_in_bottom"))] for row in rows],
     )  # fmt: skip
 
 
@@ -179,11 +178,6 @@ def bar(value: float, most: float) -> str:
     """To the left of the middle if below 0, to the right if above."""
     blocks = "█" * round(BAR * abs(value) / (most or 1))
     return f"{blocks if value < 0 else '':>{BAR}}│{blocks if value > 0 else '':<{BAR}}"
-
-
-def perplexity(row: dict, name: str) -> str:
-    """A value and half the width of its 95% band."""
-    return f"{row[name]:.2f} ±{(row[name + '_high'] - row[name + '_low']) / 2:.2f}"
 
 
 def interval(row: dict, name: str) -> str:

@@ -15,10 +15,11 @@ import torch
 
 from stepimp.errors import StepimpError
 from stepimp.intervals import columns, ratio
-from stepimp.judge import Judge, load_judge
+from stepimp.judge import Judge, load_judge  # noqa: F401  (both belong to what this module offers)
+from stepimp.results import Kept
+from stepimp.samples import Samples
 
-__all__ = ["Judge", "Scores", "load_judge", "quality", "score", "score_as_mdlm", "unigram_entropy"]
-
+SCORED_TOGETHER = 64  # texts that go into the journal at once
 MDLM_CHUNK = 1024  # tokens; the context size written into the MDLM repository
 
 
@@ -34,9 +35,6 @@ class Scores:
         """[N] nats per token of each text."""
         return self.nll / self.tokens
 
-    def join(self, other: "Scores") -> "Scores":
-        return Scores(np.concatenate([self.nll, other.nll]), np.concatenate([self.tokens, other.tokens]))
-
 
 def windows(tokens: list[int], first: int, context: int | None):
     """(tokens read, the first of them that is scored): pieces that together score tokens[first:] once each."""
@@ -51,7 +49,7 @@ def windows(tokens: list[int], first: int, context: int | None):
 
 
 def score(judge: Judge, texts: list[str], prefixes: list[str] | None = None, batch_size: int = 16) -> Scores:
-    """Scores each text given its prefix, which the text does not repeat. A text's score depends on it alone.
+    """Scores each text given its prefix, which the text does not repeat. A text's score depends on these two alone.
 
     Texts of like length share a batch, so that little of it is padding.
     """
@@ -75,6 +73,11 @@ def score(judge: Judge, texts: list[str], prefixes: list[str] | None = None, bat
 def filled(nll: np.ndarray, tokens: np.ndarray, judge: Judge) -> Scores:
     """Scores in which a text with nothing to score counts as one token of probability 1/V."""
     return Scores(np.where(tokens > 0, nll, math.log(judge.vocab_size)), np.maximum(tokens, 1))
+
+
+def unscorable(scores: Scores, judge: Judge) -> int:
+    """How many of the texts had nothing to score."""
+    return int(((scores.tokens == 1) & (scores.nll == math.log(judge.vocab_size))).sum())
 
 
 def score_as_mdlm(judge: Judge, texts: list[str], length: int, batch_size: int = 8) -> Scores:
@@ -109,6 +112,39 @@ def unigram_entropy(tokens) -> np.ndarray:
     """Entropy in nats of the token frequencies within each sample: [N, L] -> [N]. Rows may differ in length."""
     shares = [np.unique(one, return_counts=True)[1] / max(1, len(one)) for one in tokens]
     return np.array([-(share * np.log(share)).sum() for share in shares]) + 0.0  # no -0.0
+
+
+def evaluate(judge: Judge, samples: Samples, compat: str | None = None, batch_size: int = 16, journal=None,
+             progress=lambda done, total: None) -> tuple[dict, dict]:  # fmt: skip
+    """The row of `stepimp evaluate`, and log_ppl and entropy_nats of every sample. compat: None or "mdlm".
+
+    journal: keeps what is scored. Entropy is of the samples' own tokens, or of the judge's where the file has none.
+    """
+    wholes = [prefix + text for prefix, text in zip(samples.prefixes, samples.texts)]
+    tokens = samples.tokens or judge.encode(wholes)
+    if compat == "mdlm":
+        scores = score_as_mdlm(judge, wholes, max(map(len, tokens)), batch_size)
+        tokens = tokens[: len(scores.nll)]
+    else:
+        scores = score_in_parts(judge, samples, batch_size, journal or Kept(), progress)
+    entropy = unigram_entropy(tokens)
+    entropy_of = "samples' tokens" if samples.tokens else "judge's tokens"
+    row = {"judge": judge.name, **quality(scores, entropy), "entropy_of": entropy_of, "empty": unscorable(scores, judge)}
+    return row, {"log_ppl": scores.log_ppl.tolist(), "entropy_nats": entropy.tolist()}
+
+
+def score_in_parts(judge: Judge, samples: Samples, batch_size: int, journal, progress) -> Scores:
+    """`score`, some texts at a time."""
+    starts, parts = range(0, len(samples.texts), SCORED_TOGETHER), []
+    for start in starts:
+        some, unit = slice(start, start + SCORED_TOGETHER), str(start)
+        if unit not in journal.done:
+            scores = score(judge, samples.texts[some], samples.prefixes[some], batch_size)
+            journal.add(unit, [scores.nll.tolist(), scores.tokens.tolist()])
+        parts.append(journal.done[unit])
+        progress(min(start + SCORED_TOGETHER, len(samples.texts)), len(samples.texts))
+    nll, tokens = (np.concatenate(column) for column in zip(*parts))
+    return Scores(nll, tokens)
 
 
 def quality(scores: Scores, entropy: np.ndarray) -> dict:

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from stepimp import sampler
-from stepimp.curves import Kept, rounded
+from stepimp.curves import rounded
 from stepimp.processes import Processes
 from stepimp.race import Race
+from stepimp.results import Kept
 from stepimp.schedule import Schedule
 
 
