@@ -123,5 +123,7 @@ def load_judge(source: str, device="auto", dtype="float32") -> Judge:
     if not all(torch.isfinite(tensor).all() for tensor in model.parameters()):
         raise StepimpError(f"{source}: its weights hold NaN or Inf. Give another judge.")
     tokenizer = open_tokenizer(path)
+    if not 1 < len(tokenizer) <= model.get_output_embeddings().weight.shape[0]:
+        raise StepimpError(f"{source}: its tokenizer has {len(tokenizer)} tokens: put the right one there.")
     name = digest(fingerprint(model), tokenizer_fingerprint(tokenizer))
     return Judge(model.eval().to(device, getattr(torch, dtype)), tokenizer, source, name)
