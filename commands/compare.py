@@ -83,9 +83,10 @@ def compare(heavy, lights, schedules, fractions, steps, samples, length, prefix_
     if not plans:
         plans = default_plans(library, out, steps, heavy, lights, members)
     setting = library.Setting(members, heavy, samples, length, seed, out, prefixes, text, batch_size, dtype)
-    params = dict(heavy=heavy, lights=list(lights), plans=[[p.name, p.light, p.schedule.format()] for p in plans], steps=steps,
-                  samples=samples, length=length, prefix_length=prefix_length, data=data if prefix_length else None,
-                  batch_size=batch_size, judge=scorer.name, seed=seed, dtype=dtype, family=family)  # fmt: skip
+    params = dict(heavy=heavy, lights=list(lights), plans=[[p.name, p.light, p.schedule.format()] for p in plans],
+                  steps=steps, samples=samples, length=length, prefix_length=prefix_length,
+                  data=data if prefix_length else None, batch_size=batch_size, judge=scorer.name, seed=seed, dtype=dtype,
+                  family=family)  # fmt: skip
     fingerprints = {"models": members.fingerprints, "judge": scorer.fingerprint, "data": text}
     run = Run(out, "compare", params, fingerprints, members.any.device, dtype)
     with progress("batches of samples") as moved:
@@ -104,8 +105,8 @@ def default_plans(library, out, steps, heavy, lights, members):
         if found := library.recommended(out, steps, heavy, light, members.fingerprints):
             plans.insert(0, found)
         else:
-            click.echo(f"No recommendation for {heavy} and {light} at T = {steps} in {out}: stepimp recommend --budget 0.25 "
-                       f"--heavy {heavy} --light {light} --steps {steps} makes one.", err=True)  # fmt: skip
+            click.echo(f"No recommendation for {heavy} and {light} at T = {steps} in {out}: stepimp recommend "
+                       f"--budget 0.25 --heavy {heavy} --light {light} --steps {steps} makes one.", err=True)  # fmt: skip
     return plans
 
 
@@ -113,23 +114,26 @@ def show(document: dict):
     """The table, and what was found in a line."""
     params, rows = document["params"], document["rows"]
     given = f", {params['prefix_length']} of them given" if params["prefix_length"] else ""
-    title = (f"{params['samples']} samples each, T = {params['steps']}, {params['length']} tokens{given}, "
-             f"judge {params['judge']}")  # fmt: skip
-    columns = ["", "light", "schedule", "gen-PPL", "corpus PPL", "log-PPL difference", "entropy", "FLOPs saved", "exact",
-               "seconds", "saved"]  # fmt: skip
-    print_table(title, columns, [cells(row) for row in rows])
+    print_table(
+        f"{params['samples']} samples each, T = {params['steps']}, {params['length']} tokens{given}, judge "
+        f"{params['judge']}",
+        ["", "schedule", "gen-PPL", "corpus", "log-PPL diff", "entropy", "FLOPs", "exact", "seconds", "saved"],
+        [cells(row, len(params["lights"]) > 1) for row in rows],
+    )
     if empty := sum(row["empty"] for row in rows):
         click.echo(f"{empty} samples had nothing to score and count as one token of probability 1/V.", err=True)
-    scheduled = [row for row in rows if row["light"] and row["name"] != "all-light"] or rows
-    best = min(scheduled, key=lambda row: row["log_ppl_diff"])
-    click.echo(f"Nearest to all-heavy: {best['schedule']} with {best['light'] or params['heavy']}, "
-               f"{banded(best, 'log_ppl_diff', 3)} nats per token -> {document['path']}")  # fmt: skip
+    lighter = [row for row in rows if row["name"] not in ("all-heavy", "all-light")] or rows
+    best = min(lighter, key=lambda row: row["log_ppl_diff"])
+    click.echo(f"Nearest to all-heavy: {best['schedule']}, {banded(best, 'log_ppl_diff', 3)} nats per token -> "
+               f"{document['path']}")  # fmt: skip
 
 
-def cells(row: dict) -> list[str]:
+def cells(row: dict, several: bool) -> list[str]:
+    """FLOPs are those saved by formula (3), exact those saved in fact. several: there are several light models."""
+    name = f"{row['name']} {row['light']}" if several and row["light"] else row["name"]
     saved = "-" if math.isnan(row["saved_seconds"]) else f"{row['saved_seconds']:.1%}"
     return [
-        row["name"], row["light"] or "-", row["schedule"], banded(row, "gen_ppl", 2), banded(row, "corpus_ppl", 2),
-        banded(row, "log_ppl_diff", 3), banded(row, "entropy_nats", 2), f"{row['saved_flops']:.1%}",
-        f"{row['saved_flops_exact']:.1%}", banded(row, "seconds", 1), saved,
+        name, row["schedule"], banded(row, "gen_ppl", 2), f"{row['corpus_ppl']:.2f}", banded(row, "log_ppl_diff", 3),
+        f"{row['entropy_nats']:.2f}", f"{row['saved_flops']:.1%}", f"{row['saved_flops_exact']:.1%}",
+        banded(row, "seconds", 1), saved,
     ]  # fmt: skip

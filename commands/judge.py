@@ -20,8 +20,8 @@ from ._progress import progress_bar, status
 @click.option("--context", type=click.IntRange(min=2), default=256, show_default=True, help="Tokens it reads at once.")
 @click.option("--dropout", type=FloatRange(0, 1, max_open=True), default=0.1, show_default=True, help="In training.")
 @click.option("--vocab-size", type=click.IntRange(min=260), default=1024, show_default=True, help="Size of its own BPE.")
-@click.option("--steps", type=click.IntRange(min=1), default=1500, show_default=True, help="Steps of the training.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True,
+@click.option("--steps", type=click.IntRange(min=1), default=700, show_default=True, help="Steps of the training.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True,
               help="Sequences per step and process.")
 @click.option("--muon-lr", type=FloatRange(min=0, min_open=True), default=0.02, show_default=True,
               help="Of Muon, for the layers' matrices.")

@@ -110,8 +110,8 @@ def text_prefixes(data: str, family: Family, samples: int, length: int, given: i
     """The first `given` tokens of as many held-out sequences: ([samples, given], a fingerprint of the text)."""
     blocks = load_blocks(data, family.tokenizer, length, "heldout")
     if len(blocks.tokens) < samples:
-        raise StepimpError(f"{data} has {len(blocks.tokens)} held-out sequences of {length} tokens for {samples} prefixes: "
-                           "lower --samples or give more text.")  # fmt: skip
+        raise StepimpError(f"{data} has {len(blocks.tokens)} held-out sequences of {length} tokens, and {samples} prefixes "
+                           "are needed: lower --samples or give more text.")  # fmt: skip
     order = randomness.generator(seed, randomness.DATA).permutation(len(blocks.tokens))[:samples]
     return blocks.tokens[torch.as_tensor(order), :given], blocks.fingerprint
 
@@ -166,10 +166,15 @@ def measure(setting: Setting, schedule: Schedule, file: Journal, judge: Judge) -
         given, texts = zip(*(split_prefix(whole, prefix) for whole, prefix in zip(texts, decoded)))
     scores = score(judge, list(texts), list(given))
     return Measured(
-        scores, unigram_entropy([one for turn in turns for one in turn["tokens"]]),
-        np.array([turn["seconds"] for turn in turns]), np.array([len(turn) for turn in setting.turns]),
-        [turn["run"] for turn in turns], sum(turn["flops"] for turn in turns), unscorable(scores, judge), file.path.name,
-    )  # fmt: skip
+        scores=scores,
+        entropy=unigram_entropy([one for turn in turns for one in turn["tokens"]]),
+        seconds=np.array([turn["seconds"] for turn in turns]),
+        sizes=np.array([len(turn) for turn in setting.turns]),
+        stamps=[turn["run"] for turn in turns],
+        flops=sum(turn["flops"] for turn in turns),
+        empty=unscorable(scores, judge),
+        file=file.path.name,
+    )
 
 
 def compare(setting: Setting, plans: list[Plan], judge: Judge, stamp: str, progress=lambda done, total: None):

@@ -57,7 +57,9 @@ def score(judge: Judge, texts: list[str], prefixes: list[str] | None = None, bat
         raise StepimpError("There is no text to score.")
     given = judge.encode(prefixes) if prefixes is not None else [[]] * len(texts)
     whole = [(before + own, max(1, len(before))) for before, own in zip(given, judge.encode(texts), strict=True)]
-    pieces = [(row, *piece) for row, (tokens, first) in enumerate(whole) for piece in windows(tokens, first, judge.context)]
+    pieces = [
+        (row, *piece) for row, (tokens, first) in enumerate(whole) for piece in windows(tokens, first, judge.context)
+    ]
     pieces.sort(key=lambda piece: len(piece[1]), reverse=True)
     nll = np.zeros(len(texts))
     for start in range(0, len(pieces), batch_size):
@@ -85,12 +87,12 @@ def score_as_mdlm(judge: Judge, texts: list[str], length: int, batch_size: int =
 
     Text is cut at `length` tokens of the judge, padded with its end-of-text token to the longest and read in chunks of
     1024 (of the judge's context, if that is less), whose first token is not scored. In each chunk the first end-of-text
-    token counts, padding or not, and later ones do not; tokens after it do. Texts beyond the last whole batch are dropped. Prefixes count like any text. The
-    repository's number is the corpus-level one.
+    token counts, padding or not, and later ones do not; tokens after it do. Texts beyond the last whole batch are
+    dropped. Prefixes count like any text. The repository's number is the corpus-level one.
     """
     batch_size, eos = min(batch_size, len(texts)), judge.tokenizer.eos_token_id
     if eos is None:
-        raise StepimpError(f"{judge.name} has no end-of-text token, which --compat mdlm pads with: choose another judge.")
+        raise StepimpError(f"{judge.name} has no end-of-text token to pad with, as --compat mdlm does: take another.")
     encoded = [tokens[:length] for tokens in judge.encode(texts)]
     ids = torch.full((len(texts), max(2, *map(len, encoded))), eos)
     for row, tokens in enumerate(encoded):
@@ -129,7 +131,8 @@ def evaluate(judge: Judge, samples: Samples, compat: str | None = None, batch_si
         scores = score_in_parts(judge, samples, batch_size, journal or Kept(), progress)
     entropy = unigram_entropy(tokens)
     entropy_of = "samples' tokens" if samples.tokens else "judge's tokens"
-    row = {"judge": judge.name, **quality(scores, entropy), "entropy_of": entropy_of, "empty": unscorable(scores, judge)}
+    counted = {"entropy_of": entropy_of, "empty": unscorable(scores, judge)}
+    row = {"judge": judge.name, **quality(scores, entropy), **counted}
     return row, {"log_ppl": scores.log_ppl.tolist(), "entropy_nats": entropy.tolist()}
 
 

@@ -18,9 +18,14 @@ CAUSAL = ("ForCausalLM", "LMHeadModel")  # how architectures of causal language 
 ROW_BLOCK = 512  # rows projected at once: bounds memory
 
 
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """The same in fp32, or wider where it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 @dataclass(frozen=True)
 class Judge:
-    """model: a causal language model of transformers; name: as it was asked for; fingerprint: of weights and tokenizer."""
+    """model: a causal language model of transformers; name: as asked for; fingerprint: of weights and tokenizer."""
 
     model: torch.nn.Module
     tokenizer: object
@@ -41,13 +46,14 @@ class Judge:
         """Whether its logits are the output embedding of the body's last hidden state and nothing more, by trial."""
         ids = torch.arange(4, device=self.model.device)[None]
         rows = self.model.base_model(ids, use_cache=False)[0][0]
-        return torch.allclose(self.project(rows), self.model(ids, use_cache=False).logits[0].float(), 1e-2, 1e-2)
+        whole = wide(self.model(ids, use_cache=False).logits[0])
+        return torch.allclose(self.project(rows), whole, rtol=1e-2, atol=1e-2)  # bf16 logits are no closer
 
     def project(self, rows: torch.Tensor) -> torch.Tensor:
         """[n, D] -> [n, V] in fp32 or wider."""
-        wide, head = torch.promote_types(rows.dtype, torch.float32), self.model.get_output_embeddings()
+        head = self.model.get_output_embeddings()
         bias = getattr(head, "bias", None)
-        return linear(rows.to(wide), head.weight.to(wide), None if bias is None else bias.to(wide))
+        return linear(wide(rows), wide(head.weight), None if bias is None else wide(bias))
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Its tokens of each text, with nothing added before or after."""
@@ -65,7 +71,7 @@ class Judge:
         if self.plain_head:
             rows, project = self.model.base_model(ids[:, :-1], use_cache=False)[0][wanted], self.project
         else:
-            rows, project = self.model(ids[:, :-1], use_cache=False).logits[wanted], torch.Tensor.float
+            rows, project = self.model(ids[:, :-1], use_cache=False).logits[wanted], wide
         parts = []
         for block, target in zip(rows.split(ROW_BLOCK), targets.split(ROW_BLOCK)):
             logits = project(block)
@@ -91,7 +97,7 @@ def load_judge(source: str, device="auto", dtype="float32") -> Judge:
     logging.set_verbosity_error()  # what it would warn of is checked below
     folder = Path(source).expanduser()
     if folder.exists() and not (folder / "config.json").is_file():
-        raise StepimpError(f"{source} is no judge: it has no config.json. Give a causal language model's folder or hub id.")
+        raise StepimpError(f"{source} is no judge: it has no config.json. Give a causal language model's folder or id.")
     if not folder.exists():
         offline_unless_reachable()
     device, path = pick_device(device), str(folder) if folder.exists() else source
@@ -102,8 +108,9 @@ def load_judge(source: str, device="auto", dtype="float32") -> Judge:
             raise StepimpError(f"{source} is no causal language model but {', '.join(kinds) or config.model_type}: "
                                "give a judge such as gpt2.")  # fmt: skip
         model, report = AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
+            path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
+            output_loading_info=True, ignore_mismatched_sizes=True,
+        )  # fmt: skip
     except StepimpError:
         raise
     except Exception as error:  # a damaged file, no such model or an unreachable hub: no common exception type
@@ -116,5 +123,7 @@ def load_judge(source: str, device="auto", dtype="float32") -> Judge:
     if not all(torch.isfinite(tensor).all() for tensor in model.parameters()):
         raise StepimpError(f"{source}: its weights hold NaN or Inf. Give another judge.")
     tokenizer = open_tokenizer(path)
+    if not 1 < len(tokenizer) <= model.get_output_embeddings().weight.shape[0]:
+        raise StepimpError(f"{source}: its tokenizer has {len(tokenizer)} tokens: put the right one there.")
     name = digest(fingerprint(model), tokenizer_fingerprint(tokenizer))
     return Judge(model.eval().to(device, getattr(torch, dtype)), tokenizer, source, name)

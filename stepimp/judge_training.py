@@ -30,8 +30,10 @@ class JudgeTrainer(Trainer):
 @torch.no_grad()
 def held_out_nats(model, tokens: torch.Tensor, batch_size: int = 32) -> float:
     """Mean over [N, L] blocks of -log p per token in nats; the first token of a block is not scored."""
-    parts = tokens.split(batch_size)
-    return sum(model(part.to(model.device), labels=part.to(model.device)).loss.item() * len(part) for part in parts) / len(tokens)
+    total = 0.0
+    for part in tokens.to(model.device).split(batch_size):
+        total += model(part, labels=part).loss.item() * len(part)
+    return total / len(tokens)
 
 
 def read_recipe(folder: Path) -> dict | None:
@@ -66,7 +68,7 @@ def train_judge(family: Path, shape: dict, recipe: dict, data: str, vocab_size: 
         claim(work, origin)
         tokenizer.save_pretrained(work)
     start_training(seed)
-    rates = {"resid_pdrop": shape["dropout"], "embd_pdrop": shape["dropout"], "attn_pdrop": 0.0}  # SDPA's fast path has none
+    rates = dict(resid_pdrop=shape["dropout"], embd_pdrop=shape["dropout"], attn_pdrop=0.0)  # SDPA's fast path has none
     sizes = {name: shape[name] for name in ("n_layer", "n_embd", "n_head", "n_positions")}
     ends = dict(bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, **rates, **ends))

@@ -38,7 +38,7 @@ def read_samples(path) -> Samples:
     if path.suffix == ".json":
         document = read_document(path)
         if not document["rows"] or "samples_file" not in document["rows"][0] or document["command"] != "generate":
-            raise StepimpError(f"{path} names no samples: give a results file of stepimp generate, or a JSON Lines file.")
+            raise StepimpError(f"{path} names no samples: give results of stepimp generate, or a JSON Lines file.")
         path = path.with_name(document["rows"][0]["samples_file"])
     elif path.with_suffix(".json").exists():
         document = read_document(path.with_suffix(".json"))
@@ -73,7 +73,7 @@ def read_lines(path: Path) -> list[dict]:
 
 def sample_like(line) -> bool:
     """Whether a line has the fields of a sample, as far as it has them."""
-    if not isinstance(line, dict) or not isinstance(line.get("text"), str) or not isinstance(line.get("prefix", ""), str):
+    if not isinstance(line, dict) or not all(isinstance(one, str) for one in (line.get("text"), line.get("prefix", ""))):
         return False
-    tokens = line.get("tokens", [0])
-    return isinstance(tokens, list) and len(tokens) > 0 and all(type(token) is int for token in tokens)
+    tokens = line.get("tokens", [])
+    return isinstance(tokens, list) and all(type(token) is int for token in tokens)

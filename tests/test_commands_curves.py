@@ -158,12 +158,14 @@ def test_the_newest_curves_give_a_recommendation_that_is_shown_whole(results, ad
 
 def test_verification_stands_beside_the_prediction(advised):
     result, found = advised
-    assert "3 samples each, NELBO under 2b_seed2" in result.stdout
+    assert "3 samples each, judge " in result.stdout
     rows = {row["name"]: row for row in found["verification"]}
     assert {"recommended", "sandwich", "all-heavy"} < rows.keys() and len(rows) == 4
-    assert rows["all-heavy"]["judge_nelbo_diff_nats"] == rows["all-heavy"]["path_kl_nats"] == 0
-    for row in rows.values():
-        assert row["judge"] == "2b_seed2" and row["samples"] == 3 and 0 < row["entropy_nats"] < 4
+    assert rows["all-heavy"]["log_ppl_diff"] == rows["all-heavy"]["path_kl_nats"] == 0
+    predicted = {row["name"]: row for row in found["rows"]}
+    for name, row in rows.items():
+        assert row["path_kl_nats_low"] == predicted[name]["path_kl_nats_low"]
+        assert row["samples"] == 3 and 0 < row["entropy_nats"] < 4 and row["gen_ppl_low"] < row["gen_ppl"]
 
 
 def test_tables_are_no_wider_than_a_terminal(results, advised):

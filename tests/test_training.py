@@ -15,7 +15,16 @@ from stepimp.data import load_blocks, train_tokenizer
 from stepimp.denoisers import load_checkpoint
 from stepimp.errors import StepimpError
 from stepimp.family import load, read_manifest
-from stepimp.training import EMA, MIN_T, MuonAdamW, block_matrices, evaluate_nelbo, low_discrepancy_times, nelbo_loss, train_family
+from stepimp.training import (
+    EMA,
+    MIN_T,
+    MuonAdamW,
+    block_matrices,
+    evaluate_nelbo,
+    low_discrepancy_times,
+    nelbo_loss,
+    train_family,
+)
 
 SHAPE = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.1, noise="linear")
 RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2, bf16=False)
