@@ -25,6 +25,7 @@ test: .venv/ready
 bench: .venv/ready
 	$(BIN)/python tests/bench_sampler.py
 	$(BIN)/python tests/bench_curves.py
+	$(BIN)/python tests/bench_search.py
 
 # The recipe of the bundled family: two hours on one CPU core.
 train: .venv/ready

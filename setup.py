@@ -26,10 +26,11 @@ setup(
         "tokenizers",
         "safetensors",
         "numpy>=2",
+        "scipy>=1.15",
         "matplotlib>=3.10",
         "click>=8.2",
         "rich>=13",
     ],
-    extras_require={"test": ["pytest>=8", "scipy>=1.15"], "flash": ["flash-attn>=2.8"]},
+    extras_require={"test": ["pytest>=8"], "flash": ["flash-attn>=2.8"]},
     entry_points={"console_scripts": ["stepimp = stepimp.commands:main"]},
 )

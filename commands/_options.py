@@ -31,16 +31,29 @@ output_options = together(
     click.option("--json", "as_json", is_flag=True, help="Print the results document on stdout and nothing else."),
 )
 
-model_options = together(
-    click.option("--family", type=click.Path(file_okay=False), envvar="STEPIMP_FAMILY",
-                 help="Folder of a trained family. [env: STEPIMP_FAMILY; default: the bundled family]"),
+family_option = click.option(
+    "--family", type=click.Path(file_okay=False), envvar="STEPIMP_FAMILY",
+    help="Folder of a trained family. [env: STEPIMP_FAMILY; default: the bundled family]",
+)  # fmt: skip
+
+device_options = together(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16", "float64"]), default="float32",
-                 show_default=True, help="Dtype of the denoiser's body; logits are always float32 or wider."),
+                 show_default=True, help="Dtype of the models' bodies; logits are always float32 or wider."),
+)  # fmt: skip
+
+model_options = together(
+    family_option,
+    device_options,
     click.option("--attention", default="auto", show_default=True,
                  help="eager, sdpa, flash_attention_2 or another of transformers' implementations. "
                  "auto: flash_attention_2 where it is installed and runs, else sdpa."),
     output_options,
+)  # fmt: skip
+
+judge_option = click.option(
+    "--judge", help="Scores the text: gpt2, gpt2-large or another causal language model, by Hugging Face id or folder.  "
+    "[default: the family's own judge, else gpt2]",
 )  # fmt: skip
 
 data_option = click.option(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from ._curves import measure_curves
-from ._options import FloatRange, model_options, together
+from ._curves import check_weights, curves_document, curves_for
+from ._options import FloatRange, judge_option, model_options, together
 from ._print import banded, print_json, print_table
 from ._progress import progress, status
 
@@ -35,11 +35,11 @@ recommend_options = together(
                  help="Results of stepimp kl or loss.  [default: the newest]"),
     click.option("--tradeoff", is_flag=True, help="Also print the best schedule for budgets from nothing to all."),
     click.option("--verify", is_flag=True,
-                 help="Also sample with the recommendation, the sandwich, the worst quarter and all-heavy, and hold the "
-                 "predicted path KL against the text: its NELBO under a judge, the heavy model of another seed if the "
-                 "curves have a baseline, else the heavy model itself; and its unigram entropy."),
+                 help="Also sample with the recommendation, the sandwich, the worst quarter and all-heavy, as stepimp compare "
+                 "does, and hold the predicted path KL against the gen-PPL and the entropy of the text."),
     click.option("--samples", type=click.IntRange(min=2), default=32, show_default=True,
                  help="Samples per schedule for --verify."),
+    judge_option,
     model_options,
 )  # fmt: skip
 
@@ -47,7 +47,7 @@ recommend_options = together(
 @click.command()
 @recommend_options
 def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, curves, tradeoff, verify, samples,
-              family, device, dtype, attention, seed, out, as_json):
+              judge, family, device, dtype, attention, seed, out, as_json):
     """The schedule that loses least under a budget: the exact optimum, from the curves and without sampling.
 
     Beside it stand the schedules people write by hand, with the predicted path KL (9) and NELBO (10) of each in nats per
@@ -61,13 +61,11 @@ def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, 
     """  # fmt: skip
     from stepimp.errors import StepimpError
     from stepimp.recommend import recommend_from
-    from stepimp.results import Run, read_document, results_folder
+    from stepimp.results import Run, results_folder
 
     results_folder(out)
     models = dict(family=family, device=device, dtype=dtype, attention=attention)
-    document = read_document(curves) if curves else curves_for(by, heavy, lights, models, out)
-    if document["command"] not in ("kl", "loss"):
-        raise StepimpError(f"{document['path']} holds no curves: give a results file of stepimp kl or loss.")
+    document = curves_document(curves) if curves else curves_for(by, heavy, lights, models, out)
     measured = document["params"]
     if heavy not in (None, measured["heavy"]):
         raise StepimpError(f"{document['path']} has {measured['heavy']} as the heavy model, not {heavy}.")
@@ -77,52 +75,19 @@ def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, 
               "curves": Path(document["path"]).name, "samples": samples if verify else None,
               "dtype": dtype if verify else None}  # fmt: skip
     found = recommend_from(document, lights, **options)
-    members = load_to_verify(document, models) if verify else None
-    on = (members.any.device, dtype) if verify else ()
-    run = Run(out, "recommend", params, document["provenance"]["fingerprints"], *on)
+    fingerprints, on = document["provenance"]["fingerprints"], ()
     if verify:
-        found["verification"] = verification(members, found["rows"], params, measured["length"], run)
+        members, scorer = load_to_verify(document, models, judge)
+        fingerprints, on = {**fingerprints, "judge": scorer.fingerprint}, (members.any.device, dtype)
+    run = Run(out, "recommend", params, fingerprints, *on)
+    if verify:
+        found["verification"] = verification(members, scorer, found["rows"], params, measured["length"], run)
     result = run.finish(**found, blocks=document["blocks"], curve_params=measured)
     if by == "kl" and not kl_resolved(result["curves"], lights):
         click.echo(NOT_RESOLVED, err=True)
     if as_json:
         return print_json(result)
     show(result, tradeoff)
-
-
-def curves_for(by, heavy, lights, models, out) -> dict:
-    """The newest matching curves, measured now if there are none."""
-    from stepimp.results import newest
-
-    kinds = ("loss", "kl") if by == "loss" else ("kl",)
-    documents = [
-        newest(out, kind, lambda found: fits(found["params"], heavy, lights, models["family"])) for kind in kinds
-    ]
-    if any(documents):
-        return max(filter(None, documents), key=lambda document: document["provenance"]["started"])
-    status("No matching curves yet: measuring them first.")
-    return measure_default_curves(kinds[0], heavy or "12b", lights or ("4b",), models, out)
-
-
-def fits(measured: dict, heavy, lights, family) -> bool:
-    """Whether curves with these params serve: they have the models asked for, of this family."""
-    wanted = str(Path(family).resolve()) if family else None
-    return (
-        heavy in (None, measured["heavy"]) and set(lights) <= set(measured["lights"]) and measured["family"] == wanted
-    )
-
-
-def measure_default_curves(command, heavy, lights, models, out) -> dict:
-    """Curves with the options a bare `stepimp kl` has, and another seed of the heavy model where the family has one."""
-    from stepimp.family import family_folder, read_manifest
-
-    from .kl import kl
-
-    members = read_manifest(family_folder(models["family"]))["members"]
-    seeds = sorted(name for name in members if name.startswith(f"{heavy}_seed"))
-    defaults = kl.make_context("kl", []).params
-    chosen = dict(heavy=heavy, lights=lights, baseline=seeds[0] if seeds else None, out=out)
-    return measure_curves(command, **{**defaults, **models, **chosen})
 
 
 def scheduled_lights(document, lights, save_flops) -> list[str]:
@@ -139,38 +104,34 @@ def kl_resolved(rows, lights) -> bool:
     return any(low is None or low > 0 for low in lows)
 
 
-def load_to_verify(document, models):
-    """The curves' models, which must still have the weights the curves were measured with."""
-    from stepimp.errors import StepimpError
+def load_to_verify(document, models, judge):
+    """The curves' models, which must still have the weights the curves were measured with, and the judge."""
     from stepimp.family import family_folder, load
+    from stepimp.judge import judge_of, load_judge
 
     weights = document["provenance"]["fingerprints"]["models"]
     status("Loading models ...")
-    members = load(
-        weights, family_folder(document["params"]["family"]), *(models[k] for k in ("device", "dtype", "attention"))
-    )
-    changed = [name for name, fingerprint in members.fingerprints.items() if fingerprint != weights[name]]
-    if changed:
-        raise StepimpError(
-            f"{document['path']} was measured with other weights of {', '.join(changed)}: run stepimp kl again."
-        )
-    return members
+    folder = family_folder(document["params"]["family"])
+    members = load(weights, folder, *(models[k] for k in ("device", "dtype", "attention")))
+    check_weights(document, members.fingerprints)
+    return members, load_judge(judge or judge_of(folder), models["device"])
 
 
-def verification(members, rows, params, length, run) -> list[dict]:
-    """Rows of `verify.verify`, each with its prediction."""
+def verification(members, judge, rows, params, length, run) -> list[dict]:
+    """Rows of `stepimp compare`, each with its prediction."""
+    from stepimp.compare import Plan, Setting, compare
+    from stepimp.recommend import schedules_to_verify
     from stepimp.schedule import parse
-    from stepimp.verify import schedules_to_verify, verify
 
-    heavy, judge = params["heavy"], params["baseline"] or params["heavy"]
+    heavy, (light, *others) = params["heavy"], params["lights"]
     predicted = {row["name"]: row for row in schedules_to_verify(rows)}
-    schedules = {name: parse(row["schedule"], heavy, params["lights"][0]) for name, row in predicted.items()}
-    with progress("schedules") as moved:
-        measured = verify(members.denoisers, schedules, "all-heavy", judge, params["samples"], length,
-                          seed=params["seed"], journal=run.journal(), progress=moved)  # fmt: skip
-    predictions = [name + end for name in ("path_kl_nats", "nelbo_nats") for end in ("", "_low", "_high")]
-    columns = ["schedule", *predictions]
-    return [row | {key: predicted[row["name"]][key] for key in columns} | {"judge": judge} for row in measured]
+    about = {name: None if others or name == "all-heavy" else light for name in predicted}
+    plans = [Plan(name, about[name], parse(row["schedule"], heavy, light)) for name, row in predicted.items()]
+    setting = Setting(members, heavy, params["samples"], length, params["seed"], str(run.path.parent), dtype=params["dtype"])
+    with progress("batches of samples") as moved:
+        measured, _ = compare(setting, plans, judge, run.started, moved)
+    columns = [name + end for name in ("path_kl_nats", "nelbo_nats") for end in ("", "_low", "_high")]
+    return [row | {key: predicted[row["name"]][key] for key in columns} | {"judge": judge.name} for row in measured]
 
 
 def show(result: dict, tradeoff: bool):
@@ -194,10 +155,10 @@ def cells(row: dict) -> list[str]:
 
 
 def show_verification(rows: list[dict]):
-    names = ("path_kl_nats", "judge_nelbo_nats", "judge_nelbo_diff_nats", "entropy_nats")
-    print_table(f"{rows[0]['samples']} samples each, NELBO under {rows[0]['judge']}, difference to all-heavy paired",
-                ["", "schedule", "path KL", "judge NELBO", "difference", "entropy"],
-                [[row["name"], row["schedule"], *(banded(row, name) for name in names)] for row in rows])  # fmt: skip
+    names = {"path_kl_nats": None, "gen_ppl": 2, "log_ppl_diff": 3, "entropy_nats": 3, "entropy_diff_nats": 3}
+    print_table(f"{rows[0]['samples']} samples each, judge {rows[0]['judge']}, differences to all-heavy paired",
+                ["", "schedule", "path KL", "gen-PPL", "log-PPL difference", "entropy", "difference"],
+                [[row["name"], row["schedule"], *(banded(row, *one) for one in names.items())] for row in rows])  # fmt: skip
 
 
 def boundary_line(found: dict) -> str:

@@ -1,20 +1,6 @@
 """What the curve figures share: a line with its band per model, over a time axis that runs as sampling does."""
 
-import numpy as np
-
-PAPER_PEAK = (0.4, 0.6)  # where the paper finds the loss difference and the relative KL largest
-
-
-def by_model(rows: list[dict]) -> dict[str, list[dict]]:
-    """{model: its rows in the order of t}, models in the order of the rows."""
-    models = dict.fromkeys(row["model"] for row in rows)
-    return {m: sorted((row for row in rows if row["model"] == m), key=lambda row: row["t"]) for m in models}
-
-
-def values(rows: list[dict], column: str) -> np.ndarray:
-    """One column as floats, NaN where nothing was measured."""
-    return np.array([row.get(column) for row in rows], dtype=float)
-
+from stepimp.peak import PAPER_PEAK, values
 
 def curve(ax, rows: list[dict], column: str, band: bool = True, **line):
     """One model's column over t, with its 95% band."""

@@ -11,12 +11,12 @@ from html import escape
 from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
 
+from stepimp.peak import by_model, importance, peak_statement
 from stepimp.schedule import parse
 
 from . import kl, loss
-from .curve import by_model
 from .markup import table, tag
-from .notes import importance, measured, peak_statement
+from .notes import measured
 from .schedule import ink_on
 from .style import INK, colours
 from .tradeoff import BUDGETS, OBJECTIVES

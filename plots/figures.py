@@ -2,18 +2,191 @@
 
 To add one: write its `draw` in a file of its own, a function here that takes the documents and returns the Figure,
 and a line in FIGURES. `stepimp figures` then draws it.
-"""
 
-import json
-from importlib.resources import files
+What we have of the paper says which figures are comparisons of schedules (1, 7 to 9, 11, 13, 14) and which come from
+the search (2, 3, 6, 10), but not what each of them shows. That assignment is ours: 1 is the unconditional comparison (Table 5's data), and
+the other numbers go to its variants in the order of the tables; 2 shows the best and the worst schedules, 3 how often they
+are light in each segment, 6 how well the curves foresaw the ranking, 10 the influence.
+"""
 
 from matplotlib.figure import Figure
 
-from . import breakdown, kl, loss, savings, schedule, tradeoff
-from .notes import footnote, importance, measured, peak_statement
+from stepimp.bootstrap import with_band
+from stepimp.claims import light_shares
+from stepimp.documents import HAND_CRAFTED, by_fraction, by_light, hand_crafted, paper
+from stepimp.peak import importance, peak_statement
+from stepimp.tables import log_change, log_change_half, text
+
+from . import bars, breakdown, coarse, foreseen, kl, loss, savings, schedule, segments, tradeoff
+from .notes import footnote, measured, sampled
 from .style import COLUMN, WIDE, colours, legend
 
 KEY = "Bands: 95%, bootstrap over sequences. Shaded: where the paper finds the peak."
+LOG_PPL = "log-PPL, change against all-heavy"
+BAR_KEY = "Bars: mean of the paired differences, in nats per token; lines: 95% interval over samples."
+PAPER_KEY = "Paper: ln of its gen-PPL over that of its own all-heavy run, and the interval that follows from those it prints."
+SEARCH_KEY = "95% bootstrap over samples, paired."
+SHOWN = 10  # schedules at each end of the ranking
+
+
+def against_heavy(row: dict, column: str, label: str, colour, remark: str) -> dict:
+    """A row of `bars` from one of `compare`."""
+    ends = {end[1:]: row[column + end] for end in ("_low", "_high")}
+    return {"label": label, "value": row[column], "colour": colour, "remark": remark, **ends}
+
+
+def published_change(row: dict | None, heavy: dict) -> dict | None:
+    """The paper's gen-PPL as `bars` want it: its change in log-PPL, with an interval where the paper prints one."""
+    if row is None:
+        return None
+    change, half = log_change(row, heavy), log_change_half(row, heavy)
+    return {"value": change} | ({} if half is None else {"low": change - half, "high": change + half})
+
+
+def gen_ppl(row: dict) -> str:
+    """gen-PPL with half its interval, for the margin."""
+    if row["gen_ppl_low"] is None:
+        return text(row["gen_ppl"])
+    return f"{text(row['gen_ppl'])} ±{(row['gen_ppl_high'] - row['gen_ppl_low']) / 2:.2g}"
+
+
+def entropy(row: dict) -> str:
+    return f"{row['entropy_nats']:.3f}"
+
+
+def published_entropy(row: dict | None, heavy: dict) -> dict | None:
+    return row and {"value": row["entropy"] - heavy["entropy"]}
+
+
+def schedules(document: dict, published: str, column="log_ppl_diff", shown=gen_ppl, theirs=published_change):
+    """Strips and bars of the seven hand-crafted schedules and our recommendation. published: key of the paper's table."""
+    found = hand_crafted(document)
+    found |= {row["name"]: row for row in document["rows"] if row["name"] == "recommended"}
+    numbers = dict(zip(HAND_CRAFTED, paper()[published]["rows"]))
+    tint, heavy = colours(document), document["params"]["heavy"]
+    light = found["sandwich"]["light"]
+    figure = Figure(figsize=(WIDE, 1.4 + 0.22 * len(found)))
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
+    schedule.draw(left, [row | {"name": name} for name, row in found.items()], heavy, light, tint)
+    rows = [against_heavy(row, column, "", tint[row["light"] or heavy], shown(row)) for row in found.values()]
+    beside = [theirs(numbers.get(name), numbers["all-heavy"]) for name in found]
+    label, remark = (f"{LOG_PPL} (nats per token)", "gen-PPL") if shown is gen_ppl else (
+        "entropy, change against all-heavy (nats)", "entropy")  # fmt: skip
+    bars.draw(right, rows, beside, label, remark)
+    legend(figure)
+    return figure
+
+
+def comparison(published: str, title: str):
+    """A function document -> Figure of the hand-crafted schedules in one setting."""
+
+    def build(document: dict) -> Figure:
+        figure = schedules(document, published)
+        footnote(figure, f"{title}. {sampled(document)}", f"{BAR_KEY} {PAPER_KEY}")
+        return figure
+
+    build.__doc__ = f"{title}: change in log-PPL of the hand-crafted schedules against all-heavy."
+    return build
+
+
+def figure7(document: dict) -> Figure:
+    """Table 1's data: the sandwich with a quarter of the steps light, by size of the light model."""
+    tint, found = colours(document), by_light(document)
+    numbers = {row["light"]: row for row in paper()["table1_light_size"]["rows"]}
+    rows = [
+        against_heavy(row, "log_ppl_diff", f"{light} ({row['saved_flops']:.1%} saved)", tint[light], gen_ppl(row))
+        for light, row in found.items()
+    ]
+    figure = Figure(figsize=(COLUMN, 1.6 + 0.24 * len(rows)))
+    beside = [published_change(numbers.get(light), numbers["12b"]) for light in found]
+    bars.draw(figure.subplots(), rows, beside, LOG_PPL, "gen-PPL")
+    legend(figure)
+    key = "In brackets: saved FLOPs of the blocks, formula (3)."
+    footnote(figure, f"Sandwich, a quarter light. {sampled(document)}", f"{BAR_KEY} {PAPER_KEY} {key}")
+    return figure
+
+
+def figure8(document: dict) -> Figure:
+    """Table 2's data: the sandwich by fraction of light steps, what it costs and what it saves."""
+    tint, found = colours(document), by_fraction(document)
+    numbers = {row["light_pct"]: row for row in paper()["table2_light_fraction"]["rows"]}
+    rows = [
+        against_heavy(row, "log_ppl_diff", f"{percent}%", tint[row["light"] or document["params"]["heavy"]], gen_ppl(row))
+        for percent, row in found.items()
+    ]
+    figure = Figure(figsize=(WIDE, 1.5 + 0.17 * len(rows)))
+    left, right = figure.subplots(1, 2)
+    bars.draw(left, rows, [published_change(numbers.get(percent), numbers[0]) for percent in found], LOG_PPL, "gen-PPL")
+    left.set_ylabel("light fraction of the steps")
+    savings.draw(right, list(found.values()), list(numbers.values()))
+    legend(figure)
+    key = "The paper prints no intervals here. Seconds: of the runs that drew the samples, band 95% over batches."
+    footnote(figure, f"Sandwich. {sampled(document)}", f"{BAR_KEY} {key}")
+    return figure
+
+
+def figure14(document: dict) -> Figure:
+    """Table 5's data: change in entropy of the hand-crafted schedules against all-heavy, unconditional."""
+    figure = schedules(document, "table5_unconditional_entropy", "entropy_diff_nats", entropy, published_entropy)
+    key = "Mean of the paired differences and 95% interval over samples; to the right the mean unigram entropy in nats."
+    footnote(figure, f"Entropy of the text, unconditional. {sampled(document)}", f"{key} The paper prints no intervals here.")
+    return figure
+
+
+def figure2(document: dict) -> Figure:
+    """The best and the worst coarse schedules of the search."""
+    rows, params, tint = document["rows"], document["params"], colours(document)
+    shown = min(SHOWN, len(rows) // 2)
+    figure = Figure(figsize=(COLUMN, 1.7 + 0.3 * shown))
+    best, worst = figure.subplots(2, sharex=True)
+    letters = {"H": tint[params["heavy"]], "L": tint[params["light"]]}
+    coarse.draw(best, rows[:shown], letters)
+    coarse.draw(worst, rows[len(rows) - shown :], letters)
+    best.set(xlabel="", title=f"Best {shown} of {len(rows)}", ylabel="rank")
+    worst.set(title=f"Worst {shown}", ylabel="rank")
+    for letter, name in (("H", params["heavy"]), ("L", params["light"])):
+        best.barh(0, 0, color=letters[letter], label=name)
+    legend(figure)
+    footnote(figure, sampled(document), f"To the right: gen-PPL and half its interval, {SEARCH_KEY}")
+    return figure
+
+
+def figure3(document: dict) -> Figure:
+    """How often the best and the worst coarse schedules are light in each segment."""
+    influence, params = document["influence"], document["params"]
+    extremes, tint = influence[0]["extremes"], colours(document)[params["light"]]
+    figure = Figure(figsize=(WIDE, 2.7))
+    axes = figure.subplots(1, 2, sharey=True)
+    for ax, shares, column, title in zip(axes, light_shares(document), ("light_in_top", "light_in_bottom"), ("Best", "Worst")):
+        rows = [row | with_band(column, share) | {column: row[column]} for row, share in zip(influence, shares)]
+        segments.draw(ax, rows, column, tint, chance=params["light_segments"] / params["segments"])
+        ax.set(title=f"{title} {extremes} of {len(document['rows'])}", ylim=(0, 1))
+    axes[0].set_ylabel(f"share of schedules with {params['light']} here")
+    footnote(figure, sampled(document), f"Lines: {SEARCH_KEY} The schedules are ranked anew on each resample. Dashed: by chance.")
+    return figure
+
+
+def figure6(document: dict) -> Figure:
+    """Measured gen-PPL against each prediction from the curves, with its rank correlation."""
+    known = [one for one in document["predictions"] if one["predicted_by"] in foreseen.COLUMNS]
+    figure = Figure(figsize=(WIDE if len(known) > 1 else COLUMN, 2.7))
+    for ax, one in zip(figure.subplots(1, len(known), sharey=True, squeeze=False)[0], known):
+        foreseen.draw(ax, document["rows"], one["predicted_by"], colours(document)[document["params"]["light"]])
+        rho = [f"{one['spearman' + end]:.2f}" for end in ("", "_low", "_high")]
+        ax.set(title=f"Spearman {rho[0]} [{rho[1]}, {rho[2]}]", ylabel=ax.get_ylabel() if one is known[0] else "")
+    footnote(figure, sampled(document), f"A dot per schedule; lines and brackets: {SEARCH_KEY} Star: the best found.")
+    return figure
+
+
+def figure10(document: dict) -> Figure:
+    """Influence of each segment, formula (8)."""
+    figure = Figure(figsize=(COLUMN, 2.9))
+    ax = figure.subplots()
+    segments.draw(ax, document["influence"], "influence_ppl", colours(document)[document["params"]["light"]])
+    ax.set(title="Influence of light steps", ylabel="gen-PPL, light here minus all")
+    key = "Mean gen-PPL of the schedules that are light in a segment, minus that of all, formula (8)."
+    footnote(figure, sampled(document), f"{key} Lines: {SEARCH_KEY}")
+    return figure
 
 
 def figure4(document: dict) -> Figure:
@@ -94,9 +267,8 @@ def profile(document: dict) -> Figure:
     figure = Figure(figsize=(WIDE, 2.7))
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
     breakdown.draw(left, [row for row in rows if row["kind"] == "part"])
-    paper = json.loads((files("stepimp.fixtures") / "paper.json").read_text("utf-8"))["table2_light_fraction"]["rows"]
     plain = [row for row in rows if row["kind"] == "saving" and row["schedule"] != params["schedule"]]
-    savings.draw(right, plain, paper)
+    savings.draw(right, plain, paper()["table2_light_fraction"]["rows"])
     legend(figure)
     provenance = document["provenance"]
     footnote(
@@ -110,19 +282,24 @@ def profile(document: dict) -> Figure:
     return figure
 
 
-# name of the figure: (kinds of the results documents it is drawn from, function of one document per kind)
+UNCONDITIONAL = comparison("table5_unconditional_entropy", "Unconditional")
+# name of the figure: (what it needs, see stepimp.documents.NEEDS; function of one document per need)
 FIGURES = {
+    "figure1": (("unconditional",), UNCONDITIONAL),
+    "figure2": (("search",), figure2),
+    "figure3": (("search",), figure3),
     "figure4": (("loss",), figure4),
     "figure5": (("kl",), figure5),
+    "figure6": (("search",), figure6),
+    "figure7": (("light_sizes",), figure7),
+    "figure8": (("light_fractions",), figure8),
+    "figure9": (("prefix_256",), comparison("table3_prefix_256", "After a prefix of a quarter of the length")),
+    "figure10": (("search",), figure10),
+    "figure11": (("prefix_128",), comparison("table6_prefix_128", "After a prefix of an eighth of the length")),
     "figure12": (("kl",), figure12),
+    "figure13": (("lm1b",), comparison("table4_lm1b", "The family of the LM1B role")),
+    "figure14": (("unconditional",), figure14),
     "recommended": (("recommend",), recommended),
     "tradeoff": (("recommend",), trade_off),
     "profile": (("profile",), profile),
-}
-# the command that makes a kind of results document
-MADE_BY = {
-    "loss": "stepimp loss --heavy 12b --light 4b",
-    "kl": "stepimp kl --heavy 12b --light 4b --baseline 12b_seed2",
-    "recommend": "stepimp recommend --budget 0.25",
-    "profile": "stepimp profile",
 }

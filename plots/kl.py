@@ -1,6 +1,8 @@
 """Figures 5 and 12: KL(heavy || light) over t, raw, of the other-seed baseline, and relative; formula (6)."""
 
-from .curve import by_model, curve, mark_paper_peak, time_axis
+from stepimp.peak import by_model
+
+from .curve import curve, mark_paper_peak, time_axis
 from .style import BASELINE
 
 TITLES = {"kl_nats": "KL(heavy || light)", "baseline_kl_nats": "Baseline KL", "relative_kl_nats": "Relative KL"}

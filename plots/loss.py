@@ -1,6 +1,8 @@
 """Figure 4: the loss difference between light and heavy over t, formula (5)."""
 
-from .curve import by_model, curve, mark_paper_peak, time_axis
+from stepimp.peak import by_model
+
+from .curve import curve, mark_paper_peak, time_axis
 
 PANELS = {
     "loss_abs_diff_nats": ("Absolute difference", "E |CE light − CE heavy| (nats)"),

@@ -12,6 +12,7 @@ from string import Template
 
 from .explorer import explorer
 from .markup import table, tag
+from .style import house
 
 SIGNS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?"}
 ORIGIN = {"version": "stepimp", "git_commit": "commit", "command_line": "command line", "started": "date",
@@ -101,18 +102,18 @@ def figure(name: str, caption: str, svg: str) -> str:
     return tag("figure", box + tag("figcaption", f"{link} {escape(caption)}", id=f"{name}-caption"), id=name)
 
 
-def inline(figure, name: str) -> tuple[str, str]:
-    """(small print, svg) of a matplotlib figure. The small print leaves the drawing, to become text of the page.
+def inline(drawn, name: str, title: str) -> tuple[str, str]:
+    """(caption, svg) of a matplotlib figure. Its small print leaves the drawing and follows the title in the caption.
 
     Ids get the figure's name in front, so that figures on one page keep their own.
     """
-    small_print, buffer = " ".join(figure.get_supxlabel().split("\n")), io.StringIO()
-    figure.supxlabel("")
-    nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"])
-    figure.savefig(buffer, format="svg", metadata=nothing)
-    drawn = STYLESHEET.sub("", buffer.getvalue())
-    drawn = REFERENCE.sub(rf"\g<1>{name}-", drawn[drawn.index("<svg") :])
-    return small_print, drawn.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption"', 1)
+    caption, buffer = " ".join([title, *drawn.get_supxlabel().split("\n")]), io.StringIO()
+    drawn.supxlabel("")
+    with house():
+        drawn.savefig(buffer, format="svg", metadata=dict.fromkeys(["Date", "Creator", "Format", "Type"]))
+    svg = STYLESHEET.sub("", buffer.getvalue())
+    svg = REFERENCE.sub(rf"\g<1>{name}-", svg[svg.index("<svg") :])
+    return caption, svg.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption"', 1)
 
 
 def titled_table(shown: dict) -> str:

@@ -2,6 +2,8 @@
 
 from matplotlib.ticker import PercentFormatter
 
+from stepimp.peak import values
+
 from .style import FAINT, INK
 
 LINES = {
@@ -12,16 +14,17 @@ LINES = {
 
 
 def draw(ax, rows: list[dict], paper: list[dict]):
-    """rows: the `saving` rows of a profile; paper: the rows of the paper's Table 2, in percent."""
+    """rows: the `saving` rows of a profile, or sandwiches of a comparison; paper: the rows of the paper's Table 2, in percent."""
     rows = sorted(rows, key=lambda row: row["light_fraction"])
     x = [row["light_fraction"] for row in rows]
     for column, (label, colour, style) in LINES.items():
-        ax.plot(x, [row[column] for row in rows], style, color=colour, label=label)
-    low, high = ([row["saved_seconds" + end] for row in rows] for end in ("_low", "_high"))
+        ax.plot(x, values(rows, column), style, color=colour, label=label)
+    low, high = (values(rows, "saved_seconds" + end) for end in ("_low", "_high"))
     ax.fill_between(x, low, high, color=LINES["saved_seconds"][1], alpha=0.18, linewidth=0)
     fractions = [row["light_pct"] / 100 for row in paper]
     for column, label, marker in (("saved_flops_pct", "paper: FLOPs", "_"), ("speedup_pct", "paper: seconds", "x")):
-        ax.plot(fractions, [row[column] / 100 for row in paper], marker, color=FAINT, markersize=4, label=label)
+        ax.plot(fractions, [row[column] / 100 for row in paper], marker, color=FAINT, markersize=4, label=label,
+                clip_on=False)  # fmt: skip
     ax.set(xlabel="light fraction of the steps", ylabel="saved against all-heavy", xlim=(0, 1))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))

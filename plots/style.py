@@ -52,7 +52,8 @@ HOUSE = {
     "pdf.fonttype": 42,
     "svg.hashsalt": "stepimp",
 }
-METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}}  # what is left depends on the rows alone
+# what is left depends on the rows alone
+METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 def house():
@@ -66,8 +67,9 @@ def colours(document: dict) -> dict:
     A model has the same colour in every figure, whichever others are in it.
     """
     params, blocks = document["params"], document["blocks"]
-    heavy, baseline = params["heavy"], params["baseline"]
-    shades = {light: LIGHTS(min(blocks[light] / blocks[heavy], 1.0)) for light in params["lights"]}
+    heavy, baseline = params["heavy"], params.get("baseline")
+    lights = params["lights"] if "lights" in params else [params["light"]]
+    shades = {light: LIGHTS(min(blocks[light] / blocks[heavy], 1.0)) for light in lights}
     return shades | {heavy: HEAVY} | ({baseline: BASELINE} if baseline else {})
 
 
@@ -83,7 +85,7 @@ def legend(figure: Figure):
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Writes name.png and name.pdf, each whole or not at all; the same figure gives the same bytes."""
+    """Writes name.png, name.pdf and name.svg, each whole or not at all; the same figure gives the same bytes."""
     paths = [folder / f"{name}.{kind}" for kind in METADATA]
     for path, (kind, metadata) in zip(paths, METADATA.items()):
         scratch = path.with_name(path.name + ".tmp")

@@ -15,6 +15,7 @@ from stepimp.errors import StepimpError
 from stepimp.kernels import vocabulary_statistics
 from stepimp.measurements import Measurements
 from stepimp.noise import NoiseSchedule, corrupt
+from stepimp.results import Kept
 
 
 def time_grid(points: int) -> np.ndarray:
@@ -70,16 +71,6 @@ def measure_chunk(denoisers: dict, tokens, uniforms, times, noise: NoiseSchedule
         found.append([sums.cpu().numpy() for sums in statistics_at(models, tokens, z, float(t))])
     masked, ce, kl, entropy = (np.stack(column, axis=-2) for column in zip(*found))
     return {"masked": masked, "ce": dict(zip(denoisers, ce)), "kl": dict(zip(denoisers, kl)), "entropy": entropy}
-
-
-class Kept:
-    """A journal that is not written anywhere."""
-
-    def __init__(self):
-        self.done = {}
-
-    def add(self, unit: str, result):
-        self.done[unit] = result
 
 
 def measure(denoisers, heavy, lights, baseline, inputs, times, seed, *, batch_size=32, journal=None, until=None,

@@ -39,8 +39,12 @@ class Family:
 
 
 def family_folder(folder: str | None = None) -> Path:
-    """The given folder, else the bundled family."""
-    return Path(folder).expanduser() if folder else Path(str(files("stepimp.fixtures"))) / "docs"
+    """The given folder, else the bundled family docs. The name of a bundled family means that one, unless there is a
+    family in a folder of this name."""
+    bundled = Path(str(files("stepimp.fixtures"))) / (folder or "docs")
+    if not folder or folder == bundled.name and (bundled / MANIFEST).exists() and not (Path(folder) / MANIFEST).exists():
+        return bundled
+    return Path(folder).expanduser()
 
 
 def read_manifest(folder: Path) -> dict:

@@ -200,6 +200,12 @@ def describe(name: str, schedule: Schedule, blocks: dict[str, int], found: Measu
     }
 
 
+def schedules_to_verify(rows: list[dict]) -> list[dict]:
+    """Of the rows of `recommend`: the recommendation, the sandwich if any, the worst quarter and all-heavy."""
+    worst = max((row for row in rows if row["name"] in QUARTERS), key=lambda row: row["objective"])
+    return [row for row in rows if row["name"] in ("recommended", "sandwich", worst["name"], "all-heavy")]
+
+
 def recommend_from(document: dict, lights: list[str], budget: float, **options) -> dict:
     """`recommend` on a results document of `kl` or `loss`, with these of its light models.
 

@@ -55,19 +55,23 @@ def open_gates(model: MDLMForMaskedLM):
         block.mlp[2].weight.zero_()
 
 
+def block_matrices(model: MDLMForMaskedLM) -> list[torch.nn.Parameter]:
+    """The weights of attention and MLP in all blocks, what Muon is for."""
+    return [p for name, p in model.named_parameters() if p.ndim == 2 and ".blocks." in name and "adaLN" not in name]
+
+
 class MuonAdamW(torch.optim.Optimizer):
-    """Muon for the blocks' matrices and AdamW for everything else, behind one optimizer.
+    """Muon for the given matrices and AdamW for everything else, behind one optimizer.
 
     Muon: https://kellerjordan.github.io/posts/muon, as implemented in torch.
     """
 
-    def __init__(self, model: MDLMForMaskedLM, muon_lr: float, adamw_lr: float, weight_decay: float = 0.0):
-        named = list(model.named_parameters())
-        matrices = [p for name, p in named if p.ndim == 2 and ".blocks." in name and "adaLN" not in name]
+    def __init__(self, model, matrices: list, muon_lr: float, adamw_lr: float, weight_decay: float = 0.0):
         chosen = {id(p) for p in matrices}
+        others = [p for p in model.parameters() if id(p) not in chosen]
         self.parts = [
             torch.optim.Muon(matrices, lr=muon_lr, momentum=0.95, weight_decay=weight_decay),
-            torch.optim.AdamW([p for _, p in named if id(p) not in chosen], lr=adamw_lr, weight_decay=weight_decay),
+            torch.optim.AdamW(others, lr=adamw_lr, weight_decay=weight_decay),
         ]
         super().__init__([group for part in self.parts for group in part.param_groups], {})
         self._share_groups()
@@ -98,7 +102,7 @@ class EMA(TrainerCallback):
 
     FILE = "ema.pt"
 
-    def __init__(self, model: MDLMForMaskedLM, decay: float):
+    def __init__(self, model, decay: float):
         self.model, self.decay, self.average = model, decay, None
 
     def start(self, checkpoint: Path | None):
@@ -197,19 +201,14 @@ def full_disk_explained(work: Path):
         ) from error
 
 
-def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, recipe: dict, seed: int, callbacks=()):
-    """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint in its work folder.
+def fit(model, trainer_class, matrices, folder: Path, tokens, recipe: dict, seed: int, callbacks=()):
+    """Trains a model and returns its averaged weights, in eval mode. Resumes from the newest checkpoint.
 
-    recipe: steps, batch_size, muon_lr, adamw_lr, warmup, ema, save_every, bf16, weights (the dtype to store).
-    Returns the held-out NELBO in nats per token.
+    trainer_class: a Trainer with the objective; matrices: those of its parameters that Muon takes; recipe: steps,
+    batch_size, muon_lr, adamw_lr, warmup, ema, save_every, bf16.
     """
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    set_seed(seed)
-    model = MDLMForMaskedLM(config)
-    open_gates(model)
     ema = EMA(model, recipe["ema"])
-    optimizer = MuonAdamW(model, recipe["muon_lr"], recipe["adamw_lr"])
+    optimizer = MuonAdamW(model, matrices, recipe["muon_lr"], recipe["adamw_lr"])
     work, warmup, steps = work_folder(folder), recipe["warmup"], recipe["steps"]
 
     def cosine(step):
@@ -234,7 +233,7 @@ def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, 
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
     )
-    trainer = MDLMTrainer(
+    trainer = trainer_class(
         model=model,
         args=arguments,
         train_dataset=TokenDataset(tokens),
@@ -251,14 +250,39 @@ def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, 
     else:
         with full_disk_explained(work):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    final = ema.average.module.eval()
-    nelbo = evaluate_nelbo(final, held_out)
-    if not math.isfinite(nelbo):
-        raise StepimpError(f"{folder.name} diverged: delete {work} and train with a lower --muon-lr and --adamw-lr.")
-    if trainer.is_world_process_zero():
+    return ema.average.module.eval()
+
+
+def start_training(seed: int):
+    """The same draws for the same seed, and no progress but our own."""
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    set_seed(seed)
+
+
+def save(model, tokenizer, folder: Path, loss: float, weights: str):
+    """Writes a trained model as a Hugging Face folder. loss: held-out; weights: the dtype to store."""
+    if not math.isfinite(loss):
+        raise StepimpError(
+            f"{folder.name} diverged: delete {work_folder(folder)} and train with a lower --muon-lr and --adamw-lr."
+        )
+    if PartialState().is_main_process:
         with full_disk_explained(folder):
-            final.to(getattr(torch, recipe["weights"])).save_pretrained(folder)
+            model.to(getattr(torch, weights)).save_pretrained(folder)
             tokenizer.save_pretrained(folder)
+
+
+def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, recipe: dict, seed: int, callbacks=()):
+    """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint in its work folder.
+
+    recipe: as for `fit`, and weights (the dtype to store). Returns the held-out NELBO in nats per token.
+    """
+    start_training(seed)
+    model = MDLMForMaskedLM(config)
+    open_gates(model)
+    final = fit(model, MDLMTrainer, block_matrices(model), folder, tokens, recipe, seed, callbacks)
+    nelbo = evaluate_nelbo(final, held_out)
+    save(final, tokenizer, folder, nelbo, recipe["weights"])
     return nelbo
 
 

@@ -86,9 +86,31 @@ def tiny_text(tmp_path_factory):
     return file
 
 
+def write_judge(folder, data, context=24):
+    """A random GPT-2 with a tokenizer of its own; its weights are large, so that it has opinions."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from stepimp.data import train_tokenizer
+
+    tokenizer, ends = train_tokenizer(data, 290), dict.fromkeys(["bos_token_id", "eos_token_id"], 0)
+    sizes = dict(n_positions=context, n_embd=16, n_layer=2, n_head=2, initializer_range=0.3)
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, **ends)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_judge(tiny_family):
+    """The judge of the tiny family, loaded; it reads 24 tokens at once."""
+    from stepimp.judge import judge_of, load_judge
+
+    return load_judge(judge_of(tiny_family), "cpu")
+
+
 @pytest.fixture(scope="session")
 def tiny_family(tmp_path_factory, tiny_text, random_model):
-    """Path of a family of random models, "2b", "1b" and "2b_seed2", written as a training would write them."""
+    """Path of a family of random models, "2b", "1b" and "2b_seed2", written as a training would write them; a judge."""
     from stepimp.data import train_tokenizer
     from stepimp.family import SCHEMA, write_manifest
 
@@ -101,4 +123,5 @@ def tiny_family(tmp_path_factory, tiny_text, random_model):
         tokenizer.save_pretrained(folder / name)
     facts = {name: {"blocks": blocks, "seed": seed, "heldout_nelbo_nats": 5.0} for name, (blocks, seed) in MEMBERS.items()}
     write_manifest(folder, {"schema": SCHEMA, "members": facts})
+    write_judge(folder / "judge", str(tiny_text))
     return folder

@@ -158,12 +158,14 @@ def test_the_newest_curves_give_a_recommendation_that_is_shown_whole(results, ad
 
 def test_verification_stands_beside_the_prediction(advised):
     result, found = advised
-    assert "3 samples each, NELBO under 2b_seed2" in result.stdout
+    assert "3 samples each, judge " in result.stdout
     rows = {row["name"]: row for row in found["verification"]}
     assert {"recommended", "sandwich", "all-heavy"} < rows.keys() and len(rows) == 4
-    assert rows["all-heavy"]["judge_nelbo_diff_nats"] == rows["all-heavy"]["path_kl_nats"] == 0
-    for row in rows.values():
-        assert row["judge"] == "2b_seed2" and row["samples"] == 3 and 0 < row["entropy_nats"] < 4
+    assert rows["all-heavy"]["log_ppl_diff"] == rows["all-heavy"]["path_kl_nats"] == 0
+    predicted = {row["name"]: row for row in found["rows"]}
+    for name, row in rows.items():
+        assert row["path_kl_nats_low"] == predicted[name]["path_kl_nats_low"]
+        assert row["samples"] == 3 and 0 < row["entropy_nats"] < 4 and row["gen_ppl_low"] < row["gen_ppl"]
 
 
 def test_tables_are_no_wider_than_a_terminal(results, advised):
@@ -201,7 +203,7 @@ def test_a_relative_kl_that_is_nowhere_above_0_is_warned_of(results, tmp_path, b
 
 
 def test_without_curves_they_are_measured_with_the_familys_other_seed(tiny_family, tmp_path, monkeypatch):
-    from stepimp.commands import recommend
+    from stepimp.commands import _curves
 
     asked = {}
 
@@ -209,7 +211,7 @@ def test_without_curves_they_are_measured_with_the_familys_other_seed(tiny_famil
         asked.update(options, command=command)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recommend, "measure_curves", measured)
+    monkeypatch.setattr(_curves, "measure_curves", measured)
     call("recommend", "--heavy", "2b", "--light", "1b", "--family", tiny_family, "--out", tmp_path, code=1)
     assert (asked["command"], asked["heavy"], asked["lights"], asked["baseline"]) == ("kl", "2b", ("1b",), "2b_seed2")
     assert asked["points"] == 20 and asked["family"] == str(tiny_family)

@@ -1,4 +1,4 @@
-"""Predictions against exact enumeration, the optimiser against brute force, and `verify` against plain loops."""
+"""Predictions against exact enumeration, and the optimiser against brute force."""
 
 import itertools
 import math
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fakes import FakeDenoiser, exact_distribution
-from stepimp import curves, verify
+from stepimp import curves
 from stepimp import recommend as rec
 from stepimp.bootstrap import band
 from stepimp.errors import StepimpError
@@ -375,82 +375,8 @@ def test_a_document_with_fewer_light_models_than_asked_for():
     assert advice["curves"][0].keys() >= {"kl_nats", "kl_nats_low", "loss_abs_diff_nats", "t", "model", "sequences"}
 
 
-# ---- verify ----------------------------------------------------------------------------------------------------------
-
-
 def test_the_schedules_that_are_verified():
     rows = advise()["rows"]
-    names = [row["name"] for row in verify.schedules_to_verify(rows)]
+    names = [row["name"] for row in rec.schedules_to_verify(rows)]
     quarters = {row["name"]: row["objective"] for row in rows if "quarter" in row["name"]}
     assert sorted(names) == sorted(["recommended", "sandwich", "all-heavy", max(quarters, key=quarters.get)])
-
-
-def test_unigram_entropy_by_hand():
-    tokens = np.array([[7, 7, 7, 7], [1, 2, 1, 2], [1, 2, 3, 4], [5, 5, 5, 1]])
-    expected = [0, math.log(2), math.log(4), -0.75 * math.log(0.75) - 0.25 * math.log(0.25)]
-    assert verify.unigram_entropy(tokens).tolist() == pytest.approx(expected)
-
-
-PLANS = {"all-heavy": "H6", "other": "other:6", "near": "near:6", "again": "H6"}
-
-
-@pytest.fixture(scope="module")
-def verified():
-    """Text of the heavy model, of quite another one, of one near to it, and of the heavy model again."""
-    denoisers = {"heavy": Fake(seed=1), "other": Fake(seed=2, scale=4.0), "near": Fake(seed=1, scale=1.6)}
-    schedules = {name: parse(text, "heavy") for name, text in PLANS.items()}
-    rows = verify.verify(denoisers, schedules, "all-heavy", "heavy", 200, 3, seed=0)
-    return denoisers, {row["name"]: row for row in rows}
-
-
-def test_text_of_another_model_is_judged_worse_and_the_same_text_alike(verified):
-    _, rows = verified
-    assert rows["other"]["judge_nelbo_diff_nats_low"] > 0
-    for name in ("all-heavy", "again"):
-        assert rows[name]["judge_nelbo_diff_nats"] == rows[name]["judge_nelbo_diff_nats_low"] == 0
-
-
-def width(row, name):
-    return row[f"{name}_high"] - row[f"{name}_low"]
-
-
-@pytest.mark.parametrize("name", ["judge_nelbo", "entropy"])
-def test_differences_to_all_heavy_are_paired(verified, name):
-    """Near models write nearly the same text from the same random numbers, so the difference is known far better."""
-    heavy, near = (verified[1][key] for key in ("all-heavy", "near"))
-    assert near[f"{name}_diff_nats"] == pytest.approx(near[f"{name}_nats"] - heavy[f"{name}_nats"]) != 0
-    assert 0 < width(near, f"{name}_diff_nats") < 0.5 * width(near, f"{name}_nats")
-
-
-def test_the_judge_gives_the_nelbo_of_the_text(learned):
-    model, text = learned
-    values = verify.nelbo(verify.judge(model, text.numpy(), 0, 64), 0)
-    point, low, high = band(values)
-    found = curves.measure(
-        {"m": model}, "m", (), None, TextInputs(text, 1, model.noise), curves.time_grid(verify.JUDGE_TIMES), 0
-    )
-    expected = np.mean([found.ce["m"][i].sum() / found.masked[i].sum() for i in range(verify.JUDGE_TIMES)])
-    assert point == pytest.approx(expected, abs=1.5 * (high - low)) and low < point < high
-
-
-def test_a_killed_verification_does_not_draw_again(verified, tmp_path, monkeypatch):
-    from stepimp.results import Journal
-
-    denoisers, rows = verified
-    schedules = {name: parse(PLANS[name], "heavy") for name in ("all-heavy", "other")}
-
-    def kill(done, total):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        verify.verify(denoisers, schedules, "all-heavy", "heavy", 100, 3, seed=0, progress=kill,
-                      journal=Journal(tmp_path / "j", "k"))  # fmt: skip
-    journal = Journal(tmp_path / "j", "k")
-    assert list(journal.done) == ["heavy:6:0:64", "heavy:6:64:100"]
-    drawn, sample = [], verify.sample
-    monkeypatch.setattr(
-        verify, "sample", lambda *arguments, **options: drawn.append(arguments[1]) or sample(*arguments, **options)
-    )
-    resumed = verify.verify(denoisers, schedules, "all-heavy", "heavy", 100, 3, seed=0, journal=journal)
-    assert drawn == [schedules["other"]] * 2
-    assert resumed == verify.verify(denoisers, schedules, "all-heavy", "heavy", 100, 3, seed=0)

@@ -105,11 +105,12 @@ def data_of(text):
 
 def drawn():
     with style.house():
-        return inline(figure5(recommendation() | {"rows": curve_rows(["4b"])}), "figure5")
+        figure = figure5(recommendation() | {"rows": curve_rows(["4b"])})
+    return inline(figure, "figure5", "As measured.")
 
 
 def test_the_page_nests_and_every_reference_stays_on_it():
-    elements = Elements(whole(figures=FIGURES | {"figure5": ("As measured.", drawn()[1])}))
+    elements = Elements(whole(figures=FIGURES | {"figure5": drawn()}))
     ids = [attributes["id"] for _, attributes, _ in elements.found if "id" in attributes]
     assert len(ids) == len(set(ids))
     pointers = [attributes[key] for _, attributes, _ in elements.found for key in ("href", "xlink:href", "src") if key in attributes]
@@ -119,7 +120,7 @@ def test_the_page_nests_and_every_reference_stays_on_it():
 
 
 def test_the_page_loads_nothing():
-    text = whole(figures=FIGURES | {"figure5": ("As measured.", drawn()[1])})
+    text = whole(figures=FIGURES | {"figure5": drawn()})
     namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert set(re.findall(r"https?://[^\"' <)]*", text)) <= namespaces
     assert "@import" not in text and set(re.findall(r"url\((.)", text)) <= {"#"}
@@ -224,8 +225,8 @@ def test_names_from_documents_are_escaped():
 
 
 def test_a_figure_keeps_its_ids_apart_and_gives_up_its_small_print():
-    small_print, svg = drawn()
-    assert "9 sequences of docs" in small_print and "\n" not in small_print
+    caption, svg = drawn()
+    assert caption.startswith("As measured. Heavy 12b") and "9 sequences of docs" in caption and "\n" not in caption
     elements = Elements(svg)
     assert all(one[1]["id"].startswith("figure5-") for one in elements.found if "id" in one[1])
     assert elements.named("svg")[0][1]["role"] == "img"

@@ -15,7 +15,16 @@ from stepimp.data import load_blocks, train_tokenizer
 from stepimp.denoisers import load_checkpoint
 from stepimp.errors import StepimpError
 from stepimp.family import load, read_manifest
-from stepimp.training import EMA, MIN_T, MuonAdamW, evaluate_nelbo, low_discrepancy_times, nelbo_loss, train_family
+from stepimp.training import (
+    EMA,
+    MIN_T,
+    MuonAdamW,
+    block_matrices,
+    evaluate_nelbo,
+    low_discrepancy_times,
+    nelbo_loss,
+    train_family,
+)
 
 SHAPE = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.1, noise="linear")
 RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2, bf16=False)
@@ -132,7 +141,7 @@ def steps(model, optimizer, n, scheduler=None):
 
 def test_muon_gets_the_blocks_matrices_and_adamw_the_rest_each_once(random_model):
     model = random_model()
-    parts = MuonAdamW(model, 0.02, 0.01).parts
+    parts = MuonAdamW(model, block_matrices(model), 0.02, 0.01).parts
     muon, adamw = ({id(p) for group in part.param_groups for p in group["params"]} for part in parts)
     blocks = model.backbone.blocks
     assert muon == {id(layer.weight) for b in blocks for layer in (b.attn_qkv, b.attn_out, b.mlp[0], b.mlp[2])}
@@ -141,9 +150,9 @@ def test_muon_gets_the_blocks_matrices_and_adamw_the_rest_each_once(random_model
 
 def test_the_optimizers_state_round_trips(random_model):
     whole, stopped = random_model(1), random_model(1)
-    first = MuonAdamW(whole, 0.02, 0.01)
+    first = MuonAdamW(whole, block_matrices(whole), 0.02, 0.01)
     steps(whole, first, 3)
-    second = MuonAdamW(stopped, 0.5, 0.5)
+    second = MuonAdamW(stopped, block_matrices(stopped), 0.5, 0.5)
     stopped.load_state_dict(whole.state_dict())
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     steps(whole, first, 2), steps(stopped, second, 2)
@@ -153,7 +162,7 @@ def test_the_optimizers_state_round_trips(random_model):
 @pytest.mark.parametrize("reload", [False, True])
 def test_learning_rates_reach_both_optimizers(random_model, reload):
     model = random_model()
-    optimizer = MuonAdamW(model, 0.02, 0.01)
+    optimizer = MuonAdamW(model, block_matrices(model), 0.02, 0.01)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
     if reload:
         optimizer.load_state_dict(optimizer.state_dict())

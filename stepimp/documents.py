@@ -1,0 +1,174 @@
+"""Which results each figure, table and claim of the paper needs, which document fills a need, and which command makes it.
+
+A need is what the paper measured once: curves, the search, or one comparison of schedules. Documents are told apart by
+what their rows and params say; of several that fit, the newest counts. The paper's openwebtext is the family asked for
+(by default the bundled docs), its LM1B is a family called code.
+"""
+
+import json
+import shlex
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from stepimp.errors import StepimpError
+from stepimp.results import read_document
+from stepimp.schedule import Schedule, parse, quarters, sandwich
+
+BUNDLED = ("docs", "code")  # names of bundled families
+LM1B = "code"
+LIGHTS = ["4b", "6b", "8b", "10b"]
+HAND_CRAFTED = ("all-light", "1st quarter", "2nd quarter", "3rd quarter", "4th quarter", "sandwich", "all-heavy")
+
+
+@cache
+def paper() -> dict:
+    """The paper's published numbers."""
+    return json.loads((files("stepimp.fixtures") / "paper.json").read_text("utf-8"))
+
+
+def judge_name(document: dict) -> str:
+    """The judge in words: a folder's path differs between machines."""
+    name = Path(document["params"]["judge"]).name
+    return "the family's judge" if name == "judge" else f"judge {name}"
+
+
+def lightest(document: dict) -> str:
+    """The shallowest light model of a comparison."""
+    return min(document["params"]["lights"], key=document["blocks"].get)
+
+
+def plan(row: dict, document: dict) -> Schedule:
+    """The schedule of a row of `compare`."""
+    return parse(row["schedule"], document["params"]["heavy"], row["light"])
+
+
+def hand_crafted(document: dict) -> dict[str, dict]:
+    """{name: row} of the paper's seven schedules with the lightest model, as far as a comparison has them."""
+    params, light = document["params"], lightest(document)
+    heavy, steps = params["heavy"], params["steps"]
+    known = [Schedule.of([light] * steps), *quarters(steps, heavy, light),
+             sandwich(steps, round(steps / 4), heavy, light), Schedule.of([heavy] * steps)]  # fmt: skip
+    rows = {plan(row, document): row for row in document["rows"] if row["light"] in (light, None)}
+    return {name: rows[one] for name, one in zip(HAND_CRAFTED, known) if one in rows}
+
+
+def sandwiches(document: dict) -> list[dict]:
+    """The rows of a comparison that are light at both ends alike, or heavy or light throughout."""
+    heavy = document["params"]["heavy"]
+    found = []
+    for row in document["rows"]:
+        own = plan(row, document)
+        light_steps = sum(count for name, count in own.segments if name != heavy)
+        if own == sandwich(own.steps, light_steps, heavy, row["light"] or heavy):
+            found.append(row)
+    return found
+
+
+def by_light(document: dict) -> dict[str, dict]:
+    """{light model: its row} with a quarter of the steps light in a sandwich, the shallowest model first."""
+    rows = {row["light"]: row for row in sandwiches(document) if abs(row["light_fraction"] - 0.25) < 0.01}
+    return {light: rows[light] for light in sorted(rows, key=document["blocks"].get)}
+
+
+def by_fraction(document: dict) -> dict[int, dict]:
+    """{percent of light steps: its row} of the sandwiches with the lightest model, least first."""
+    own = (lightest(document), None)
+    rows = {round(100 * row["light_fraction"]): row for row in sandwiches(document) if row["light"] in own}
+    return dict(sorted(rows.items()))
+
+
+def unprefixed(document: dict) -> bool:
+    return not document["params"]["prefix_length"]
+
+
+def complete(document: dict) -> bool:
+    """Whether a comparison has all seven hand-crafted schedules."""
+    return len(hand_crafted(document)) == len(HAND_CRAFTED)
+
+
+def prefixed(document: dict, part: int) -> bool:
+    """Whether all seven were compared after a prefix of one part-th of the length."""
+    params = document["params"]
+    return params["prefix_length"] * part == params["length"] and complete(document)
+
+
+# need: (command, what a document of it must fulfil)
+NEEDS = {
+    "loss": ("loss", lambda document: True),
+    "kl": ("kl", lambda document: True),
+    "recommend": ("recommend", lambda document: True),
+    "light_fractions": ("compare", lambda document: unprefixed(document) and len(by_fraction(document)) > 3),
+    "unconditional": ("compare", lambda document: unprefixed(document) and complete(document)),
+    "light_sizes": ("compare", lambda document: unprefixed(document) and len(by_light(document)) > 1),
+    "prefix_256": ("compare", lambda document: prefixed(document, 4)),
+    "prefix_128": ("compare", lambda document: prefixed(document, 8)),
+    "lm1b": ("compare", lambda document: unprefixed(document) and complete(document)),
+    "search": ("search", lambda document: True),
+    "profile": ("profile", lambda document: True),
+}
+
+
+def recipe(need: str, steps: int = 1000, length: int = 128) -> list[str]:
+    """The arguments of stepimp that fill a need, but for --family. steps: T; length: tokens of a sample."""
+    lights = [part for light in LIGHTS for part in ("--light", light)]
+    end, middle = round(steps / 8), steps - 2 * round(steps / 8)
+    return {
+        "loss": ["loss", "--heavy", "12b", *lights],
+        "kl": ["kl", "--heavy", "12b", *lights, "--baseline", "12b_seed2"],
+        "recommend": ["recommend", "--budget", "0.25"],
+        "light_fractions": ["compare", "--fractions", "0:1:0.1"],
+        "unconditional": ["compare"],
+        "light_sizes": ["compare", "--schedule", f"L{end},H{middle},L{end}", *lights],
+        "prefix_256": ["compare", "--prefix-length", str(length // 4)],
+        "prefix_128": ["compare", "--prefix-length", str(length // 8)],
+        "lm1b": ["compare"],
+        "search": ["search"],
+        "profile": ["profile"],
+    }[need]
+
+
+def family_options(need: str, family: str | None) -> list[str]:
+    """--family as a need has it."""
+    folder = LM1B if need == "lm1b" else family
+    return ["--family", folder] if folder else []
+
+
+def made_by(need: str, family: str | None = None, documents: dict | None = None) -> str:
+    """The command line that fills a need. documents: those there are, which know the length of the family's samples."""
+    lengths = [one["params"]["length"] for one in (documents or {}).values() if one and "length" in one["params"]]
+    return shlex.join(["stepimp", *recipe(need, length=(lengths or [128])[0]), *family_options(need, family)])
+
+
+def same_family(family: str | None) -> str:
+    """One name for one family: a bundled one's own, whether or not it was named, else the folder's full path."""
+    folder = Path(family or BUNDLED[0]).expanduser()
+    bundled = folder.name in BUNDLED and not (folder / "family.json").exists()
+    return folder.name if bundled else str(folder.resolve())
+
+
+def find_documents(results, family: str | None = None) -> dict[str, dict | None]:
+    """{need: the newest document that fills it, or None}. Raises StepimpError for a damaged or incomplete document."""
+    kinds = {command for command, _ in NEEDS.values()}
+    paths = [path for path in Path(results).expanduser().glob("*.json") if path.name.split("-")[0] in kinds]
+    documents = [read_document(path) for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)]
+    return {need: next((one for one in documents if fills(one, need, family)), None) for need in NEEDS}
+
+
+def fills(document: dict, need: str, family: str | None) -> bool:
+    """Whether a document is what a need asks for."""
+    command, fits = NEEDS[need]
+    if document["command"] != command:
+        return False
+    own = same_family(document["params"].get("family"))
+    right = Path(own).name == LM1B if need == "lm1b" else own == same_family(family)
+    try:
+        return right and fits(document)
+    except LookupError as error:
+        raise incomplete([document], error) from None
+
+
+def incomplete(documents: list[dict], error: LookupError) -> StepimpError:
+    """What to say of results that lack a part."""
+    sources = ", ".join(document["path"] for document in documents)
+    return StepimpError(f"{sources} is incomplete ({error}). Delete it and make it anew.")

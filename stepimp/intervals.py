@@ -1,0 +1,31 @@
+"""95% intervals over samples in closed form: Student's t with N - 1 degrees of freedom.
+
+A percentile bootstrap covers too little for a few dozen samples (93% at N = 32, 88% at N = 8), Student's t what it says
+where the values are symmetric, as log-perplexities, entropies and paired differences are. Perplexities and times are
+positive and skewed: their interval is symmetric on the log scale, which covers 94% at N = 32 where the plain one covers
+93% (log-normal with sigma 0.5; 0.2 to 0.5 is what text has).
+"""
+
+import numpy as np
+from scipy.special import stdtrit
+
+
+def ratio(values, weights=None, log_scale: bool = False) -> tuple[float, float, float]:
+    """sum(values) / sum(weights) and the ends of its interval when the N samples are drawn again; weights: else ones.
+
+    With ones it is the mean. log_scale: for what is positive. One sample alone has no interval: NaN.
+    """
+    values = np.asarray(values, dtype=float)
+    weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)
+    n, centre = len(values), values.sum() / weights.sum()
+    if n < 2:
+        return float(centre), np.nan, np.nan
+    residuals = values - centre * weights  # the ratio's linearisation; they sum to 0
+    half = stdtrit(n - 1, 0.975) * np.sqrt((residuals**2).sum() / (n - 1) * n) / weights.sum()
+    ends = centre * np.exp([-half / centre, half / centre]) if log_scale else (centre - half, centre + half)
+    return float(centre), *map(float, ends)
+
+
+def columns(name: str, interval: tuple[float, float, float]) -> dict[str, float]:
+    """Columns name, name_low and name_high."""
+    return {name + end: float(value) for end, value in zip(("", "_low", "_high"), interval)}

@@ -1,0 +1,77 @@
+"""The intervals cover what they say, on values like those of text; Student's t is held against scipy's own."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from stepimp.intervals import columns, ratio
+
+DRAWS = 4000  # standard error of a coverage: 0.35%
+
+
+def coverage(truth, draw, seed=0):
+    """Share of the intervals of `draw(rng)` that hold the truth."""
+    rng = np.random.default_rng(seed)
+    ends = np.array([draw(rng)[1:] for _ in range(DRAWS)])
+    return np.mean((ends[:, 0] <= truth) & (truth <= ends[:, 1]))
+
+
+def log_ppl(rng, n, spread):
+    return 3 + spread * rng.standard_normal(n)
+
+
+@pytest.mark.parametrize("n, spread", [(32, 0.2), (32, 0.5), (160, 0.5), (1600, 0.5), (8, 0.2)])
+def test_the_mean_perplexity_is_covered(n, spread):
+    found = coverage(np.exp(3 + spread**2 / 2), lambda rng: ratio(np.exp(log_ppl(rng, n, spread)), log_scale=True))
+    assert 0.93 <= found <= 0.97
+
+
+@pytest.mark.parametrize("n", [4, 8, 32, 160])
+def test_the_paired_difference_is_covered(n):
+    """Of two schedules whose samples have much in common, and one of which is worse by a skewed amount."""
+
+    def draw(rng):
+        common = log_ppl(rng, n, 0.5)
+        own = common + 0.1 + 0.1 * rng.standard_normal(n) + 0.05 * rng.exponential(size=n)
+        return ratio(own - (common + 0.1 * rng.standard_normal(n)))
+
+    assert 0.93 <= coverage(0.15, draw) <= 0.97
+
+
+@pytest.mark.parametrize("n", [32, 160])
+def test_the_corpus_perplexity_is_covered(n):
+    """Long texts weigh more and are likelier here: the interval knows that the weights are random as well."""
+
+    def draw(rng):
+        tokens = rng.integers(60, 120, n)
+        return ratio(tokens * (3 - 0.01 * (tokens - 90) + 0.4 * rng.standard_normal(n)), tokens)
+
+    lengths = np.arange(60, 120)
+    assert 0.93 <= coverage((lengths * (3 - 0.01 * (lengths - 90))).sum() / lengths.sum(), draw) <= 0.97
+
+
+def test_a_mean_has_the_t_interval_that_scipy_gives():
+    values = np.random.default_rng(1).standard_normal(20)
+    low, high = stats.t.interval(0.95, 19, values.mean(), stats.sem(values))
+    assert ratio(values) == pytest.approx((values.mean(), low, high), rel=1e-12)
+
+
+def test_on_the_log_scale_it_is_the_t_interval_of_small_spreads_and_never_reaches_zero():
+    values = 5 + 1e-4 * np.random.default_rng(1).standard_normal(20)
+    assert ratio(values, log_scale=True) == pytest.approx(ratio(values), rel=1e-8)
+    mean, low, high = ratio([1e-3, 1e-3, 9.0], log_scale=True)
+    assert 0 < low < mean < high and low * high == pytest.approx(mean**2)
+
+
+def test_a_ratio_does_not_change_when_all_weights_double():
+    values, weights = np.array([3.0, 5.0, 4.0, 8.0]), np.array([1.0, 2.0, 2.0, 3.0])
+    assert np.multiply(2, ratio(values, 2 * weights)) == pytest.approx(ratio(values, weights))
+    assert ratio(3.5 * weights, weights) == (3.5, 3.5, 3.5)
+
+
+def test_one_sample_has_no_interval():
+    assert ratio([2.0])[0] == 2 and np.isnan(ratio([2.0])[1:]).all()
+
+
+def test_columns():
+    assert columns("a", (1, np.float64(0), 2)) == {"a": 1.0, "a_low": 0.0, "a_high": 2.0}
