@@ -25,10 +25,10 @@ REFERENCE = re.compile(r'(\sid="|href="#|url\(#)')
 def page(figures: dict, tables: list[dict], claims: list[dict], documents: list[dict], missing: dict) -> str:
     """The report as HTML. The same input gives the same bytes.
 
-    figures: name -> (caption, svg), the svg from `inline`; tables: name, title, columns, rows and note of each; claims:
-    claim, verdict (a key of SIGNS), reason and needs (a command, or None) of each; documents: the results all this comes
-    from, with their paths; missing: name of what is left out -> commands that make what it needs. Raises LookupError for a `recommend`
-    document without its trade-off or curves.
+    figures: name -> (caption, svg), as `inline` gives them; tables: name, title, columns, rows and note of each; claims:
+    claim, verdict (a key of SIGNS), reason and needs of each, the last being commands with ", then " between them, or
+    None; documents: the results all this comes from, with their paths; missing: name of what is left out -> commands
+    that make what it needs. Raises LookupError for a `recommend` document that lacks its trade-off, curves or boundaries.
     """
     advice = next((document for document in documents if document["command"] == "recommend"), None)
     script = part("explorer.js") if advice else ""
@@ -37,7 +37,7 @@ def page(figures: dict, tables: list[dict], claims: list[dict], documents: list[
         "explorer": ("Schedule explorer", advice and fill("explorer.html", **explorer(advice), script=script)),
         "figures": ("Figures", figure_list(figures)),
         "tables": ("Tables", "\n".join(map(titled_table, tables))),
-        "missing": ("Not there yet", "".join(map(missing_line, missing.items()))),
+        "missing": ("Not there yet", absent(missing)),
         "provenance": ("Where the results come from", "\n".join(map(origin, documents))),
     }
     there = {name: section for name, section in sections.items() if section[1]}
@@ -75,15 +75,20 @@ def summary(documents: list[dict]) -> str:
 
 def claim_list(claims: list[dict]) -> str:
     """One line per claim, its verdict in words."""
-    return claims and tag("ul", "\n".join(map(claim_line, claims)), class_="claims")
+    return claims and tag("ol", "\n".join(claim_line(*one) for one in enumerate(claims, 1)), class_="claims")
 
 
-def claim_line(claim: dict) -> str:
+def claim_line(number: int, claim: dict) -> str:
     verdict = claim["verdict"]
     badge = tag("strong", f"{SIGNS[verdict]} {verdict}", class_=f"verdict {verdict.replace(' ', '-')}")
-    wanting = f" To decide it, run {tag('code', escape(claim['needs']))}." if claim["needs"] else ""
-    reason = tag("p", escape(claim["reason"]) + wanting, class_="reason")
-    return tag("li", badge + tag("p", escape(claim["claim"])) + reason)
+    wanting = f" To decide it, run {chain(claim['needs'].split(', then '))}." if claim["needs"] else ""
+    said = tag("p", f"{number}. {escape(sentence(claim['claim']))}")
+    return tag("li", badge + said + tag("p", escape(sentence(claim["reason"])) + wanting, class_="reason"))
+
+
+def sentence(text: str) -> str:
+    """With a capital in front, and all others as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def number(name: str) -> str:
@@ -121,10 +126,17 @@ def titled_table(shown: dict) -> str:
     return tag("div", table(shown["columns"], shown["rows"], shown["title"]) + note, id=shown["name"])
 
 
-def missing_line(absent: tuple) -> str:
-    name, commands = absent
-    run = ", then ".join(tag("code", escape(command)) for command in commands)
-    return tag("p", f"{tag('b', escape(number(name)))}: its results are missing; run {run}", id=name)
+def absent(missing: dict[str, list[str]]) -> str:
+    """What is left out, each name as an anchor, by the commands that would make it."""
+    by_command = {}
+    for name, commands in missing.items():
+        by_command.setdefault(tuple(commands), []).append(tag("span", number(name), id=name))
+    lines = (tag("li", f"{', '.join(names)}: run {chain(commands)}") for commands, names in by_command.items())
+    return missing and tag("ul", "\n".join(lines))
+
+
+def chain(commands) -> str:
+    return ", then ".join(tag("code", escape(command)) for command in commands)
 
 
 def origin(document: dict) -> str:
@@ -134,7 +146,8 @@ def origin(document: dict) -> str:
     rows = [[label, known.get(column)] for column, label in ORIGIN.items()]
     rows += [[f"fingerprint of {model}", value] for model, value in prints.get("models", {}).items()]
     rows += [["fingerprint of the data", prints.get("data")]]
-    rows += [[f"parameter {key}", json.dumps(value)] for key, value in document["params"].items()]
+    params = {key: value for key, value in document["params"].items() if value is not None}
+    rows += [[f"parameter {key}", json.dumps(value, ensure_ascii=False)] for key, value in params.items()]
     file = Path(document["path"]).name
     told = tag("summary", f"{tag('code', escape(file))} {escape(str(known.get('command_line', document['command'])))}")
     return tag("details", told + table(["what", "value"], rows, f"Origin of {file}"))
