@@ -26,33 +26,25 @@ COSTS = ("path_kl_nats", "nelbo_nats", "objective")
 
 
 def explorer(document: dict) -> dict[str, str]:
-    """What the template needs for a `recommend` document: HTML of each place, and the data of the script as JSON."""
-    params = document["params"]
+    """What page/explorer.html needs for a `recommend` document: HTML of each place, and the script's data as JSON."""
+    params, points = document["params"], best_schedules(document)
     tint = {model: to_hex(colour) for model, colour in colours(document).items()}
     curves = [row for row in document["curves"] if row["model"] in params["lights"]]
-    points = best_schedules(document)
-    budget = budget_column(params)
-    ends = (0, max(point[budget] for point in points))
-    heights = ticks(points, "path_kl_nats")
-    placed = [
-        point | {"segments": segments(point, document), "texts": texts(point, points[0], document),
-                 "x": place(point[budget], ends), "y": place(point["path_kl_nats"], heights)}
-        for point in points
-    ]  # fmt: skip
-    models = {model: {"colour": tint[model], "ink": ink_on(tint[model])} for model in (params["heavy"], *params["lights"])}
-    start = next(i for i, point in enumerate(points) if point["schedule"] == document["rows"][0]["schedule"])
+    start = [point["schedule"] for point in points].index(document["rows"][0]["schedule"])
+    models = (params["heavy"], *params["lights"])
+    looks = {model: {"colour": tint[model], "ink": ink_on(tint[model])} for model in models}
     return {
-        "budget_label": escape("Budget: " + BUDGETS[budget]),
+        "budget_label": escape("Budget: " + BUDGETS[budget_column(params)]),
         "last": str(len(points) - 1),
         "start": str(start),
-        "chosen": placed[start]["texts"]["budget"],
-        "keys": "".join(key(model, look["colour"], document) for model, look in models.items()),
+        "chosen": texts(points[start], points[0], document)["budget"],
+        "keys": "".join(key(model, tint[model], document) for model in models),
         "curve": importance_chart(curves, tint),
-        "cost": cost_chart(points, budget, ends),
+        "cost": cost_chart(points, budget_column(params)),
         "objective": escape(f"Objective: {OBJECTIVES[objective(params)]}"),
         "comparison": comparison(document),
         "notes": "".join(tag("p", escape(text)) for text in notes(document, curves)),
-        "schedules": embedded({"models": models, "start": start, "tradeoff": placed}),
+        "schedules": embedded({"models": looks, "start": start, "tradeoff": placed(points, document)}),
     }
 
 
@@ -76,6 +68,16 @@ def best_schedules(document: dict) -> list[dict]:
     return sorted(found.values(), key=lambda row: row[budget_column(document["params"])])
 
 
+def placed(points: list[dict], document: dict) -> list[dict]:
+    """The points with all that the script shows of them; x and y: of the dot in the cost chart, in percent."""
+    budget, heights = budget_column(document["params"]), ticks(points, "path_kl_nats")
+    return [
+        point | {"segments": segments(point, document), "texts": texts(point, points[0], document),
+                 "x": place(point[budget], (0, points[-1][budget])), "y": place(point["path_kl_nats"], heights)}
+        for point in points
+    ]  # fmt: skip
+
+
 def segments(point: dict, document: dict) -> list:
     """[model, steps] from the start of sampling to its end."""
     heavy, lights = document["params"]["heavy"], document["params"]["lights"]
@@ -85,8 +87,8 @@ def segments(point: dict, document: dict) -> list:
 
 def texts(point: dict, without: dict, document: dict) -> dict[str, str]:
     """What is shown of one schedule. without: the one that saves nothing, for the change in NELBO."""
-    params, light = document["params"], f"{point['light_fraction']:.1%}"
-    saved = f"{point['saved_flops']:.1%}"
+    params = document["params"]
+    light, saved = f"{point['light_fraction']:.1%}", f"{point['saved_flops']:.1%}"
     family = ["--family", params["family"]] if params.get("family") else []
     shallowest = min(params["lights"], key=document["blocks"].get)
     run = ["stepimp", "generate", "--schedule", point["schedule"], "--heavy", params["heavy"], "--light", shallowest]
@@ -138,8 +140,9 @@ def importance_chart(curves: list[dict], tint: dict) -> str:
     return chart(lines, ("t", column), (1, 0), TIME_TICKS, (title, "t (start of sampling → its end)"), shade, bar)
 
 
-def cost_chart(points: list[dict], budget: str, ends: tuple) -> str:
+def cost_chart(points: list[dict], budget: str) -> str:
     """The predicted path KL over the budget, with a dot at the one chosen."""
+    ends = (0, points[-1][budget])
     marks = [(x, f"{x:.0%}") for x in MaxNLocator(5).tick_values(*ends) if ends[0] <= x <= ends[1]]
     labels = ("Path KL (nats per token)", BUDGETS[budget])
     dot = tag("i", class_="dot", aria_hidden="true")
@@ -205,8 +208,5 @@ def notes(document: dict, curves: list[dict]) -> list[str]:
     ]
     stable = f"found again, in this order, in {found['agreement']:.0%} of the resamples"
     own = document["rows"][0]["schedule"]
-    return [
-        measured(document),
-        peak_statement(curves),
-        f"Recommended: {own}. " + (f"Its boundaries, {'; '.join(moves)}, are {stable}." if moves else f"It is {stable}."),
-    ]
+    trust = f"Its boundaries, {'; '.join(moves)}, are {stable}." if moves else f"It is {stable}."
+    return [measured(document), peak_statement(curves), f"Recommended: {own}. {trust}"]

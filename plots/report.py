@@ -1,4 +1,4 @@
-"""The report: one page with all that was found. It loads nothing, so it opens anywhere and for as long as it is kept."""
+"""The report: one page with all that was found. It loads nothing, so it opens anywhere, with no network."""
 
 import base64
 import hashlib
@@ -25,10 +25,10 @@ REFERENCE = re.compile(r'(\sid="|href="#|url\(#)')
 def page(figures: dict, tables: list[dict], claims: list[dict], documents: list[dict], missing: dict) -> str:
     """The report as HTML. The same input gives the same bytes.
 
-    figures: name -> (caption, svg), as `inline` gives them; tables: name, title, columns, rows and note of each; claims:
-    claim, verdict (a key of SIGNS), reason and needs of each, the last being commands with ", then " between them, or
-    None; documents: the results all this comes from, with their paths; missing: name of what is left out -> commands
-    that make what it needs. Raises LookupError for a `recommend` document that lacks its trade-off, curves or boundaries.
+    figures: name -> (caption, svg), as `inline` gives them; tables: name, title, columns, rows and note of each;
+    claims: claim, verdict (a key of SIGNS), reason and needs of each, the last being commands with ", then " between
+    them, or None; documents: the results all this comes from, with their paths; missing: name of what is left out ->
+    commands that make what it needs. Raises LookupError for a `recommend` document without its trade-off or curves.
     """
     advice = next((document for document in documents if document["command"] == "recommend"), None)
     script = part("explorer.js") if advice else ""
@@ -40,14 +40,11 @@ def page(figures: dict, tables: list[dict], claims: list[dict], documents: list[
         "missing": ("Not there yet", absent(missing)),
         "provenance": ("Where the results come from", "\n".join(map(origin, documents))),
     }
-    there = {name: section for name, section in sections.items() if section[1]}
-    return fill(
-        "template.html", policy=policy(script), style=part("style.css"), summary=summary(documents),
-        contents="".join(tag("li", tag("a", heading, href=f"#{name}")) for name, (heading, _) in there.items()),
-        sections="\n".join(
-            tag("section", tag("h2", heading) + "\n" + content + "\n", id=name) for name, (heading, content) in there.items()
-        ),
-    )  # fmt: skip
+    there = [(name, *section) for name, section in sections.items() if section[1]]
+    links = (tag("a", heading, href=f"#{name}") for name, heading, _ in there)
+    shown = (tag("section", f"{tag('h2', heading)}\n{content}\n", id=name) for name, heading, content in there)
+    return fill("template.html", policy=policy(script), style=part("style.css"), summary=summary(documents),
+                contents="".join(tag("li", link) for link in links), sections="\n".join(shown))  # fmt: skip
 
 
 def part(name: str) -> str:
@@ -107,15 +104,15 @@ def figure(name: str, caption: str, svg: str) -> str:
     return tag("figure", box + tag("figcaption", f"{link} {escape(caption)}", id=f"{name}-caption"), id=name)
 
 
-def inline(drawn, name: str, title: str) -> tuple[str, str]:
+def inline(plot, name: str, title: str) -> tuple[str, str]:
     """(caption, svg) of a matplotlib figure. Its small print leaves the drawing and follows the title in the caption.
 
     Ids get the figure's name in front, so that figures on one page keep their own.
     """
-    caption, buffer = " ".join([title, *drawn.get_supxlabel().split("\n")]), io.StringIO()
-    drawn.supxlabel("")
+    caption, buffer = " ".join([title, *plot.get_supxlabel().split("\n")]), io.StringIO()
+    plot.supxlabel("")
     with house():
-        drawn.savefig(buffer, format="svg", metadata=dict.fromkeys(["Date", "Creator", "Format", "Type"]))
+        plot.savefig(buffer, format="svg", metadata=dict.fromkeys(["Date", "Creator", "Format", "Type"]))
     svg = STYLESHEET.sub("", buffer.getvalue())
     svg = REFERENCE.sub(rf"\g<1>{name}-", svg[svg.index("<svg") :])
     return caption, svg.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption"', 1)

@@ -36,19 +36,21 @@ def plan(text, light, name="best"):
 
 def provenance(models):
     prints = {"models": {model: f"print-{k}" for k, model in enumerate(models)}, "data": "print-data"}
-    return {"version": "9.8", "git_commit": "abc123", "command_line": "stepimp recommend", "device": "cpu", "dtype": "float32",
-            "seed": 7, "fingerprints": prints, "started": "2026-01-02T03:04:05+00:00", "wall_seconds": 1.5}  # fmt: skip
+    return {"version": "9.8", "git_commit": "abc123", "command_line": "stepimp recommend", "device": "cpu",
+            "dtype": "float32", "seed": 7, "fingerprints": prints, "started": "2026-01-02T03:04:05+00:00", "wall_seconds": 1.5}  # fmt: skip
 
 
 def recommendation(heavy="12b", lights=("4b",), schedules=("H10", "L5,H5", "L10"), chosen="L3,H7", **changes):
     """A document of `recommend` whose recommendation lies between two points of its trade-off."""
     shared = {"heavy": heavy, "lights": list(lights), "baseline": "12b_seed2", "data": "docs", "inputs": "text"}
-    params = shared | {"by": "kl", "segments": 3, "steps": 10, "save_flops": False, "budget": 0.3, "family": None} | changes
+    asked = {"by": "kl", "segments": 3, "steps": 10, "save_flops": False, "budget": 0.3, "family": None}
+    params = shared | asked | changes
     moves = [{"before": lights[0], "after": heavy, "t": 0.7, "t_low": 0.6, "t_high": 0.8}]
     return {
         "command": "recommend", "params": params, "path": "results/recommend-0.json",
         "blocks": {heavy: 12, "12b_seed2": 12} | {light: 4 + 2 * k for k, light in enumerate(lights)},
-        "provenance": provenance([heavy, *lights]), "rows": [plan(chosen, 0.3, "recommended"), plan("H10", 0.0, "all-heavy")],
+        "provenance": provenance([heavy, *lights]),
+        "rows": [plan(chosen, 0.3, "recommended"), plan("H10", 0.0, "all-heavy")],
         "tradeoff": [plan(text, k / 2) for k, text in enumerate(schedules)], "curves": curve_rows(lights),
         "curve_params": shared, "boundaries": {"agreement": 0.5, "moves": moves},
     }  # fmt: skip
@@ -58,8 +60,9 @@ TABLE = {"name": "table1", "title": "Table 1. Size <of> it", "columns": ["light"
          "rows": [["4b", "44.3"], ["6b", None]], "note": "95% & more"}  # fmt: skip
 CLAIMS = [
     {"claim": "It peaks in the middle", "verdict": "not reproduced", "reason": "it falls.", "needs": None},
-    {"claim": "The sandwich is best", "verdict": "undecided", "reason": "no results.", "needs": "stepimp compare, then stepimp search"},
-]
+    {"claim": "The sandwich is best", "verdict": "undecided", "reason": "no results.",
+     "needs": "stepimp compare, then stepimp search"},
+]  # fmt: skip
 FIGURES = {"figure4": ("Loss <difference>.", "<svg></svg>"), "tradeoff": ("What it costs.", "<svg></svg>")}
 
 
@@ -95,6 +98,9 @@ class Elements(HTMLParser):
         if self.open:
             self.open[-1][2] += data
 
+    def values(self, *attributes):
+        return [one[1][key] for one in self.found for key in attributes if key in one[1]]
+
     def named(self, name, **attributes):
         return [one for one in self.found if one[0] == name and attributes.items() <= one[1].items()]
 
@@ -104,6 +110,7 @@ def data_of(text):
 
 
 def drawn():
+    """A figure as the page has it."""
     with style.house():
         figure = figure5(recommendation() | {"rows": curve_rows(["4b"])})
     return inline(figure, "figure5", "As measured.")
@@ -111,12 +118,11 @@ def drawn():
 
 def test_the_page_nests_and_every_reference_stays_on_it():
     elements = Elements(whole(figures=FIGURES | {"figure5": drawn()}))
-    ids = [attributes["id"] for _, attributes, _ in elements.found if "id" in attributes]
+    ids = elements.values("id")
     assert len(ids) == len(set(ids))
-    pointers = [attributes[key] for _, attributes, _ in elements.found for key in ("href", "xlink:href", "src") if key in attributes]
+    pointers = elements.values("href", "xlink:href", "src")
     assert pointers and all(pointer[1:] in ids for pointer in pointers if pointer != "data:,")
-    labels = [attributes[key] for _, attributes, _ in elements.found for key in ("for", "aria-labelledby") if key in attributes]
-    assert labels and set(labels) <= set(ids)
+    assert set(elements.values("for", "aria-labelledby")) <= set(ids)
 
 
 def test_the_page_loads_nothing():
@@ -166,7 +172,8 @@ def test_the_explorer_steps_through_the_trade_off_and_the_recommendation():
     document = recommendation()
     data, slider = data_of(whole(document)), Elements(whole(document)).named("input")[0][1]
     assert [point["schedule"] for point in data["tradeoff"]] == ["H10", "L3,H7", "L5,H5", "L10"]
-    assert all(row.items() <= point.items() for row, point in zip(document["tradeoff"], [data["tradeoff"][k] for k in (0, 2, 3)]))
+    points = [data["tradeoff"][k] for k in (0, 2, 3)]
+    assert all(row.items() <= point.items() for row, point in zip(document["tradeoff"], points))
     assert (slider["min"], slider["max"], slider["value"]) == ("0", "3", "1") and data["start"] == 1
     point = data["tradeoff"][1]
     assert point["segments"] == [["4b", 3], ["12b", 7]]
@@ -179,7 +186,7 @@ def test_the_explorer_steps_through_the_trade_off_and_the_recommendation():
 
 
 def test_several_light_models_and_saved_flops():
-    document = recommendation(lights=("4b", "8b"), save_flops=True, by="nelbo", schedules=("12b:10", "8b:5,12b:5", "4b:10"),
+    document = recommendation(lights=("4b", "8b"), schedules=("12b:10", "8b:5,12b:5", "4b:10"), save_flops=True, by="nelbo",
                               chosen="4b:2,8b:2,12b:6")  # fmt: skip
     data = data_of(whole(document))
     assert data["tradeoff"][1]["segments"] == [["4b", 2], ["8b", 2], ["12b", 6]]
@@ -194,7 +201,8 @@ def test_the_curve_of_importance_runs_from_1_to_0_with_its_band():
     line = re.search(r'd="M([^"]*)" stroke="#[0-9a-f]{6}" class="line"', curve)[1]
     points = [tuple(map(float, pair.split())) for pair in line.split("L")]
     assert [x for x, _ in points] == [75, 50, 25, 0]
-    assert sorted(points, reverse=True) == sorted(points, key=lambda point: -point[1]), "the value grows with t: up is less"
+    heights = [y for _, y in sorted(points)]
+    assert heights == sorted(heights), "the rows fall towards t = 0, at the right: lower is further down"
     band = re.search(r'd="M([^Z]*)Z"', curve)[1].split("L")
     assert len(band) == 8 and place(0.5, (1, 0)) == 50
 
@@ -217,7 +225,8 @@ def test_names_from_documents_are_escaped():
     document["provenance"] |= {"command_line": EVIL, "git_commit": EVIL}
     bad = {"claim": EVIL, "reason": EVIL, "needs": EVIL, "verdict": "undecided"}
     table = {"name": "table1", "title": EVIL, "columns": [EVIL], "rows": [[EVIL]], "note": EVIL}
-    text = whole(document, figures={"figure4": (EVIL, "<svg></svg>")}, claims=[bad], tables=[table], missing={"figure9": [EVIL]})
+    text = whole(document, figures={"figure4": (EVIL, "<svg></svg>")}, claims=[bad], tables=[table],
+                 missing={"figure9": [EVIL]})  # fmt: skip
     assert EVIL not in text and "<script>alert" not in text
     scripts = Elements(text).named("script")
     assert len(scripts) == 2
