@@ -77,7 +77,7 @@ def search(heavy, light, segments, light_segments, steps, samples, length, curve
     contest = Race(top, confidence) if race else None
     params = dict(heavy=heavy, light=light, segments=segments, light_segments=light_segments, steps=steps, samples=samples,
                   length=length, judge=scorer.name, race=contest and vars(contest), chunk=chunk, seed=seed, dtype=dtype,
-                  family=str(Path(family).resolve()) if family else None)  # fmt: skip
+                  family=str(family_folder(family).resolve()) if family else None)  # fmt: skip
     fingerprints = {"models": members.fingerprints, "judge": scorer.fingerprint}
     run = Run(out, "search", params, fingerprints, members.any.device, dtype)
     counts, started = sampler.Counts(), time.perf_counter()
