@@ -11,7 +11,6 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
 from stepimp.commands import main
@@ -28,17 +27,9 @@ def call(*arguments, code=0):
 
 
 @pytest.fixture(scope="module")
-def options(tiny_family, tmp_path_factory):
-    """Of a small search, and a judge for it."""
-    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
-
-    folder = tmp_path_factory.mktemp("judge")
-    tokenizer = AutoTokenizer.from_pretrained(str(tiny_family))
-    torch.manual_seed(0)
-    size = dict(n_embd=16, n_layer=1, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0)
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **size)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return ["--heavy", "2b", "--light", "1b", "--family", str(tiny_family), "--judge", str(folder), *SIZE]
+def options(tiny_family):
+    """Of a small search, under the family's judge."""
+    return ["--heavy", "2b", "--light", "1b", "--family", str(tiny_family), *SIZE]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +83,7 @@ def test_its_gen_ppl_is_that_of_the_text_which_generate_and_evaluate_give(search
     for row in (found["rows"][0], found["rows"][-1]):
         models = [*options[:6], "--length", 8, "--samples", 6]
         call("generate", "--schedule", row["schedule"], *models, "--out", tmp_path)
-        scored = json.loads(call("evaluate", "--judge", options[7], "--out", tmp_path, "--json").stdout)["rows"][0]
+        scored = json.loads(call("evaluate", "--family", options[5], "--out", tmp_path, "--json").stdout)["rows"][0]
         assert row["gen_ppl"] == pytest.approx(scored["gen_ppl"], rel=1e-5)
         assert row["entropy_nats"] == pytest.approx(scored["entropy_nats"], rel=1e-5)
 
@@ -214,7 +205,7 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(searched, options, out, monk
 
 
 def test_two_processes_under_torchrun_give_the_same_rows(searched, options, out):
-    torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29617", "-m", "stepimp"]
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "stepimp"]
     process = start(torchrun, [*options, "--json"], out)
     stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
