@@ -170,7 +170,7 @@ def show(result: dict):
                    "influence and correlations are of the samples that all schedules have.")  # fmt: skip
     best, worst = rows[0], rows[-1]
     click.echo(f"Best: {best['segments']}, gen-PPL {best['gen_ppl']:.1f}; worst: {worst['segments']}, "
-               f"{worst['gen_ppl']:.1f}; {result['cost']['forwards']:,} forward passes -> {result['path']}")  # fmt: skip
+               f"{worst['gen_ppl']:.1f}; {result['cost']['forwards']:,} forwards -> {result['path']}")  # fmt: skip
 
 
 def show_influence(rows: list[dict]):

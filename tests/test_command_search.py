@@ -119,7 +119,7 @@ def test_it_shows_both_ends_influence_and_correlations(searched):
     best, worst = found["rows"][0], found["rows"][-1]
     assert printed.stdout.splitlines()[-1] == (
         f"Best: {best['segments']}, gen-PPL {best['gen_ppl']:.1f}; worst: {worst['segments']}, {worst['gen_ppl']:.1f}; "
-        f"{found['cost']['forwards']:,} forward passes -> {found['path']}")  # fmt: skip
+        f"{found['cost']['forwards']:,} forwards -> {found['path']}")  # fmt: skip
     assert printed.stderr == ""
 
 
