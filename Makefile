@@ -25,11 +25,13 @@ test: .venv/ready
 bench: .venv/ready
 	$(BIN)/python tests/bench_sampler.py
 	$(BIN)/python tests/bench_curves.py
+	$(BIN)/python tests/bench_quality.py
 	$(BIN)/python tests/bench_search.py
 
-# The recipe of the bundled family: two hours on one CPU core.
+# The recipe of the bundled family and its judge: two hours on one CPU core.
 train: .venv/ready
 	$(BIN)/stepimp train runs/docs --data docs --depths 4,6,8,10,12 --baseline-seed 2 --weights float16
+	$(BIN)/stepimp judge runs/docs --data docs
 
 .venv/ready: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -11,6 +11,7 @@ from stepimp.errors import StepimpError
 
 COMMANDS = (
     "train", "judge", "loss", "kl", "recommend", "generate", "evaluate", "compare", "search", "profile", "models", "figures",
+    "reproduce",
 )  # fmt: skip
 
 

@@ -1,7 +1,5 @@
 """What `loss` and `kl` share: measuring curves and writing them down; and how other commands find them again."""
 
-from pathlib import Path
-
 import click
 
 from ._options import FloatRange, data_option, model_options, together
@@ -59,7 +57,7 @@ def measure_curves(command, *, heavy, lights, baseline, data, split, inputs, seq
     length = length or min(model.max_length for model in members.denoisers.values())
     params = dict(heavy=heavy, lights=list(lights), baseline=baseline, data=data, split=split, inputs=inputs,
                   sequences=sequences, until=until, repeats=repeats, points=points, length=length, batch_size=batch_size,
-                  seed=seed, dtype=dtype, family=str(Path(family).resolve()) if family else None)  # fmt: skip
+                  seed=seed, dtype=dtype, family=str(family_folder(family).resolve()) if family else None)  # fmt: skip
     corrupted, fingerprint = curve_inputs(members, params)
     run = Run(out, command, params, {"models": members.fingerprints, "data": fingerprint}, members.any.device, dtype)
     with progress(f"{command}: sequences") as moved:
@@ -129,7 +127,9 @@ def curves_for(by, heavy, lights, models, out) -> dict:
 
 def fits(measured: dict, heavy, lights, family) -> bool:
     """Whether curves with these params serve: they have the models asked for, of this family."""
-    wanted = str(Path(family).resolve()) if family else None
+    from stepimp.family import family_folder
+
+    wanted = str(family_folder(family).resolve()) if family else None
     return (
         heavy in (None, measured["heavy"]) and set(lights) <= set(measured["lights"]) and measured["family"] == wanted
     )

@@ -124,7 +124,7 @@ def show(document: dict):
         click.echo(f"{empty} samples had nothing to score and count as one token of probability 1/V.", err=True)
     lighter = [row for row in rows if row["name"] not in ("all-heavy", "all-light")] or rows
     best = min(lighter, key=lambda row: row["log_ppl_diff"])
-    click.echo(f"Nearest to all-heavy: {best['schedule']}, {banded(best, 'log_ppl_diff', 3)} nats per token -> "
+    click.echo(f"Least log-PPL difference: {best['schedule']}, {banded(best, 'log_ppl_diff', 3)} nats per token -> "
                f"{document['path']}")  # fmt: skip
 
 

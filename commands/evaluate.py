@@ -33,7 +33,6 @@ def evaluate(file, judge, compat, batch_size, family, device, dtype, seed, out, 
 
     \b
     Example:
-      stepimp generate --schedule L125,H750,L125 --samples 32
       stepimp evaluate
       stepimp evaluate results/generate-0123abcd.jsonl --judge gpt2-large --compat mdlm
     """  # fmt: skip

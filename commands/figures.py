@@ -2,7 +2,8 @@
 
 import click
 
-NAMES = [*(f"figure{n}" for n in range(1, 15)), "recommended", "tradeoff", "profile", *(f"table{n}" for n in range(1, 7)), "claims"]
+NAMES = [*(f"figure{n}" for n in range(1, 15)), "recommended", "tradeoff", "profile",
+         *(f"table{n}" for n in range(1, 7)), "claims"]  # fmt: skip
 
 
 class Names(click.ParamType):
@@ -52,7 +53,7 @@ def figures(only, results, family, out, as_json):
     if not any(found.values()):
         raise StepimpError(f"No results in {results} to draw from. Run `stepimp reproduce` for all of them or such as "
                            f"`{made_by('kl', family)}`, or name --results DIR.")  # fmt: skip
-    needs = {name: needs for name, (needs, _) in FIGURES.items()} | {name: (need,) for name, need in TABLE_NEEDS.items()}
+    needs = {name: own for name, (own, _) in FIGURES.items()} | {name: (need,) for name, need in TABLE_NEEDS.items()}
     folder, made, written, missing = results_folder(out), {}, {}, {}
     for name in only or NAMES:
         lacking = [need for need in needs.get(name, ()) if not found[need]]

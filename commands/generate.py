@@ -86,13 +86,12 @@ def generate(schedule, heavy, light, steps, samples, length, prefix, batch_size,
 
 def recommended(out, family):
     """Schedule, heavy, light, family and weights' fingerprints of the newest recommendation, made if there is none."""
-    from pathlib import Path
-
+    from stepimp.family import family_folder
     from stepimp.results import newest
 
     from .recommend import recommend
 
-    folder = str(Path(family).resolve()) if family else None
+    folder = str(family_folder(family).resolve()) if family else None
 
     def find():
         return newest(out, "recommend", lambda document: document["params"]["family"] == folder)

@@ -61,16 +61,25 @@ def plan(scale: str, family: str | None) -> list[tuple]:
     from stepimp.family import MANIFEST, family_folder
 
     sizes, steps, lm1b_steps = SCALES[scale]
-    length = 128 # TODO
-    found = []
+    length, found = sample_length(family_folder(family)), []
     for need, (command, _) in NEEDS.items():
         folder = family_folder(LM1B if need == "lm1b" else family)
         if need == "lm1b" and not (folder / MANIFEST).exists():
             continue
         own = lm1b_steps if need == "lm1b" else steps
         timed = [] if command in ("loss", "kl") else ["--steps", str(own)]
-        found.append(([*recipe(need, own), *timed, *sizes.get(command, []), *family_options(need, family)], folder))
+        found.append(([*recipe(need, own, length), *timed, *sizes.get(command, []), *family_options(need, family)], folder))
     return found
+
+
+def sample_length(family) -> int:
+    """Tokens of a sample: the most that the family's models take."""
+    import json
+
+    from stepimp.family import read_manifest
+
+    configs = [json.loads((family / name / "config.json").read_text("utf-8")) for name in read_manifest(family)["members"]]
+    return min((config["model_length"] for config in configs if "model_length" in config), default=1024)
 
 
 def is_there(results, arguments: list[str], family) -> bool:

@@ -1,6 +1,7 @@
 """`stepimp search`: every coarse schedule, what each segment matters, and how well the curves foresaw it."""
 
 import time
+from contextlib import nullcontext
 from math import comb
 from pathlib import Path
 
@@ -14,27 +15,32 @@ from ._progress import progress, status
 MOST_SCHEDULES = 10_000
 SHOWN = 5  # schedules at each end of the ranking
 BAR = 16  # characters of the longest bar
-NAMES = {"predicted_path_kl_nats": "path KL", "predicted_nelbo_nats": "NELBO", "predicted_relative_kl_nats": "relative KL"}
+NAMES = {"predicted_path_kl_nats": "path KL", "predicted_nelbo_nats": "NELBO",
+         "predicted_relative_kl_nats": "relative KL"}  # fmt: skip
 
 
 @click.command()
 @click.option("--heavy", default="12b", show_default=True, help="The large model.")
 @click.option("--light", default="4b", show_default=True, help="The smaller one.")
 @click.option("--segments", type=click.IntRange(min=2), default=10, show_default=True, help="Parts of the trajectory.")
-@click.option("--light-segments", type=click.IntRange(min=1), default=4, show_default=True, help="How many of them run light.")
+@click.option("--light-segments", type=click.IntRange(min=1), default=4, show_default=True,
+              help="How many of them run light.")
 @click.option("--steps", type=click.IntRange(min=1, max=1_000_000), default=1000, show_default=True,
               help="T, the number of denoising steps.")
 @click.option("--samples", type=click.IntRange(min=2), default=160, show_default=True, help="Samples per schedule.")
 @click.option("--length", type=click.IntRange(min=2), help="Tokens per sample.  [default: the models' maximum]")
 @click.option("--curves", type=click.Path(dir_okay=False),
               help="Results of stepimp kl or loss that predict the ranking.  [default: the newest]")
-@click.option("--race", is_flag=True, help="After each chunk drop the schedules that are out of the running for the best --top.")
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many of the best --race is to find.")
+@click.option("--race", is_flag=True,
+              help="After each chunk drop the schedules that are out of the running for the best --top.")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True,
+              help="How many of the best --race is to find.")
 @click.option("--confidence", type=FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True,
               help="Probability with which --race drops none of the best.")
 @click.option("--chunk", type=click.IntRange(min=2), default=32, show_default=True,
               help="Samples that are drawn together; --race looks after each.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Sequences per forward pass.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True,
+              help="Sequences per forward pass.")
 @judge_option
 @model_options
 def search(heavy, light, segments, light_segments, steps, samples, length, curves, race, top, confidence, chunk,
@@ -72,30 +78,33 @@ def search(heavy, light, segments, light_segments, steps, samples, length, curve
     coarse = Coarse(heavy, light, steps, segments, light_segments)
     sampler.check(members.denoisers, coarse.schedule(coarse.names()[0]), length)
     scorer = load_judge(judge or judge_of(family_folder(family)), models["device"])
-    document = processes.gather({} if processes.rank else {"curves": find_curves(curves, heavy, light, models, out)})["curves"]
+    document = find_curves(curves, heavy, light, models, out) if processes.rank == 0 else None
+    document = processes.gather({} if document is None else {"curves": document})["curves"]
     check_weights(document, members.fingerprints)
+    predicted = ranking.predictions(Measurements.unpack(document), coarse, seed)
     contest = Race(top, confidence) if race else None
-    params = dict(heavy=heavy, light=light, segments=segments, light_segments=light_segments, steps=steps, samples=samples,
-                  length=length, judge=scorer.name, race=contest and vars(contest), chunk=chunk, seed=seed, dtype=dtype,
-                  family=str(Path(family).resolve()) if family else None)  # fmt: skip
+    params = dict(heavy=heavy, light=light, segments=segments, light_segments=light_segments, steps=steps,
+                  samples=samples, length=length, judge=scorer.name, race=contest and vars(contest), chunk=chunk,
+                  seed=seed, dtype=dtype,
+                  family=str(family_folder(family).resolve()) if family else None)  # fmt: skip
     fingerprints = {"models": members.fingerprints, "judge": scorer.fingerprint}
     run = Run(out, "search", params, fingerprints, members.any.device, dtype)
     counts, started = sampler.Counts(), time.perf_counter()
 
     def score(tokens):
         texts = members.tokenizer.batch_decode(tokens)
-        return evaluation.score(scorer, texts, batch_size=batch_size).log_ppl, evaluation.unigram_entropy(tokens.tolist())
+        log_ppl = evaluation.score(scorer, texts, batch_size=batch_size).log_ppl
+        return log_ppl, evaluation.unigram_entropy(tokens.tolist())
 
-    with progress("schedules x chunks") as moved:
+    with progress("schedules x chunks") if processes.rank == 0 else nullcontext(lambda done, total: None) as moved:
         log_ppl, entropy = run_search(
             members.denoisers, coarse, samples, length, seed=seed, score=score, batch_size=batch_size, chunk=chunk,
             race=contest, journal=run.journal(processes.rank, processes.count), processes=processes, counts=counts,
-            progress=moved if processes.rank == 0 else lambda done, total: None,
+            progress=moved,
         )  # fmt: skip
     forwards = sum(processes.gather({processes.rank: counts.forwards.total()}).values())
     if processes.rank:
         return
-    predicted = ranking.predictions(Measurements.unpack(document), coarse, seed)
     found = ranking.results(coarse, log_ppl, entropy, predicted, seed)
     if race:
         found["race"] = ranking.race_rounds(coarse, entropy, chunk)
@@ -109,7 +118,9 @@ def search(heavy, light, segments, light_segments, steps, samples, length, curve
 def check_sizes(segments, light_segments, steps, top):
     """Usage errors that more than one option makes. top: that of a race, or False."""
     if light_segments >= segments:
-        raise click.BadParameter(f"{light_segments} must be fewer than the {segments} segments.", param_hint="--light-segments")
+        raise click.BadParameter(
+            f"{light_segments} must be fewer than the {segments} segments.", param_hint="--light-segments"
+        )
     if steps < segments:
         raise click.BadParameter(f"{steps} steps make no {segments} segments.", param_hint="--steps")
     schedules = comb(segments, light_segments)
@@ -130,8 +141,8 @@ def find_curves(path, heavy, light, models, out) -> dict:
     document = curves_document(path)
     measured = document["params"]
     if measured["heavy"] != heavy or light not in measured["lights"]:
-        raise StepimpError(f"{path} has curves of {measured['heavy']} and {', '.join(measured['lights'])}, not of {heavy} "
-                           f"and {light}.")  # fmt: skip
+        raise StepimpError(f"{path} has curves of {measured['heavy']} and {', '.join(measured['lights'])}, not of "
+                           f"{heavy} and {light}: give others, or none to have them found.")  # fmt: skip
     return document
 
 
@@ -148,18 +159,19 @@ def show(result: dict):
     )  # fmt: skip
     show_influence(result["influence"])
     print_table(
-        f"How well the curves ({result['curves']}) foresaw it: rank correlations with gen-PPL, and what their choice loses",
+        f"How well {result['curves']} foresaw it: rank correlations with gen-PPL, and what its choice loses",
         ["predicted by", "Spearman", "Kendall", "its choice", "rank", "gen-PPL over the best"],
-        [[NAMES[row["predicted_by"]], interval(row, "spearman"), interval(row, "kendall"), row["segments"], str(row["rank"]),
-          banded(row, "regret_ppl", 2)] for row in result["predictions"]],
+        [[NAMES[row["predicted_by"]], interval(row, "spearman"), interval(row, "kendall"), row["segments"],
+          str(row["rank"]), banded(row, "regret_ppl", 2)] for row in result["predictions"]],
     )  # fmt: skip
     if "race" in result:
         last = result["race"]["rounds"][-1]
-        click.echo(f"The race left {last['schedules']} schedules in the running and saved {result['race']['saved']:.0%} of the "
-                   "segments; influence and correlations are of the samples that all schedules have.")  # fmt: skip
+        saved = f"{result['race']['saved']:.0%}"
+        click.echo(f"The race left {last['schedules']} schedules in the running and saved {saved} of the segments; "
+                   "influence and correlations are of the samples that all schedules have.")  # fmt: skip
     best, worst = rows[0], rows[-1]
-    click.echo(f"Best: {best['segments']}, gen-PPL {best['gen_ppl']:.1f}; worst: {worst['segments']}, {worst['gen_ppl']:.1f}; "
-               f"{result['cost']['forwards']:,} forward passes -> {result['path']}")  # fmt: skip
+    click.echo(f"Best: {best['segments']}, gen-PPL {best['gen_ppl']:.1f}; worst: {worst['segments']}, "
+               f"{worst['gen_ppl']:.1f}; {result['cost']['forwards']:,} forwards -> {result['path']}")  # fmt: skip
 
 
 def show_influence(rows: list[dict]):
@@ -170,7 +182,8 @@ def show_influence(rows: list[dict]):
         "Influence of each segment: gen-PPL of the schedules that are light there, minus that of all",
         ["segment", "t", "", "influence", f"best {ends}", f"worst {ends}"],
         [[str(row["segment"]), f"{row['t_from']:.2f} -> {row['t_to']:.2f}", bar(row["influence_ppl"], most),
-          banded(row, "influence_ppl", 2), *(f"{row[name]:.0%}" for name in ("light_in_top", "light_in_bottom"))] for row in rows],
+          banded(row, "influence_ppl", 2), f"{row['light_in_top']:.0%}", f"{row['light_in_bottom']:.0%}"]
+         for row in rows],
     )  # fmt: skip
 
 

@@ -4,9 +4,10 @@ To add one: write its `draw` in a file of its own, a function here that takes th
 and a line in FIGURES. `stepimp figures` then draws it.
 
 What we have of the paper says which figures are comparisons of schedules (1, 7 to 9, 11, 13, 14) and which come from
-the search (2, 3, 6, 10), but not what each of them shows. That assignment is ours: 1 is the unconditional comparison (Table 5's data), and
-the other numbers go to its variants in the order of the tables; 2 shows the best and the worst schedules, 3 how often they
-are light in each segment, 6 how well the curves foresaw the ranking, 10 the influence.
+the search (2, 3, 6, 10), but not what each of them shows. That assignment is ours: 1 is the unconditional comparison
+(Table 5's data), 7 and 8 are size and fraction of the light model (Tables 1 and 2), 9 and 11 the prefixes of a quarter
+and an eighth (Tables 3 and 6), 13 the LM1B role (Table 4), 14 the entropy; 2 shows the best and the worst coarse
+schedules, 3 how often they are light in each segment, 6 how well the curves foresaw the ranking, 10 the influence.
 """
 
 from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ from .style import COLUMN, WIDE, colours, legend
 KEY = "Bands: 95%, bootstrap over sequences. Shaded: where the paper finds the peak."
 LOG_PPL = "log-PPL, change against all-heavy"
 BAR_KEY = "Bars: mean of the paired differences, in nats per token; lines: 95% interval over samples."
-PAPER_KEY = "Paper: ln of its gen-PPL over that of its own all-heavy run, and the interval that follows from those it prints."
+PAPER_KEY = "Paper: ln of its gen-PPL over that of its own all-heavy run, with the interval its printed ones make."
 SEARCH_KEY = "95% bootstrap over samples, paired."
 SHOWN = 10  # schedules at each end of the ranking
 
@@ -59,7 +60,7 @@ def published_entropy(row: dict | None, heavy: dict) -> dict | None:
 
 
 def schedules(document: dict, published: str, column="log_ppl_diff", shown=gen_ppl, theirs=published_change):
-    """Strips and bars of the seven hand-crafted schedules and our recommendation. published: key of the paper's table."""
+    """Strips and bars of the seven hand-crafted schedules and our recommendation, beside a table of the paper."""
     found = hand_crafted(document)
     found |= {row["name"]: row for row in document["rows"] if row["name"] == "recommended"}
     numbers = dict(zip(HAND_CRAFTED, paper()[published]["rows"]))
@@ -108,10 +109,10 @@ def figure7(document: dict) -> Figure:
 
 def figure8(document: dict) -> Figure:
     """Table 2's data: the sandwich by fraction of light steps, what it costs and what it saves."""
-    tint, found = colours(document), by_fraction(document)
+    tint, heavy, found = colours(document), document["params"]["heavy"], by_fraction(document)
     numbers = {row["light_pct"]: row for row in paper()["table2_light_fraction"]["rows"]}
     rows = [
-        against_heavy(row, "log_ppl_diff", f"{percent}%", tint[row["light"] or document["params"]["heavy"]], gen_ppl(row))
+        against_heavy(row, "log_ppl_diff", f"{percent}%", tint[row["light"] or heavy], gen_ppl(row))
         for percent, row in found.items()
     ]
     figure = Figure(figsize=(WIDE, 1.5 + 0.17 * len(rows)))
@@ -128,8 +129,8 @@ def figure8(document: dict) -> Figure:
 def figure14(document: dict) -> Figure:
     """Table 5's data: change in entropy of the hand-crafted schedules against all-heavy, unconditional."""
     figure = schedules(document, "table5_unconditional_entropy", "entropy_diff_nats", entropy, published_entropy)
-    key = "Mean of the paired differences and 95% interval over samples; to the right the mean unigram entropy in nats."
-    footnote(figure, f"Entropy of the text, unconditional. {sampled(document)}", f"{key} The paper prints no intervals here.")
+    key = "Mean of the paired differences and 95% interval over samples; to the right the mean unigram entropy in nats. "
+    footnote(figure, f"Unconditional. {sampled(document)}", key + "The paper prints no intervals here.")
     return figure
 
 
@@ -157,12 +158,14 @@ def figure3(document: dict) -> Figure:
     extremes, tint = influence[0]["extremes"], colours(document)[params["light"]]
     figure = Figure(figsize=(WIDE, 2.7))
     axes = figure.subplots(1, 2, sharey=True)
-    for ax, shares, column, title in zip(axes, light_shares(document), ("light_in_top", "light_in_bottom"), ("Best", "Worst")):
+    columns = {"light_in_top": "Best", "light_in_bottom": "Worst"}
+    for ax, shares, (column, title) in zip(axes, light_shares(document), columns.items()):
         rows = [row | with_band(column, share) | {column: row[column]} for row, share in zip(influence, shares)]
         segments.draw(ax, rows, column, tint, chance=params["light_segments"] / params["segments"])
         ax.set(title=f"{title} {extremes} of {len(document['rows'])}", ylim=(0, 1))
     axes[0].set_ylabel(f"share of schedules with {params['light']} here")
-    footnote(figure, sampled(document), f"Lines: {SEARCH_KEY} The schedules are ranked anew on each resample. Dashed: by chance.")
+    key = f"Lines: {SEARCH_KEY} The schedules are ranked anew on each resample. Dashed: by chance."
+    footnote(figure, sampled(document), key)
     return figure
 
 
@@ -273,11 +276,11 @@ def profile(document: dict) -> Figure:
     provenance = document["provenance"]
     footnote(
         figure,
-        f"{params['heavy']} and {params['light']}, T = {params['steps']}, L = {params['length']}, {params['samples']} samples, "
-        f"batch {params['batch_size']}, {params['dtype']} on {provenance['device']}; median and range of {params['repeats']} "
-        f"runs; stepimp {provenance['version']}. Light steps lie at both ends.",
-        "At most: the speed-up that fewer blocks can bring, 1/a for the share a of the time outside the body, formula (7). "
-        "The paper prints 1/(1 - a) for this a; its own decomposition gives 1/a.",
+        f"{params['heavy']} and {params['light']}, T = {params['steps']}, L = {params['length']}, {params['samples']} "
+        f"samples, batch {params['batch_size']}, {params['dtype']} on {provenance['device']}; median and range of "
+        f"{params['repeats']} runs; stepimp {provenance['version']}. Light steps lie at both ends.",
+        "At most: the speed-up that fewer blocks can bring, 1/a for the share a of the time outside the body, formula (7)."
+        " The paper prints 1/(1 - a) for this a; its own decomposition gives 1/a.",
     )
     return figure
 

@@ -1,4 +1,4 @@
-"""Which results each figure, table and claim of the paper needs, which document fills a need, and which command makes it.
+"""Which results each figure, table and claim of the paper needs, which document fills a need, and what makes one.
 
 A need is what the paper measured once: curves, the search, or one comparison of schedules. Documents are told apart by
 what their rows and params say; of several that fit, the newest counts. The paper's openwebtext is the family asked for
@@ -12,10 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from stepimp.errors import StepimpError
+from stepimp.family import family_folder
 from stepimp.results import read_document
 from stepimp.schedule import Schedule, parse, quarters, sandwich
 
-BUNDLED = ("docs", "code")  # names of bundled families
 LM1B = "code"
 LIGHTS = ["4b", "6b", "8b", "10b"]
 HAND_CRAFTED = ("all-light", "1st quarter", "2nd quarter", "3rd quarter", "4th quarter", "sandwich", "all-heavy")
@@ -135,16 +135,11 @@ def family_options(need: str, family: str | None) -> list[str]:
 
 
 def made_by(need: str, family: str | None = None, documents: dict | None = None) -> str:
-    """The command line that fills a need. documents: those there are, which know the length of the family's samples."""
-    lengths = [one["params"]["length"] for one in (documents or {}).values() if one and "length" in one["params"]]
-    return shlex.join(["stepimp", *recipe(need, length=(lengths or [128])[0]), *family_options(need, family)])
-
-
-def same_family(family: str | None) -> str:
-    """One name for one family: a bundled one's own, whether or not it was named, else the folder's full path."""
-    folder = Path(family or BUNDLED[0]).expanduser()
-    bundled = folder.name in BUNDLED and not (folder / "family.json").exists()
-    return folder.name if bundled else str(folder.resolve())
+    """The command line that fills a need. documents: those there are, which know the family and how long its samples are."""
+    known = [one["params"] for of, one in (documents or {}).items() if one and of != "lm1b"]
+    family = family or next((params["family"] for params in known if params.get("family")), None)
+    length = next((params["length"] for params in known if "length" in params), 128)
+    return shlex.join(["stepimp", *recipe(need, length=length), *family_options(need, family)])
 
 
 def find_documents(results, family: str | None = None) -> dict[str, dict | None]:
@@ -160,8 +155,8 @@ def fills(document: dict, need: str, family: str | None) -> bool:
     command, fits = NEEDS[need]
     if document["command"] != command:
         return False
-    own = same_family(document["params"].get("family"))
-    right = Path(own).name == LM1B if need == "lm1b" else own == same_family(family)
+    own = family_folder(document["params"].get("family")).resolve()
+    right = own.name == LM1B if need == "lm1b" else own == family_folder(family).resolve()
     try:
         return right and fits(document)
     except LookupError as error:

@@ -25,7 +25,8 @@ def wide(x: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Judge:
-    """model: a causal language model of transformers; name: as asked for; fingerprint: of weights and tokenizer."""
+    """model: a causal language model of transformers; name: its id, or the last two parts of its folder's path;
+    fingerprint: of weights and tokenizer."""
 
     model: torch.nn.Module
     tokenizer: object
@@ -125,5 +126,6 @@ def load_judge(source: str, device="auto", dtype="float32") -> Judge:
     tokenizer = open_tokenizer(path)
     if not 1 < len(tokenizer) <= model.get_output_embeddings().weight.shape[0]:
         raise StepimpError(f"{source}: its tokenizer has {len(tokenizer)} tokens: put the right one there.")
-    name = digest(fingerprint(model), tokenizer_fingerprint(tokenizer))
-    return Judge(model.eval().to(device, getattr(torch, dtype)), tokenizer, source, name)
+    name = "/".join(folder.absolute().parts[-2:]) if folder.exists() else source  # the same on every machine
+    prints = digest(fingerprint(model), tokenizer_fingerprint(tokenizer))
+    return Judge(model.eval().to(device, getattr(torch, dtype)), tokenizer, name, prints)

@@ -81,7 +81,7 @@ class Run:
         self.path = results_folder(out) / f"{command}-{self.key}.json"
 
     def journal(self, rank: int = 0, processes: int = 1) -> "Journal":
-        """Of several processes each writes a journal of its own, and takes over those that an earlier run with more left."""
+        """Of several processes each writes its own, and takes over those that an earlier run with more of them left."""
         own = Journal(self.path.with_suffix(f".{rank}.journal" if rank else ".journal"), self.key)
         for path in self.journals():
             other = int(path.suffixes[0][1:]) if len(path.suffixes) > 1 else 0

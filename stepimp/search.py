@@ -77,8 +77,8 @@ def walk(names: list[str], state: sampler.State, coarse: Coarse, advance, depth:
 
 @torch.no_grad()
 def search(denoisers: dict, coarse: Coarse, samples: int, length: int, *, seed: int, score, batch_size=16, chunk=32,
-           race: Race | None = None, journal=None, processes: Processes | None = None, counts: sampler.Counts | None = None,
-           progress=lambda done, total: None) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+           race: Race | None = None, journal=None, processes: Processes | None = None,
+           counts: sampler.Counts | None = None, progress=lambda done, total: None):  # fmt: skip
     """Draws samples 0..samples-1 with every schedule and scores them.
 
     score: a function of tokens [N, L] that gives (log-PPL [N], entropy [N]) in nats. chunk: samples that go through the

@@ -88,8 +88,9 @@ def schedules_table(title: str, need: str, published: str):
         ours = hand_crafted(document) if document else {}
         ours |= {row["name"]: row for row in document["rows"] if row["name"] == "recommended"} if document else {}
         rows = [
-            [name, (ours.get(name) or theirs[name])["schedule"], *quality(ours.get(name)), cell(ours.get(name), "entropy_nats"),
-             *published_cells(theirs.get(name), theirs["all-heavy"]), cell(theirs.get(name), "entropy")]
+            [name, (ours.get(name) or theirs[name])["schedule"], *quality(ours.get(name)),
+             cell(ours.get(name), "entropy_nats"), *published_cells(theirs.get(name), theirs["all-heavy"]),
+             cell(theirs.get(name), "entropy")]
             for name in ours | theirs
         ]  # fmt: skip
         columns = ["light steps", "schedule", *QUALITY, "entropy (nats)", *PUBLISHED, "paper entropy"]
@@ -148,7 +149,10 @@ BUILDS = {"table1": table1, "table2": table2} | {
     name: schedules_table(TITLES[name], *source) for name, source in SCHEDULES.items()
 }
 TABLES = {name: (TITLES[name], BUILDS[name]) for name in TITLES}
-TABLE_NEEDS = {"table1": "light_sizes", "table2": "light_fractions"} | {name: need for name, (need, _) in SCHEDULES.items()}
+TABLE_NEEDS = {name: need for name, (need, _) in SCHEDULES.items()} | {
+    "table1": "light_sizes",
+    "table2": "light_fractions",
+}
 
 
 def text(value) -> str:
@@ -186,24 +190,26 @@ def csv(table: Table) -> str:
     return out.getvalue()
 
 
-LATEX = {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "±": r"$\pm$", "–": "--",
-         "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}  # fmt: skip
+LATEX = {letter: rf"\{letter}" for letter in "%_&#${}"} | {
+    "±": r"$\pm$", GAP: "--", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"
+}  # fmt: skip
 
 
 def latex(table: Table) -> str:
     """The table as a LaTeX `table` with booktabs rules."""
     align = "".join(right_or_left(table, k, "r", "l") for k in range(len(table.columns)))
-    head, *rows = (" & ".join(escaped(text(value), LATEX) for value in row) + r" \\" for row in [table.columns, *table.rows])
+    cells = [[escaped(text(value), LATEX) for value in row] for row in [table.columns, *table.rows]]
+    head, *rows = (" & ".join(row) + r" \\" for row in cells)
     title = re.sub(r"^Table \d+\. ", "", table.title)  # LaTeX numbers its tables itself
     caption = escaped(f"{title}. {table.note}", LATEX)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{{align}}}", r"\toprule", head,
-             r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}"]  # fmt: skip
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{{align}}}", r"\toprule",
+             head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}"]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
 def save(table: Table, folder: Path, name: str) -> list[Path]:
     """Writes name.md, name.csv and name.tex, each whole or not at all."""
-    texts = {folder / f"{name}.{kind}": write(table) for kind, write in (("md", markdown), ("csv", csv), ("tex", latex))}
-    for path, content in texts.items():
-        write_atomically(path, content)
-    return list(texts)
+    paths = [folder / f"{name}.{kind}" for kind in ("md", "csv", "tex")]
+    for path, write in zip(paths, (markdown, csv, latex)):
+        write_atomically(path, write(table))
+    return paths

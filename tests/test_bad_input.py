@@ -13,8 +13,11 @@ from safetensors.torch import load_file, save_file
 from stepimp.commands import main
 
 NEEDS = {"loss": [], "kl": [], "profile": [], "recommend": [], "generate": ["--schedule", "H5"]}
+NEEDS["compare"] = ["--steps", 4, "--samples", 2, "--length", 8]
 MODELS = {"loss": ["--heavy", "2b", "--light", "1b"], "recommend": ["--heavy", "2b", "--light", "1b"]}
 MODELS |= {"kl": [*MODELS["loss"], "--baseline", "2b_seed2"], "profile": MODELS["loss"], "generate": MODELS["loss"]}
+MODELS["compare"] = MODELS["loss"]
+NEEDS["search"], MODELS["search"] = [], MODELS["loss"]
 FAST = ["--sequences", "4", "--points", "2", "--length", "8"]
 
 
@@ -69,7 +72,7 @@ def change_weights(folder, change):
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize("command", ["loss", "kl", "profile", "generate"])
+@pytest.mark.parametrize("command", ["loss", "kl", "profile", "generate", "compare", "search"])
 @pytest.mark.parametrize("option", ["--heavy", "--light"])
 def test_an_unknown_model_lists_the_known_ones(run, written, command, option):
     schedule = ["--schedule", "L2,H3"] if command == "generate" else []
@@ -135,14 +138,15 @@ def test_a_schedule(run, written, schedule, options, message):
 @pytest.mark.parametrize(
     "command, option",
     [("recommend", "--steps"), ("generate", "--steps"), ("profile", "--steps"), ("loss", "--length"),
-     ("generate", "--length"), ("generate", "--samples")],
+     ("generate", "--length"), ("generate", "--samples"), ("compare", "--steps"), ("compare", "--length"),
+     ("search", "--samples"), ("search", "--light-segments")],
 )  # fmt: skip
 def test_counts_below_one(run, command, option):
     message = run(command, *NEEDS[command], option, 0).message
     assert option in message and "x>=" in message
 
 
-@pytest.mark.parametrize("command", ["loss", "kl", "generate", "profile"])
+@pytest.mark.parametrize("command", ["loss", "kl", "generate", "profile", "compare"])
 def test_a_length_over_the_models_maximum(run, written, command):
     message = run(command, *NEEDS[command], "--length", 33).message
     assert "33" in message and "32" in message and "maximum" in message
@@ -188,14 +192,39 @@ def test_an_output_folder_that_cannot_be_written_is_found_before_the_work(run, t
     (tmp_path / "file").write_text("")
     if command == "figures":  # which need results to be drawn from
         assert run("loss").code == 0
-    monkeypatch.setattr("stepimp.denoisers.load_checkpoint", lambda *_, **__: pytest.fail("models were loaded"))
+    for load in ("stepimp.denoisers.load_checkpoint", "stepimp.judge.load_judge"):
+        monkeypatch.setattr(load, lambda *_, **__: pytest.fail("models were loaded"))
     message = run(command, *NEEDS.get(command, []), "--out", tmp_path / "file" / "below").message
     assert f"Cannot write to {tmp_path / 'file' / 'below'}" in message
 
 
-def test_a_training_folder_that_cannot_be_written(run, tmp_path):
+@pytest.mark.parametrize("command", ["train", "judge"])
+def test_a_training_folder_that_cannot_be_written(run, tmp_path, command):
     (tmp_path / "file").write_text("")
-    assert "Cannot write to" in run("train", tmp_path / "file" / "below").message
+    assert "Cannot write to" in run(command, tmp_path / "file" / "below").message
+
+
+def test_a_disk_that_fills_up_while_samples_are_compared_keeps_them(run, tmp_path, full_disk):
+    options = [*NEEDS["compare"], "--schedule", "L4", "--samples", 12, "--batch-size", 1]
+    with full_disk(2000):
+        message = run("compare", *options).message
+    assert "Cannot write" in message and "Free space" in message
+    kept = {file: file.read_text() for file in (tmp_path / "results").iterdir()}
+    assert len(kept) == 2 and all(text.count("\n") > 1 for text in kept.values())
+    assert run("compare", *options).code == 0
+    assert all(file.read_text().startswith(text.rpartition("\n")[0]) for file, text in kept.items())
+
+
+@pytest.mark.parametrize("content", ["", "[]\n", '{"run": "00000000"}\n'])
+def test_kept_samples_that_are_damaged(run, tmp_path, content):
+    options = [*NEEDS["compare"], "--schedule", "L4"]
+    assert run("compare", *options).code == 0
+    for file in (tmp_path / "results").glob("samples-*.jsonl"):
+        file.write_text(content)
+    if content:
+        assert "damaged or of another run: delete it" in run("compare", *options).message
+    else:
+        assert run("compare", *options).code == 0
 
 
 @pytest.mark.parametrize("command", ["loss", "generate"])
@@ -237,7 +266,7 @@ def test_a_journal_of_another_run(run, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
-@pytest.mark.parametrize("command", ["loss", "kl", "profile", "generate"])
+@pytest.mark.parametrize("command", ["loss", "kl", "profile", "generate", "compare", "search"])
 def test_cuda_where_there_is_none(run, command):
     message = run(command, *NEEDS[command], "--device", "cuda").message
     assert message == "--device cuda: this machine's torch sees no CUDA device. Use --device cpu."
@@ -254,7 +283,7 @@ def test_an_option_nobody_knows(command):
     assert result.exit_code == 2 and "--frobnicate" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["loss", "kl", "recommend", "generate"])
+@pytest.mark.parametrize("command", ["loss", "kl", "recommend", "generate", "compare", "search"])
 def test_a_family_that_is_not_there(run, tmp_path, command):
     message = run(command, *NEEDS[command], "--family", tmp_path / "nowhere").message
     assert "there is no family in" in message and "nowhere" in message

@@ -6,12 +6,17 @@ import os
 
 import numpy as np
 import pytest
+from by_hand import AS_PUBLISHED, comparison, fractions, search, sizes
+from by_hand import write as write_document
 from click.testing import CliRunner
 
+from stepimp.commands import figures as command
 from stepimp.commands import main
+from stepimp.documents import HAND_CRAFTED
 from stepimp.plots import style
 from stepimp.plots.figures import FIGURES
 from stepimp.results import newest
+from stepimp.tables import TABLES
 
 PARAMS = {"heavy": "12b", "lights": ["4b"], "baseline": "12b_seed2", "data": "docs", "inputs": "text"}
 BLOCKS = {"12b": 12, "4b": 4, "12b_seed2": 12}
@@ -33,10 +38,12 @@ def curve_rows(kind):
 
 
 def schedule_rows():
-    return [
-        {"name": name, "schedule": text, "light_fraction": part, "saved_flops": part * 2 / 3, "objective": objective}
-        for name, (text, part, objective) in SCHEDULES.items()
-    ]
+    return [point(text, part, objective) | {"name": name} for name, (text, part, objective) in SCHEDULES.items()]
+
+
+def point(schedule, part, objective):
+    costs = {"path_kl_nats": part, "nelbo_nats": 3 + part, "objective": objective}
+    return {"schedule": schedule, "light_fraction": part, "saved_flops": part * 2 / 3, **costs}
 
 
 def profile_rows():
@@ -58,9 +65,11 @@ def write(folder, kind, name="0", **parts):
     """A results document written by hand."""
     extra, params = {}, PARAMS
     if kind == "recommend":
-        rows, params = schedule_rows(), PARAMS | {"by": "kl", "segments": 3, "save_flops": False}
-        line = [{"light_fraction": x, "saved_flops": x * 2 / 3, "objective": x} for x in (0, 0.5, 1)]
-        extra = {"tradeoff": line, "curves": curve_rows("kl"), "curve_params": PARAMS}
+        asked = {"by": "kl", "segments": 3, "save_flops": False, "budget": 0.4, "steps": 10}
+        rows, params = schedule_rows(), PARAMS | asked
+        line = [point(text, x, x) for text, x in (("H10", 0), ("L5,H5", 0.5), ("L10", 1))]
+        sure = {"agreement": 1.0, "moves": [{"before": "4b", "after": "12b", "t": 0.7, "t_low": 0.6, "t_high": 0.8}]}
+        extra = {"tradeoff": line, "curves": curve_rows("kl"), "curve_params": PARAMS, "boundaries": sure}
     elif kind == "profile":
         run_on = dict(schedule="L1,H9", light="4b", steps=10, length=8, samples=2, batch_size=2, dtype="float32", repeats=3)
         rows, params = profile_rows(), PARAMS | run_on
@@ -69,6 +78,20 @@ def write(folder, kind, name="0", **parts):
     document = {"schema": "stepimp/1", "command": kind, "params": params, "blocks": BLOCKS, "rows": rows, **extra}
     folder.mkdir(exist_ok=True)
     (folder / f"{kind}-{name}.json").write_text(json.dumps(document | {"provenance": {"version": "9.8", "device": "cpu"}} | parts))
+
+
+FOUR = ("loss", "kl", "recommend", "profile")
+COMPARED = {"light_fractions": fractions(), "unconditional": comparison(), "light_sizes": sizes(),
+            "prefix_256": comparison(prefix_length=32), "prefix_128": comparison(prefix_length=16),
+            "lm1b": comparison(family="code"), "search": search([0, 0.2, 0.5, 0.5, 0.2, 0])}  # fmt: skip
+NAMES = [*FIGURES, *TABLES, "claims"]
+
+
+def write_all(folder):
+    for kind in FOUR:
+        write(folder, kind)
+    for need, one in COMPARED.items():
+        write_document(folder, one, need)
 
 
 def run(results, out, *options):
@@ -86,31 +109,183 @@ def unsaved(monkeypatch):
     monkeypatch.setattr(style, "save", save)
 
 
-def test_every_figure_is_drawn_once_all_results_are_there(tmp_path, unsaved):
-    for kind in ("loss", "kl", "recommend", "profile"):
-        write(tmp_path / "results", kind)
+def test_everything_is_made_once_all_results_are_there(tmp_path, unsaved):
+    write_all(tmp_path / "results")
     result = run(tmp_path / "results", tmp_path / "figures")
     assert result.exit_code == 0, result.output
-    names = ["figure4", "figure5", "figure12", "recommended", "tradeoff", "profile"]
-    assert result.output.splitlines() == [f"{name}: {tmp_path / 'figures' / name}.png" for name in names]
+    lines = result.output.splitlines()
+    folder = tmp_path / "figures"
+    assert lines[:17] == [f"{name}: {folder / name}.png" for name in FIGURES]
+    assert lines[17:24] == [", ".join(f"{folder / name}.{kind}" for kind in ("md", "csv", "tex")).join([f"{name}: ", ""])
+                            for name in [*TABLES, "claims"]]  # fmt: skip
+    assert lines[24] == f"report: {folder / 'report.html'}"
+    assert [line.split(": ")[:2] for line in lines[25:]] == [[f"claim {k}", "reproduced"] for k in range(1, 6)]
+    tables = {f"{name}.{kind}" for name in [*TABLES, "claims"] for kind in ("md", "csv", "tex")}
+    assert {file.name for file in folder.iterdir()} == tables | {"report.html"}
+    page = (folder / "report.html").read_text("utf-8")
+    assert all(f'id="{name}"' in page for name in [*NAMES, "explorer", "provenance"]) and 'id="missing"' not in page
+    assert page.count("✓ reproduced") == 5 and page.count("<details>") == len(FOUR) + len(COMPARED)
+
+
+def test_every_number_of_the_paper_can_be_asked_for_by_name(tmp_path, unsaved):
+    assert command.NAMES == NAMES
+    assert {f"figure{n}" for n in range(1, 15)} | {f"table{n}" for n in range(1, 7)} <= set(NAMES)
+    write_all(tmp_path / "results")
+    for asked in [*map(str, range(1, 15)), *NAMES[14:]]:
+        told = run(tmp_path / "results", tmp_path / "figures", "--only", asked, "--json")
+        name = f"figure{asked}" if asked.isdigit() else asked
+        assert told.exit_code == 0 and list(json.loads(told.stdout)["written"]) == [name]
+    told = run(tmp_path / "results", tmp_path / "figures", "--only", "12, table3,5", "--json")
+    assert list(json.loads(told.stdout)["written"]) == ["figure12", "table3", "figure5"]
+
+
+@pytest.mark.parametrize("asked", ["15", "0", "table7", "", "5,,6", "figure"])
+def test_what_is_no_figure_is_bad_usage(tmp_path, asked):
+    result = run(tmp_path, tmp_path / "figures", "--only", asked)
+    assert result.exit_code == 2 and "1 to 14" in result.stderr and "table1" in result.stderr
+
+
+def test_asking_only_for_what_has_no_results_fails_and_names_the_command(tmp_path):
+    write(tmp_path / "results", "loss")
+    result = run(tmp_path / "results", tmp_path / "figures", "--only", "3,table1")
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    three, one = result.stdout.splitlines()
+    assert three.startswith("figure3: ") and three.endswith("run: stepimp search")
+    assert one.startswith("table1: ") and "stepimp compare --schedule L125,H750,L125" in one
+
+
+def test_each_family_has_its_own_figures(tmp_path, unsaved):
+    write_document(tmp_path / "results", comparison(family=str(tmp_path / "mine"), samples=7))
+    here = [tmp_path / "results", tmp_path / "figures", "--only", "table5"]
+    assert run(*here).exit_code == 1
+    assert run(*here, "--family", tmp_path / "mine").exit_code == 0
+    assert "7 samples per schedule" in (tmp_path / "figures" / "table5.md").read_text()
+
+
+def panel(name, **documents):
+    """The axes of a figure drawn from COMPARED, or from documents in their place."""
+    needs, build = FIGURES[name]
+    with style.house():
+        return build(*((COMPARED | documents)[need] for need in needs)).axes
+
+
+@pytest.mark.parametrize(("name", "heavy", "sandwich"), [("figure1", 42.9, 44.3), ("figure9", 39.3, 40.9),
+                                                         ("figure11", 44.9, 46.3), ("figure13", 188.8, 210.5)])  # fmt: skip
+def test_a_comparison_shows_the_change_against_all_heavy_beside_the_published_one(name, heavy, sandwich):
+    strips, bars = panel(name)
+    assert [text.get_text() for text in strips.get_yticklabels()] == list(HAND_CRAFTED)
+    assert [bar.get_width() for bar in bars.patches] == pytest.approx(list(AS_PUBLISHED.values()), abs=0.002)
+    published = [line.get_xdata()[0] for line in bars.lines if line.get_label() == "paper"]
+    assert published[5] == pytest.approx(math.log(sandwich / heavy)) and published[6] == 0 and len(published) == 7
+    (reach,) = [line.get_xdata() for line in bars.lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] == 5.2]
+    assert reach[0] < published[5] < reach[1], "the interval that the printed ones make"
+    assert "against all-heavy" in bars.get_xlabel()
+
+
+def test_a_missing_interval_leaves_the_bar(tmp_path):
+    own = comparison()
+    for row in own["rows"]:
+        row |= dict.fromkeys((name for name in row if name.endswith(("_low", "_high"))))
+    assert len(panel("figure1", unconditional=own)[1].patches) == 7
+
+
+def test_figure7_has_a_bar_in_the_colour_of_each_light_model():
+    (ax,) = panel("figure7")
+    assert [text.get_text().split()[0] for text in ax.get_yticklabels()] == ["4b", "8b"]
+    colours = style.colours(COMPARED["light_sizes"])
+    assert [bar.get_facecolor() for bar in ax.patches] == [tuple(colours[name]) for name in ("4b", "8b")]
+    published = [line.get_xdata()[0] for line in ax.lines if line.get_label() == "paper"]
+    assert published == pytest.approx([math.log(44.31 / 42.85), math.log(43.45 / 42.85)])
+
+
+def test_figure8_has_quality_and_savings_by_fraction():
+    quality, savings = panel("figure8")
+    assert [text.get_text() for text in quality.get_yticklabels()] == ["0%", "25%", "50%", "75%", "100%"]
+    assert len([line for line in quality.lines if line.get_label() == "paper"]) == 3, "0, 50 and 100% are published"
+    measured = {line.get_label(): line for line in savings.lines}["seconds, measured"]
+    assert measured.get_xydata() == pytest.approx(np.array([[x, x / 3] for x in (0, 0.25, 0.5, 0.75, 1)]))
+
+
+def test_seconds_that_were_not_measured_in_one_run_leave_a_gap():
+    own = fractions()
+    own["rows"][1] |= dict.fromkeys(("saved_seconds", "saved_seconds_low", "saved_seconds_high"))
+    measured = {line.get_label(): line for line in panel("figure8", light_fractions=own)[1].lines}["seconds, measured"]
+    assert np.isnan(measured.get_ydata()).tolist() == [False, True, False, False, False]
+
+
+def test_figure14_is_about_entropy():
+    own = comparison(entropy={"sandwich": -0.04})
+    bars = panel("figure14", unconditional=own)[1]
+    assert bars.patches[5].get_width() == pytest.approx(-0.04, abs=0.002) and "entropy" in bars.get_xlabel()
+    published = [line.get_xdata()[0] for line in bars.lines if line.get_label() == "paper"]
+    assert published == pytest.approx([-0.02, -0.01, 0.01, 0, 0, -0.02, 0])
+
+
+def test_figure2_has_the_best_and_the_worst_schedules():
+    best, worst = panel("figure2")
+    assert [text.get_text() for text in best.get_yticklabels()] == [str(k) for k in range(1, 8)]
+    assert [text.get_text() for text in worst.get_yticklabels()] == [str(k) for k in range(9, 16)]
+    first = ["L" == letter for letter in COMPARED["search"]["rows"][0]["segments"]]
+    light = tuple(style.colours(COMPARED["search"])["4b"])
+    assert [bar.get_facecolor() == light for bar in best.patches[:6]] == first
+
+
+def test_figure3_counts_light_segments_at_both_ends_of_the_ranking():
+    own = COMPARED["search"]
+    for ax, column in zip(panel("figure3"), ("light_in_top", "light_in_bottom")):
+        assert [bar.get_height() for bar in ax.patches] == [row[column] for row in own["influence"]]
+        assert list(ax.lines[-1].get_ydata()) == pytest.approx([2 / 6] * 2), "by chance"
+        for line in ax.lines[:-1]:
+            assert 0 <= line.get_ydata()[0] <= line.get_ydata()[1] <= 1
+
+
+def test_figure10_shows_the_influence_and_figure6_the_correlation():
+    (ax,) = panel("figure10")
+    assert [bar.get_height() for bar in ax.patches] == [0, 0.2, 0.5, 0.5, 0.2, 0]
+    (ax,) = panel("figure6")
+    assert len(ax.lines[0].get_xdata()) == 15 and ax.get_title("left") == "Spearman 0.90 [0.80, 0.95]"
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if FIGURES[name][0][0] in COMPARED])
+def test_the_footnote_has_samples_interval_and_version_and_no_path(name):
+    figure = panel(name)[0].figure
+    text = figure.get_supxlabel().replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ")
+    assert "samples per schedule of 128 tokens" in text and "95%" in text + figure.axes[0].get_title("left")
+    assert "stepimp 9.8" in text and "/" not in text
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if FIGURES[name][0][0] in COMPARED])
+def test_no_two_texts_overlap(name):
+    with style.house():
+        figure = panel(name)[0].figure
+        figure.draw_without_rendering()
+        for ax in figure.axes:
+            texts = [*ax.texts, *ax.get_xticklabels(), *ax.get_yticklabels(), ax.xaxis.label, ax.yaxis.label]
+            boxes = [text.get_window_extent() for text in texts if text.get_text() and text.get_visible()]
+            assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_what_is_missing_is_named_with_its_command(tmp_path):
     write(tmp_path / "results", "loss")
     result = run(tmp_path / "results", tmp_path / "figures")
     assert result.exit_code == 0, result.output
-    assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == ["figure4.pdf", "figure4.png"]
+    made = sorted(f"{name}.{kind}" for name, kinds in (("figure4", ("pdf", "png", "svg")), ("claims", ("csv", "md", "tex")))
+                  for kind in kinds)  # fmt: skip
+    assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == [*made, "report.html"]
     lines = dict(text.split(": ", 1) for text in result.output.splitlines())
-    assert list(lines) == ["figure4", "figure5", "figure12", "recommended", "tradeoff", "profile"]
-    assert "stepimp kl --heavy 12b --light 4b --baseline 12b_seed2" in lines["figure5"]
+    assert set(lines) == {*NAMES, "report", *(f"claim {k}" for k in range(1, 6))}
+    assert "stepimp kl --heavy 12b --light 4b" in lines["figure5"] and "--baseline 12b_seed2" in lines["figure5"]
+    assert lines["figure1"].endswith("run: stepimp compare") and lines["table4"].endswith("compare --family code")
+    assert lines["claim 2"] == "undecided: No results yet. Run: stepimp compare"
     assert "stepimp recommend" in lines["tradeoff"]
 
 
 def test_json_is_all_there_is_on_stdout(tmp_path, unsaved):
     write(tmp_path / "results", "loss")
     told = json.loads(run(tmp_path / "results", tmp_path / "figures", "--json").stdout)
-    assert told["written"] == {"figure4": [str(tmp_path / "figures" / "figure4.png")]}
-    assert set(told["missing"]) == {"figure5", "figure12", "recommended", "tradeoff", "profile"}
+    assert told["written"]["figure4"] == [str(tmp_path / "figures" / "figure4.png")]
+    assert set(told["written"]) == {"figure4", "claims", "report"} and set(told["missing"]) == {*NAMES} - {"figure4", "claims"}
+    assert [one["verdict"] for one in told["claims"]][1:] == ["undecided"] * 4
 
 
 def test_the_newest_results_are_drawn(tmp_path, monkeypatch):
@@ -119,7 +294,7 @@ def test_the_newest_results_are_drawn(tmp_path, monkeypatch):
     for version in ("old", "new"):
         write(tmp_path, "loss", version, provenance={"version": version})
     os.utime(tmp_path / "loss-old.json", (1, 1))
-    run(tmp_path, tmp_path / "figures")
+    run(tmp_path, tmp_path / "figures", "--only", "4")
     assert "stepimp new." in drawn[0].get_supxlabel()
 
 
@@ -164,7 +339,7 @@ def test_what_the_library_computes_can_be_built(tmp_path):
     write(results, "loss", rows=loss_rows(found, 0))
     advice = recommend(found, {"12b": 12, "4b": 4}, 0.25, steps=20)
     write(results, "recommend", **advice, curves=kl_rows(found, 0))
-    for kinds, build in (figure for figure in FIGURES.values() if figure[0] != ("profile",)):
+    for kinds, build in (figure for figure in FIGURES.values() if set(figure[0]) <= {"loss", "kl", "recommend"}):
         figure = build(*(newest(results, kind) for kind in kinds))
         assert figure.axes and "sequences of docs" in figure.get_supxlabel().replace("\n", " ")
 
@@ -179,3 +354,13 @@ def test_the_profile_stacks_its_parts_and_keeps_to_the_sandwiches(tmp_path):
     assert list(measured.get_xdata()) == [0, 0.5, 1]  # the extra schedule is no point of the line
     paper = {line.get_label(): line for line in savings.lines}["paper: seconds"]
     assert max(paper.get_ydata()) == pytest.approx(0.283)
+
+
+def test_the_report_holds_what_was_drawn_and_names_what_was_not(tmp_path, unsaved):
+    write(tmp_path / "results", "kl")
+    assert run(tmp_path / "results", tmp_path / "figures", "--only", "5").exit_code == 0
+    assert not (tmp_path / "figures" / "report.html").exists(), "it is a page of everything"
+    assert run(tmp_path / "results", tmp_path / "figures").exit_code == 0
+    page = (tmp_path / "figures" / "report.html").read_text("utf-8")
+    assert [name for name in FIGURES if f'<figure id="{name}">' in page] == ["figure5", "figure12"]
+    assert 'id="explorer">Explorer</span>' in page and "stepimp recommend --budget 0.25" in page

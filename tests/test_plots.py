@@ -12,8 +12,9 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from stepimp.plots import figures, kl, loss, schedule, style, tradeoff
-from stepimp.plots.notes import measured, peak_statement
+from stepimp.peak import peak_statement
+from stepimp.plots import bars, coarse, figures, foreseen, kl, loss, schedule, segments, style, tradeoff
+from stepimp.plots.notes import measured
 
 TIMES = [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]
 COLOURS = {"12b": "#000000", "4b": "#123456", "8b": "#654321"}
@@ -114,6 +115,66 @@ def test_a_narrow_segment_has_no_label():
     ax = Figure().subplots()
     schedule.draw(ax, [{"name": "a", "schedule": "L10,H990"}], "12b", "4b", COLOURS)
     assert [text.get_text() for text in ax.texts] == ["990"]
+
+
+BARS = [
+    {"label": "sandwich", "value": 0.02, "low": -0.01, "high": 0.05, "colour": "#123456", "remark": "44.3"},
+    {"label": "all-light", "value": 0.2, "low": 0.1, "high": 0.3, "colour": "#654321", "remark": "53.4"},
+    {"label": "once", "value": -0.1, "low": None, "high": None, "colour": "#654321", "remark": "40"},
+]
+PUBLISHED = [{"value": 0.03, "low": 0.01, "high": 0.06}, {"value": 0.25}, None]
+
+
+def test_bars_show_values_intervals_and_what_was_published():
+    ax = Figure().subplots()
+    bars.draw(ax, BARS, PUBLISHED, "change", "gen-PPL")
+    assert [(bar.get_width(), to_hex(bar.get_facecolor())) for bar in ax.patches] == [
+        (row["value"], row["colour"]) for row in BARS
+    ]
+    assert [text.get_text() for text in ax.get_yticklabels()] == [row["label"] for row in BARS]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first row is on top"
+    lines = [(list(line.get_xdata()), *np.round(line.get_ydata())) for line in ax.lines if len(line.get_xdata()) == 2]
+    expected = [([-0.01, 0.05], 0, 0), ([0.01, 0.06], 0, 0), ([0.1, 0.3], 1, 1)]  # ours, published, ours; no other has one
+    assert lines == [*expected, ([0, 0], 0, 1)], "the last is the zero line"
+    markers = [line for line in ax.lines if line.get_label() == "paper"]
+    assert [(line.get_xdata()[0], round(line.get_ydata()[0])) for line in markers] == [(0.03, 0), (0.25, 1)]
+    assert [text.get_text() for text in ax.texts] == ["44.3", "53.4", "40", "gen-PPL"]
+    assert ax.get_xlim()[0] < -0.1 and ax.get_xlim()[1] > 0.3
+
+
+def search_rows(names):
+    return [{"rank": k, "segments": name, "gen_ppl": 40.0 + k, "gen_ppl_low": 39.0 + k, "gen_ppl_high": 43.0 + k}
+            | dict.fromkeys(foreseen.COLUMNS, 0.1 * k) for k, name in enumerate(names, 1)]  # fmt: skip
+
+
+def test_coarse_schedules_are_rows_of_equal_segments():
+    ax = Figure().subplots()
+    coarse.draw(ax, search_rows(["LHHL", "HHLL"]), {"H": "#000000", "L": "#123456"})
+    assert [bar(patch)[:2] for patch in ax.patches] == [(y, x) for y in (0, 1) for x in (1, 0.75, 0.5, 0.25)]
+    assert [bar(patch)[3] == "#123456" for patch in ax.patches] == [letter == "L" for letter in "LHHLHHLL"]
+    assert ax.get_xlim() == (1, 0) and "start of sampling" in ax.get_xlabel()
+    assert [text.get_text() for text in ax.texts] == ["41 ±2", "42 ±2"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["1", "2"]
+
+
+def test_segment_bars_stand_at_their_times():
+    ax = Figure().subplots()
+    rows = [{"t_from": 1.0, "t_to": 0.5, "x": 2.0, "x_low": 1.0, "x_high": 4.0},
+            {"t_from": 0.5, "t_to": 0.0, "x": -1.0, "x_low": -3.0, "x_high": 0.0}]  # fmt: skip
+    segments.draw(ax, rows, "x", "#123456", chance=0.4)
+    assert [(p.get_x() + p.get_width() / 2, p.get_height()) for p in ax.patches] == [(0.75, 2), (0.25, -1)]
+    assert [list(line.get_ydata()) for line in ax.lines] == [[1, 4], [-3, 0], [0.4, 0.4]]
+    assert ax.get_xlim() == (1, 0) and "start of sampling" in ax.get_xlabel()
+
+
+def test_predictions_stand_against_what_was_measured():
+    ax, rows = Figure().subplots(), search_rows(["LHHL", "HHLL", "HLHL"])
+    foreseen.draw(ax, rows, "predicted_path_kl_nats", "#123456")
+    dots, star = ax.lines
+    assert dots.get_xydata() == pytest.approx(np.array([[0.1, 41], [0.2, 42], [0.3, 43]]))
+    assert star.get_xydata() == pytest.approx(np.array([[0.1, 41]])), "the best is first"
+    intervals = [segment[:, 1].tolist() for segment in ax.collections[0].get_segments()]
+    assert intervals == [[40, 44], [41, 45], [42, 46]]
 
 
 def tradeoff_rows(slope):
@@ -235,11 +296,11 @@ assert "torch" not in sys.modules and "matplotlib.pyplot" not in sys.modules
         ran = [sys.executable, "-c", code, tmp_path / place]
         environment = os.environ | {"PYTHONHASHSEED": hashes, "SOURCE_DATE_EPOCH": hashes}
         subprocess.run(ran, input=json.dumps(document()), text=True, check=True, env=environment)
-    for name in ("figure.png", "figure.pdf"):
+    for name in ("figure.png", "figure.pdf", "figure.svg"):
         first, second = ((tmp_path / place / name).read_bytes() for place in "ab")
         assert first == second and len(first) > 1000
     assert b"CreationDate" not in (tmp_path / "a" / "figure.pdf").read_bytes()
-    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == ["figure.pdf", "figure.png"]
+    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == ["figure.pdf", "figure.png", "figure.svg"]
 
 
 def test_a_failed_save_leaves_the_old_figure(tmp_path):

@@ -224,7 +224,8 @@ def test_a_search_begun_by_three_processes_is_ended_by_one(fakes, tmp_path):
     """Whatever number of processes goes on: the journals of all are taken over, and removed in the end."""
     three = Run(tmp_path, "search", {"a": 1}, {})
     run_together(fakes, 3, lambda rank: three.journal(rank, 3))
-    assert [path.name for path in three.journals()] == [f"search-{three.key}{part}" for part in (".1.journal", ".2.journal", ".journal")]
+    names = [f"search-{three.key}{part}" for part in (".1.journal", ".2.journal", ".journal")]
+    assert [path.name for path in three.journals()] == names
     for path in three.journals():  # the last unit of each is lost
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(lines[:-1]) + lines[-1][:9])
@@ -376,4 +377,5 @@ def test_rank_correlations_are_scipys(tied):
 
 def test_how_often_a_segment_is_light_at_both_ends():
     rows = toy()["influence"]
-    assert [(row["light_in_top"], row["light_in_bottom"], row["extremes"]) for row in rows] == [(0, 1, 1), (1, 1, 1), (1, 0, 1)]
+    assert [(row["light_in_top"], row["light_in_bottom"]) for row in rows] == [(0, 1), (1, 1), (1, 0)]
+    assert [row["extremes"] for row in rows] == [1, 1, 1]
