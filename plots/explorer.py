@@ -187,7 +187,7 @@ def line(rows: list[dict], x: str, y: str, across: tuple, along: list, colour: s
 def comparison(document: dict) -> str:
     """The recommendation beside the schedules people write by hand."""
     params = document["params"]
-    columns = ["", "schedule", "light", "saved FLOPs", "path KL", "NELBO", f"objective: {params['by']}"]
+    columns = ["name", "schedule", "light", "saved FLOPs", "path KL", "NELBO", f"objective: {params['by']}"]
     rows = [
         [row["name"], row["schedule"], f"{row['light_fraction']:.1%}", f"{row['saved_flops']:.1%}"]
         + [banded(row, name) for name in COSTS]
@@ -206,7 +206,15 @@ def notes(document: dict, curves: list[dict]) -> list[str]:
         + ("" if one["t_low"] is None else f" [{one['t_low']:.2f}, {one['t_high']:.2f}]")
         for one in found["moves"]
     ]
-    stable = f"found again, in this order, in {found['agreement']:.0%} of the resamples"
-    own = document["rows"][0]["schedule"]
-    trust = f"Its boundaries, {'; '.join(moves)}, are {stable}." if moves else f"It is {stable}."
-    return [measured(document), peak_statement(curves), f"Recommended: {own}. {trust}"]
+    stable = f"in {found['agreement']:.0%} of the resamples"
+    trust = f"Its boundaries, {'; '.join(moves)}, are found again, in this order, {stable}." if moves else f"So {stable}."
+    recommended = f"Recommended: {document['rows'][0]['schedule']}. {trust}"
+    return [measured(document), peak_statement(curves), recommended, *unresolved(document["params"], curves)]
+
+
+def unresolved(params: dict, curves: list[dict]) -> list[str]:
+    """What `stepimp recommend` warns of, where its objective is a relative KL that is nowhere above 0 by its band."""
+    lows = [row.get("relative_kl_nats_low") for row in curves]
+    if objective(params) != "relative_kl" or any(low is None or low > 0 for low in lows):
+        return []
+    return ["Nowhere is the relative KL resolved above 0, so it cannot tell steps apart: recommend --by nelbo or loss."]

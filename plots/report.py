@@ -67,7 +67,8 @@ def summary(documents: list[dict]) -> str:
         model for document in documents for model in document["provenance"].get("fingerprints", {}).get("models", {})
     )
     of = f" on the models {', '.join(models)}" if models else ""
-    return escape(f"{len(documents)} results documents of stepimp {', '.join(versions)}{of}, drawn beside the paper.")
+    count = "1 results document" if len(documents) == 1 else f"{len(documents)} results documents"
+    return escape(f"{count} of stepimp {', '.join(versions)}{of}, beside what the paper printed.")
 
 
 def claim_list(claims: list[dict]) -> str:

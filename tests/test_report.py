@@ -259,3 +259,13 @@ def test_without_a_recommendation_the_explorer_is_left_out():
 def test_what_is_empty_has_no_heading(part):
     headings = [one[2] for one in Elements(whole(**{part: {} if part == "figures" else []})).named("h2")]
     assert len(headings) == 5
+
+
+def test_a_relative_kl_that_is_nowhere_above_0_is_warned_of():
+    document = recommendation()
+    assert "cannot tell steps apart" not in whole(document)
+    for row in document["curves"]:
+        row["relative_kl_nats_low"] = -0.1
+    assert "cannot tell steps apart" in whole(document)
+    document["params"] |= {"by": "nelbo"}
+    assert "cannot tell steps apart" not in whole(document)
