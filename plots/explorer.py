@@ -217,4 +217,4 @@ def unresolved(params: dict, curves: list[dict]) -> list[str]:
     lows = [row.get("relative_kl_nats_low") for row in curves]
     if objective(params) != "relative_kl" or any(low is None or low > 0 for low in lows):
         return []
-    return ["Nowhere is the relative KL resolved above 0, so it cannot tell steps apart: recommend --by nelbo or loss."]
+    return ["Nowhere is the relative KL resolved above 0, so it cannot tell steps apart: use --by nelbo or --by loss."]
