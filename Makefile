@@ -3,21 +3,16 @@
 PYTHON ?= python3
 RESULTS ?= results
 FIGURES ?= figures
+# quick, or full for the paper's protocol
+SCALE ?= quick
 BIN := .venv/bin
 # Models as small as the bundled ones run fastest on one thread.
 export OMP_NUM_THREADS ?= 1
-STEPIMP := STEPIMP_RESULTS=$(RESULTS) $(BIN)/stepimp
-LIGHT := --light 4b --light 6b --light 8b --light 10b
 
 .PHONY: figures test bench train clean
 
 figures: .venv/ready
-	$(STEPIMP) kl --heavy 12b $(LIGHT) --baseline 12b_seed2
-	$(STEPIMP) loss --heavy 12b $(LIGHT)
-	$(STEPIMP) recommend --budget 0.25
-	$(STEPIMP) generate
-	$(STEPIMP) profile --schedule L125,H750,L125
-	$(STEPIMP) figures --out $(FIGURES)
+	$(BIN)/stepimp reproduce --scale $(SCALE) --results $(RESULTS) --out $(FIGURES)
 
 test: .venv/ready
 	$(BIN)/python -m pytest -q

@@ -10,8 +10,8 @@ from stepimp import __version__
 from stepimp.errors import StepimpError
 
 COMMANDS = (
-    "train", "judge", "loss", "kl", "recommend", "generate", "evaluate", "compare", "search", "profile", "models", "figures",
-    "reproduce",
+    "train", "judge", "loss", "kl", "recommend", "generate", "evaluate", "compare", "search", "profile", "models",
+    "figures", "reproduce",
 )  # fmt: skip
 
 

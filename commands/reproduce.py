@@ -2,17 +2,12 @@
 
 import click
 
-SCALES = {  # options by command, T, and T on the LM1B role
-    "quick": ({"loss": ["--sequences", "100"], "kl": ["--sequences", "100"], "compare": ["--samples", "32"],
-               "search": ["--samples", "16"], "profile": ["--samples", "8"]}, 100, 100),
-    "full": ({"loss": ["--sequences", "500"], "kl": ["--sequences", "500"], "compare": ["--samples", "1600"],
-              "search": ["--samples", "160"], "profile": ["--samples", "32"]}, 1000, 128),
-}  # fmt: skip
+SCALES = ("quick", "full")
 
 
 @click.command()
-@click.option("--scale", type=click.Choice(list(SCALES)), default="quick", show_default=True,
-              help="quick: minutes on two CPU cores. full: the paper's protocol, 1600 samples per schedule and T = 1000.")
+@click.option("--scale", type=click.Choice(SCALES), default="quick", show_default=True,
+              help="quick: minutes on a CPU. full: the paper's protocol, 1600 samples per schedule and T = 1000.")
 @click.option("--family", type=click.Path(file_okay=False), envvar="STEPIMP_FAMILY",
               help="Family in the role of the paper's. [env: STEPIMP_FAMILY; default: the bundled family]")
 @click.option("--results", type=click.Path(file_okay=False), envvar="STEPIMP_RESULTS", default="results",
@@ -30,29 +25,36 @@ def reproduce(ctx, scale, family, results, out):
     Example:
       stepimp reproduce --scale quick
     """  # fmt: skip
-    import os
     import shlex
-    import subprocess
-    import sys
 
     from stepimp.results import results_folder
 
     from .figures import figures
 
-    environment = os.environ | {"STEPIMP_RESULTS": str(results_folder(results))}
-    environment.pop("STEPIMP_FAMILY", None)  # each command line says what it is of
     commands, failed = plan(scale, family), []
+    results_folder(results), results_folder(out)
     for number, (arguments, folder) in enumerate(commands, 1):
-        line = shlex.join(["stepimp", *arguments])
-        if is_there(results, arguments, folder):
-            click.echo(f"Step {number} of {len(commands)} is there: {line}", err=True)
-            continue
-        click.echo(f"Step {number} of {len(commands)}: {line}", err=True)
-        if subprocess.run([sys.executable, "-m", "stepimp", *arguments], env=environment).returncode:
+        line, there = shlex.join(["stepimp", *arguments]), is_there(results, arguments, folder)
+        click.echo(f"Step {number} of {len(commands)}{' is there' if there else ''}: {line}", err=True)
+        if not there and run(arguments, results):
             failed.append(line)
     ctx.invoke(figures, results=results, family=family, out=out)
     if failed:
         raise click.ClickException(f"Failed: {'; '.join(failed)}. The same command goes on from there.")
+
+
+def sizes(scale: str, length: int) -> dict[str, list[str]]:
+    """How much each command measures. length: tokens of the family's samples."""
+    if scale == "full":
+        return {
+            "loss": ["--sequences", "500"], "kl": ["--sequences", "500"], "recommend": [],
+            "compare": ["--samples", "1600"], "search": ["--samples", "160"], "profile": ["--samples", "32"],
+        }  # fmt: skip
+    return {
+        "loss": ["--sequences", "64"], "kl": ["--sequences", "64"], "recommend": ["--steps", "100"],
+        "compare": ["--steps", "100", "--samples", "16"], "profile": ["--steps", "100"],
+        "search": ["--steps", "50", "--samples", "16", "--length", str(length // 2)],
+    }  # fmt: skip
 
 
 def plan(scale: str, family: str | None) -> list[tuple]:
@@ -60,29 +62,31 @@ def plan(scale: str, family: str | None) -> list[tuple]:
     from stepimp.documents import LM1B, NEEDS, family_options, recipe
     from stepimp.family import MANIFEST, family_folder
 
-    sizes, steps, lm1b_steps = SCALES[scale]
-    length, found = sample_length(family_folder(family)), []
+    length = sample_length(family_folder(family))
+    own, steps, found = sizes(scale, length), 1000 if scale == "full" else 100, []
     for need, (command, _) in NEEDS.items():
         folder = family_folder(LM1B if need == "lm1b" else family)
-        if need == "lm1b" and not (folder / MANIFEST).exists():
-            continue
-        own = lm1b_steps if need == "lm1b" else steps
-        timed = [] if command in ("loss", "kl") else ["--steps", str(own)]
-        found.append(([*recipe(need, own, length), *timed, *sizes.get(command, []), *family_options(need, family)], folder))
+        if need != "lm1b" or (folder / MANIFEST).exists():
+            paper_steps = ["--steps", "128"] if need == "lm1b" and scale == "full" else []
+            options = [*own[command], *paper_steps, *family_options(need, family)]
+            found.append(([*recipe(need, steps, length), *options], folder))
     return found
 
 
-def sample_length(family) -> int:
-    """Tokens of a sample: the most that the family's models take."""
+def sample_length(folder) -> int:
+    """Tokens of a sample: the most that all models of the family take. Raises StepimpError where there is no family."""
     import json
 
+    from stepimp.errors import StepimpError
     from stepimp.family import read_manifest
 
-    configs = [json.loads((family / name / "config.json").read_text("utf-8")) for name in read_manifest(family)["members"]]
-    return min((config["model_length"] for config in configs if "model_length" in config), default=1024)
+    configs = [folder / name / "config.json" for name in read_manifest(folder)["members"]]
+    if not configs:
+        raise StepimpError(f"{folder} holds no family: train one with stepimp train {folder}.")
+    return min(json.loads(path.read_text("utf-8"))["model_length"] for path in configs)
 
 
-def is_there(results, arguments: list[str], family) -> bool:
+def is_there(results, arguments: list[str], folder) -> bool:
     """Whether this very command line made a document, and the family has not been trained since."""
     import shlex
     from pathlib import Path
@@ -90,6 +94,17 @@ def is_there(results, arguments: list[str], family) -> bool:
     from stepimp.family import MANIFEST
     from stepimp.results import read_document
 
-    trained = (family / MANIFEST).stat().st_mtime if (family / MANIFEST).exists() else 0.0
-    documents = [path for path in Path(results).glob(f"{arguments[0]}-*.json") if path.stat().st_mtime >= trained]
-    return any(shlex.split(read_document(path)["provenance"]["command_line"])[1:] == arguments for path in documents)
+    trained = (folder / MANIFEST).stat().st_mtime
+    paths = [path for path in Path(results).glob(f"{arguments[0]}-*.json") if path.stat().st_mtime >= trained]
+    return any(shlex.split(read_document(path)["provenance"]["command_line"])[1:] == arguments for path in paths)
+
+
+def run(arguments: list[str], results) -> int:
+    """Runs a command in a process of its own, with its progress on this terminal, and returns its exit code."""
+    import os
+    import subprocess
+    import sys
+
+    environment = os.environ | {"STEPIMP_RESULTS": str(results)}
+    environment.pop("STEPIMP_FAMILY", None)  # its command line says what it is of
+    return subprocess.run([sys.executable, "-m", "stepimp", *arguments], env=environment).returncode

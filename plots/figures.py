@@ -129,8 +129,8 @@ def figure8(document: dict) -> Figure:
 def figure14(document: dict) -> Figure:
     """Table 5's data: change in entropy of the hand-crafted schedules against all-heavy, unconditional."""
     figure = schedules(document, "table5_unconditional_entropy", "entropy_diff_nats", entropy, published_entropy)
-    key = "Mean of the paired differences and 95% interval over samples; to the right the mean unigram entropy in nats. "
-    footnote(figure, f"Unconditional. {sampled(document)}", key + "The paper prints no intervals here.")
+    key = "Mean of the paired differences and 95% interval over samples; to the right the mean unigram entropy in nats."
+    footnote(figure, f"Unconditional. {sampled(document)}", f"{key} The paper prints no intervals here.")
     return figure
 
 
@@ -279,8 +279,8 @@ def profile(document: dict) -> Figure:
         f"{params['heavy']} and {params['light']}, T = {params['steps']}, L = {params['length']}, {params['samples']} "
         f"samples, batch {params['batch_size']}, {params['dtype']} on {provenance['device']}; median and range of "
         f"{params['repeats']} runs; stepimp {provenance['version']}. Light steps lie at both ends.",
-        "At most: the speed-up that fewer blocks can bring, 1/a for the share a of the time outside the body, formula (7)."
-        " The paper prints 1/(1 - a) for this a; its own decomposition gives 1/a.",
+        "At most: the speed-up that fewer blocks can bring, 1/a for the share a of the time outside the body, formula "
+        "(7). The paper prints 1/(1 - a) for this a; its own decomposition gives 1/a.",
     )
     return figure
 

@@ -14,7 +14,7 @@ LINES = {
 
 
 def draw(ax, rows: list[dict], paper: list[dict]):
-    """rows: the `saving` rows of a profile, or sandwiches of a comparison; paper: rows of the paper's Table 2, in percent."""
+    """rows: the `saving` rows of a profile or sandwiches of a comparison; paper: rows of its Table 2, in percent."""
     rows = sorted(rows, key=lambda row: row["light_fraction"])
     x = [row["light_fraction"] for row in rows]
     for column, (label, colour, style) in LINES.items():

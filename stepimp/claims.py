@@ -100,8 +100,8 @@ def in_order(document: dict, pairs, close=(), statements=None):
     reversed_pairs = [pair for pair in every if found[pair][2] < 0]
     better, worse = min(reversed_pairs or pairs, key=lambda pair: found[pair][0])
     mean, low, high = found[better, worse]
-    said = (f"{len(as_claimed)} of {len(pairs)} differences are resolved as claimed and {len(reversed_pairs)} the other way "
-            f"round over {len(log_ppl[better])} samples, the least being {worse} minus {better}, {mean:.3f} "
+    said = (f"{len(as_claimed)} of {len(pairs)} differences are resolved as claimed and {len(reversed_pairs)} the other "
+            f"way round over {len(log_ppl[better])} samples, the least being {worse} minus {better}, {mean:.3f} "
             f"[{low:.3f}, {high:.3f}] nats per token")  # fmt: skip
     return len(as_claimed) == len(pairs), bool(reversed_pairs), said
 
@@ -112,7 +112,7 @@ def order_claim(documents: dict) -> dict:
 
 
 def settings_claim(documents: dict) -> dict:
-    """Claim 4, as far as the paper's own numbers bear it: with prefixes and on LM1B, too, the inner quarters are worst."""
+    """Claim 4, as far as the paper's own numbers bear it: with prefixes and on LM1B the inner quarters are worst."""
 
     def test(name):
         def in_setting(document):
@@ -159,7 +159,8 @@ def light_at_the_ends(document: dict):
     (best, best_low, best_high), (worst, worst_low, worst_high) = found
     said = (f"the share of light segments at the ends minus that in the middle is {best:.2f} [{best_low:.2f}, "
             f"{best_high:.2f}] in the best {extremes}, and that in the middle minus that at the ends {worst:.2f} "
-            f"[{worst_low:.2f}, {worst_high:.2f}] in the worst {extremes}, over {samples_of(document)} samples")  # fmt: skip
+            f"[{worst_low:.2f}, {worst_high:.2f}] in the worst {extremes}, over {samples_of(document)} "
+            "samples")  # fmt: skip
     return min(best_low, worst_low) > 0, min(best_high, worst_high) < 0, said
 
 

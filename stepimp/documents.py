@@ -112,14 +112,14 @@ NEEDS = {
 def recipe(need: str, steps: int = 1000, length: int = 128) -> list[str]:
     """The arguments of stepimp that fill a need, but for --family. steps: T; length: tokens of a sample."""
     lights = [part for light in LIGHTS for part in ("--light", light)]
-    end, middle = round(steps / 8), steps - 2 * round(steps / 8)
+    quarter = sandwich(steps, round(steps / 4), "12b", "4b").format("12b", "4b")
     return {
         "loss": ["loss", "--heavy", "12b", *lights],
         "kl": ["kl", "--heavy", "12b", *lights, "--baseline", "12b_seed2"],
         "recommend": ["recommend", "--budget", "0.25"],
         "light_fractions": ["compare", "--fractions", "0:1:0.1"],
         "unconditional": ["compare"],
-        "light_sizes": ["compare", "--schedule", f"L{end},H{middle},L{end}", *lights],
+        "light_sizes": ["compare", "--schedule", quarter, *lights],
         "prefix_256": ["compare", "--prefix-length", str(length // 4)],
         "prefix_128": ["compare", "--prefix-length", str(length // 8)],
         "lm1b": ["compare"],
@@ -135,7 +135,7 @@ def family_options(need: str, family: str | None) -> list[str]:
 
 
 def made_by(need: str, family: str | None = None, documents: dict | None = None) -> str:
-    """The command line that fills a need. documents: those there are, which know the family and how long its samples are."""
+    """The command line that fills a need. documents: those there are, which know family and length of samples."""
     known = [one["params"] for of, one in (documents or {}).items() if one and of != "lm1b"]
     family = family or next((params["family"] for params in known if params.get("family")), None)
     length = next((params["length"] for params in known if "length" in params), 128)

@@ -42,9 +42,9 @@ def family_folder(folder: str | None = None) -> Path:
     """The given folder, else the bundled family docs. The name of a bundled family means that one, unless there is a
     family in a folder of this name."""
     bundled = Path(str(files("stepimp.fixtures"))) / (folder or "docs")
-    if not folder or folder == bundled.name and (bundled / MANIFEST).exists() and not (Path(folder) / MANIFEST).exists():
-        return bundled
-    return Path(folder).expanduser()
+    if folder and (folder != bundled.name or (Path(folder) / MANIFEST).exists() or not (bundled / MANIFEST).exists()):
+        return Path(folder).expanduser()
+    return bundled
 
 
 def read_manifest(folder: Path) -> dict:

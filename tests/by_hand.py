@@ -30,8 +30,8 @@ def write(folder, content, name="0"):
 def plans(steps, light="4b"):
     """{name: schedule} of the paper's seven."""
     all_heavy = Schedule.of(["12b"] * steps)
-    own = [Schedule.of([light] * steps), *quarters(steps, "12b", light), sandwich(steps, steps // 4, "12b", light), all_heavy]
-    return dict(zip(HAND_CRAFTED, own))
+    a_quarter_light = [*quarters(steps, "12b", light), sandwich(steps, steps // 4, "12b", light)]
+    return dict(zip(HAND_CRAFTED, [Schedule.of([light] * steps), *a_quarter_light, all_heavy]))
 
 
 def comparison(effects=AS_PUBLISHED, schedules=None, noise=0.001, entropy=(), samples=20, steps=8, **params):
@@ -51,8 +51,10 @@ def comparison(effects=AS_PUBLISHED, schedules=None, noise=0.001, entropy=(), sa
             "name": name, "schedule": schedule.format("12b", light), "light": light, "light_fraction": light_fraction,
             "saved_flops": light_fraction * 2 / 3, "saved_flops_exact": light_fraction * 0.7,
             **columns("gen_ppl", ratio(np.exp(log_ppl))), **columns("entropy_nats", ratio(nats)),
-            **columns("log_ppl_diff", ratio(log_ppl - base - heavy_noise)), **columns("entropy_diff_nats", ratio(nats - 5.2)),
-            **columns("seconds", (9 - 3 * light_fraction, 8, 10)), **columns("saved_seconds", (light_fraction / 3, 0, 0.5)),
+            **columns("log_ppl_diff", ratio(log_ppl - base - heavy_noise)),
+            **columns("entropy_diff_nats", ratio(nats - 5.2)),
+            **columns("seconds", (9 - 3 * light_fraction, 8, 10)),
+            **columns("saved_seconds", (light_fraction / 3, 0, 0.5)),
         })  # fmt: skip
     lights = list(dict.fromkeys(light for _, light in schedules.values() if light))
     known = {"heavy": "12b", "lights": lights, "steps": steps, "samples": samples, "length": 128, "prefix_length": 0,
@@ -90,7 +92,7 @@ def search(effects, segments=6, light=2, samples=30, noise=0.01, extremes=5, **p
         for k in range(segments)
     ]  # fmt: skip
     correlation = {"predicted_by": "predicted_path_kl_nats", **columns("spearman", (0.9, 0.8, 0.95))}
-    known = {"heavy": "12b", "light": "4b", "segments": segments, "light_segments": light, "steps": 12, "samples": samples,
-             "length": 128, "judge": "gpt2", "family": None, "seed": 0}  # fmt: skip
+    known = {"heavy": "12b", "light": "4b", "segments": segments, "light_segments": light, "steps": 12,
+             "samples": samples, "length": 128, "judge": "gpt2", "family": None, "seed": 0}  # fmt: skip
     log_ppl = {name: own.tolist() for name, own in sorted(found.items())}
     return document("search", known | params, rows, influence=influence, predictions=[correlation], log_ppl=log_ppl)

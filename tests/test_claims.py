@@ -55,7 +55,8 @@ def test_results_as_the_paper_has_them_reproduce_every_claim():
 @pytest.mark.parametrize(("number", "turned"), [
     (1, curve_documents(lambda t: t)), (1, {"kl": curves(lambda t: -t, "relative_kl_nats")}),
     (2, settings(OPPOSITE)), (3, {"search": search(IN_THE_MIDDLE)}), (4, {"lm1b": comparison(OPPOSITE)}),
-    (5, {"unconditional": comparison(entropy={"sandwich": 0.05})}), (5, {"lm1b": comparison(entropy={"all-light": -0.1})}),
+    (5, {"unconditional": comparison(entropy={"sandwich": 0.05})}),
+    (5, {"lm1b": comparison(entropy={"all-light": -0.1})}),
 ])  # fmt: skip
 def test_results_that_are_the_other_way_round_do_not(number, turned):
     assert verdicts(AS_CLAIMED | turned)[number - 1] == "not reproduced"
@@ -146,4 +147,5 @@ def test_a_race_leaves_the_samples_that_all_schedules_have():
 
 def test_the_verdicts_as_a_table():
     table = claims.as_table(judged(AS_CLAIMED))
-    assert [row[0] for row in table.rows] == ["1", "2", "3", "4", "5"] and {row[2] for row in table.rows} == {"reproduced"}
+    assert [row[0] for row in table.rows] == ["1", "2", "3", "4", "5"]
+    assert {row[2] for row in table.rows} == {"reproduced"}

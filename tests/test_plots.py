@@ -134,7 +134,7 @@ def test_bars_show_values_intervals_and_what_was_published():
     assert [text.get_text() for text in ax.get_yticklabels()] == [row["label"] for row in BARS]
     assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first row is on top"
     lines = [(list(line.get_xdata()), *np.round(line.get_ydata())) for line in ax.lines if len(line.get_xdata()) == 2]
-    expected = [([-0.01, 0.05], 0, 0), ([0.01, 0.06], 0, 0), ([0.1, 0.3], 1, 1)]  # ours, published, ours; no other has one
+    expected = [([-0.01, 0.05], 0, 0), ([0.01, 0.06], 0, 0), ([0.1, 0.3], 1, 1)]  # ours, published, ours
     assert lines == [*expected, ([0, 0], 0, 1)], "the last is the zero line"
     markers = [line for line in ax.lines if line.get_label() == "paper"]
     assert [(line.get_xdata()[0], round(line.get_ydata()[0])) for line in markers] == [(0.03, 0), (0.25, 1)]

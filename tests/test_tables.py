@@ -49,7 +49,8 @@ def test_a_recommendation_stands_last_and_has_no_published_number():
 def test_table1_is_by_size_and_ends_with_the_heavy_model():
     table = tables.TABLES["table1"][1](DOCUMENTS)
     assert [row[0] for row in table.rows] == ["4b", "8b", "12b", "6b", "10b"], "measured, then published alone"
-    assert column(table, "paper gen-PPL")["8b"] == 43.45 and column(table, "saved FLOPs (%)")["4b"] == pytest.approx(100 / 6)
+    assert column(table, "paper gen-PPL")["8b"] == 43.45
+    assert column(table, "saved FLOPs (%)")["4b"] == pytest.approx(100 / 6)
     assert column(table, "gen-PPL")["6b"] is None and abs(column(table, "log-PPL change")["12b"]) < 1e-9
 
 
@@ -89,7 +90,7 @@ def test_latex_escapes_and_numbers_its_tables_itself():
     assert text.count(r"\begin") == text.count(r"\end") == 2
 
 
-@pytest.mark.parametrize(("value", "shown"), [(44.3123, "44.31"), (-0.00001, "0"), (0.00149, "0.0015"), (12345.6, "12,346"),
-                                              (242.0, "242"), (None, "–"), ("x", "x")])  # fmt: skip
+@pytest.mark.parametrize(("value", "shown"), [(44.3123, "44.31"), (-0.00001, "0"), (0.00149, "0.0015"),
+                                              (12345.6, "12,346"), (242.0, "242"), (None, "–"), ("x", "x")])  # fmt: skip
 def test_cells_for_reading(value, shown):
     assert tables.text(value) == shown
