@@ -33,7 +33,8 @@ def ran(monkeypatch, tmp_path):
 
     ran.failing = ()
     monkeypatch.setattr(reproduce, "run", run)
-    monkeypatch.setattr("stepimp.commands.figures.make", lambda name, *_: [name])
+    monkeypatch.setattr("stepimp.commands.figures.make", lambda name, *_: (None, [name]))
+    monkeypatch.setattr("stepimp.commands.figures.write_report", lambda *_: "report.html")
     monkeypatch.setattr("stepimp.claims.claims", lambda documents: [])
     return ran
 
