@@ -67,7 +67,7 @@ def schedules(document: dict, published: str, column="log_ppl_diff", shown=gen_p
     tint, heavy = colours(document), document["params"]["heavy"]
     light = found["sandwich"]["light"]
     figure = Figure(figsize=(WIDE, 1.4 + 0.22 * len(found)))
-    left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.5], gridspec_kw={"wspace": 0.06})
     schedule.draw(left, [row | {"name": name} for name, row in found.items()], heavy, light, tint)
     rows = [against_heavy(row, column, "", tint[row["light"] or heavy], shown(row)) for row in found.values()]
     beside = [theirs(numbers.get(name), numbers["all-heavy"]) for name in found]
