@@ -46,9 +46,10 @@ def test_the_lowest_modules_import_no_sibling_and_no_torch(name):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "plots").glob("*.py")), ids=lambda path: path.stem)
-def test_figures_know_results_and_schedules_alone(path):
+def test_figures_know_results_and_what_they_say_alone(path):
     ours = {name for name in imported(path) if name.startswith("stepimp.")}
-    assert all(name.split(".")[1] in ("results", "schedule", "errors", "plots") for name in ours)
+    known = {"results", "schedule", "errors", "plots", "documents", "peak", "tables", "claims"}
+    assert {name.split(".")[1] for name in ours} <= known
     assert {name.split(".")[0] for name in imported(path)}.isdisjoint({"torch", "click", "rich"})
 
 
@@ -57,6 +58,17 @@ def test_commands_import_nothing_slow_at_their_top(path):
     if path.stem == "_training_progress":  # imported where a training begins
         return
     assert {name.split(".")[0] for name in imported(path, toplevel_only=True)}.isdisjoint(SLOW)
+
+
+def test_figures_and_tables_load_no_model_and_no_command_line(python):
+    code = """
+import sys
+from stepimp import claims, tables
+assert "matplotlib" not in sys.modules
+from stepimp.plots import figures
+assert not {"torch", "transformers", "click", "rich"} & sys.modules.keys()
+"""
+    python(code)
 
 
 HELP = """
