@@ -146,7 +146,7 @@ def figure2(document: dict) -> Figure:
     for letter, name in (("H", params["heavy"]), ("L", params["light"])):
         best.barh(0, 0, color=letters[letter], label=name)
     legend(figure)
-    footnote(figure, sampled(document), f"To the right: gen-PPL and half its interval, {SEARCH_KEY}")
+    footnote(figure, sampled(document), "To the right: gen-PPL and half of its 95% interval over samples.")
     return figure
 
 
@@ -168,12 +168,13 @@ def figure3(document: dict) -> Figure:
 def figure6(document: dict) -> Figure:
     """Measured gen-PPL against each prediction from the curves, with its rank correlation."""
     known = [one for one in document["predictions"] if one["predicted_by"] in foreseen.COLUMNS]
+    key = f"A dot per schedule, the best found a star. Lines: 95% interval over samples; brackets: {SEARCH_KEY}"
     figure = Figure(figsize=(WIDE if len(known) > 1 else COLUMN, 2.7))
     for ax, one in zip(figure.subplots(1, len(known), sharey=True, squeeze=False)[0], known):
         foreseen.draw(ax, document["rows"], one["predicted_by"], colours(document)[document["params"]["light"]])
         rho = [f"{one['spearman' + end]:.2f}" for end in ("", "_low", "_high")]
         ax.set(title=f"Spearman {rho[0]} [{rho[1]}, {rho[2]}]", ylabel=ax.get_ylabel() if one is known[0] else "")
-    footnote(figure, sampled(document), f"A dot per schedule; lines and brackets: {SEARCH_KEY} Star: the best found.")
+    footnote(figure, sampled(document), key)
     return figure
 
 
