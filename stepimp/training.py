@@ -5,6 +5,7 @@ import math
 import os
 import platform
 import shutil
+from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,10 +81,10 @@ class BatchedMuon(torch.optim.Muon):
     @torch.no_grad()
     def step(self, closure=None):
         for group in self.param_groups:
-            shapes = {p.shape: [] for p in group["params"]}
+            by_shape = defaultdict(list)
             for p in group["params"]:
-                shapes[p.shape].append(p)
-            for (rows, columns), matrices in shapes.items():
+                by_shape[p.shape].append(p)
+            for (rows, columns), matrices in by_shape.items():
                 grads = [p.grad for p in matrices]
                 averages = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in matrices]
                 torch._foreach_lerp_(averages, grads, 1 - group["momentum"])
