@@ -66,9 +66,8 @@ def rope_frequencies(head_dim: int) -> torch.Tensor:
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding in the rotate-half layout. x: [..., L, d]; cos, sin: [L, d/2]."""
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+    """Rotary embedding in the rotate-half layout. x: [..., d]; cos, sin: what `Rotary` returns, for x's positions."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 def take(x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
@@ -124,14 +123,16 @@ class Block(nn.Module):
         batch, length, dim = x.shape
         heads = self.config.n_heads
         if at is None:
-            q, k, v = linear(x, self.attn_qkv.weight).view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
-            q = rotate(q, cos, sin)
+            qkv = linear(x, self.attn_qkv.weight).view(batch, length, 3, heads, -1)
+            q, k = rotate(qkv[:, :, :2], cos[:, None, None], sin[:, None, None]).unbind(2)
+            v = qkv[:, :, 2]
         else:
-            k, v = linear(x, self.attn_qkv.weight[dim:]).view(batch, length, 2, heads, -1).permute(2, 0, 3, 1, 4)
-            q = linear(take(x, at), self.attn_qkv.weight[:dim]).view(batch, -1, heads, dim // heads).transpose(1, 2)
-            q = rotate(q, cos[at][:, None], sin[at][:, None])
+            k, v = linear(x, self.attn_qkv.weight[dim:]).view(batch, length, 2, heads, -1).unbind(2)
+            k = rotate(k, cos[:, None], sin[:, None])
+            q = linear(take(x, at), self.attn_qkv.weight[:dim]).view(batch, -1, heads, dim // heads)
+            q = rotate(q, cos[at][:, :, None], sin[at][:, :, None])
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
-        k = rotate(k, cos, sin)
         out, _ = attend(self, q, k, v, None, scaling=(dim // heads) ** -0.5, dropout=0.0, is_causal=False)
         return linear(out.reshape(batch, -1, dim), self.attn_out.weight)
 
@@ -176,9 +177,11 @@ class Rotary(nn.Module):
         self.register_buffer("inv_freq", rope_frequencies(self.head_dim).float())
 
     def forward(self, length: int, like: torch.Tensor):
+        """cos and sin, [L, d] each: every angle twice, the first half of the sines negative."""
         positions = torch.arange(length, device=like.device, dtype=torch.float64)
         angles = positions[:, None] * rope_frequencies(self.head_dim).to(like.device)
-        return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+        cos, sin = angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+        return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
 
 
 class OutputLayer(nn.Module):

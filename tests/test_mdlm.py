@@ -192,8 +192,9 @@ def test_bf16_weights_load_in_their_own_dtype_with_usable_angles(random_model, t
     loaded = MDLMForMaskedLM.from_pretrained(tmp_path).eval()
     assert loaded.dtype == torch.bfloat16
     cos, sin = loaded.backbone.rotary_emb(LENGTH, torch.ones(1))
-    angles = torch.arange(LENGTH)[:, None] * 10000.0 ** (-torch.arange(4) / 4)
-    assert torch.allclose(cos, angles.cos(), atol=1e-6) and torch.allclose(sin, angles.sin(), atol=1e-6)
+    angles = (torch.arange(LENGTH)[:, None] * 10000.0 ** (-torch.arange(4) / 4)).tile(2)
+    sign = torch.tensor([-1.0] * 4 + [1.0] * 4)
+    assert torch.allclose(cos, angles.cos(), atol=1e-6) and torch.allclose(sin, sign * angles.sin(), atol=1e-6)
     assert torch.equal(loaded.hidden(z), model.hidden(z))
 
 
