@@ -26,6 +26,7 @@ bench: .venv/ready
 	$(BIN)/python tests/bench_sampler.py
 	$(BIN)/python tests/bench_curves.py
 	$(BIN)/python tests/bench_quality.py
+	$(BIN)/python tests/bench_search.py
 
 # The recipe of the bundled family and its judge: about four hours on one CPU core with bf16.
 train: .venv/ready

@@ -9,7 +9,9 @@ import click
 from stepimp import __version__
 from stepimp.errors import StepimpError
 
-COMMANDS = ("train", "judge", "loss", "kl", "recommend", "generate", "evaluate", "compare", "profile", "models", "figures")
+COMMANDS = (
+    "train", "judge", "loss", "kl", "recommend", "generate", "evaluate", "compare", "search", "profile", "models", "figures",
+)  # fmt: skip
 
 
 class Stepimp(click.Group):

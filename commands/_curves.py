@@ -1,4 +1,4 @@
-"""What `loss` and `kl` share, and `recommend` falls back on: measuring curves and writing them down."""
+"""What `loss` and `kl` share: measuring curves and writing them down; and how other commands find them again."""
 
 from pathlib import Path
 
@@ -100,3 +100,61 @@ def curve_inputs(members, params):
         order = order[:sequences]
     tokens = blocks.tokens[torch.as_tensor(order)]
     return TextInputs(tokens, seed, members.denoisers[heavy].noise, params["repeats"]), blocks.fingerprint
+
+
+def curves_document(path) -> dict:
+    """A results document of `kl` or `loss`."""
+    from stepimp.errors import StepimpError
+    from stepimp.results import read_document
+
+    document = read_document(path)
+    if document["command"] not in ("kl", "loss"):
+        raise StepimpError(f"{document['path']} holds no curves: give a results file of stepimp kl or loss.")
+    return document
+
+
+def curves_for(by, heavy, lights, models, out) -> dict:
+    """The newest matching curves, measured now if there are none."""
+    from stepimp.results import newest
+
+    kinds = ("loss", "kl") if by == "loss" else ("kl",)
+    documents = [
+        newest(out, kind, lambda found: fits(found["params"], heavy, lights, models["family"])) for kind in kinds
+    ]
+    if any(documents):
+        return max(filter(None, documents), key=lambda document: document["provenance"]["started"])
+    status("No matching curves yet: measuring them first.")
+    return measure_default_curves(kinds[0], heavy or "12b", lights or ("4b",), models, out)
+
+
+def fits(measured: dict, heavy, lights, family) -> bool:
+    """Whether curves with these params serve: they have the models asked for, of this family."""
+    wanted = str(Path(family).resolve()) if family else None
+    return (
+        heavy in (None, measured["heavy"]) and set(lights) <= set(measured["lights"]) and measured["family"] == wanted
+    )
+
+
+def measure_default_curves(command, heavy, lights, models, out) -> dict:
+    """Curves with the options a bare `stepimp kl` has, and another seed of the heavy model where the family has one."""
+    from stepimp.family import family_folder, read_manifest
+
+    from .kl import kl
+
+    members = read_manifest(family_folder(models["family"]))["members"]
+    seeds = sorted(name for name in members if name.startswith(f"{heavy}_seed"))
+    defaults = kl.make_context("kl", []).params
+    chosen = dict(heavy=heavy, lights=lights, baseline=seeds[0] if seeds else None, out=out)
+    return measure_curves(command, **{**defaults, **models, **chosen})
+
+
+def check_weights(document: dict, weights: dict[str, str]):
+    """The models named have the weights the curves were measured with. weights: model -> fingerprint."""
+    from stepimp.errors import StepimpError
+
+    measured = document["provenance"]["fingerprints"]["models"]
+    changed = [name for name, fingerprint in weights.items() if fingerprint != measured[name]]
+    if changed:
+        raise StepimpError(
+            f"{document['path']} was measured with other weights of {', '.join(changed)}: run stepimp kl again."
+        )

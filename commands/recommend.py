@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ._curves import measure_curves
+from ._curves import check_weights, curves_document, curves_for
 from ._options import FloatRange, judge_option, model_options, together
 from ._print import banded, print_json, print_table
 from ._progress import progress, status
@@ -61,13 +61,11 @@ def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, 
     """  # fmt: skip
     from stepimp.errors import StepimpError
     from stepimp.recommend import recommend_from
-    from stepimp.results import Run, read_document, results_folder
+    from stepimp.results import Run, results_folder
 
     results_folder(out)
     models = dict(family=family, device=device, dtype=dtype, attention=attention)
-    document = read_document(curves) if curves else curves_for(by, heavy, lights, models, out)
-    if document["command"] not in ("kl", "loss"):
-        raise StepimpError(f"{document['path']} holds no curves: give a results file of stepimp kl or loss.")
+    document = curves_document(curves) if curves else curves_for(by, heavy, lights, models, out)
     measured = document["params"]
     if heavy not in (None, measured["heavy"]):
         raise StepimpError(f"{document['path']} has {measured['heavy']} as the heavy model, not {heavy}.")
@@ -92,41 +90,6 @@ def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, 
     show(result, tradeoff)
 
 
-def curves_for(by, heavy, lights, models, out) -> dict:
-    """The newest matching curves, measured now if there are none."""
-    from stepimp.results import newest
-
-    kinds = ("loss", "kl") if by == "loss" else ("kl",)
-    documents = [
-        newest(out, kind, lambda found: fits(found["params"], heavy, lights, models["family"])) for kind in kinds
-    ]
-    if any(documents):
-        return max(filter(None, documents), key=lambda document: document["provenance"]["started"])
-    status("No matching curves yet: measuring them first.")
-    return measure_default_curves(kinds[0], heavy or "12b", lights or ("4b",), models, out)
-
-
-def fits(measured: dict, heavy, lights, family) -> bool:
-    """Whether curves with these params serve: they have the models asked for, of this family."""
-    wanted = str(Path(family).resolve()) if family else None
-    return (
-        heavy in (None, measured["heavy"]) and set(lights) <= set(measured["lights"]) and measured["family"] == wanted
-    )
-
-
-def measure_default_curves(command, heavy, lights, models, out) -> dict:
-    """Curves with the options a bare `stepimp kl` has, and another seed of the heavy model where the family has one."""
-    from stepimp.family import family_folder, read_manifest
-
-    from .kl import kl
-
-    members = read_manifest(family_folder(models["family"]))["members"]
-    seeds = sorted(name for name in members if name.startswith(f"{heavy}_seed"))
-    defaults = kl.make_context("kl", []).params
-    chosen = dict(heavy=heavy, lights=lights, baseline=seeds[0] if seeds else None, out=out)
-    return measure_curves(command, **{**defaults, **models, **chosen})
-
-
 def scheduled_lights(document, lights, save_flops) -> list[str]:
     """Those asked for, else all; a fraction of light steps says nothing of depth, so then only the shallowest."""
     measured = document["params"]["lights"]
@@ -143,7 +106,6 @@ def kl_resolved(rows, lights) -> bool:
 
 def load_to_verify(document, models, judge):
     """The curves' models, which must still have the weights the curves were measured with, and the judge."""
-    from stepimp.errors import StepimpError
     from stepimp.family import family_folder, load
     from stepimp.judge import judge_of, load_judge
 
@@ -151,11 +113,7 @@ def load_to_verify(document, models, judge):
     status("Loading models ...")
     folder = family_folder(document["params"]["family"])
     members = load(weights, folder, *(models[k] for k in ("device", "dtype", "attention")))
-    changed = [name for name, fingerprint in members.fingerprints.items() if fingerprint != weights[name]]
-    if changed:
-        raise StepimpError(
-            f"{document['path']} was measured with other weights of {', '.join(changed)}: run stepimp kl again."
-        )
+    check_weights(document, members.fingerprints)
     return members, load_judge(judge or judge_of(folder), models["device"])
 
 

@@ -80,8 +80,17 @@ class Run:
         self.key = run_key(command, params, fingerprints)
         self.path = results_folder(out) / f"{command}-{self.key}.json"
 
-    def journal(self) -> "Journal":
-        return Journal(self.path.with_suffix(".journal"), self.key)
+    def journal(self, rank: int = 0, processes: int = 1) -> "Journal":
+        """Of several processes each writes its own, and takes over those that an earlier run with more of them left."""
+        own = Journal(self.path.with_suffix(f".{rank}.journal" if rank else ".journal"), self.key)
+        for path in self.journals():
+            other = int(path.suffixes[0][1:]) if len(path.suffixes) > 1 else 0
+            if other != rank and other % processes == rank:
+                own.done |= Journal(path, self.key).done
+        return own
+
+    def journals(self) -> list[Path]:
+        return sorted(self.path.parent.glob(f"{self.path.stem}*.journal"))
 
     def provenance(self) -> dict:
         import torch
@@ -112,7 +121,8 @@ class Run:
             **extra,
         }
         write_atomically(self.path, json.dumps(finite(document), indent=1) + "\n")
-        self.path.with_suffix(".journal").unlink(missing_ok=True)
+        for journal in self.journals():
+            journal.unlink(missing_ok=True)
         return {**document, "path": str(self.path)}
 
 

@@ -17,6 +17,7 @@ NEEDS["compare"] = ["--steps", 4, "--samples", 2, "--length", 8]
 MODELS = {"loss": ["--heavy", "2b", "--light", "1b"], "recommend": ["--heavy", "2b", "--light", "1b"]}
 MODELS |= {"kl": [*MODELS["loss"], "--baseline", "2b_seed2"], "profile": MODELS["loss"], "generate": MODELS["loss"]}
 MODELS["compare"] = MODELS["loss"]
+NEEDS["search"], MODELS["search"] = [], MODELS["loss"]
 FAST = ["--sequences", "4", "--points", "2", "--length", "8"]
 
 
@@ -71,7 +72,7 @@ def change_weights(folder, change):
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize("command", ["loss", "kl", "profile", "generate", "compare"])
+@pytest.mark.parametrize("command", ["loss", "kl", "profile", "generate", "compare", "search"])
 @pytest.mark.parametrize("option", ["--heavy", "--light"])
 def test_an_unknown_model_lists_the_known_ones(run, written, command, option):
     schedule = ["--schedule", "L2,H3"] if command == "generate" else []
@@ -137,7 +138,8 @@ def test_a_schedule(run, written, schedule, options, message):
 @pytest.mark.parametrize(
     "command, option",
     [("recommend", "--steps"), ("generate", "--steps"), ("profile", "--steps"), ("loss", "--length"),
-     ("generate", "--length"), ("generate", "--samples"), ("compare", "--steps"), ("compare", "--length")],
+     ("generate", "--length"), ("generate", "--samples"), ("compare", "--steps"), ("compare", "--length"),
+     ("search", "--samples"), ("search", "--light-segments")],
 )  # fmt: skip
 def test_counts_below_one(run, command, option):
     message = run(command, *NEEDS[command], option, 0).message
@@ -264,7 +266,7 @@ def test_a_journal_of_another_run(run, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
-@pytest.mark.parametrize("command", ["loss", "kl", "profile", "generate", "compare"])
+@pytest.mark.parametrize("command", ["loss", "kl", "profile", "generate", "compare", "search"])
 def test_cuda_where_there_is_none(run, command):
     message = run(command, *NEEDS[command], "--device", "cuda").message
     assert message == "--device cuda: this machine's torch sees no CUDA device. Use --device cpu."
@@ -281,7 +283,7 @@ def test_an_option_nobody_knows(command):
     assert result.exit_code == 2 and "--frobnicate" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["loss", "kl", "recommend", "generate", "compare"])
+@pytest.mark.parametrize("command", ["loss", "kl", "recommend", "generate", "compare", "search"])
 def test_a_family_that_is_not_there(run, tmp_path, command):
     message = run(command, *NEEDS[command], "--family", tmp_path / "nowhere").message
     assert "there is no family in" in message and "nowhere" in message

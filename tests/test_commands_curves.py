@@ -203,7 +203,7 @@ def test_a_relative_kl_that_is_nowhere_above_0_is_warned_of(results, tmp_path, b
 
 
 def test_without_curves_they_are_measured_with_the_familys_other_seed(tiny_family, tmp_path, monkeypatch):
-    from stepimp.commands import recommend
+    from stepimp.commands import _curves
 
     asked = {}
 
@@ -211,7 +211,7 @@ def test_without_curves_they_are_measured_with_the_familys_other_seed(tiny_famil
         asked.update(options, command=command)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recommend, "measure_curves", measured)
+    monkeypatch.setattr(_curves, "measure_curves", measured)
     call("recommend", "--heavy", "2b", "--light", "1b", "--family", tiny_family, "--out", tmp_path, code=1)
     assert (asked["command"], asked["heavy"], asked["lights"], asked["baseline"]) == ("kl", "2b", ("1b",), "2b_seed2")
     assert asked["points"] == 20 and asked["family"] == str(tiny_family)
