@@ -63,6 +63,8 @@ def peak_claim(documents: dict) -> dict:
 
 def peaks_in_the_middle(document: dict):
     rows, column = document["rows"], importance(document["rows"])
+    if column == "kl_nats":
+        return False, False, "no baseline was measured, and without one there is no relative KL"
     model = min(document["params"]["lights"], key=document["blocks"].get)
     own = by_model(rows)[model]
     found, known = peak(own, column), {row["t"]: row for row in own if row.get(column) is not None}
