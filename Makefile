@@ -23,9 +23,9 @@ bench: .venv/ready
 	$(BIN)/python tests/bench_quality.py
 	$(BIN)/python tests/bench_search.py
 
-# The recipe of the bundled family and its judge: two hours on one CPU core.
+# The recipe of the bundled family and its judge: about four hours on one CPU core with bf16.
 train: .venv/ready
-	$(BIN)/stepimp train runs/docs --data docs --depths 4,6,8,10,12 --baseline-seed 2 --weights float16
+	$(BIN)/stepimp train runs/docs --data docs --depths 4,6,8,10,12 --baseline-seed 2 --bf16 --compile --weights float16
 	$(BIN)/stepimp judge runs/docs --data docs
 
 .venv/ready: setup.py pyproject.toml constraints.txt

@@ -27,8 +27,8 @@ def depth_list(ctx, param, value):
 @click.option("--depths", default="4,6,8,10,12", show_default=True, callback=depth_list, help="Block counts to train.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all depths.")
 @click.option("--baseline-seed", type=click.IntRange(min=0), help="Train the deepest once more from this seed.")
-@click.option("--steps", type=click.IntRange(min=1), default=2400, show_default=True, help="Steps of each member.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True,
+@click.option("--steps", type=click.IntRange(min=1), default=20_000, show_default=True, help="Steps of each member.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True,
               help="Sequences per step and process.")
 @click.option("--length", type=click.IntRange(min=2), default=128, show_default=True, help="Tokens per sequence.")
 @click.option("--width", type=click.IntRange(min=2), default=64, show_default=True, help="Width of the model.")
@@ -40,16 +40,17 @@ def depth_list(ctx, param, value):
 @click.option("--dropout", type=FloatRange(0, 1, max_open=True), default=0.0, show_default=True, help="In the blocks.")
 @click.option("--tokenizer", help="Tokenizer folder or hub id.  [default: a byte-level BPE trained on the data]")
 @click.option("--vocab-size", type=click.IntRange(min=260), default=512, show_default=True, help="Size of that BPE.")
-@click.option("--muon-lr", type=FloatRange(min=0, min_open=True), default=0.02, show_default=True,
+@click.option("--muon-lr", type=FloatRange(min=0, min_open=True), default=0.015, show_default=True,
               help="Of Muon, for the blocks' matrices.")
-@click.option("--adamw-lr", type=FloatRange(min=0, min_open=True), default=0.01, show_default=True,
+@click.option("--adamw-lr", type=FloatRange(min=0, min_open=True), default=0.007, show_default=True,
               help="Of AdamW, for everything else.")
-@click.option("--warmup", type=click.IntRange(min=1), default=50, show_default=True, help="Steps of linear warm-up.")
-@click.option("--ema", type=FloatRange(0, 1, max_open=True), default=0.995, show_default=True,
+@click.option("--warmup", type=click.IntRange(min=1), default=100, show_default=True, help="Steps of linear warm-up.")
+@click.option("--ema", type=FloatRange(0, 1, max_open=True), default=0.999, show_default=True,
               help="Decay of the averaged weights, which are the ones kept.")
-@click.option("--save-every", type=click.IntRange(min=1), default=200, show_default=True,
+@click.option("--save-every", type=click.IntRange(min=1), default=500, show_default=True,
               help="Steps between checkpoints.")
 @click.option("--bf16", is_flag=True, help="Mixed precision.")
+@click.option("--compile", is_flag=True, help="Compile the blocks: faster, but needs a C++ compiler or Triton.")
 @click.option("--weights", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,
               help="Dtype of the stored weights.")
 def train(folder, depths, seed, baseline_seed, data, tokenizer, vocab_size, length, width, heads, cond_dim,

@@ -12,8 +12,7 @@ schedules, 3 how often they are light in each segment, 6 how well the curves for
 
 from matplotlib.figure import Figure
 
-from stepimp.bootstrap import with_band
-from stepimp.claims import light_shares
+from stepimp.claims import light_rows
 from stepimp.documents import HAND_CRAFTED, by_fraction, by_light, hand_crafted, paper
 from stepimp.peak import importance, peak_statement
 from stepimp.tables import log_change, log_change_half, text
@@ -23,8 +22,8 @@ from .notes import footnote, measured, sampled
 from .style import COLUMN, WIDE, colours, legend
 
 KEY = "Bands: 95%, bootstrap over sequences. Shaded: where the paper finds the peak."
-LOG_PPL = "log-PPL, change against all-heavy"
-BAR_KEY = "Bars: mean of the paired differences, in nats per token; lines: 95% interval over samples."
+LOG_PPL = "change in log-PPL (nats per token)"
+BAR_KEY = "Bars: mean of the paired differences to all-heavy; lines: 95% interval over samples."
 PAPER_KEY = "Paper: ln of its gen-PPL over that of its own all-heavy run, with the interval its printed ones make."
 SEARCH_KEY = "95% bootstrap over samples, paired."
 SHOWN = 10  # schedules at each end of the ranking
@@ -67,12 +66,11 @@ def schedules(document: dict, published: str, column="log_ppl_diff", shown=gen_p
     tint, heavy = colours(document), document["params"]["heavy"]
     light = found["sandwich"]["light"]
     figure = Figure(figsize=(WIDE, 1.4 + 0.22 * len(found)))
-    left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.5], gridspec_kw={"wspace": 0.06})
     schedule.draw(left, [row | {"name": name} for name, row in found.items()], heavy, light, tint)
     rows = [against_heavy(row, column, "", tint[row["light"] or heavy], shown(row)) for row in found.values()]
     beside = [theirs(numbers.get(name), numbers["all-heavy"]) for name in found]
-    label, remark = (f"{LOG_PPL} (nats per token)", "gen-PPL") if shown is gen_ppl else (
-        "entropy, change against all-heavy (nats)", "entropy")  # fmt: skip
+    label, remark = (LOG_PPL, "gen-PPL") if shown is gen_ppl else ("change in entropy (nats)", "entropy")
     bars.draw(right, rows, beside, label, remark)
     legend(figure)
     return figure
@@ -129,8 +127,8 @@ def figure8(document: dict) -> Figure:
 def figure14(document: dict) -> Figure:
     """Table 5's data: change in entropy of the hand-crafted schedules against all-heavy, unconditional."""
     figure = schedules(document, "table5_unconditional_entropy", "entropy_diff_nats", entropy, published_entropy)
-    key = "Mean of the paired differences and 95% interval over samples; to the right the mean unigram entropy in nats."
-    footnote(figure, f"Unconditional. {sampled(document)}", f"{key} The paper prints no intervals here.")
+    key = "To the right: the mean unigram entropy in nats. The paper prints no intervals here."
+    footnote(figure, f"Unconditional. {sampled(document)}", f"{BAR_KEY} {key}")
     return figure
 
 
@@ -148,19 +146,17 @@ def figure2(document: dict) -> Figure:
     for letter, name in (("H", params["heavy"]), ("L", params["light"])):
         best.barh(0, 0, color=letters[letter], label=name)
     legend(figure)
-    footnote(figure, sampled(document), f"To the right: gen-PPL and half its interval, {SEARCH_KEY}")
+    footnote(figure, sampled(document), "To the right: gen-PPL and half of its 95% interval over samples.")
     return figure
 
 
 def figure3(document: dict) -> Figure:
     """How often the best and the worst coarse schedules are light in each segment."""
-    influence, params = document["influence"], document["params"]
-    extremes, tint = influence[0]["extremes"], colours(document)[params["light"]]
+    params, extremes = document["params"], document["influence"][0]["extremes"]
+    tint = colours(document)[params["light"]]
     figure = Figure(figsize=(WIDE, 2.7))
     axes = figure.subplots(1, 2, sharey=True)
-    columns = {"light_in_top": "Best", "light_in_bottom": "Worst"}
-    for ax, shares, (column, title) in zip(axes, light_shares(document), columns.items()):
-        rows = [row | with_band(column, share) | {column: row[column]} for row, share in zip(influence, shares)]
+    for ax, title, (column, rows) in zip(axes, ("Best", "Worst"), light_rows(document).items()):
         segments.draw(ax, rows, column, tint, chance=params["light_segments"] / params["segments"])
         ax.set(title=f"{title} {extremes} of {len(document['rows'])}", ylim=(0, 1))
     axes[0].set_ylabel(f"share of schedules with {params['light']} here")
@@ -172,12 +168,13 @@ def figure3(document: dict) -> Figure:
 def figure6(document: dict) -> Figure:
     """Measured gen-PPL against each prediction from the curves, with its rank correlation."""
     known = [one for one in document["predictions"] if one["predicted_by"] in foreseen.COLUMNS]
+    key = f"A dot per schedule, the best found a star. Lines: 95% interval over samples; brackets: {SEARCH_KEY}"
     figure = Figure(figsize=(WIDE if len(known) > 1 else COLUMN, 2.7))
     for ax, one in zip(figure.subplots(1, len(known), sharey=True, squeeze=False)[0], known):
         foreseen.draw(ax, document["rows"], one["predicted_by"], colours(document)[document["params"]["light"]])
         rho = [f"{one['spearman' + end]:.2f}" for end in ("", "_low", "_high")]
         ax.set(title=f"Spearman {rho[0]} [{rho[1]}, {rho[2]}]", ylabel=ax.get_ylabel() if one is known[0] else "")
-    footnote(figure, sampled(document), f"A dot per schedule; lines and brackets: {SEARCH_KEY} Star: the best found.")
+    footnote(figure, sampled(document), key)
     return figure
 
 

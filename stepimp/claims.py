@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 from scipy.special import stdtrit
 
-from stepimp.bootstrap import resampled_means
+from stepimp.bootstrap import resampled_means, with_band
 from stepimp.documents import hand_crafted, made_by, paper, plan
 from stepimp.peak import NAMES, by_model, importance, peak
 from stepimp.tables import Table
@@ -63,6 +63,8 @@ def peak_claim(documents: dict) -> dict:
 
 def peaks_in_the_middle(document: dict):
     rows, column = document["rows"], importance(document["rows"])
+    if column == "kl_nats":
+        return False, False, "no baseline was measured, and without one there is no relative KL"
     model = min(document["params"]["lights"], key=document["blocks"].get)
     own = by_model(rows)[model]
     found, known = peak(own, column), {row["t"]: row for row in own if row.get(column) is not None}
@@ -172,6 +174,15 @@ def both_at_95(means: np.ndarray) -> tuple[float, float, float]:
 def samples_of(document: dict) -> int:
     """Samples that all schedules of a search have."""
     return min(map(len, document["log_ppl"].values()))
+
+
+def light_rows(document: dict) -> dict[str, list[dict]]:
+    """The `influence` rows of a search with a 95% band, for "light_in_top" and for "light_in_bottom"."""
+    columns = zip(("light_in_top", "light_in_bottom"), light_shares(document))
+    return {
+        name: [row | with_band(name, share) | {name: row[name]} for row, share in zip(document["influence"], shares)]
+        for name, shares in columns
+    }
 
 
 def light_shares(document: dict) -> tuple[np.ndarray, np.ndarray]:

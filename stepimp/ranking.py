@@ -1,7 +1,8 @@
 """What an exhaustive search says: the ranking, what each segment matters, and how well the curves foresaw it.
 
-Tables are [schedules, samples] in the order of `Coarse.names()`, NaN where nothing was measured. All bands are
-bootstraps over samples that draw the same samples for every schedule, so that differences stay paired.
+Tables are [schedules, samples] in the order of `Coarse.names()`, NaN where nothing was measured. A schedule's own
+intervals are those of `stepimp.intervals`; all others are bootstraps over samples that draw the same samples for every
+schedule, so that differences stay paired.
 """
 
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from stepimp.bootstrap import resampled_means, with_band
+from stepimp.intervals import columns, ratio
 from stepimp.measurements import Measurements
 from stepimp.recommend import predict
 from stepimp.search import Coarse, segment_runs
@@ -32,29 +34,33 @@ def predictions(measured: Measurements, coarse: Coarse, seed: int) -> list[dict]
 
 def results(coarse: Coarse, log_ppl, entropy, predicted: list[dict], seed: int) -> dict:
     """rows: the ranking; influence: a row per segment; predictions: a row per kind; log_ppl: of every sample."""
-    rows = ranking(coarse, log_ppl, entropy, predicted, seed)
+    rows = ranking(coarse, log_ppl, entropy, predicted)
     means = shared_means(log_ppl, entropy, seed)
     return {
         "rows": rows,
         "influence": influence_rows(coarse, means, rows),
         "predictions": prediction_rows(coarse, log_ppl, means, rows, predicted, seed),
-        "log_ppl": {name: own[np.isfinite(own)].tolist() for name, own in zip(coarse.names(), log_ppl)},
+        "log_ppl": {name: present(own).tolist() for name, own in zip(coarse.names(), log_ppl)},
     }
 
 
-def ranking(coarse: Coarse, log_ppl, entropy, predicted: list[dict], seed: int) -> list[dict]:
+def ranking(coarse: Coarse, log_ppl, entropy, predicted: list[dict]) -> list[dict]:
     """A row per schedule, the best first; those dropped by a race after those that were not, the last dropped first."""
-    ppl_means, entropy_means = resampled_means(np.exp(log_ppl), seed), resampled_means(entropy, seed)
     rows = [
         {"schedule": coarse.schedule(name).format(coarse.heavy, coarse.light), "segments": name}
-        | with_band("gen_ppl", ppl_means[i])
-        | with_band("entropy_nats", entropy_means[i])
+        | columns("gen_ppl", ratio(np.exp(present(log_ppl[i])), log_scale=True))
+        | columns("entropy_nats", ratio(present(entropy[i])))
         | predicted[i]
         | {"samples": drawn(entropy[i])}
         for i, name in enumerate(coarse.names())
     ]
     rows.sort(key=lambda row: (-row["samples"], np.nan_to_num(row["gen_ppl"], nan=np.inf)))
     return [{"rank": i + 1, **row} for i, row in enumerate(rows)]
+
+
+def present(values: np.ndarray) -> np.ndarray:
+    """Those that were measured."""
+    return values[np.isfinite(values)]
 
 
 def drawn(entropy: np.ndarray) -> int:

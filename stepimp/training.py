@@ -5,6 +5,7 @@ import math
 import os
 import platform
 import shutil
+from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def nelbo_loss(model: MDLMForMaskedLM, x, t, uniforms, call=None) -> torch.Tenso
     x, uniforms: [B, L]; t: [B]. call: what to run in the model's place, its wrapper under several processes.
     Returns a scalar in nats per token.
     """
-    call = call or model
+    call = model if call is None else call
     noise, mask_id = model.noise, model.mask_id
     z = corrupt(x, uniforms, t[:, None], mask_id, noise)
     weights = noise.nelbo_weight(t)[:, None].expand(x.shape)
@@ -46,11 +47,15 @@ def nelbo_loss(model: MDLMForMaskedLM, x, t, uniforms, call=None) -> torch.Tenso
 
 
 @torch.no_grad()
-def open_gates(model: MDLMForMaskedLM):
-    """Starts each block near the identity by zero output matrices behind gates around 1, not by DiT's zero gates."""
-    dim = model.config.hidden_dim
+def initialize(model: MDLMForMaskedLM):
+    """Starts each block as the identity, by zero output matrices behind open gates, not by DiT's zero gates.
+
+    Muon moves every block's output by about as much per step, whatever the depth: embeddings of unit variance and gates
+    that shrink with the depth keep that small beside the residual stream, so that deep members start as fast.
+    """
+    torch.nn.init.normal_(model.backbone.vocab_embed.embedding)
     for block in model.backbone.blocks:
-        block.adaLN_modulation.bias.view(6, dim)[[2, 5]] = 1
+        block.adaLN_modulation.bias.view(6, model.config.hidden_dim)[[2, 5]] = 4 / model.blocks
         block.attn_out.weight.zero_()
         block.mlp[2].weight.zero_()
 
@@ -60,17 +65,48 @@ def block_matrices(model: MDLMForMaskedLM) -> list[torch.nn.Parameter]:
     return [p for name, p in model.named_parameters() if p.ndim == 2 and ".blocks." in name and "adaLN" not in name]
 
 
-class MuonAdamW(torch.optim.Optimizer):
-    """Muon for the given matrices and AdamW for everything else, behind one optimizer.
+def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
+    """Muon's Newton-Schulz iteration: of each matrix U S V^T about U V^T. matrices: [n, rows, columns], so returned.
 
-    Muon: https://kellerjordan.github.io/posts/muon, as implemented in torch.
+    https://kellerjordan.github.io/posts/muon
     """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if tall else matrices).bfloat16()
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+class BatchedMuon(torch.optim.Muon):
+    """torch's Muon, the matrices of one shape in one batch: for small ones the calls cost more than the products."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            by_shape = defaultdict(list)
+            for p in group["params"]:
+                by_shape[p.shape].append(p)
+            for (rows, columns), matrices in by_shape.items():
+                grads = [p.grad for p in matrices]
+                averages = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in matrices]
+                torch._foreach_lerp_(averages, grads, 1 - group["momentum"])
+                updates = orthogonalize(torch.stack(torch._foreach_lerp(grads, averages, group["momentum"])))
+                lr = group["lr"] * math.sqrt(max(1, rows / columns))
+                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(matrices, updates.unbind(), alpha=-lr)
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """Muon for the given matrices and AdamW for everything else, behind one optimizer."""
 
     def __init__(self, model, matrices: list, muon_lr: float, adamw_lr: float, weight_decay: float = 0.0):
         chosen = {id(p) for p in matrices}
         others = [p for p in model.parameters() if id(p) not in chosen]
         self.parts = [
-            torch.optim.Muon(matrices, lr=muon_lr, momentum=0.95, weight_decay=weight_decay),
+            BatchedMuon(matrices, lr=muon_lr, momentum=0.95, weight_decay=weight_decay),
             torch.optim.AdamW(others, lr=adamw_lr, weight_decay=weight_decay),
         ]
         super().__init__([group for part in self.parts for group in part.param_groups], {})
@@ -250,7 +286,7 @@ def fit(model, trainer_class, matrices, folder: Path, tokens, recipe: dict, seed
     else:
         with full_disk_explained(work):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return ema.average.module.eval()
+    return trainer.accelerator.unwrap_model(ema.average.module, keep_fp32_wrapper=False).eval()  # no more bf16
 
 
 def start_training(seed: int):
@@ -275,11 +311,16 @@ def save(model, tokenizer, folder: Path, loss: float, weights: str):
 def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, recipe: dict, seed: int, callbacks=()):
     """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint in its work folder.
 
-    recipe: as for `fit`, and weights (the dtype to store). Returns the held-out NELBO in nats per token.
+    recipe: as for `fit`, compile, and weights (the dtype to store). Returns the held-out NELBO in nats per token.
     """
     start_training(seed)
     model = MDLMForMaskedLM(config)
-    open_gates(model)
+    initialize(model)
+    if recipe["bf16"] and not torch.cuda.is_available():
+        model.set_attn_implementation("eager")  # the backward pass of torch's own is 5 times slower in bf16 on a CPU
+    if recipe["compile"]:
+        for block in model.backbone.blocks:  # one by one: they share what is compiled for the first
+            block.compile(dynamic=False)
     final = fit(model, MDLMTrainer, block_matrices(model), folder, tokens, recipe, seed, callbacks)
     nelbo = evaluate_nelbo(final, held_out)
     save(final, tokenizer, folder, nelbo, recipe["weights"])

@@ -90,6 +90,11 @@ def test_a_peak_a_little_aside_is_no_refutation():
     assert verdicts(AS_CLAIMED | aside)[0] == "undecided"
 
 
+def test_a_raw_kl_decides_nothing_about_the_relative_one():
+    raw = {"kl": curves(lambda t: -t, "kl_nats")}
+    assert verdicts(AS_CLAIMED | raw)[0] == "undecided" and "no baseline" in judged(AS_CLAIMED | raw)[0]["reason"]
+
+
 def test_the_first_claim_is_decided_by_the_lightest_model():
     both = curve_documents(hill, lights=("8b", "4b"))
     for document in both.values():

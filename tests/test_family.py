@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,15 @@ def test_members_are_listed_by_depth(tiny_family):
 def test_no_folder_means_the_bundled_family():
     assert family_folder().parent.name == "fixtures"
     assert str(family_folder("~/f")).startswith("/")
+
+
+def test_a_bundled_family_can_be_named_unless_a_folder_holds_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()  # documentation, not a family
+    assert family_folder("docs") == family_folder() and family_folder("no-such") == Path("no-such")
+    assert family_folder(str(tmp_path / "docs")) == tmp_path / "docs"
+    write_manifest(tmp_path / "docs", {})
+    assert family_folder("docs") == Path("docs")
 
 
 @pytest.mark.parametrize("name", ["3b", "", "/no/such/folder", "a/b/c"])

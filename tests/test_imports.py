@@ -60,6 +60,17 @@ def test_commands_import_nothing_slow_at_their_top(path):
     assert {name.split(".")[0] for name in imported(path, toplevel_only=True)}.isdisjoint(SLOW)
 
 
+def test_figures_and_tables_load_no_model_and_no_command_line(python):
+    code = """
+import sys
+from stepimp import claims, tables
+assert "matplotlib" not in sys.modules
+from stepimp.plots import figures
+assert not {"torch", "transformers", "click", "rich"} & sys.modules.keys()
+"""
+    python(code)
+
+
 HELP = """
 import sys
 from click.testing import CliRunner

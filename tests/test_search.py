@@ -342,7 +342,8 @@ def test_rows_are_ranked_and_say_what_they_are_of():
     assert [row["gen_ppl"] for row in rows] == pytest.approx([15, 20, 45])
     assert [row["entropy_nats"] for row in rows] == [1.5, 2, 2] and [row["samples"] for row in rows] == [2, 2, 2]
     assert [row["predicted_path_kl_nats"] for row in rows] == [0.2, 0.1, 0.3]
-    assert (rows[0]["gen_ppl_low"], rows[0]["gen_ppl_high"]) == pytest.approx((10, 20))
+    factor = np.exp(stats.t.ppf(0.975, 1) * 5 / 15)  # Student's t of 10 and 20, symmetric on the log scale
+    assert (rows[0]["gen_ppl_low"], rows[0]["gen_ppl_high"]) == pytest.approx((15 / factor, 15 * factor))
 
 
 def test_the_schedule_the_curves_choose_and_what_it_loses():

@@ -2,6 +2,7 @@ import copy
 import json
 import math
 import resource
+import shutil
 
 import pytest
 import torch
@@ -27,8 +28,8 @@ from stepimp.training import (
 )
 
 SHAPE = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.1, noise="linear")
-RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2, bf16=False)
-RECIPE["weights"] = "float32"
+RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2, weights="float32")
+RECIPE |= dict(bf16=False, compile=False)
 
 
 class Killed(Exception):
@@ -116,10 +117,10 @@ def test_the_nelbo_of_a_uniform_model_is_the_log_of_its_vocabulary(random_model)
 
 def test_opened_gates_let_no_attention_through_and_all_of_its_gradient(random_model):
     model = random_model()
-    training.open_gates(model)
+    training.initialize(model)
     for block in model.backbone.blocks:
         _, _, gate_attention, _, _, gate_mlp = block.adaLN_modulation.bias.chunk(6)
-        assert (gate_attention == 1).all() and (gate_mlp == 1).all()
+        assert (gate_attention == 4 / model.blocks).all() and (gate_mlp == 4 / model.blocks).all()
     z, other = torch.zeros(1, 12, dtype=torch.long), torch.zeros(1, 12, dtype=torch.long)
     other[0, -1] = 5
     assert torch.equal(model.hidden(z)[:, :-1], model.hidden(other)[:, :-1])
@@ -146,6 +147,20 @@ def test_muon_gets_the_blocks_matrices_and_adamw_the_rest_each_once(random_model
     blocks = model.backbone.blocks
     assert muon == {id(layer.weight) for b in blocks for layer in (b.attn_qkv, b.attn_out, b.mlp[0], b.mlp[2])}
     assert muon.isdisjoint(adamw) and muon | adamw == {id(p) for p in model.parameters()}
+
+
+def test_muon_in_batches_is_torchs_muon():
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(48, 16), (16, 16), (64, 16), (16, 64)] * 2
+    ours, theirs = ([torch.nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
+    options = dict(lr=0.02, momentum=0.95, weight_decay=0.1)
+    optimizers = training.BatchedMuon(ours, **options), torch.optim.Muon(theirs, **options)
+    for _ in range(4):
+        for p, q in zip(ours, theirs):
+            p.grad = q.grad = torch.randn(p.shape, generator=generator)
+        for optimizer in optimizers:
+            optimizer.step()
+    assert all(torch.allclose(p, q, atol=1e-3) for p, q in zip(ours, theirs))
 
 
 def test_the_optimizers_state_round_trips(random_model):
@@ -213,6 +228,18 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_pat
     assert "1b" not in read_manifest(tmp_path)["members"]
     assert dict(train(tmp_path, text)) == uninterrupted[1]
     assert equal(weights(tmp_path), weights(uninterrupted[0]))
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_compiled_blocks_in_mixed_precision_resume_too(tmp_path, text):
+    fast = {**RECIPE, "bf16": True, "compile": True}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    nelbo = dict(train(whole, text, recipe=fast, depths=[2]))
+    with pytest.raises(Killed):
+        train(stopped, text, recipe=fast, depths=[2], callbacks=[KillAt(5)])
+    assert dict(train(stopped, text, recipe=fast, depths=[2])) == nelbo
+    assert equal(weights(stopped, "2b"), weights(whole, "2b"))
+    assert nelbo == pytest.approx(dict(train(tmp_path / "plain", text, depths=[2])), rel=0.02)
 
 
 def test_a_checkpoint_that_was_not_finished_is_passed_over(tmp_path, text, uninterrupted):
