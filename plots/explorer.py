@@ -207,8 +207,8 @@ def notes(document: dict, curves: list[dict]) -> list[str]:
         for one in found["moves"]
     ]
     stable = f"in {found['agreement']:.0%} of the resamples"
-    trust = f"Its boundaries, {'; '.join(moves)}, are found again, in this order, {stable}." if moves else f"So {stable}."
-    recommended = f"Recommended: {document['rows'][0]['schedule']}. {trust}"
+    trust = f"Its boundaries, {'; '.join(moves)}, are found again, in this order, {stable}." if moves else ""
+    recommended = f"Recommended: {document['rows'][0]['schedule']}. {trust or f'So {stable}.'}"
     return [measured(document), peak_statement(curves), recommended, *unresolved(document["params"], curves)]
 
 

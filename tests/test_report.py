@@ -37,7 +37,8 @@ def plan(text, light, name="best"):
 def provenance(models):
     prints = {"models": {model: f"print-{k}" for k, model in enumerate(models)}, "data": "print-data"}
     return {"version": "9.8", "git_commit": "abc123", "command_line": "stepimp recommend", "device": "cpu",
-            "dtype": "float32", "seed": 7, "fingerprints": prints, "started": "2026-01-02T03:04:05+00:00", "wall_seconds": 1.5}  # fmt: skip
+            "dtype": "float32", "seed": 7, "fingerprints": prints,
+            "started": "2026-01-02T03:04:05+00:00", "wall_seconds": 1.5}  # fmt: skip
 
 
 def recommendation(heavy="12b", lights=("4b",), schedules=("H10", "L5,H5", "L10"), chosen="L3,H7", **changes):
@@ -186,8 +187,8 @@ def test_the_explorer_steps_through_the_trade_off_and_the_recommendation():
 
 
 def test_several_light_models_and_saved_flops():
-    document = recommendation(lights=("4b", "8b"), schedules=("12b:10", "8b:5,12b:5", "4b:10"), save_flops=True, by="nelbo",
-                              chosen="4b:2,8b:2,12b:6")  # fmt: skip
+    document = recommendation(lights=("4b", "8b"), schedules=("12b:10", "8b:5,12b:5", "4b:10"),
+                              chosen="4b:2,8b:2,12b:6", save_flops=True, by="nelbo")  # fmt: skip
     data = data_of(whole(document))
     assert data["tradeoff"][1]["segments"] == [["4b", 2], ["8b", 2], ["12b", 6]]
     assert data["tradeoff"][1]["texts"]["budget"] == "15.0%"
