@@ -54,6 +54,8 @@ def draw(ax, rows: list[dict], frontier: list[dict], by: str = "kl", budget: str
         mark(ax, x, y, name == "recommended")
         right = x < 0.2 * width or (x < 0.8 * width and (name in below) == rising)
         at = (x + (ASIDE if right else -ASIDE) * width, y - gap if name in below else next(above))
+        if name in below and not right:
+            at = (max(at[0], (REACH + 0.02) * width), at[1])  # not over the axis
         label(ax, name, (x, y), at, "left" if right else "right")
     ax.set(xlabel=BUDGETS[budget], ylabel=OBJECTIVES[by])
     ax.set(xlim=(0, width), ylim=(min(heights) - 2 * gap, max(heights) + 2 * gap))

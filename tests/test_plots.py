@@ -195,6 +195,8 @@ def test_the_trade_off_names_every_schedule_without_collision(slope):
     assert {text.get_text(): text.xy for text in ax.texts} == points
     figure.draw_without_rendering()  # places the texts
     boxes = [Text.get_window_extent(text) for text in ax.texts]  # without the hair lines
+    (chosen,) = [box for box, text in zip(boxes, ax.texts) if text.get_text() == "recommended"]
+    assert chosen.x0 > ax.get_window_extent().x0, "it does not lie over the axis"
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     drawn = ax.transData.transform_path(ax.lines[0].get_path())
     assert not any(drawn.intersects_bbox(box, filled=False) for box in boxes)
