@@ -14,7 +14,7 @@ from transformers.modeling_outputs import MaskedLMOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from stepimp.errors import StepimpError
-from stepimp.kernels.linear import linear
+from stepimp.kernels.linear import linear, pack
 from stepimp.noise import NoiseSchedule
 
 FREQUENCIES = 256  # sinusoidal features of the noise level
@@ -117,24 +117,45 @@ class Block(nn.Module):
         self.norm2 = Norm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(approximate="tanh"), nn.Linear(4 * dim, dim))
         self.adaLN_modulation = nn.Linear(config.cond_dim, 6 * dim)
+        self._packed = None
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Of the dense layers: queries, keys and values together and apart, attention's output, the MLP up and down."""
+        if self._packed:
+            return self._packed
+        qkv, dim = self.attn_qkv.weight, self.config.hidden_dim
+        apart = {"q": qkv[:dim], "kv": qkv[dim:]}
+        return {"qkv": qkv, **apart, "out": self.attn_out.weight, "up": self.mlp[0].weight, "down": self.mlp[2].weight}
+
+    def pack(self, *names: str):
+        """Copies these of `weights` to the layout that products are fastest with; they must not change afterwards."""
+        weights = self.weights()
+        self._packed = weights | {name: pack(weights[name]) for name in names}
+
+    def _apply(self, *arguments, **options):
+        self._packed = None  # another device or dtype
+        return super()._apply(*arguments, **options)
+
+    def __getstate__(self):
+        return self.__dict__ | {"_packed": None}  # torch cannot copy that layout
 
     def attention(self, x, cos, sin, at=None):
         """Bidirectional attention; with `at`, keys and values everywhere but queries at those positions only."""
         batch, length, dim = x.shape
-        heads = self.config.n_heads
+        heads, weights = self.config.n_heads, self.weights()
         if at is None:
-            qkv = linear(x, self.attn_qkv.weight).view(batch, length, 3, heads, -1)
+            qkv = linear(x, weights["qkv"]).view(batch, length, 3, heads, -1)
             q, k = rotate(qkv[:, :, :2], cos[:, None, None], sin[:, None, None]).unbind(2)
             v = qkv[:, :, 2]
         else:
-            k, v = linear(x, self.attn_qkv.weight[dim:]).view(batch, length, 2, heads, -1).unbind(2)
+            k, v = linear(x, weights["kv"]).view(batch, length, 2, heads, -1).unbind(2)
             k = rotate(k, cos[:, None], sin[:, None])
-            q = linear(take(x, at), self.attn_qkv.weight[:dim]).view(batch, -1, heads, dim // heads)
+            q = linear(take(x, at), weights["q"]).view(batch, -1, heads, dim // heads)
             q = rotate(q, cos[at][:, :, None], sin[at][:, :, None])
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
         out, _ = attend(self, q, k, v, None, scaling=(dim // heads) ** -0.5, dropout=0.0, is_causal=False)
-        return linear(out.reshape(batch, -1, dim), self.attn_out.weight)
+        return linear(out.reshape(batch, -1, dim), weights["out"])
 
     def forward(self, x, modulation, cos, sin, at=None):
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation
@@ -143,7 +164,8 @@ class Block(nn.Module):
         x = x if at is None else take(x, at)
         x = torch.addcmul(x, gate1[:, None], F.dropout(y, drop))
         y = modulated_norm(x, self.norm2.weight, shift2, scale2)
-        y = linear(linear(y, self.mlp[0].weight, self.mlp[0].bias, gelu=True), self.mlp[2].weight, self.mlp[2].bias)
+        weights, (up, _, down) = self.weights(), self.mlp
+        y = linear(linear(y, weights["up"], up.bias, gelu=True), weights["down"], down.bias)
         return torch.addcmul(x, gate2[:, None], F.dropout(y, drop))
 
 
@@ -283,6 +305,10 @@ class MDLMForMaskedLM(PreTrainedModel):
         self.eval().requires_grad_(False)
         self.backbone.output_layer.linear.to(torch.promote_types(self.dtype, torch.float32))
         self._constant = None if self.config.time_conditioning else self.modulations(None)
+        *blocks, last = self.backbone.blocks
+        for block in blocks:
+            block.pack("qkv", "out", "up", "down")
+        last.pack("q", "kv", "out", "up", "down")
         return self
 
     def hidden(self, z, t=None, at=None) -> torch.Tensor:

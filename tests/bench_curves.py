@@ -2,8 +2,8 @@
 
 First the statistics are checked against their float64 twin; on a failure no speed is reported. All ways run in one
 process and take turns, and their medians are compared; memory is measured in a fresh process. Seconds are processor
-seconds of the one thread, so that other load on the machine distorts the ratios little. The plain way runs on torch's
-own operators, the engine on its faster dense layers (stepimp/kernels/linear.py).
+seconds of the one thread, so that other load on the machine distorts the ratios little. The plain way runs bodies as
+one writes them first (tests/plain.py); the engine's faster ones are part of what is compared.
 """
 
 import resource
@@ -12,15 +12,14 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from unittest import mock
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench_sampler import plain_linear
-from stepimp import curves, mdlm
+from plain import PlainDenoiser
+from stepimp import curves
 from stepimp.bootstrap import resampled_means
 from stepimp.frontier import Frontier
 from stepimp.kernels import reference, vocabulary_statistics
@@ -32,7 +31,7 @@ from stepimp.recommend import step_costs
 VOCAB, WIDTH, ROWS, MODELS = 50257, 768, 1024, 6
 LENGTH, SEQUENCES = 128, 8
 DEPTHS = {"12b": 12, "10b": 10, "8b": 8, "6b": 6, "4b": 4, "12b_seed2": 12}
-T = 0.5  # half of the positions masked: nearly the mean over the grid of t
+TIMES = curves.time_grid(20)  # as `stepimp kl` has them
 
 
 def check():
@@ -106,53 +105,84 @@ def build(blocks: int, seed: int) -> MDLMForMaskedLM:
     return model.freeze()
 
 
-def plain_kl(heavy, light, z):
-    """What one writes first for formula (6): full log-probabilities of both models, averaged where z is masked."""
-    log_h, log_l = (model(z).logits.log_softmax(-1) for model in (heavy, light))
+def log_probabilities(model, z):
+    """Of all tokens at all positions, [B, L, V]."""
+    return model.logits(model.hidden(z)).log_softmax(-1)
+
+
+def masked_kl(log_h, log_l, masked):
+    """What one writes first for formula (6): [B] sums over the masked positions."""
     kl = (log_h.exp() * torch.where(log_h.isfinite(), log_h - log_l, 0.0)).sum(-1)
-    return torch.where(z == heavy.mask_id, kl, 0.0).sum(1)
+    return torch.where(masked, kl, 0.0).sum(1)
 
 
-def plain_loss(heavy, light, tokens, z):
+def masked_loss(log_h, log_l, masked, tokens):
     """The same for formula (5)."""
-    log_h, log_l = (model(z).logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0] for model in (heavy, light))
-    return torch.where(z == heavy.mask_id, log_h - log_l, 0.0).sum(1)
+    ce_h, ce_l = (-log_p.gather(-1, tokens[..., None])[..., 0] for log_p in (log_h, log_l))
+    return torch.where(masked, ce_l - ce_h, 0.0).sum(1)
 
 
 def bench_pairs(table: Table):
-    """All of four light models and a baseline at once against pair by pair."""
+    """All of four light models and a baseline at once, at all times of a curve, against pair by pair.
+
+    What the plain ways cost does not depend on the time: they run at every fifth.
+    """
     models = {name: build(blocks, seed) for seed, (name, blocks) in enumerate(DEPTHS.items())}
-    heavy, noise, draw = models["12b"], NoiseSchedule("linear"), torch.Generator().manual_seed(0)
+    plain = {name: PlainDenoiser(model) for name, model in models.items()}
+    mask_id, noise, draw = models["12b"].mask_id, NoiseSchedule("linear"), torch.Generator().manual_seed(0)
     tokens = torch.randint(0, VOCAB - 1, (SEQUENCES, LENGTH), generator=draw)
     uniforms = torch.rand(SEQUENCES, LENGTH, generator=draw)
-    z, found = corrupt(tokens, uniforms, T, heavy.mask_id, noise), {}
+    _, *others = models
 
-    def together():
-        found["ours"] = curves.measure_chunk(models, tokens, uniforms, [T], noise)
+    def together(t):
+        return curves.measure_chunk(models, tokens, uniforms, [t], noise)
 
-    @mock.patch.object(mdlm, "linear", plain_linear)
-    def kl():
-        found["kl"] = {name: plain_kl(heavy, models[name], z) for name in list(models)[1:]}
+    def pair(name, z):
+        return [log_probabilities(plain[one], z) for one in ("12b", name)]
 
-    @mock.patch.object(mdlm, "linear", plain_linear)
-    def loss():
-        found["loss"] = {name: plain_loss(heavy, models[name], tokens, z) for name in list(models)[1:-1]}
+    def kl(z, masked):
+        return {name: masked_kl(*pair(name, z), masked) for name in others}
 
-    def bodies():
-        for model in models.values():
-            model.hidden(z)
+    def losses(z, masked):
+        return {name: masked_loss(*pair(name, z), masked, tokens) for name in others[:-1]}
 
-    seconds = interleaved(2, ours=together, kl=kl, loss=loss, bodies=bodies)
-    for name, values in found["kl"].items():
-        np.testing.assert_allclose(found["ours"]["kl"][name][0], values, rtol=1e-3)
-    for name, values in found["loss"].items():
-        ours = found["ours"]["ce"][name][0] - found["ours"]["ce"]["12b"][0]
-        np.testing.assert_allclose(ours, values, rtol=1e-3, atol=1e-2)
-    print(f"{SEQUENCES} x {LENGTH} tokens at t = {T}; all six bodies once, without projection: {seconds['bodies']:.1f} s")
-    both = seconds["kl"] + seconds["loss"]
-    for against, plain in (("pair by pair, KL", seconds["kl"]), ("pair by pair, KL, then losses", both)):
-        table.add_row("KL and losses of 4 light models and a baseline: s", f"{seconds['ours']:.1f}", f"{against} {plain:.1f}",
-                      f"{plain / seconds['ours']:.2f} x", ">= 4 x")  # fmt: skip
+    def both(z, masked):
+        for name in others:
+            log_p = pair(name, z)
+            masked_kl(*log_p, masked), masked_loss(*log_p, masked, tokens)
+
+    spent = defaultdict(list)
+
+    def timed(way, *arguments):
+        start = time.process_time()
+        result = way(*arguments)
+        spent[way.__name__].append(time.process_time() - start)
+        return result
+
+    for step, t in enumerate(TIMES, 1):
+        ours = timed(together, t)
+        if step % 5 == 0:
+            z = corrupt(tokens, uniforms, t, mask_id, noise)
+            found = timed(kl, z, z == mask_id), timed(losses, z, z == mask_id)
+            timed(both, z, z == mask_id)
+            check_pairs(ours, *found)
+    each = {way: statistics.mean(seconds) for way, seconds in spent.items()}
+    ways = {
+        "KL alone": each["kl"],
+        "KL and losses from the same logits": each["both"],
+        "KL, then losses": each["kl"] + each["losses"],
+    }
+    for way, seconds in ways.items():
+        table.add_row("KL and losses of 4 light models and a baseline: s per t", f"{each['together']:.1f}",
+                      f"pair by pair, {way} {seconds:.1f}", f"{seconds / each['together']:.2f} x", ">= 4 x")  # fmt: skip
+
+
+def check_pairs(ours: dict, kl: dict, losses: dict):
+    """Both ways found the same."""
+    for name, values in kl.items():
+        np.testing.assert_allclose(ours["kl"][name][0], values, rtol=1e-3)
+    for name, values in losses.items():
+        np.testing.assert_allclose(ours["ce"][name][0] - ours["ce"]["12b"][0], values, rtol=1e-3, atol=1e-2)
 
 
 def bench_optimiser(table: Table):

@@ -2,8 +2,8 @@
 
 Both run the same weights (12 blocks, width 768, V = 50258, random), the same T and L, in one process. First both are
 checked against an exactly enumerated distribution; on a failure no speed is reported. Seconds are processor seconds of
-the one thread, so that other load on the machine distorts the ratios little. The published sampler runs on torch's own
-operators; the engine's faster dense layers (stepimp/kernels/linear.py) are part of what is compared.
+the one thread, so that other load on the machine distorts the ratios little. The published sampler runs the body as one
+writes it first (tests/plain.py); the engine's faster body is part of what is compared.
 
 The published sampler's time is put together from the cost of its two parts, each the median of several runs here: a
 forward pass with full probabilities, run as often as its own rule asks for (counted by running its unmasking), and a
@@ -13,7 +13,6 @@ draw over all of [B, L, V] at every step. --full runs it out instead, which take
 import argparse
 import statistics
 import time
-from unittest import mock
 
 import numpy as np
 import torch
@@ -21,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fakes import FakeDenoiser, chi_square, observed_and_expected
-from stepimp import mdlm, published, sampler
+from plain import PlainDenoiser
+from stepimp import published, sampler
 from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
 from stepimp.schedule import Schedule, parse, saved_flops
 
@@ -89,18 +89,7 @@ def published_forwards(steps: int) -> int:
     return counts.batches
 
 
-def plain_linear(x, weight, bias=None, gelu=False):
-    """torch's own operators, which is what the published sampler runs on."""
-    out = torch.nn.functional.linear(x, weight, bias)
-    return torch.nn.functional.gelu(out, approximate="tanh") if gelu else out
-
-
 def published_seconds(model, steps: int, full: bool) -> float:
-    with mock.patch.object(mdlm, "linear", plain_linear):
-        return measure_published(model, steps, full)
-
-
-def measure_published(model, steps: int, full: bool) -> float:
     if full:
         run = lambda: published.sample_published(  # noqa: E731
             {"12b": model}, parse(f"H{steps}", "12b"), range(BATCH), LENGTH, seed=0, rounding=None
@@ -137,7 +126,7 @@ def main():
         models = {"12b": build(12, dtype), "4b": build(4, dtype)}
         for steps in (128, 1000):
             spent, body = race(models, {"heavy": parse(f"H{steps}", "12b")})
-            reference = published_seconds(models["12b"], steps, full)
+            reference = published_seconds(PlainDenoiser(models["12b"]), steps, full)
             published_fp32.setdefault(steps, reference)
             own = spent["heavy"]
             table.add_row(str(steps), str(dtype)[6:], f"{own:.1f}", f"{reference:.1f}", f"{reference / own:.2f}",

@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM
 
+from plain import PlainDenoiser
 from stepimp.denoisers import load_checkpoint
 from stepimp.errors import StepimpError
 from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
@@ -198,9 +200,30 @@ def test_bf16_weights_load_in_their_own_dtype_with_usable_angles(random_model, t
     assert torch.equal(loaded.hidden(z), model.hidden(z))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_weights_give_the_same_bits(random_model, z, dtype):
+    model, at = random_model().to(dtype), torch.tensor([[0, 3, 5, 7]] * len(z))
+    with torch.no_grad():
+        plain = model.hidden(z), model.hidden(z, None, at)
+        model.freeze()
+        assert model.backbone.blocks[0].weights()["qkv"].is_mkldnn
+        packed = model.hidden(z), model.hidden(z, None, at)
+        copied = copy.deepcopy(model).hidden(z)
+        wide = model.double().hidden(z)
+    assert all(map(torch.equal, plain, packed)) and torch.equal(plain[0], copied)
+    assert wide.dtype == torch.float64
+
+
+def test_the_plain_denoiser_of_the_benchmarks(random_model, z):
+    model = random_model().freeze()
+    plain = PlainDenoiser(model)
+    torch.testing.assert_close(plain.logits(plain.hidden(z)), model(z).logits, atol=TOLERANCE, rtol=TOLERANCE)
+
+
 def test_freeze_folds_the_constant_conditioning(random_model, z, monkeypatch):
     model = random_model(dropout=0.5).train()
-    before = random_model(dropout=0.5).hidden(z)
+    with torch.no_grad():
+        before = random_model(dropout=0.5).hidden(z)
     model.freeze()
     monkeypatch.setattr(model.backbone, "sigma_map", None)
     assert torch.equal(model.hidden(z), before)
