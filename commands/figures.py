@@ -99,7 +99,7 @@ def write_report(made: dict, verdicts: list[dict], found: dict, missing: dict, f
     from stepimp.results import write_atomically
     from stepimp.tables import TABLES, text
 
-    figures = {name: inline(made[name], name, FIGURES[name][1].__doc__) for name in FIGURES if name in made}
+    figures = {name: inline(made[name], name) for name in FIGURES if name in made}
     tables = [
         {"name": name} | vars(made[name]) | {"rows": [[text(cell) for cell in row] for row in made[name].rows]}
         for name in TABLES

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepimp.documents import HAND_CRAFTED, by_fraction, by_light, hand_crafted, judge_name, made_by, paper
+from stepimp.documents import HAND_CRAFTED, by_fraction, by_light, hand_crafted, in_the_paper, made_by, paper, sampled
 from stepimp.documents import find_documents  # noqa: F401  (belongs to what this module offers)
 from stepimp.results import write_atomically
 
@@ -56,14 +56,7 @@ def setting(documents: dict, need: str) -> str:
     document = documents.get(need)
     if not document:
         return f"No results yet: {made_by(need, documents=documents)} makes them."
-    params = document["params"]
-    text = f"the first {params['prefix_length']} given" if params["prefix_length"] else "unconditional"
-    lights = ", ".join(params["lights"])
-    return (
-        f"Ours: {params['samples']} samples per schedule of {params['length']} tokens, {text}, T = {params['steps']}, "
-        f"heavy {params['heavy']}, light {lights}, {judge_name(document)}; "
-        f"±: half of the 95% interval; stepimp {document['provenance']['version']}."
-    )
+    return f"{sampled(document)} ±: half of the 95% interval over samples. {in_the_paper(document)}"
 
 
 PUBLISHED = ["paper gen-PPL", "paper ±", "paper log-PPL change"]

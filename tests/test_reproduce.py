@@ -18,7 +18,7 @@ def ran(monkeypatch, tmp_path):
     """The command lines that would run; each leaves a document, unless its command is in `failing`."""
     lines = []
 
-    def run(arguments, results):
+    def run(arguments, results, step):
         lines.append(arguments)
         if arguments[0] in ran.failing:
             return 1
