@@ -56,7 +56,7 @@ class Overall:
     def __init__(self, work: float):
         shortened = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         self.bar = Progress(
-            TextColumn("{task.description}", markup=False, table_column=shortened), BarColumn(20),
+            TextColumn("{task.description}", markup=False, table_column=shortened), BarColumn(12),
             TaskProgressColumn(), TimeElapsedColumn(), TimeLeft(), console=stderr, disable=not stderr.is_terminal,
             transient=True, expand=True,
         )  # fmt: skip

@@ -29,7 +29,7 @@ def reproduce(ctx, scale, family, results, out):
 
     from stepimp.results import results_folder
 
-    from ._progress import Overall, log, status
+    from ._progress import Overall, log
     from .figures import figures
 
     commands, failed = plan(scale, family), []
@@ -42,7 +42,6 @@ def reproduce(ctx, scale, family, results, out):
             log(f"{title} is there: {line}")
         elif run(arguments, results, overall.step(f"{title}: {line}", left[number])):
             failed.append(line)
-    status("Drawing the figures ...")
     ctx.invoke(figures, results=results, family=family, out=out)
     if failed:
         raise click.ClickException(f"Failed: {'; '.join(failed)}. The same command goes on from there.")

@@ -183,20 +183,38 @@ def csv(table: Table) -> str:
     return out.getvalue()
 
 
+MINUS = "\N{MINUS SIGN}"
 LATEX = {letter: rf"\{letter}" for letter in "%_&#${}"} | {
-    "±": r"$\pm$", GAP: "--", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"
+    "±": r"$\pm$", MINUS: "$-$", GAP: "--", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    # in LaTeX's first fonts these are other letters, and two hyphens or a bracket after a row mean something
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "-": "-{}", "[": "{[}",
 }  # fmt: skip
+LONG = 30  # letters of a text that is set in several lines
+
+
+def latex_text(words: str) -> str:
+    """Escaped, and with a minus sign before a negative number."""
+    return escaped(re.sub(r"(?<![\w-])-(?=\d)", MINUS, words), LATEX)
+
+
+def latex_column(table: Table, column: int) -> tuple[str, str]:
+    """How LaTeX sets a column, and its name: a word below the other, so that the name is no wider than the numbers."""
+    name = escaped(table.columns[column], LATEX)
+    if max(len(text(row[column])) for row in table.rows) > LONG:
+        return r"p{0.6\linewidth}", name
+    return right_or_left(table, column, "r", "l"), r"\shortstack{%s}" % name.replace(" ", r" \\ ")
 
 
 def latex(table: Table) -> str:
-    """The table as a LaTeX `table` with booktabs rules."""
-    align = "".join(right_or_left(table, k, "r", "l") for k in range(len(table.columns)))
-    cells = [[escaped(text(value), LATEX) for value in row] for row in [table.columns, *table.rows]]
-    head, *rows = (" & ".join(row) + r" \\" for row in cells)
+    """The table as a LaTeX `table` as wide as the line; it needs the packages booktabs and graphicx."""
+    align, heads = zip(*(latex_column(table, k) for k in range(len(table.columns))))
+    cells = [[latex_text(text(value)) for value in row] for row in table.rows]
+    head, *rows = (" & ".join(row) + r" \\" for row in [heads, *cells])
     title = re.sub(r"^Table \d+\. ", "", table.title)  # LaTeX numbers its tables itself
-    caption = escaped(f"{title}. {table.note}", LATEX)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{{align}}}", r"\toprule",
-             head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}"]  # fmt: skip
+    caption = latex_text(f"{title}. {table.note}")
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", r"\resizebox{\linewidth}{!}{%",
+             rf"\begin{{tabular}}{{{''.join(align)}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule",
+             r"\end{tabular}}", r"\end{table}"]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
