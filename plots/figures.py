@@ -151,7 +151,7 @@ def figure2(document: dict) -> Figure:
     for letter, name in (("H", params["heavy"]), ("L", params["light"])):
         best.barh(0, 0, color=letters[letter], label=name)
     legend(figure)
-    title = "The best and the worst coarse schedules of the search, the start of sampling to the left."
+    title = "The best and the worst coarse schedules of the search."
     key = "To the right: gen-PPL and half of its 95% interval over samples."
     footnote(figure, title, sampled(document), f"{key} {in_the_paper(document)}")
     return figure

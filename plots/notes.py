@@ -7,7 +7,7 @@ from stepimp.peak import listing
 
 from .style import FAINT
 
-CHARACTERS_PER_INCH = 23
+CHARACTERS_PER_INCH = 22
 
 
 def measured(document: dict) -> str:

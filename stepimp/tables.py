@@ -185,7 +185,8 @@ def csv(table: Table) -> str:
 
 MINUS = "\N{MINUS SIGN}"
 LATEX = {letter: rf"\{letter}" for letter in "%_&#${}"} | {
-    "±": r"$\pm$", MINUS: "$-$", GAP: "--", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", MINUS: "$-$", GAP: "--", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
     # in LaTeX's first fonts these are other letters, and two hyphens or a bracket after a row mean something
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "-": "-{}", "[": "{[}",
 }  # fmt: skip

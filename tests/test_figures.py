@@ -401,7 +401,11 @@ def test_a_caption_has_it_all_and_nothing_twice(tmp_path, name):
         table = TABLES[name][1](found)
         told = f"{table.title}. {table.note}"
     else:
-        told = caption(FIGURES[name][1](*(found[need] for need in FIGURES[name][0])))
+        with style.house():
+            figure = FIGURES[name][1](*(found[need] for need in FIGURES[name][0]))
+            figure.draw_without_rendering()
+        assert figure._supxlabel.get_window_extent().x1 <= figure.bbox.x1, "it runs out of the figure"
+        told = caption(figure)
     parts = [part.strip() for part in re.split(r"[.,;:](?= |$)", told) if part.strip()]
     assert len(parts) == len(set(parts)), "something is said twice"
     assert "amily docs" in told or "Family code" in told

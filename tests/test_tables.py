@@ -92,7 +92,8 @@ def test_latex_escapes_and_numbers_its_tables_itself():
 
 
 @pytest.mark.parametrize(("value", "written"), [
-    ("5% of a_b & #1, $2", r"5\% of a\_b \& \#1, \$2"), ("{x} ~ ^ \\", r"\{x\} \textasciitilde{} \textasciicircum{} \textbackslash{}"),
+    ("5% of a_b & #1, $2", r"5\% of a\_b \& \#1, \$2"),
+    ("{x} ~ ^ \\", r"\{x\} \textasciitilde{} \textasciicircum{} \textbackslash{}"),
     ("t < 0.4 | t > 0.6", r"t \textless{} 0.4 \textbar{} t \textgreater{} 0.6"), ("1 ±2", r"1 $\pm$2"),
     ("--light 4b", r"-{}-{}light 4b"), ("[0.1, 0.2]", "{[}0.1, 0.2]"), ("a-b [-1, -2]", r"a-{}b {[}$-$1, $-$2]"), ('"x"', "''x''"), (-0.5, "$-$0.5"), (None, "--"),
 ])  # fmt: skip
