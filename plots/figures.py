@@ -193,7 +193,7 @@ def figure10(document: dict) -> Figure:
     ax = figure.subplots()
     segments.draw(ax, document["influence"], "influence_ppl", colours(document)[document["params"]["light"]])
     ax.set(title="Influence of light steps", ylabel="gen-PPL, light here minus all")
-    title = "Influence of each segment, formula (8): mean gen-PPL of the schedules that are light in it, minus that of all."
+    title = "Influence of each segment, formula (8): mean gen-PPL of the schedules that are light in it minus that of all."
     footnote(figure, title, sampled(document), f"Lines: {SEARCH_KEY} {in_the_paper(document)}")
     return figure
 
