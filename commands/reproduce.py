@@ -29,9 +29,10 @@ def reproduce(ctx, scale, family, results, out):
 
     from stepimp.results import results_folder
 
-    from ._progress import Overall, log
+    from ._progress import Overall, log, status
     from .figures import figures
 
+    status("Looking at what is there ...")
     commands, failed = plan(scale, family), []
     results_folder(results), results_folder(out)
     left = {number: expected(*one) for number, one in enumerate(commands, 1) if not is_there(results, *one)}
@@ -74,7 +75,7 @@ def plan(scale: str, family: str | None) -> list[tuple]:
             paper_steps = ["--steps", "128"] if need == "lm1b" and scale == "full" else []
             options = [*own[command], *paper_steps, *family_options(need, family)]
             found.append(([*recipe(need, steps, length), *options], folder))
-    return found
+    return [one for k, one in enumerate(found) if one not in found[:k]]  # the family may itself be the LM1B's
 
 
 def sample_length(folder) -> int:

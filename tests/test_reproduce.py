@@ -125,6 +125,13 @@ def test_the_lm1b_role_has_its_own_family_and_steps(tmp_path, monkeypatch):
 TINY = ["loss", "--heavy", "2b", "--light", "1b", "--sequences", "6", "--batch-size", "2", "--points", "2"]
 
 
+def test_a_family_in_both_roles_is_measured_once(tiny_family, tmp_path, monkeypatch):
+    (tmp_path / "code").symlink_to(tiny_family)
+    monkeypatch.chdir(tmp_path)
+    lines = [arguments for arguments, _ in plan("quick", "code")]
+    assert len([one for one in lines if one == ["compare", "--steps", "100", "--samples", "16", "--family", "code"]]) == 1
+
+
 def test_a_real_command_reports_its_progress_and_leaves_what_says_that_it_is_there(
     tmp_path, tiny_family, tiny_text, monkeypatch, capsys
 ):
