@@ -1,10 +1,17 @@
-"""Progress bars on stderr, only on a terminal."""
+"""Progress bars on stderr, only on a terminal; and the one bar of a command that runs others."""
 
-from contextlib import contextmanager
+import os
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 
+import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn,
+                           TimeElapsedColumn, TimeRemainingColumn)  # fmt: skip
+from rich.table import Column
+from rich.text import Text
 
+PIPE = "STEPIMP_PROGRESS"  # the environment variable with the file descriptor that progress is reported to, if any
 stderr = Console(stderr=True)
 
 
@@ -17,13 +24,66 @@ def progress_bar(transient: bool = True) -> Progress:
 
 @contextmanager
 def progress(description: str):
-    """A bar; yields the function (done, total) that moves it."""
+    """A bar, or the pipe of whoever runs this command; yields the function (done, total) that moves it."""
+    if PIPE in os.environ:
+        yield lambda done, total: report(int(os.environ[PIPE]), done, total)
+        return
     with progress_bar() as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def report(pipe: int, done: int, total: int):
+    """A line "done total"."""
+    with suppress(OSError):  # nobody reads any more, which is no reason to stop
+        os.write(pipe, f"{done} {total}\n".encode())
+
+
+class TimeLeft(ProgressColumn):
+    """At the rate of the whole run: of what is to come, the rate of the last seconds says little."""
+
+    def render(self, task):
+        left = timedelta(seconds=int(task.elapsed * task.remaining / task.completed)) if task.completed else "-:--:--"
+        return Text(f"{left} left", style="progress.remaining")
+
+
+class Overall:
+    """One bar over several steps, which is there while one of them runs; a line per step where there is no terminal.
+
+    work: how much all steps are together, in the unit of `step`.
+    """
+
+    def __init__(self, work: float):
+        shortened = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        self.bar = Progress(
+            TextColumn("{task.description}", markup=False, table_column=shortened), BarColumn(12),
+            TaskProgressColumn(), TimeElapsedColumn(), TimeLeft(), console=stderr, disable=not stderr.is_terminal,
+            transient=True, expand=True,
+        )  # fmt: skip
+        self.task = self.bar.add_task("", total=work)
+
+    @contextmanager
+    def step(self, title: str, work: float):
+        """Yields the function (done, total) that moves the bar through the step's part of it."""
+        log(title)
+        before = self.bar.tasks[0].completed
+
+        def moved(done, total):
+            self.bar.update(self.task, completed=before + work * done / total)
+
+        self.bar.update(self.task, description=title)
+        with self.bar:
+            yield moved
+        moved(1, 1)
 
 
 def status(message: str):
     """What is going on, for a person at a terminal."""
     if stderr.is_terminal:
         stderr.print(message, style="dim", highlight=False)
+
+
+def log(message: str):
+    """What is going on, where no person watches."""
+    if not stderr.is_terminal:
+        click.echo(message, err=True)

@@ -2,6 +2,8 @@
 
 import click
 
+from ._progress import progress
+
 NAMES = [*(f"figure{n}" for n in range(1, 15)), "recommended", "tradeoff", "profile",
          *(f"table{n}" for n in range(1, 7)), "claims"]  # fmt: skip
 
@@ -55,13 +57,16 @@ def figures(only, results, family, out, as_json):
                            f"`{made_by('kl', family)}`, or name --results DIR.")  # fmt: skip
     needs = {name: own for name, (own, _) in FIGURES.items()} | {name: (need,) for name, need in TABLE_NEEDS.items()}
     folder, made, written, missing = results_folder(out), {}, {}, {}
-    for name in only or NAMES:
-        lacking = [need for need in needs.get(name, ()) if not found[need]]
-        if lacking:
-            missing[name] = [made_by(need, family, found) for need in lacking]
-        else:
-            made[name], files = make(name, found, needs.get(name, ()), folder)
-            written[name] = [str(path) for path in files]
+    asked = only or NAMES
+    with progress("figures and tables") as moved:
+        for done, name in enumerate(asked):
+            moved(done, len(asked))
+            lacking = [need for need in needs.get(name, ()) if not found[need]]
+            if lacking:
+                missing[name] = [made_by(need, family, found) for need in lacking]
+            else:
+                made[name], files = make(name, found, needs.get(name, ()), folder)
+                written[name] = [str(path) for path in files]
     verdicts = claims.claims(found) if "claims" in written else []
     if not only:
         written["report"] = [str(write_report(made, verdicts, found, missing, folder))]
@@ -99,7 +104,7 @@ def write_report(made: dict, verdicts: list[dict], found: dict, missing: dict, f
     from stepimp.results import write_atomically
     from stepimp.tables import TABLES, text
 
-    figures = {name: inline(made[name], name, FIGURES[name][1].__doc__) for name in FIGURES if name in made}
+    figures = {name: inline(made[name], name) for name in FIGURES if name in made}
     tables = [
         {"name": name} | vars(made[name]) | {"rows": [[text(cell) for cell in row] for row in made[name].rows]}
         for name in TABLES

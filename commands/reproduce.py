@@ -29,14 +29,19 @@ def reproduce(ctx, scale, family, results, out):
 
     from stepimp.results import results_folder
 
+    from ._progress import Overall, log, status
     from .figures import figures
 
+    status("Looking at what is there ...")
     commands, failed = plan(scale, family), []
     results_folder(results), results_folder(out)
-    for number, (arguments, folder) in enumerate(commands, 1):
-        line, there = shlex.join(["stepimp", *arguments]), is_there(results, arguments, folder)
-        click.echo(f"Step {number} of {len(commands)}{' is there' if there else ''}: {line}", err=True)
-        if not there and run(arguments, results):
+    left = {number: expected(*one) for number, one in enumerate(commands, 1) if not is_there(results, *one)}
+    overall = Overall(sum(left.values()))
+    for number, (arguments, _) in enumerate(commands, 1):
+        title, line = f"Step {number} of {len(commands)}", shlex.join(["stepimp", *arguments])
+        if number not in left:
+            log(f"{title} is there: {line}")
+        elif run(arguments, results, overall.step(f"{title}: {line}", left[number])):
             failed.append(line)
     ctx.invoke(figures, results=results, family=family, out=out)
     if failed:
@@ -70,7 +75,7 @@ def plan(scale: str, family: str | None) -> list[tuple]:
             paper_steps = ["--steps", "128"] if need == "lm1b" and scale == "full" else []
             options = [*own[command], *paper_steps, *family_options(need, family)]
             found.append(([*recipe(need, steps, length), *options], folder))
-    return found
+    return [one for k, one in enumerate(found) if one not in found[:k]]  # the family may itself be the LM1B's
 
 
 def sample_length(folder) -> int:
@@ -86,6 +91,20 @@ def sample_length(folder) -> int:
     return min(json.loads(path.read_text("utf-8"))["model_length"] for path in configs)
 
 
+def expected(arguments: list[str], folder) -> float:
+    """How much work a command is; none for one that will fail, as it names a model that the family has not."""
+    from contextlib import suppress
+
+    from stepimp.family import read_manifest
+
+    from ._work import work
+
+    blocks = {name: facts["blocks"] for name, facts in read_manifest(folder)["members"].items()}
+    with suppress(KeyError):
+        return work(arguments, blocks, sample_length(folder))
+    return 0.0
+
+
 def is_there(results, arguments: list[str], folder) -> bool:
     """Whether this very command line made a document, and the family has not been trained since."""
     import shlex
@@ -99,12 +118,34 @@ def is_there(results, arguments: list[str], folder) -> bool:
     return any(shlex.split(read_document(path)["provenance"]["command_line"])[1:] == arguments for path in paths)
 
 
-def run(arguments: list[str], results) -> int:
-    """Runs a command in a process of its own, with its progress on this terminal, and returns its exit code."""
+def run(arguments: list[str], results, step) -> int:
+    """Runs a command in a process of its own and returns its exit code. What it prints is shown when it has ended.
+
+    step: context manager that gives the function (done, total) for its progress.
+    """
     import os
     import subprocess
     import sys
+    from tempfile import TemporaryFile
 
-    environment = os.environ | {"STEPIMP_RESULTS": str(results)}
+    from ._progress import PIPE
+
+    reports, pipe = os.pipe()
+    environment = os.environ | {"STEPIMP_RESULTS": str(results), PIPE: str(pipe)}
     environment.pop("STEPIMP_FAMILY", None)  # its command line says what it is of
-    return subprocess.run([sys.executable, "-m", "stepimp", *arguments], env=environment).returncode
+    command = [sys.executable, "-m", "stepimp", *arguments]
+    with TemporaryFile("w+", errors="replace") as found, TemporaryFile("w+", errors="replace") as said:
+        options = dict(env=environment, stdout=found, stderr=said, pass_fds=[pipe])
+        with step as moved, subprocess.Popen(command, **options) as child:
+            os.close(pipe)
+            try:
+                with open(reports) as lines:  # to their end, which is the command's
+                    for line in lines:
+                        moved(*map(int, line.split()))
+            except BaseException:
+                child.kill()  # what it has finished is in its journal
+                raise
+        for file, to_stderr in ((found, False), (said, True)):
+            file.seek(0)
+            click.echo(file.read(), nl=False, err=to_stderr)
+    return child.returncode

@@ -1,13 +1,13 @@
-"""The small print in a figure: what was measured, and how to read it."""
+"""The small print in a figure, which is all of its caption: what it shows, what was measured, and how to read it."""
 
 import textwrap
 
-from stepimp.documents import judge_name
+from stepimp.documents import family_name
 from stepimp.peak import listing
 
 from .style import FAINT
 
-CHARACTERS_PER_INCH = 23
+CHARACTERS_PER_INCH = 22
 
 
 def measured(document: dict) -> str:
@@ -17,20 +17,8 @@ def measured(document: dict) -> str:
     sequences = " to ".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
     corpus = f"sampled from {params['heavy']}" if params["inputs"] == "samples" else f"of {params['data']}"
     baseline = f", baseline {params['baseline']}" if params["baseline"] else ""
-    models = f"Heavy {params['heavy']}, light {listing(params['lights'])}{baseline}"
+    models = f"Family {family_name(document)}, heavy {params['heavy']}, light {listing(params['lights'])}{baseline}"
     return f"{models}; {sequences} sequences {corpus}; stepimp {document['provenance']['version']}."
-
-
-def sampled(document: dict) -> str:
-    """Models, samples, judge and version behind a comparison of schedules or a search."""
-    params = document["params"]
-    lights = listing(params["lights"]) if "lights" in params else params["light"]
-    given = params.get("prefix_length")
-    tokens = f"{params['length']} tokens" + (f", the first {given} given" if given else "")
-    return (
-        f"Heavy {params['heavy']}, light {lights}; {params['samples']} samples per schedule of {tokens}; "
-        f"T = {params['steps']}; {judge_name(document)}; stepimp {document['provenance']['version']}."
-    )
 
 
 def footnote(figure, *paragraphs: str):
@@ -38,5 +26,5 @@ def footnote(figure, *paragraphs: str):
     width = int(figure.get_figwidth() * CHARACTERS_PER_INCH)
     # A constrained layout makes room for a figure's x label, and for no other text.
     whole = (one.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}") for one in paragraphs)
-    text = "\n".join(textwrap.fill(one, width) for one in whole)
+    text = "\n".join(textwrap.fill(one, width, break_on_hyphens=False) for one in whole)
     figure.supxlabel(text, x=0.01, ha="left", fontsize=5.8, color=FAINT, linespacing=1.35)

@@ -105,12 +105,12 @@ def figure(name: str, caption: str, svg: str) -> str:
     return tag("figure", box + tag("figcaption", f"{link} {escape(caption)}", id=f"{name}-caption"), id=name)
 
 
-def inline(plot, name: str, title: str) -> tuple[str, str]:
-    """(caption, svg) of a matplotlib figure. Its small print leaves the drawing and follows the title in the caption.
+def inline(plot, name: str) -> tuple[str, str]:
+    """(caption, svg) of a matplotlib figure. Its small print leaves the drawing and is the caption.
 
     Ids get the figure's name in front, so that figures on one page keep their own.
     """
-    caption, buffer = " ".join([title, *plot.get_supxlabel().split("\n")]), io.StringIO()
+    caption, buffer = plot.get_supxlabel().replace("\n", " "), io.StringIO()
     plot.supxlabel("")
     with house():
         plot.savefig(buffer, format="svg", metadata=dict.fromkeys(["Date", "Creator", "Format", "Type"]))

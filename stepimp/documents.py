@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stepimp.errors import StepimpError
 from stepimp.family import family_folder
+from stepimp.peak import listing
 from stepimp.results import read_document
 from stepimp.schedule import Schedule, parse, quarters, sandwich
 
@@ -31,6 +32,36 @@ def judge_name(document: dict) -> str:
     """The judge in words: a folder's path differs between machines."""
     name = Path(document["params"]["judge"]).name
     return "the family's judge" if name == "judge" else f"judge {name}"
+
+
+def family_name(document: dict) -> str:
+    return family_folder(document["params"].get("family")).name
+
+
+def sampled(document: dict) -> str:
+    """Models, samples, judge and version behind a comparison of schedules or a search."""
+    params = document["params"]
+    lights = listing(params["lights"]) if "lights" in params else params["light"]
+    given = params.get("prefix_length")
+    tokens = f"{params['length']} tokens" + (f", the first {given} given" if given else "")
+    return (
+        f"Family {family_name(document)}, heavy {params['heavy']}, light {lights}; {params['samples']} samples per "
+        f"schedule of {tokens}; T = {params['steps']}; {judge_name(document)}; stepimp "
+        f"{document['provenance']['version']}."
+    )
+
+
+def in_the_paper(document: dict) -> str:
+    """What the paper measured where a document has this."""
+    setup, command = paper()["setup"], document["command"]
+    own = setup["lm1b" if family_name(document) == LM1B else "owt"]
+    trained = f"models of width {setup['hidden_size']} trained on {own['dataset']}"
+    if command not in ("compare", "search"):
+        curves = setup["similarity"]
+        return f"The paper: {trained}, {curves['sequences_per_timestep']} sequences of {curves['length']} tokens."
+    samples = setup["search"]["samples_per_schedule"] if command == "search" else own.get("samples")
+    counted = f"{samples} samples" if samples else "samples"
+    return f"The paper: {trained}, {counted} of {own['length']} tokens, T = {own['steps_T']}, judge GPT-2."
 
 
 def lightest(document: dict) -> str:

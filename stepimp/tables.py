@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepimp.documents import HAND_CRAFTED, by_fraction, by_light, hand_crafted, judge_name, made_by, paper
+from stepimp.documents import HAND_CRAFTED, by_fraction, by_light, hand_crafted, in_the_paper, made_by, paper, sampled
 from stepimp.documents import find_documents  # noqa: F401  (belongs to what this module offers)
 from stepimp.results import write_atomically
 
@@ -56,14 +56,7 @@ def setting(documents: dict, need: str) -> str:
     document = documents.get(need)
     if not document:
         return f"No results yet: {made_by(need, documents=documents)} makes them."
-    params = document["params"]
-    text = f"the first {params['prefix_length']} given" if params["prefix_length"] else "unconditional"
-    lights = ", ".join(params["lights"])
-    return (
-        f"Ours: {params['samples']} samples per schedule of {params['length']} tokens, {text}, T = {params['steps']}, "
-        f"heavy {params['heavy']}, light {lights}, {judge_name(document)}; "
-        f"±: half of the 95% interval; stepimp {document['provenance']['version']}."
-    )
+    return f"{sampled(document)} ±: half of the 95% interval over samples. {in_the_paper(document)}"
 
 
 PUBLISHED = ["paper gen-PPL", "paper ±", "paper log-PPL change"]
@@ -190,20 +183,39 @@ def csv(table: Table) -> str:
     return out.getvalue()
 
 
+MINUS = "\N{MINUS SIGN}"
 LATEX = {letter: rf"\{letter}" for letter in "%_&#${}"} | {
-    "±": r"$\pm$", GAP: "--", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"
+    "±": r"$\pm$", MINUS: "$-$", GAP: "--", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    # in LaTeX's first fonts these are other letters, and two hyphens or a bracket after a row mean something
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "-": "-{}", "[": "{[}",
 }  # fmt: skip
+LONG = 30  # letters of a text that is set in several lines
+
+
+def latex_text(words: str) -> str:
+    """Escaped, and with a minus sign before a negative number."""
+    return escaped(re.sub(r"(?<![\w-])-(?=\d)", MINUS, words), LATEX)
+
+
+def latex_column(table: Table, column: int) -> tuple[str, str]:
+    """How LaTeX sets a column, and its name: a word below the other, so that the name is no wider than the numbers."""
+    name = escaped(table.columns[column], LATEX)
+    if max(len(text(row[column])) for row in table.rows) > LONG:
+        return r"p{0.6\linewidth}", name
+    return right_or_left(table, column, "r", "l"), r"\shortstack{%s}" % name.replace(" ", r" \\ ")
 
 
 def latex(table: Table) -> str:
-    """The table as a LaTeX `table` with booktabs rules."""
-    align = "".join(right_or_left(table, k, "r", "l") for k in range(len(table.columns)))
-    cells = [[escaped(text(value), LATEX) for value in row] for row in [table.columns, *table.rows]]
-    head, *rows = (" & ".join(row) + r" \\" for row in cells)
+    """The table as a LaTeX `table` as wide as the line; it needs the packages booktabs and graphicx."""
+    align, heads = zip(*(latex_column(table, k) for k in range(len(table.columns))))
+    cells = [[latex_text(text(value)) for value in row] for row in table.rows]
+    head, *rows = (" & ".join(row) + r" \\" for row in [heads, *cells])
     title = re.sub(r"^Table \d+\. ", "", table.title)  # LaTeX numbers its tables itself
-    caption = escaped(f"{title}. {table.note}", LATEX)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{{align}}}", r"\toprule",
-             head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}"]  # fmt: skip
+    caption = latex_text(f"{title}. {table.note}")
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", r"\resizebox{\linewidth}{!}{%",
+             rf"\begin{{tabular}}{{{''.join(align)}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule",
+             r"\end{tabular}}", r"\end{table}"]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 

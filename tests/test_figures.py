@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 from stepimp.commands import figures as command
 from stepimp.commands import main
-from stepimp.documents import HAND_CRAFTED
+from stepimp.documents import HAND_CRAFTED, find_documents
 from stepimp.plots import style
 from stepimp.plots.figures import FIGURES
 from stepimp.results import newest
@@ -180,7 +181,7 @@ def test_a_comparison_shows_the_change_against_all_heavy_beside_the_published_on
     assert published[5] == pytest.approx(math.log(sandwich / heavy)) and published[6] == 0 and len(published) == 7
     (reach,) = [line.get_xdata() for line in bars.lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] == 5.2]
     assert reach[0] < published[5] < reach[1], "the interval that the printed ones make"
-    assert "nats per token" in bars.get_xlabel() and "to all-heavy" in bars.figure.get_supxlabel().replace("\n", " ")
+    assert "nats per token" in bars.get_xlabel() and "against all-heavy" in bars.figure.get_supxlabel().replace("\n", " ")
 
 
 def test_a_missing_interval_leaves_the_bar(tmp_path):
@@ -386,3 +387,27 @@ def test_what_the_commands_write_can_be_drawn(tmp_path, unsaved, tiny_family, ti
     told = json.loads(result.stdout)
     assert result.exit_code == 0 and len(told["written"]) == 16 and not told["missing"]
     assert [one["verdict"] == "undecided" and bool(one["needs"]) for one in told["claims"]][3], "there is no LM1B role"
+
+
+def caption(figure):
+    return figure.get_supxlabel().replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize("name", [*FIGURES, *TABLES])
+def test_a_caption_has_it_all_and_nothing_twice(tmp_path, name):
+    write_all(tmp_path)
+    found = find_documents(tmp_path)
+    if name in TABLES:
+        table = TABLES[name][1](found)
+        told = f"{table.title}. {table.note}"
+    else:
+        with style.house():
+            figure = FIGURES[name][1](*(found[need] for need in FIGURES[name][0]))
+            figure.draw_without_rendering()
+        assert figure._supxlabel.get_window_extent().x1 <= figure.bbox.x1, "it runs out of the figure"
+        told = caption(figure)
+    parts = [part.strip() for part in re.split(r"[.,;:](?= |$)", told) if part.strip()]
+    assert len(parts) == len(set(parts)), "something is said twice"
+    assert "amily docs" in told or "Family code" in told
+    assert re.search(r"\d (samples|sequences) ", told) and "paper" in told
+    assert "95%" in told or name in ("tradeoff", "profile")

@@ -41,7 +41,7 @@ def document(**changes):
     params = {"heavy": "12b", "lights": ["4b", "8b"], "baseline": "12b_seed2", "data": "docs", "inputs": "text"}
     blocks = {"12b": 12, "4b": 4, "8b": 8, "12b_seed2": 12}
     rows = curve_rows(hill, kl.TITLES)
-    return {"params": params | changes, "blocks": blocks, "rows": rows, "provenance": {"version": "9.8"}}
+    return {"command": "kl", "params": params | changes, "blocks": blocks, "rows": rows, "provenance": {"version": "9.8"}}
 
 
 def line(ax, label):
@@ -255,7 +255,7 @@ def test_each_model_gets_its_own_verdict():
 
 def test_the_footnote_says_what_was_measured():
     text = figures.figure5(document()).get_supxlabel().replace("\n", " ")
-    assert "Heavy 12b, light 4b and 8b, baseline 12b_seed2; 50 sequences of docs; stepimp 9.8." in text
+    assert "Family docs, heavy 12b, light 4b and 8b, baseline 12b_seed2; 50 sequences of docs; stepimp 9.8." in text
     assert "peaks in the middle" in text.replace("\N{NO-BREAK SPACE}", " ")
     assert "sampled from 12b" in measured(document(inputs="samples"))
 

@@ -114,7 +114,7 @@ def drawn():
     """A figure as the page has it."""
     with style.house():
         figure = figure5(recommendation() | {"rows": curve_rows(["4b"])})
-    return inline(figure, "figure5", "As measured.")
+    return inline(figure, "figure5")
 
 
 def test_the_page_nests_and_every_reference_stays_on_it():
@@ -237,7 +237,7 @@ def test_names_from_documents_are_escaped():
 
 def test_a_figure_keeps_its_ids_apart_and_gives_up_its_small_print():
     caption, svg = drawn()
-    assert caption.startswith("As measured. Heavy 12b") and "9 sequences of docs" in caption and "\n" not in caption
+    assert caption.startswith("KL between") and "9 sequences of docs" in caption and "\n" not in caption
     elements = Elements(svg)
     assert all(one[1]["id"].startswith("figure5-") for one in elements.found if "id" in one[1])
     assert elements.named("svg")[0][1]["role"] == "img"

@@ -1,11 +1,12 @@
 import csv as csv_module
 import io
 import math
+import re
 
 import pytest
 from by_hand import AS_PUBLISHED, comparison, fractions, sizes
 
-from stepimp import tables
+from stepimp import claims, tables
 from stepimp.tables import Table
 
 DOCUMENTS = {"light_sizes": sizes(), "light_fractions": fractions(), "unconditional": comparison(),
@@ -86,8 +87,37 @@ def test_csv_keeps_all_digits():
 def test_latex_escapes_and_numbers_its_tables_itself():
     text = tables.latex(TINY)
     assert r"\caption{A\_b. 95\% \& more}" in text and r"\begin{tabular}{lr}" in text
-    assert r"a|b\_c & 0.1235 \\" in text and r"-- & -- \\" in text
+    assert r"a\textbar{}b\_c & 0.1235 \\" in text and r"-- & -- \\" in text
     assert text.count(r"\begin") == text.count(r"\end") == 2
+
+
+@pytest.mark.parametrize(("value", "written"), [
+    ("5% of a_b & #1, $2", r"5\% of a\_b \& \#1, \$2"),
+    ("{x} ~ ^ \\", r"\{x\} \textasciitilde{} \textasciicircum{} \textbackslash{}"),
+    ("t < 0.4 | t > 0.6", r"t \textless{} 0.4 \textbar{} t \textgreater{} 0.6"), ("1 ±2", r"1 $\pm$2"),
+    ("--light 4b", r"-{}-{}light 4b"), ("[0.1, 0.2]", "{[}0.1, 0.2]"), ("a-b [-1, -2]", r"a-{}b {[}$-$1, $-$2]"), ('"x"', "''x''"), (-0.5, "$-$0.5"), (None, "--"),
+])  # fmt: skip
+def test_what_latex_reads_otherwise_is_escaped(value, written):
+    assert tables.latex_text(tables.text(value)) == written
+
+
+@pytest.mark.parametrize("name", [*tables.TABLES, "claims"])
+def test_every_table_is_latex_with_a_cell_per_column(name):
+    table = claims.as_table(claims.claims(DOCUMENTS | dict.fromkeys(("loss", "kl", "search")))) if name == "claims" \
+        else tables.TABLES[name][1](DOCUMENTS)  # fmt: skip
+    lines = tables.latex(table).splitlines()
+    body = [line for line in lines if line.endswith(r" \\")]
+    assert len(body) == 1 + len(table.rows)
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {len(table.columns) - 1}
+    for line in [*body, lines[2]]:
+        plain = re.sub(r"\\[%_&#${}]|\$(-|\\pm)\$", "", line)
+        assert not re.search(r'[%_#$~^<>|"]|[^\x00-\x7f]', plain), "these mean something else to LaTeX"
+        assert plain.count("{") == plain.count("}")
+
+
+def test_long_text_is_set_in_several_lines_and_names_in_words_below_each_other():
+    text = tables.latex(Table("T", ["a name", "b name"], [["word " * 20, 1.0]], ""))
+    assert r"\begin{tabular}{p{0.6\linewidth}r}" in text and r"a name & \shortstack{b \\ name} \\" in text
 
 
 @pytest.mark.parametrize(("value", "shown"), [(44.3123, "44.31"), (-0.00001, "0"), (0.00149, "0.0015"),
