@@ -137,7 +137,7 @@ class Block(nn.Module):
         return super()._apply(*arguments, **options)
 
     def __getstate__(self):
-        return self.__dict__ | {"_packed": None}  # torch cannot copy that layout
+        return super().__getstate__() | {"_packed": None}  # torch cannot copy that layout
 
     def attention(self, x, cos, sin, at=None):
         """Bidirectional attention; with `at`, keys and values everywhere but queries at those positions only."""

@@ -289,6 +289,14 @@ def fit(model, trainer_class, matrices, folder: Path, tokens, recipe: dict, seed
     return trainer.accelerator.unwrap_model(ema.average.module, keep_fp32_wrapper=False).eval()  # no more bf16
 
 
+def own_seed(seed: int, blocks: int) -> int:
+    """Of a member's draws. Depths with one initialisation and order of the data would be more alike than seeds are.
+
+    Measured: KL(12b || 8b) then was 0.015 nats below KL(12b || another seed), which hides what depth is worth.
+    """
+    return seed + 1000 * blocks
+
+
 def start_training(seed: int):
     """The same draws for the same seed, and no progress but our own."""
     logging.disable_progress_bar()
@@ -313,6 +321,7 @@ def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, 
 
     recipe: as for `fit`, compile, and weights (the dtype to store). Returns the held-out NELBO in nats per token.
     """
+    seed = own_seed(seed, config.n_blocks)
     start_training(seed)
     model = MDLMForMaskedLM(config)
     initialize(model)

@@ -284,6 +284,12 @@ def test_a_disk_that_fills_up_loses_no_checkpoint(tmp_path, text, uninterrupted,
     assert equal(weights(tmp_path), weights(uninterrupted[0]))
 
 
+def test_every_depth_has_its_own_initialisation(tmp_path, text):
+    train(tmp_path, text, depths=(1, 2), recipe={**RECIPE, "steps": 1})
+    one, two = (weights(tmp_path, name)["backbone.vocab_embed.embedding"] for name in ("1b", "2b"))
+    assert not torch.allclose(one, two, atol=0.1)
+
+
 def test_finished_members_are_left_alone_and_others_added(tmp_path, text, uninterrupted):
     for file in uninterrupted[0].rglob("*"):
         if file.is_file():
