@@ -241,14 +241,14 @@ def test_gradients_reach_every_parameter_after_a_step(random_model, z):
 
 
 def test_flash_attention_asked_for_on_the_cpu_is_one_clear_message(public_checkpoint):
-    with pytest.raises(StepimpError, match="flash_attention_2 needs a CUDA device.*--attention sdpa"):
-        load_checkpoint(str(public_checkpoint), "cpu", attention="flash_attention_2")
+    with pytest.raises(StepimpError, match="flash_attention_2 needs a CUDA device.*--attn sdpa"):
+        load_checkpoint(str(public_checkpoint), "cpu", attn="flash_attention_2")
 
 
 def test_flash_attention_asked_for_without_its_package_is_one_clear_message(public_checkpoint, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: False)
-    with pytest.raises(StepimpError, match="flash_attention_2 is not installed.*--attention sdpa"):
+    with pytest.raises(StepimpError, match="flash_attention_2 is not installed.*--attn sdpa"):
         load_checkpoint(str(public_checkpoint), "cuda", "bfloat16", "flash_attention_2")
 
 
@@ -258,7 +258,7 @@ def test_auto_attention_falls_back_to_sdpa(public_checkpoint):
 
 def test_an_unknown_attention_lists_the_known_ones(public_checkpoint):
     with pytest.raises(StepimpError, match="Unknown attention 'fast'.*sdpa"):
-        load_checkpoint(str(public_checkpoint), "cpu", attention="fast")
+        load_checkpoint(str(public_checkpoint), "cpu", attn="fast")
 
 
 @pytest.mark.parametrize("change, message", [({"noise": "cosine"}, "cosine"), ({"n_heads": 3}, "n_heads"),
