@@ -11,7 +11,7 @@ import triton.language as tl
 from stepimp import randomness
 from stepimp.kernels.triton_tiles import Models, logits_tile
 
-ROWS, COLUMNS, DEPTH = 64, 64, 64
+ROWS, COLUMNS, DEPTH, WARPS = 64, 64, 64, 8
 
 
 def project_and_draw(rows, head, mask_id: int, seed: int, samples, positions):
@@ -26,7 +26,7 @@ def project_and_draw(rows, head, mask_id: int, seed: int, samples, positions):
     names = torch.from_numpy(names.astype(np.int64)).to(rows.device, non_blocking=True)
     if n:
         grid = (tiles, triton.cdiv(n, ROWS))
-        _best_of_tiles[grid](models.table, names, keys, tokens, n, vocab, ROWS=ROWS, **models.options, num_warps=8)
+        _best_of_tiles[grid](models.table, names, keys, tokens, n, vocab, ROWS=ROWS, **models.options, num_warps=WARPS)
     return tokens.gather(0, keys.argmax(0, keepdim=True))[0]
 
 
