@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Models as small as the bundled ones run fastest on one thread.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: figures test bench train clean
+.PHONY: figures test bench bench-gpu train clean
 
 figures: .venv/ready
 	$(BIN)/stepimp reproduce --scale $(SCALE) --results $(RESULTS) --out $(FIGURES)
@@ -22,6 +22,10 @@ bench: .venv/ready
 	$(BIN)/python tests/bench_curves.py
 	$(BIN)/python tests/bench_quality.py
 	$(BIN)/python tests/bench_search.py
+
+# Needs a CUDA device; says so where there is none.
+bench-gpu: .venv/ready
+	$(BIN)/python tests/bench_gpu.py --out $(RESULTS)
 
 # The recipe of the bundled family and its judge: about four hours on one CPU core with bf16.
 train: .venv/ready

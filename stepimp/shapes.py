@@ -2,7 +2,7 @@
 
 import torch
 
-BATCHES = (1, 4, 8, 16, 32, 64, 128, 256)
+BATCHES = (4, 16, 32, 64, 128, 256)
 FEWEST_QUERIES = 8  # more than unmask together at nearly all steps of T = 1000
 SHAPES = 64  # of all models of a run together; torch stops compiling after 8 unless it is told
 

@@ -8,7 +8,7 @@ from stepimp.shapes import BATCHES, InFewShapes, padded_shape
 
 @pytest.mark.parametrize(
     "rows, queries, shape",
-    [(1, 1, (1, 8)), (5, 8, (8, 8)), (32, 9, (32, 16)), (33, 1, (64, 8)), (256, 300, (256, 512)), (257, 8, (512, 8))],
+    [(1, 1, (4, 8)), (5, 8, (16, 8)), (32, 9, (32, 16)), (33, 1, (64, 8)), (256, 300, (256, 512)), (257, 8, (512, 8))],
 )
 def test_shapes_are_few(rows, queries, shape):
     assert padded_shape(rows, queries) == shape

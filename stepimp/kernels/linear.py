@@ -27,4 +27,4 @@ def project(rows: torch.Tensor, head, mask_id: int) -> torch.Tensor:
         logits = torch.mm(rows.flatten(0, -2), weight.T, out_dtype=wide).add_(bias).view(*rows.shape[:-1], -1)
     else:
         logits = linear(rows.to(wide), weight.to(wide), bias.to(wide))
-    return logits.index_fill(-1, torch.tensor(mask_id, device=rows.device), -torch.inf)
+    return logits.index_fill(-1, torch.full((), mask_id, device=rows.device), -torch.inf)
