@@ -76,9 +76,11 @@ def test_nothing_in_the_event_loop_waits_for_the_device(checkpoint):
     denoisers = {"h": load_checkpoint(checkpoint, "cuda", "bfloat16")}
     schedule = parse("H60", "h")
     sampler.sample(denoisers, schedule, range(4), 32, seed=0, batch_size=4)  # compiles
+    state = sampler.begin(range(4), 32, 60, denoisers["h"].mask_id, seed=1, device="cuda")
     torch.cuda.set_sync_debug_mode("error")
     try:
-        sampler.sample(denoisers, schedule, range(4), 32, seed=1, batch_size=4)
+        with torch.no_grad():
+            list(sampler.advance(state, denoisers, schedule, seed=1, batch_size=4))
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
