@@ -9,6 +9,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import MaskedLMOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -288,7 +289,7 @@ class MDLMForMaskedLM(PreTrainedModel):
         self._constant = None if self.config.time_conditioning else self.modulations(None)
         self._angles = self.backbone.rotary_emb(self.max_length, embedding)
         if embedding.is_cuda:
-            self.replayed = InFewShapes(compiled(self.hidden))
+            self.replayed = InFewShapes(compiled(self.hidden, tree_leaves((self._constant or (), self._angles))))
         else:
             self.backbone.output_layer.linear.to(torch.promote_types(self.dtype, torch.float32))
         return self

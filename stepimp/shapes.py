@@ -31,9 +31,14 @@ class InFewShapes:
         return self.body(z[row], t[row], at[row[:, None], query])[:rows, :queries]
 
 
-def compiled(body):
-    """`body` compiled for each shape it meets, and replayed as a CUDA graph."""
+def compiled(body, constants=()):
+    """`body` compiled for each shape it meets, and replayed as a CUDA graph.
+
+    constants: tensors it uses and neither takes nor holds as parameters; a replay would else copy each of them.
+    """
     import torch._dynamo
 
+    for one in constants:
+        torch._dynamo.mark_static_address(one)
     torch._dynamo.config.recompile_limit = max(SHAPES, torch._dynamo.config.recompile_limit)
     return torch.compile(body, mode="reduce-overhead", dynamic=False)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from stepimp import sampler
 from stepimp.schedule import parse
@@ -48,6 +49,10 @@ def test_filled_up_batches_give_the_same_tokens(bodies):
 def test_the_body_is_one_graph(random_model):
     """What torch.compile takes apart it cannot replay."""
     model = random_model().freeze()
+    constants = tree_leaves((model._constant, model._angles))
+    assert len(constants) == 2 * 6 + 2 + 2 and all(isinstance(one, torch.Tensor) for one in constants)
+    for one in constants:
+        torch._dynamo.mark_static_address(one)
     traced = torch.compile(model.hidden, backend="eager", fullgraph=True, dynamic=False)
     z, t, at = torch.zeros(2, 12, dtype=torch.long), torch.rand(2), torch.tensor([[0, 3], [7, 1]])
     torch.testing.assert_close(InFewShapes(traced)(z, t, at), model.hidden(z, t, at))
