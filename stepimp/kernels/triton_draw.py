@@ -22,15 +22,17 @@ def project_and_draw(rows, head, mask_id: int, seed: int, samples, positions):
     keys = torch.empty(tiles, n, dtype=torch.float64, device=rows.device)
     tokens = torch.empty(tiles, n, dtype=torch.long, device=rows.device)
     # What names the random numbers, in one copy to the device: the generator's key, then each row's counter.
-    names = np.concatenate([np.array([seed, randomness.TOKEN], np.uint64).view(np.int64), samples, positions])
-    names = torch.from_numpy(names.astype(np.int64)).to(rows.device, non_blocking=True)
+    key = np.array([seed, randomness.TOKEN], np.uint64).view(np.int64)
+    names = np.concatenate([key, *(np.asarray(one, np.int64) for one in (samples, positions))])
+    names = torch.from_numpy(names).to(rows.device, non_blocking=True)
     if n:
         grid = (tiles, triton.cdiv(n, ROWS))
-        _best_of_tiles[grid](models.table, names, keys, tokens, n, vocab, ROWS=ROWS, **models.options, num_warps=WARPS)
+        with torch.cuda.device_of(keys):  # Triton launches on the current device
+            _best_of_tiles[grid](models.table, names, keys, tokens, n, vocab, ROWS=ROWS, **models.options, num_warps=WARPS)
     return tokens.gather(0, keys.argmax(0, keepdim=True))[0]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])  # one kernel for all events
 def _best_of_tiles(model, names, keys, tokens, n, vocab, ROWS: tl.constexpr, TYPE: tl.constexpr, EVEN: tl.constexpr,
                    UPCAST: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
     """keys, tokens: [tiles, n], of each row the largest logit + Gumbel noise in a tile, and where. Grid as those."""

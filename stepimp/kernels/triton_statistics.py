@@ -10,9 +10,9 @@ import triton
 import triton.language as tl
 
 from stepimp.kernels.statistics import EXCLUDED, join
-from stepimp.kernels.triton_tiles import Models, logits_tile
+from stepimp.kernels.triton_tiles import Models, common_dtype, logits_tile
 
-# The largest tiles of which ptxas spills nothing for sm_90; the first for 16-bit numbers in whole tiles.
+# Tiles of which ptxas spills nothing for sm_90; the large ones for 16-bit numbers and widths of whole tiles.
 LARGE = dict(ROWS=128, COLUMNS=128, DEPTH=64, num_warps=8, num_stages=3)
 SMALL = dict(ROWS=64, COLUMNS=64, DEPTH=32, num_warps=8, num_stages=3)
 # Programs that share rows run side by side, so that the rows of all models come from the L2 cache; more of them where
@@ -23,18 +23,18 @@ SPANS, PROGRAMS = 8, 264
 def vocabulary_statistics(rows, heads, targets, mask_id: int):
     """`kernels.vocabulary_statistics` with targets [n, m]: ce [K, n, m], kl [K, n], entropy [n] in float64."""
     n, vocab, device = len(targets), len(heads[0][0]), targets.device
-    halves = all(x.element_size() == weight.element_size() == 2 for x, (weight, _) in zip(rows, heads))
-    shape = dict(LARGE if halves and all(x.shape[1] % LARGE["DEPTH"] == 0 for x in rows) else SMALL)
+    whole = common_dtype(rows, heads).itemsize == 2 and all(x.shape[1] % LARGE["DEPTH"] == 0 for x in rows)
+    shape = dict(LARGE if whole else SMALL)
     models = Models(rows, heads, mask_id, shape.pop("COLUMNS"), shape.pop("DEPTH"))
-    height = shape["ROWS"]
-    blocks, tiles = triton.cdiv(n, height), triton.cdiv(vocab, models.options["COLUMNS"])
+    blocks, tiles = triton.cdiv(n, shape["ROWS"]), triton.cdiv(vocab, models.options["COLUMNS"])
     span = triton.cdiv(tiles, min(tiles, max(SPANS, PROGRAMS // max(1, blocks))))
     spans = triton.cdiv(tiles, span)
     sums = torch.zeros(3, len(rows), spans, n, device=device)
     sums[0] = EXCLUDED
     if n:
         width = span * models.options["COLUMNS"]
-        _spans[(spans, blocks)](models.table, sums, n, vocab, width, K=len(rows), **models.options, **shape)
+        with torch.cuda.device_of(sums):  # Triton launches on the current device
+            _spans[(spans, blocks)](models.table, sums, n, vocab, width, K=len(rows), **models.options, **shape)
     lse, kl, entropy = join(*_of_spans(*sums.double()))
     return lse[..., None] - asked_logits(rows, heads, targets, mask_id), kl, entropy
 
@@ -48,7 +48,7 @@ def _of_spans(top, mass, mean):
 
 
 def asked_logits(rows, heads, targets, mask_id: int):
-    """[K, n, m] logits of the targets [n, m]. From a tile they would cost the kernel a third of its registers."""
+    """[K, n, m] logits of the targets [n, m]. Picked out of its tiles they would make the kernel spill."""
     found = torch.empty(len(rows), *targets.shape, dtype=torch.float64, device=targets.device)
     for one, x, (weight, bias) in zip(found, rows, heads):
         for column, target in enumerate(targets.T):
@@ -56,7 +56,7 @@ def asked_logits(rows, heads, targets, mask_id: int):
     return found.masked_fill_(targets == mask_id, EXCLUDED)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def _spans(models, sums, n, vocab, span, K: tl.constexpr, ROWS: tl.constexpr, TYPE: tl.constexpr, EVEN: tl.constexpr,
            UPCAST: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
     """sums: [3, K, spans, n], written over: m, from -1e30, and both sums, from 0. Grid: (spans, blocks of rows)."""

@@ -1,5 +1,7 @@
 """What both Triton kernels share: a tile of logits, and how the models are handed to it."""
 
+import functools
+
 import torch
 import triton
 import triton.language as tl
@@ -18,9 +20,7 @@ class Models:
     """
 
     def __init__(self, rows, heads, mask_id: int, columns: int, depth: int):
-        dtype = rows[0].dtype
-        for x, (weight, _) in zip(rows, heads):
-            dtype = torch.promote_types(dtype, torch.promote_types(x.dtype, weight.dtype))
+        dtype = common_dtype(rows, heads)
         self.kept = [(plain(x, dtype), plain(weight, dtype), bias_of_tiles(bias, mask_id, columns))
                      for x, (weight, bias) in zip(rows, heads)]  # fmt: skip
         table = [[*(part.data_ptr() for part in parts), parts[0].shape[1]] for parts in self.kept]
@@ -33,6 +33,11 @@ class Models:
             "COLUMNS": columns,
             "DEPTH": depth,
         }
+
+
+def common_dtype(rows, heads) -> torch.dtype:
+    """That of the products: the narrowest which holds all rows and weights."""
+    return functools.reduce(torch.promote_types, [x.dtype for x in (*rows, *(weight for weight, _ in heads))])
 
 
 def plain(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
