@@ -15,6 +15,7 @@ from transformers.modeling_outputs import MaskedLMOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from stepimp.errors import StepimpError
+from stepimp.kernels.choice import installed
 from stepimp.kernels.linear import linear, project
 from stepimp.noise import NoiseSchedule
 from stepimp.shapes import InFewShapes, compiled
@@ -282,16 +283,16 @@ class MDLMForMaskedLM(PreTrainedModel):
 
         bf16 logits would cost about 8e-3 nats of KL per token. On a CPU the vocabulary projection goes to fp32 or
         wider; a GPU multiplies bf16 into fp32 and needs no wider weights. There `replayed` is `hidden` for the
-        sampler's batches, compiled in few shapes; elsewhere it is None.
+        sampler's batches, compiled in few shapes; elsewhere, and without Triton, it is None.
         """
         self.eval().requires_grad_(False)
         embedding = self.backbone.vocab_embed.embedding
         self._constant = None if self.config.time_conditioning else self.modulations(None)
         self._angles = self.backbone.rotary_emb(self.max_length, embedding)
-        if embedding.is_cuda:
-            self.replayed = InFewShapes(compiled(self.hidden, tree_leaves((self._constant or (), self._angles))))
-        else:
+        if not embedding.is_cuda:
             self.backbone.output_layer.linear.to(torch.promote_types(self.dtype, torch.float32))
+        elif installed():
+            self.replayed = InFewShapes(compiled(self.hidden, tree_leaves((self._constant or (), self._angles))))
         return self
 
     def hidden(self, z, t=None, at=None) -> torch.Tensor:

@@ -14,12 +14,11 @@ def choose(impl: str, x: torch.Tensor) -> str:
 
     Raises StepimpError for a name that is none and for Triton where it is missing or cannot run.
     """
-    installed = importlib.util.find_spec("triton") is not None
     if impl == "auto":
-        return "triton" if installed and x.is_cuda and x.dtype != torch.float64 else "torch"
+        return "triton" if installed() and x.is_cuda and x.dtype != torch.float64 else "torch"
     if impl not in IMPLEMENTATIONS:
         raise StepimpError(f"Unknown implementation {impl!r}: use auto, reference, torch or triton.")
-    if impl == "triton" and not installed:
+    if impl == "triton" and not installed():
         raise StepimpError("impl='triton': Triton is not installed. pip install triton, or use impl='torch'.")
     if impl == "triton" and x.dtype == torch.float64:
         raise StepimpError("impl='triton' computes logits in fp32, and these rows are float64: use impl='torch'.")
@@ -29,6 +28,11 @@ def choose(impl: str, x: torch.Tensor) -> str:
             "TRITON_INTERPRET=1 before Python starts."
         )
     return impl
+
+
+def installed() -> bool:
+    """Whether there is a Triton, which torch.compile needs on a GPU as well."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def interpreted() -> bool:

@@ -23,7 +23,8 @@ def project(rows: torch.Tensor, head, mask_id: int) -> torch.Tensor:
     """[..., D] -> [..., V] logits in fp32 or wider, minus infinity at the mask token. head: weight [V, D], bias [V]."""
     weight, bias = head
     wide = torch.promote_types(rows.dtype, torch.float32)
-    if rows.is_cuda and rows.element_size() == 2 and weight.dtype == rows.dtype:
+    half = rows.element_size() == 2 and weight.dtype == rows.dtype
+    if rows.is_cuda and half and not torch.is_grad_enabled():
         logits = torch.mm(rows.flatten(0, -2), weight.T, out_dtype=wide).add_(bias).view(*rows.shape[:-1], -1)
     else:
         logits = linear(rows.to(wide), weight.to(wide), bias.to(wide))
