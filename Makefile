@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Models as small as the bundled ones run fastest on one thread.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: figures test bench families clean
+.PHONY: figures test bench bench-gpu families clean
 
 figures: .venv/ready
 	$(BIN)/stepimp reproduce --scale $(SCALE) --results $(RESULTS) --out $(FIGURES)
@@ -22,6 +22,10 @@ bench: .venv/ready
 	$(BIN)/python tests/bench_curves.py
 	$(BIN)/python tests/bench_quality.py
 	$(BIN)/python tests/bench_search.py
+
+# Needs a CUDA device; says so where there is none.
+bench-gpu: .venv/ready
+	$(BIN)/python tests/bench_gpu.py --out $(RESULTS)
 
 # The recipe of the bundled families and their judges: about eight hours on one CPU core with bf16. Goes on where it was.
 TRAIN := $(BIN)/stepimp train --baseline-seed 2 --bf16 --compile --weights float16

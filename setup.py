@@ -31,6 +31,9 @@ setup(
         "click>=8.2",
         "rich>=13",
     ],
-    extras_require={"test": ["pytest>=8"], "flash": ["flash-attn>=2.8"]},
+    extras_require={
+        "test": ["pytest>=8", "triton>=3.6; platform_system == 'Linux'"],
+        "flash": ["flash-attn>=2.8"],
+    },
     entry_points={"console_scripts": ["stepimp = stepimp.commands:main"]},
 )

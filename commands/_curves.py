@@ -38,7 +38,7 @@ def check_names(heavy, lights, baseline):
 
 
 def measure_curves(command, *, heavy, lights, baseline, data, split, inputs, sequences, until, repeats, points, length,
-                   batch_size, family, device, dtype, attention, seed, out, as_json=False) -> dict:  # fmt: skip
+                   batch_size, family, device, dtype, attn, seed, out, as_json=False) -> dict:  # fmt: skip
     """Runs the measurement behind a command and returns its document, with rows of that command."""
     lights = tuple(dict.fromkeys(lights))
     check_names(heavy, lights, baseline)
@@ -50,7 +50,7 @@ def measure_curves(command, *, heavy, lights, baseline, data, split, inputs, seq
     from stepimp.results import Run, results_folder
 
     results_folder(out)
-    members = load([heavy, *lights, *([baseline] if baseline else [])], family_folder(family), device, dtype, attention)
+    members = load([heavy, *lights, *([baseline] if baseline else [])], family_folder(family), device, dtype, attn)
     for light in lights:
         if members.blocks[light] > members.blocks[heavy]:
             click.echo(f"Warning: {light} is deeper than the heavy model {heavy}.", err=True)

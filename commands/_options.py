@@ -45,8 +45,8 @@ device_options = together(
 model_options = together(
     family_option,
     device_options,
-    click.option("--attention", default="auto", show_default=True,
-                 help="eager, sdpa, flash_attention_2 or another of transformers' implementations. "
+    click.option("--attn", default="auto", show_default=True,
+                 help="eager, sdpa, flash_attention_2, flash_attention_4 or another of transformers' implementations. "
                  "auto: flash_attention_2 where it is installed and runs, else sdpa."),
     output_options,
 )  # fmt: skip

@@ -41,7 +41,7 @@ class Sweep(click.ParamType):
 @judge_option
 @model_options
 def compare(heavy, lights, schedules, fractions, steps, samples, length, prefix_length, data, batch_size, judge, family,
-            device, dtype, attention, seed, out, as_json):
+            device, dtype, attn, seed, out, as_json):
     """Gen-PPL, entropy, FLOPs and seconds of several schedules with the same random numbers.
 
     By default the paper's seven: a quarter of the steps light in a sandwich or in one quarter, all light and all heavy;
@@ -71,7 +71,7 @@ def compare(heavy, lights, schedules, fractions, steps, samples, length, prefix_
 
     results_folder(out)
     names = [heavy, *lights, *(name for _, plan in given for name in plan.models)]
-    members = load(names, family_folder(family), device, dtype, attention)
+    members = load(names, family_folder(family), device, dtype, attn)
     scorer = load_judge(judge or judge_of(family_folder(family)), device)
     length = length or min(model.max_length for model in members.denoisers.values())
     prefixes = text = None

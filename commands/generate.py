@@ -28,7 +28,7 @@ from ._progress import progress, status, stderr
 @click.option("--watch", is_flag=True, help="Show the first sample filling in as it denoises.")
 @model_options
 def generate(schedule, heavy, light, steps, samples, length, prefix, batch_size, precision, watch, family, device, dtype,
-             attention, seed, out, as_json):
+             attn, seed, out, as_json):
     """Generate text with a model schedule, and save it as JSON Lines.
 
     Sampling is exact: a sample depends on the seed, its index, the models, the schedule and the prefix alone, not on
@@ -54,7 +54,7 @@ def generate(schedule, heavy, light, steps, samples, length, prefix, batch_size,
     from stepimp.results import Run, results_folder, write_atomically
 
     results_folder(out)
-    members = load(plan.models, family_folder(family), device, dtype, attention)
+    members = load(plan.models, family_folder(family), device, dtype, attn)
     for name, weights in members.fingerprints.items():
         if expected.get(name, weights) != weights:
             raise StepimpError(f"The newest recommendation was made for other weights of {name}: run stepimp recommend again.")

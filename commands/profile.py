@@ -18,7 +18,7 @@ from ._progress import progress, status
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each; medians are kept.")
 @click.option("--points", type=click.IntRange(min=2), default=6, show_default=True, help="Light fractions from 0 to 1.")
 @model_options
-def profile(heavy, light, schedule, steps, samples, length, batch_size, repeats, points, family, device, dtype, attention,
+def profile(heavy, light, schedule, steps, samples, length, batch_size, repeats, points, family, device, dtype, attn,
             seed, out, as_json):
     """Seconds in the body, the projection, the draw and the rest, and what a schedule saves of them.
 
@@ -43,7 +43,7 @@ def profile(heavy, light, schedule, steps, samples, length, batch_size, repeats,
     from stepimp.schedule import Schedule
 
     results_folder(out)
-    members = load([heavy, light, *(plan.models if plan else ())], family_folder(family), device, dtype, attention)
+    members = load([heavy, light, *(plan.models if plan else ())], family_folder(family), device, dtype, attn)
     length = length or min(model.max_length for model in members.denoisers.values())
     check(members.denoisers, plan or Schedule.of([heavy]), length)
     params = dict(heavy=heavy, light=light, schedule=schedule, steps=steps, samples=samples, length=length,

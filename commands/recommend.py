@@ -47,7 +47,7 @@ recommend_options = together(
 @click.command()
 @recommend_options
 def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, curves, tradeoff, verify, samples,
-              judge, family, device, dtype, attention, seed, out, as_json):
+              judge, family, device, dtype, attn, seed, out, as_json):
     """The schedule that loses least under a budget: the exact optimum, from the curves and without sampling.
 
     Beside it stand the schedules people write by hand, with the predicted path KL (9) and NELBO (10) of each in nats per
@@ -64,7 +64,7 @@ def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, 
     from stepimp.results import Run, results_folder
 
     results_folder(out)
-    models = dict(family=family, device=device, dtype=dtype, attention=attention)
+    models = dict(family=family, device=device, dtype=dtype, attn=attn)
     document = curves_document(curves) if curves else curves_for(by, heavy, lights, models, out)
     measured = document["params"]
     if heavy not in (None, measured["heavy"]):
@@ -112,7 +112,7 @@ def load_to_verify(document, models, judge):
     weights = document["provenance"]["fingerprints"]["models"]
     status("Loading models ...")
     folder = family_folder(document["params"]["family"])
-    members = load(weights, folder, *(models[k] for k in ("device", "dtype", "attention")))
+    members = load(weights, folder, *(models[k] for k in ("device", "dtype", "attn")))
     check_weights(document, members.fingerprints)
     return members, load_judge(judge or judge_of(folder), models["device"])
 

@@ -44,7 +44,7 @@ NAMES = {"predicted_path_kl_nats": "path KL", "predicted_nelbo_nats": "NELBO",
 @judge_option
 @model_options
 def search(heavy, light, segments, light_segments, steps, samples, length, curves, race, top, confidence, chunk,
-           batch_size, judge, family, device, dtype, attention, seed, out, as_json):
+           batch_size, judge, family, device, dtype, attn, seed, out, as_json):
     """Sample with every schedule that is light in 4 of 10 equal segments, and rank them by gen-PPL under a judge.
 
     All schedules share their random numbers, and those that begin alike that part of the work: 790 segments run where
@@ -72,8 +72,8 @@ def search(heavy, light, segments, light_segments, steps, samples, length, curve
 
     results_folder(out)
     processes = Processes()
-    models = dict(family=family, device=processes.device(device), dtype=dtype, attention=attention)
-    members = load([heavy, light], family_folder(family), *(models[k] for k in ("device", "dtype", "attention")))
+    models = dict(family=family, device=processes.device(device), dtype=dtype, attn=attn)
+    members = load([heavy, light], family_folder(family), *(models[k] for k in ("device", "dtype", "attn")))
     length = length or min(model.max_length for model in members.denoisers.values())
     coarse = Coarse(heavy, light, steps, segments, light_segments)
     sampler.check(members.denoisers, coarse.schedule(coarse.names()[0]), length)

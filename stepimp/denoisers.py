@@ -24,6 +24,8 @@ class Denoiser(Protocol):
     def hidden(self, z: torch.Tensor, t: torch.Tensor | None = None, at: torch.Tensor | None = None) -> torch.Tensor:
         """z: [B, L] ids; t: [B] times; at: [B, n] positions asked about -> [B, n, D], or all positions [B, L, D]."""
 
+    # Optional: `replayed(z, t, at)`, the same as `hidden`, for many calls with small batches of changing shape.
+
     def head(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight [V, D] and bias [V] of the vocabulary projection."""
 
@@ -46,19 +48,21 @@ def pick_device(device: str) -> torch.device:
     return chosen
 
 
-def pick_attention(attention: str, device: torch.device, dtype: torch.dtype) -> str:
+def pick_attention(attn: str, device: torch.device, dtype: torch.dtype) -> str:
     """`auto` is flash-attn where it is installed and can run, else sdpa; a missing package is an error."""
     from transformers import AttentionInterface
     from transformers.utils import is_flash_attn_2_available
 
     usable = device.type == "cuda" and dtype in (torch.float16, torch.bfloat16)
-    if attention == "auto":
+    if attn == "auto":
         return "flash_attention_2" if usable and is_flash_attn_2_available() else "sdpa"
-    if attention != "eager" and attention not in AttentionInterface().valid_keys():
-        raise StepimpError(f"Unknown attention {attention!r}: use auto, eager, sdpa or flash_attention_2.")
-    if attention.startswith("flash") and not usable:
-        raise StepimpError(f"{attention} needs a CUDA device and --dtype bfloat16 or float16. Use --attention sdpa.")
-    return attention
+    if attn != "eager" and attn not in AttentionInterface().valid_keys():
+        raise StepimpError(
+            f"Unknown attention {attn!r}: use auto, eager, sdpa, flash_attention_2 or flash_attention_4."
+        )
+    if attn.startswith("flash") and not usable:
+        raise StepimpError(f"{attn} needs a CUDA device and --dtype bfloat16 or float16. Use --attn sdpa.")
+    return attn
 
 
 def fingerprint(model: torch.nn.Module) -> str:
@@ -70,7 +74,7 @@ def fingerprint(model: torch.nn.Module) -> str:
     return state.hexdigest()[:12]
 
 
-def load_checkpoint(path: str, device="auto", dtype="float32", attention="auto"):
+def load_checkpoint(path: str, device="auto", dtype="float32", attn="auto"):
     """An MDLM checkpoint in the public layout, from a folder or the Hugging Face hub, ready for inference.
 
     Raises StepimpError, naming the tensor, where one is missing, extra, mis-shaped, or holds NaN or Inf.
@@ -92,7 +96,7 @@ def load_checkpoint(path: str, device="auto", dtype="float32", attention="auto")
         offline_unless_reachable()
     source = str(folder) if folder.exists() else path
     device, dtype = pick_device(device), getattr(torch, dtype)
-    attention = pick_attention(attention, device, dtype)
+    attn = pick_attention(attn, device, dtype)
     try:
         kind = MDLMConfig.get_config_dict(source)[0].get("model_type")
         if kind != "mdlm":
@@ -100,11 +104,11 @@ def load_checkpoint(path: str, device="auto", dtype="float32", attention="auto")
         config = MDLMConfig.from_pretrained(source)
         # Read in fp32 so that checks and fingerprint see the stored weights.
         model, report = MDLMForMaskedLM.from_pretrained(
-            source, config=config, dtype=torch.float32, attn_implementation=attention,
+            source, config=config, dtype=torch.float32, attn_implementation=attn,
             output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
     except ImportError as error:
-        raise StepimpError(f"{attention} is not installed ({error}). Install it or use --attention sdpa.") from None
+        raise StepimpError(f"{attn} is not installed ({error}). Install it or use --attn sdpa.") from None
     except StepimpError:
         raise
     except UnpicklingError:

@@ -107,7 +107,7 @@ def load_tokenizer(checkpoint: str):
         ) from None
 
 
-def load(names, folder: Path, device="auto", dtype="float32", attention="auto") -> Family:
+def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Family:
     """Loads models by name and checks that they can run together.
 
     Raises StepimpError for an unknown name, a broken checkpoint, or a different tokenizer, vocabulary, mask token or
@@ -117,7 +117,7 @@ def load(names, folder: Path, device="auto", dtype="float32", attention="auto") 
     from stepimp.denoisers import load_checkpoint
 
     checkpoints = {name: resolve(name, Path(folder)) for name in dict.fromkeys(names)}
-    denoisers = {name: load_checkpoint(path, device, dtype, attention) for name, path in checkpoints.items()}
+    denoisers = {name: load_checkpoint(path, device, dtype, attn) for name, path in checkpoints.items()}
     tokenizers = {name: load_tokenizer(path) for name, path in checkpoints.items()}
     for name, tokenizer in tokenizers.items():
         if len(tokenizer) > denoisers[name].vocab_size:

@@ -9,13 +9,16 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import MaskedLMOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from stepimp.errors import StepimpError
-from stepimp.kernels.linear import linear, pack
+from stepimp.kernels.choice import installed
+from stepimp.kernels.linear import linear, pack, project
 from stepimp.noise import NoiseSchedule
+from stepimp.shapes import InFewShapes, compiled
 
 FREQUENCIES = 256  # sinusoidal features of the noise level
 ROPE_BASE = 10000.0
@@ -132,10 +135,6 @@ class Block(nn.Module):
         weights = self.weights()
         self._packed = weights | {name: pack(weights[name]) for name in names}
 
-    def _apply(self, *arguments, **options):
-        self._packed = None  # another device or dtype
-        return super()._apply(*arguments, **options)
-
     def __getstate__(self):
         return super().__getstate__() | {"_packed": None}  # torch cannot copy that layout
 
@@ -246,7 +245,7 @@ class MDLMForMaskedLM(PreTrainedModel):
             raise StepimpError(f"mask_token_id {config.mask_token_id} is not in the vocabulary of {config.vocab_size}.")
         self.backbone = Backbone(config)
         self.noise = NoiseSchedule(config.noise)
-        self._constant = None
+        self._constant = self._angles = self.replayed = None
         self.post_init()
 
     @property
@@ -298,17 +297,24 @@ class MDLMForMaskedLM(PreTrainedModel):
         return blocks, self.backbone.output_layer.adaLN_modulation(c).chunk(2, dim=-1)
 
     def freeze(self) -> "MDLMForMaskedLM":
-        """For inference: no dropout, no gradients, constant conditioning folded. Weights must not change afterwards.
+        """For inference: no dropout, no gradients, constants folded. Weights must not change or move afterwards.
 
-        The vocabulary projection goes to fp32 or wider: bf16 logits would cost about 8e-3 nats of KL per token.
+        bf16 logits would cost about 8e-3 nats of KL per token. On a CPU the vocabulary projection goes to fp32 or
+        wider; a GPU multiplies bf16 into fp32 and needs no wider weights. There `replayed` is `hidden` for the
+        sampler's batches, compiled in few shapes; elsewhere, and without Triton, it is None.
         """
         self.eval().requires_grad_(False)
-        self.backbone.output_layer.linear.to(torch.promote_types(self.dtype, torch.float32))
+        embedding = self.backbone.vocab_embed.embedding
         self._constant = None if self.config.time_conditioning else self.modulations(None)
         *blocks, last = self.backbone.blocks
         for block in blocks:
             block.pack("qkv", "out", "up", "down")
         last.pack("q", "kv", "out", "up", "down")
+        self._angles = self.backbone.rotary_emb(self.max_length, embedding)
+        if not embedding.is_cuda:
+            self.backbone.output_layer.linear.to(torch.promote_types(self.dtype, torch.float32))
+        elif installed():
+            self.replayed = InFewShapes(compiled(self.hidden, tree_leaves((self._constant or (), self._angles))))
         return self
 
     def hidden(self, z, t=None, at=None) -> torch.Tensor:
@@ -319,7 +325,8 @@ class MDLMForMaskedLM(PreTrainedModel):
         """
         blocks, (shift, scale) = self._constant or self.modulations(t)
         x = F.embedding(z, self.backbone.vocab_embed.embedding)
-        cos, sin = self.backbone.rotary_emb(z.shape[1], x)
+        angles = self._angles or self.backbone.rotary_emb(z.shape[1], x)
+        cos, sin = (one[: z.shape[1]] for one in angles)
         last = len(blocks) - 1
         for i, (block, modulation) in enumerate(zip(self.backbone.blocks, blocks)):
             x = block(x, modulation, cos, sin, at if i == last else None)
@@ -332,10 +339,7 @@ class MDLMForMaskedLM(PreTrainedModel):
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
         """[n, D] rows of `hidden` -> [n, V] logits in fp32 or wider, minus infinity at the mask token."""
-        wide = torch.promote_types(rows.dtype, torch.float32)
-        weight, bias = self.head()
-        logits = linear(rows.to(wide), weight.to(wide), bias.to(wide))
-        return logits.index_fill(-1, torch.tensor(self.config.mask_token_id, device=rows.device), -torch.inf)
+        return project(rows, self.head(), self.mask_id)
 
     def flops(self, length: int) -> tuple[float, float]:
         """FLOPs of `hidden` on one sequence apart from the rows asked about, and of each such row with its logits.

@@ -15,13 +15,12 @@ import torch
 
 from stepimp import randomness
 from stepimp.errors import StepimpError
-from stepimp.kernels import draw_tokens
+from stepimp.kernels import project_and_draw
 from stepimp.schedule import Schedule
 
-ROW_BLOCK = 64  # rows projected and drawn at once: bounds memory when many positions unmask together (T = 1)
-# Below so many queries or rows torch's fp32 CPU kernels add up in another order (measured: attention under 4 queries, a
-# product with 1 row). Filled up to them, the logits are the same bits whatever else is in the batch.
-FEWEST_QUERIES, FEWEST_ROWS = 4, 2
+# Below so many queries torch's fp32 CPU attention adds up in another order. Filled up to them, the logits are the same
+# bits whatever else is in the batch.
+FEWEST_QUERIES = 4
 
 
 @dataclass
@@ -138,12 +137,13 @@ class _Runner:
         name, step = self.model(row), self.events[row].pop()
         denoiser = self.denoisers[name]
         key = (name, step if denoiser.time_conditioned else None)
+        positions = np.flatnonzero(state.unmask_step[row] == step)
+        asked, steps = uploaded(state.z.device, positions, [step])
         if key not in self.start:
             with self.timed("body"):
-                self.start[key] = denoiser.hidden(state.z[row : row + 1], self.times([step]))[0]
+                self.start[key] = denoiser.hidden(state.z[row : row + 1], steps.double() / self.steps)[0]
             self.counts.forward(name, 1)
-        positions = np.flatnonzero(state.unmask_step[row] == step)
-        self.unmask(name, self.start[key][torch.as_tensor(positions)], [row] * len(positions), positions)
+        self.unmask(name, self.start[key][asked], np.full(len(positions), row), positions)
 
     def run(self, name: str, batch: list[int]):
         """The next event of each row of the batch, all of them waiting for this model."""
@@ -151,33 +151,30 @@ class _Runner:
         steps = [self.events[row].pop() for row in batch]
         positions = [np.flatnonzero(state.unmask_step[row] == step) for row, step in zip(batch, steps)]
         widest = max(FEWEST_QUERIES, *map(len, positions))
-        at = torch.as_tensor(np.stack([np.pad(p, (0, widest - len(p)), mode="edge") for p in positions]))
-        asked = torch.as_tensor(np.stack([np.arange(widest) < len(p) for p in positions]))
+        at = np.stack([np.pad(p, (0, widest - len(p)), mode="edge") for p in positions])
+        asked = np.concatenate([np.arange(len(p)) + i * widest for i, p in enumerate(positions)])
+        rows, steps, at, asked = uploaded(state.z.device, batch, steps, at, asked)
         with self.timed("body"):
-            z = state.z[torch.as_tensor(batch)]
-            rows = denoiser.hidden(z, self.times(steps), at.to(z.device))[asked.to(z.device)]
+            body = getattr(denoiser, "replayed", None) or denoiser.hidden
+            hidden = body(state.z[rows], steps.double() / self.steps, at).flatten(0, 1)[asked]
         self.counts.forward(name, len(batch))
-        self.unmask(name, rows, np.repeat(batch, [len(p) for p in positions]), np.concatenate(positions))
+        self.unmask(name, hidden, np.repeat(batch, [len(p) for p in positions]), np.concatenate(positions))
 
     def unmask(self, name, hidden, rows, positions):
         """Projects and draws at these positions and writes the tokens."""
         state, denoiser = self.state, self.denoisers[name]
-        for part in range(0, len(positions), ROW_BLOCK):
-            block = slice(part, part + ROW_BLOCK)
-            where = torch.as_tensor(np.asarray(rows[block])), torch.as_tensor(positions[block])
-            with self.timed("projection"):
-                logits = projected(denoiser, hidden[block])
-            with self.timed("draw"):
-                state.z[where] = draw_tokens(logits, self.seed, state.indices[rows[block]], positions[block])
+        where = uploaded(state.z.device, rows, positions)
+        state.z[*where] = project_and_draw(
+            hidden, denoiser.head(), denoiser.mask_id, self.seed, state.indices[rows], positions, timed=self.timed
+        )
         self.counts.tokens[name] += len(positions)
 
-    def times(self, steps: list[int]) -> torch.Tensor:
-        return torch.tensor(steps, dtype=torch.float64, device=self.state.z.device) / self.steps
 
-
-def projected(denoiser, rows: torch.Tensor) -> torch.Tensor:
-    """[n, D] -> [n, V] logits, the same bits for a row alone as among others."""
-    return denoiser.logits(rows) if len(rows) >= FEWEST_ROWS else denoiser.logits(rows.expand(FEWEST_ROWS, -1))[:1]
+def uploaded(device, *arrays) -> list[torch.Tensor]:
+    """Integers on the device, in one copy that waits for nothing that runs there."""
+    arrays = [np.asarray(one, dtype=np.int64) for one in arrays]
+    flat = torch.from_numpy(np.concatenate([one.ravel() for one in arrays])).to(device, non_blocking=True)
+    return [part.view(one.shape) for part, one in zip(flat.split([one.size for one in arrays]), arrays)]
 
 
 @torch.no_grad()

@@ -5,6 +5,11 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import torch  # noqa: E402
+
+if not torch.cuda.is_available():  # before anything imports triton, as transformers does
+    os.environ["TRITON_INTERPRET"] = "1"
+
 import random  # noqa: E402
 import resource  # noqa: E402
 import subprocess  # noqa: E402
@@ -20,14 +25,37 @@ SHAPE = dict(model_length=32, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.0,
 @pytest.fixture(scope="session", autouse=True)
 def one_session(tmp_path_factory):
     """A cache that ends with the session, results only where a test says, and one thread."""
-    import torch
-
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEPIMP_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("STEPIMP_FAMILY", raising=False)
         patch.delenv("STEPIMP_RESULTS", raising=False)
         yield
+
+
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
+
+
+@pytest.fixture(scope="session")
+def device():
+    """Where Triton's kernels are tested: compiled on a GPU if there is one, else in the interpreter on the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture
+def poisoned_memory(monkeypatch):
+    """Fresh memory holds NaN, or of integers nonsense."""
+    empty = torch.empty
+
+    def poisoned(*arguments, **options):
+        fresh = empty(*arguments, **options)
+        return fresh.fill_(torch.nan if fresh.is_floating_point() else -7)
+
+    monkeypatch.setattr(torch, "empty", poisoned)
 
 
 @pytest.fixture
@@ -59,8 +87,6 @@ def full_disk():
 @pytest.fixture(scope="session")
 def random_model():
     """A function (seed=0, **config) -> an MDLM in eval mode all of whose weights are random, none left at zero."""
-    import torch
-
     from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
 
     def build(seed=0, **config):
@@ -88,7 +114,6 @@ def tiny_text(tmp_path_factory):
 
 def write_judge(folder, data, context=24):
     """A random GPT-2 with a tokenizer of its own; its weights are large, so that it has opinions."""
-    import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from stepimp.data import train_tokenizer

@@ -23,11 +23,11 @@ class FakeDenoiser:
         generator = torch.Generator().manual_seed(seed)
         states = (vocab + 1) ** length * (steps + 1)
         self.table = torch.randn(states, length, vocab + 1, generator=generator, dtype=torch.float64) * scale
-        self.table[..., self.mask_id] = -torch.inf
+        self.table[..., self.mask_id] = 0.0
         self.batches = []
 
     def hidden(self, z, t=None, at=None):
-        """The "hidden" row is the row of logits itself."""
+        """The "hidden" row is the row of logits itself, but for the mask token's."""
         self.batches.append(len(z))
         powers = (self.vocab_size ** torch.arange(z.shape[1])).flip(0)
         state = (z * powers).sum(1)
@@ -40,7 +40,7 @@ class FakeDenoiser:
         return torch.eye(self.vocab_size, dtype=torch.float64), torch.zeros(self.vocab_size, dtype=torch.float64)
 
     def logits(self, rows):
-        return rows
+        return rows.index_fill(-1, torch.tensor(self.mask_id), -torch.inf)
 
 
 def exact_distribution(denoisers, schedule, length, prefix=()):
@@ -52,7 +52,8 @@ def exact_distribution(denoisers, schedule, length, prefix=()):
     for i, name in zip(range(steps, 0, -1), reversed(schedule.by_step())):
         after = {}
         for z, mass in states.items():
-            p = denoisers[name].hidden(torch.tensor([z]), torch.tensor([i / steps]))[0].softmax(-1).numpy()
+            model = denoisers[name]
+            p = model.logits(model.hidden(torch.tensor([z]), torch.tensor([i / steps]))[0]).softmax(-1).numpy()
             masked = [j for j in range(length) if z[j] == mask_id]
             for chosen in itertools.product((False, True), repeat=len(masked)):
                 weight = mass

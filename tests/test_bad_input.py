@@ -274,7 +274,7 @@ def test_cuda_where_there_is_none(run, command):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
 def test_flash_attention_where_it_cannot_run(run):
-    assert "flash_attention_2 needs a CUDA device" in run("loss", "--attention", "flash_attention_2").message
+    assert "flash_attention_2 needs a CUDA device" in run("loss", "--attn", "flash_attention_2").message
 
 
 @pytest.mark.parametrize("command", sorted(main.commands))

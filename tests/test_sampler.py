@@ -6,6 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fakes import FakeDenoiser, chi_square, exact_distribution, observed_and_expected
 from stepimp import sampler
 from stepimp.errors import StepimpError
+from stepimp.kernels import draw
 from stepimp.published import sample_published
 from stepimp.schedule import Schedule, parse
 
@@ -159,7 +160,7 @@ def test_no_tensor_holds_all_logits(random_model, notation):
     batch, length = 8, 24
     with torch.no_grad(), LargestTensor() as largest:
         sampler.sample({"h": model.freeze()}, parse(notation, "h"), range(batch), length, seed=0, batch_size=batch)
-    assert largest.elements <= max(weights, sampler.ROW_BLOCK * 3000) < batch * length * 3000
+    assert largest.elements <= max(weights, draw.ROW_BLOCK * 3000) < batch * length * 3000
 
 
 @pytest.mark.parametrize("models_agree", [True, False])
@@ -181,14 +182,14 @@ def test_the_published_sampler_does_not_depend_on_the_batch_size_either(models):
 
 def logits_drawn_from(monkeypatch, models, batch_size):
     """{(sample, position): the logits its token was drawn from}."""
-    seen, draw = {}, sampler.draw_tokens
+    seen, plain = {}, draw.draw_tokens
 
     def spy(logits, seed, samples, positions):
         seen.update({(int(s), int(p)): row.clone() for row, s, p in zip(logits, samples, positions)})
-        return draw(logits, seed, samples, positions)
+        return plain(logits, seed, samples, positions)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sampler, "draw_tokens", spy)
+        patch.setattr(draw, "draw_tokens", spy)
         sampler.sample(models, parse("L20,H60,L20", "h", "l"), range(6), 32, seed=3, batch_size=batch_size)
     return seen
 

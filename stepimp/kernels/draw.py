@@ -1,9 +1,19 @@
 """Exact draws from logits, with noise that depends on (seed, sample, position) alone."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 
 from stepimp import randomness
+from stepimp.kernels import reference
+from stepimp.kernels.choice import check_projection, choose
+from stepimp.kernels.linear import project
+
+ROW_BLOCK = 64  # rows projected and drawn at once: bounds memory when many positions unmask together (T = 1)
+# Below so many rows torch's fp32 CPU kernels add up in another order (measured: a product with 1 row). Filled up to
+# them, the logits are the same bits whatever else is in the batch.
+FEWEST_ROWS = 2
 
 
 def exponentials(seed: int, sample: int, position: int, vocab_size: int) -> np.ndarray:
@@ -22,8 +32,46 @@ def draw_tokens(logits: torch.Tensor, seed: int, samples, positions) -> torch.Te
     logits: [n, V]; samples, positions: n integers each, which name the row's random numbers. Two models that see the
     same noise agree as often as their distributions allow them to within Gumbel coupling. Returns [n] token ids.
     """
-    tokens = torch.empty(len(logits), dtype=torch.long)
+    tokens = torch.empty(len(logits), dtype=torch.long, device=logits.device)
     for row, (sample, position) in enumerate(zip(samples, positions)):
         noise = torch.from_numpy(exponentials(seed, int(sample), int(position), logits.shape[-1])).log_()
         tokens[row] = (logits[row].double() - noise.to(logits.device)).argmax()
-    return tokens.to(logits.device)
+    return tokens
+
+
+def project_and_draw(rows: torch.Tensor, head, mask_id: int, seed: int, samples, positions, impl: str = "auto",
+                     timed=lambda part: nullcontext()) -> torch.Tensor:  # fmt: skip
+    """`draw_tokens(rows @ weight.T + bias, ...)` with the mask token excluded: one token per hidden row.
+
+    rows: [n, D]; head: weight [V, D] and bias [V]; samples, positions: n integers each. Returns [n] token ids on the
+    device of the rows. All implementations draw with the same noise, so that they agree up to floating-point ties.
+    impl: reference; torch; triton, which never writes logits down; auto: triton on a CUDA device, else torch. timed:
+    called as `with timed(part)` around "projection" and "draw"; triton does both in one, "draw". Raises StepimpError
+    where triton cannot run.
+    """
+    check_projection(rows, head, mask_id)
+    impl = choose(impl, rows)
+    if impl == "triton":
+        from stepimp.kernels import triton_draw
+
+        with timed("draw"):
+            return triton_draw.project_and_draw(rows, head, mask_id, seed, samples, positions)
+    if impl == "reference":
+        named = zip(samples, positions)
+        noise = np.stack([exponentials(seed, int(s), int(p), len(head[0])) for s, p in named])
+        logits = reference.log_probabilities(rows, head, mask_id)
+        return reference.gumbel_argmax(logits, torch.from_numpy(noise).to(logits.device))
+    tokens = [rows.new_empty(0, dtype=torch.long)]
+    for start in range(0, len(rows), ROW_BLOCK):
+        block = slice(start, start + ROW_BLOCK)
+        with timed("projection"):
+            logits = _projected(rows[block], head, mask_id)
+        with timed("draw"):
+            tokens.append(draw_tokens(logits, seed, samples[block], positions[block]))
+    return torch.cat(tokens)
+
+
+def _projected(rows, head, mask_id):
+    if len(rows) >= FEWEST_ROWS:
+        return project(rows, head, mask_id)
+    return project(rows.expand(FEWEST_ROWS, -1), head, mask_id)[:1]

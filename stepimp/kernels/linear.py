@@ -32,3 +32,15 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *activation)
     out = F.linear(x, weight, bias)
     return F.gelu(out, approximate="tanh") if gelu else out
+
+
+def project(rows: torch.Tensor, head, mask_id: int) -> torch.Tensor:
+    """[..., D] -> [..., V] logits in fp32 or wider, minus infinity at the mask token. head: weight [V, D], bias [V]."""
+    weight, bias = head
+    wide = torch.promote_types(rows.dtype, torch.float32)
+    half = rows.element_size() == 2 and weight.dtype == rows.dtype
+    if rows.is_cuda and half and not torch.is_grad_enabled():
+        logits = torch.mm(rows.flatten(0, -2), weight.T, out_dtype=wide).add_(bias).view(*rows.shape[:-1], -1)
+    else:
+        logits = linear(rows.to(wide), weight.to(wide), bias.to(wide))
+    return logits.index_fill(-1, torch.full((), mask_id, device=rows.device), -torch.inf)

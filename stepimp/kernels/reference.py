@@ -15,7 +15,8 @@ def vocabulary_statistics(rows, heads, targets, mask_id):
     """Formulas (4) and (6) per row, with all of [n, V] held at once. See `kernels.vocabulary_statistics`."""
     log_p = [log_probabilities(x, head, mask_id) for x, head in zip(rows, heads)]
     p_heavy = log_p[0].exp()
-    ce = torch.stack([-lp.gather(1, targets[:, None])[:, 0] for lp in log_p])
+    asked = targets if targets.ndim == 2 else targets[:, None]
+    ce = torch.stack([-lp.gather(1, asked).reshape(targets.shape) for lp in log_p])
     kl = torch.stack([torch.where(p_heavy > 0, p_heavy * (log_p[0] - lp), 0.0).sum(-1) for lp in log_p])
     entropy = -torch.where(p_heavy > 0, p_heavy * log_p[0], 0.0).sum(-1)
     return ce, kl, entropy

@@ -4,6 +4,8 @@ import functools
 
 import torch
 
+from stepimp.kernels import reference
+from stepimp.kernels.choice import check_projection, choose
 from stepimp.kernels.linear import linear
 
 VOCABULARY_BLOCK = 1024
@@ -12,7 +14,8 @@ EXCLUDED = -1e30  # the mask token's logit: no probability, and finite, so that 
 
 
 @torch.no_grad()
-def vocabulary_statistics(rows, heads, targets, mask_id, vocabulary_block=VOCABULARY_BLOCK, row_block=ROW_BLOCK):
+def vocabulary_statistics(rows, heads, targets, mask_id, vocabulary_block=VOCABULARY_BLOCK, row_block=ROW_BLOCK,
+                          impl="auto"):  # fmt: skip
     """Statistics of K models at the same n positions; the first model is the heavy one.
 
     rows: K tensors [n, D_k], what each model's projection takes; heads: K pairs of weight [V, D_k] and bias [V];
@@ -21,13 +24,30 @@ def vocabulary_statistics(rows, heads, targets, mask_id, vocabulary_block=VOCABU
       kl [K, n]                KL(p_heavy || p_k), zero for k = 0,
       entropy [n]              of p_heavy, all in nats, with the mask token excluded from every p.
     Equals `reference.vocabulary_statistics`, but never holds more than a block of [rows, V] per model. Logits leave
-    the projection in fp32 or wider; everything after it is float64, because a KL is a small difference of large sums.
+    the projection in fp32 or wider. impl: reference; torch, in blocks of the two sizes, with everything after the
+    projection in float64, because a KL is a small difference of large sums; triton, one kernel that sums a span of the
+    vocabulary in fp32; auto: triton on a CUDA device, else torch. Raises StepimpError where triton cannot run.
     """
-    asked = targets if targets.ndim == 2 else targets[:, None]
+    for x, head in zip(rows, heads, strict=True):
+        check_projection(x, head, mask_id)
+    impl, asked = choose(impl, rows[0]), targets if targets.ndim == 2 else targets[:, None]
+    if impl == "reference":
+        ce, kl, entropy = reference.vocabulary_statistics(rows, heads, asked, mask_id)
+    elif impl == "triton":
+        from stepimp.kernels import triton_statistics
+
+        ce, kl, entropy = triton_statistics.vocabulary_statistics(rows, heads, asked, mask_id)
+    else:
+        ce, kl, entropy = _in_blocks(rows, heads, asked, mask_id, vocabulary_block, row_block)
+    return ce.reshape(len(rows), *targets.shape), kl, entropy
+
+
+def _in_blocks(rows, heads, targets, mask_id, vocabulary_block, row_block):
+    """`vocabulary_statistics` by torch: ce [K, n, m], kl [K, n], entropy [n]."""
     blocks = [slice(start, start + row_block) for start in range(0, max(1, len(targets)), row_block)]
-    parts = [_row_block([x[b] for x in rows], heads, asked[b], mask_id, vocabulary_block) for b in blocks]
+    parts = [_row_block([x[b] for x in rows], heads, targets[b], mask_id, vocabulary_block) for b in blocks]
     ce, kl, entropy = (torch.cat(column, dim=-1) for column in zip(*parts))
-    return ce.movedim(1, -1).reshape(len(rows), *targets.shape), kl, entropy
+    return ce.movedim(1, -1), kl, entropy
 
 
 def _row_block(rows, heads, targets, mask_id, width):
@@ -49,7 +69,7 @@ def _row_block(rows, heads, targets, mask_id, width):
         lse[:, b], kl[:, b], entropy[b] = _vocabulary_block(
             logits, targets - start, chosen, scratch[..., : stop - start]
         )
-    lse, kl, entropy = _join(lse, kl, entropy)
+    lse, kl, entropy = join(lse, kl, entropy)
     return lse[:, None] - torch.stack(chosen), kl, entropy
 
 
@@ -84,7 +104,7 @@ def _vocabulary_block(logits, columns, chosen, scratch):
     return torch.stack(lse), torch.stack(kl), entropy
 
 
-def _join(lse, kl, entropy):
+def join(lse, kl, entropy):
     """From blocks to the whole vocabulary: lse, kl [K, blocks, n] and entropy [blocks, n] without their blocks.
 
     By the chain rule, w_b being the probability of block b: the KL is the mean over the heavy w_b of the KL inside the

@@ -1,0 +1,52 @@
+"""Which implementation of a kernel runs."""
+
+import importlib.util
+
+import torch
+
+from stepimp.errors import StepimpError
+
+IMPLEMENTATIONS = ("auto", "reference", "torch", "triton")
+
+
+def choose(impl: str, x: torch.Tensor) -> str:
+    """`impl`, or for `auto` what suits x: triton on a CUDA device where it is installed, else torch.
+
+    Raises StepimpError for a name that is none and for Triton where it is missing or cannot run.
+    """
+    if impl == "auto":
+        return "triton" if installed() and x.is_cuda and x.dtype != torch.float64 else "torch"
+    if impl not in IMPLEMENTATIONS:
+        raise StepimpError(f"Unknown implementation {impl!r}: use auto, reference, torch or triton.")
+    if impl == "triton" and not installed():
+        raise StepimpError("impl='triton': Triton is not installed. pip install triton, or use impl='torch'.")
+    if impl == "triton" and x.dtype == torch.float64:
+        raise StepimpError("impl='triton' computes logits in fp32, and these rows are float64: use impl='torch'.")
+    if impl == "triton" and not x.is_cuda and not interpreted():
+        raise StepimpError(
+            f"impl='triton' needs a CUDA device, and the rows are on {x.device}: use impl='torch', or set "
+            "TRITON_INTERPRET=1 before Python starts."
+        )
+    return impl
+
+
+def installed() -> bool:
+    """Whether there is a Triton, which torch.compile needs on a GPU as well."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def interpreted() -> bool:
+    """Whether Triton's kernels run in its interpreter, on any device."""
+    import triton
+
+    return triton.knobs.runtime.interpret
+
+
+def check_projection(x: torch.Tensor, head, mask_id: int):
+    """Raises ValueError unless x [n, D] fits a head of weight [V, D] and bias [V] with the mask token in it."""
+    weight, bias = head
+    if x.ndim != 2 or weight.shape[1:] != x.shape[1:] or bias.shape != weight.shape[:1] or not 0 <= mask_id < len(bias):
+        raise ValueError(
+            f"rows {tuple(x.shape)}, weight {tuple(weight.shape)}, bias {tuple(bias.shape)} and mask token {mask_id} "
+            "do not fit each other"
+        )
