@@ -5,6 +5,9 @@ import math
 import click
 
 
+SEED = click.IntRange(0, 2**32 - 1)  # as NumPy and transformers take them
+
+
 class FloatRange(click.FloatRange):
     """click's, except that NaN is in no range."""
 
@@ -25,7 +28,7 @@ def together(*decorators):
 
 
 output_options = together(
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every random draw."),
+    click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random draw."),
     click.option("--out", type=click.Path(file_okay=False), envvar="STEPIMP_RESULTS", default="results",
                  show_default=True, help="Folder the results are written to. [env: STEPIMP_RESULTS]"),
     click.option("--json", "as_json", is_flag=True, help="Print the results document on stdout and nothing else."),

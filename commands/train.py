@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import click
 
-from ._options import FloatRange, data_option
+from ._options import SEED, FloatRange, data_option
 from ._progress import progress_bar, status
 
 
@@ -25,9 +25,9 @@ def depth_list(ctx, param, value):
 @click.argument("folder", type=click.Path(file_okay=False))
 @data_option
 @click.option("--depths", default="4,6,8,10,12", show_default=True, callback=depth_list, help="Block counts to train.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True,
+@click.option("--seed", type=SEED, default=1, show_default=True,
               help="Seed of the family; each depth draws its own numbers from it.")
-@click.option("--baseline-seed", type=click.IntRange(min=0), help="Train the deepest once more from this seed.")
+@click.option("--baseline-seed", type=SEED, help="Train the deepest once more from this seed.")
 @click.option("--steps", type=click.IntRange(min=1), default=20_000, show_default=True, help="Steps of each member.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True,
               help="Sequences per step and process.")

@@ -10,8 +10,9 @@ CORRUPTION, UNMASK_STEP, TOKEN, DATA, BOOTSTRAP = range(5)
 
 
 def generator(seed: int, stream: int, index: int = 0, position: int = 0) -> np.random.Generator:
-    """An independent generator for each argument tuple."""
-    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, position, index]))
+    """An independent generator for each argument tuple, of integers from 0 to 2^64 - 1."""
+    key, counter = np.array([seed, stream], np.uint64), np.array([0, 0, position, index], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 def uniforms(seed: int, stream: int, indices, length: int) -> np.ndarray:

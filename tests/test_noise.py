@@ -113,6 +113,11 @@ def test_seeds_streams_indices_and_positions_are_independent():
     assert np.abs(correlation).max() < 0.15
 
 
+def test_the_largest_seeds_are_told_apart():
+    drawn = [randomness.generator(2**64 - k, randomness.TOKEN).random() for k in (1, 2, 3, 2**63)]
+    assert len(set(drawn)) == len(drawn)
+
+
 def test_random_numbers_never_change_between_versions():
     drawn = [randomness.generator(3, 2, *where).random() for where in [(), (5,), (5, 7)]]
     assert drawn == [0.7689627995133282, 0.9992611509234182, 0.6695762575701403]
