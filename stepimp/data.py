@@ -10,9 +10,12 @@ import os
 import sys
 import sysconfig
 import tempfile
+import warnings
 import zlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
@@ -31,8 +34,10 @@ HUB_HELD_OUT = 100_000  # last documents of a hub dataset without a test split, 
 FORMATS = {".txt": "text", ".md": "text", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 FEW_DOCUMENTS = 20  # below this the last tenth of each document is held out instead of a tenth of the documents
 TOKENIZER_DOCUMENTS = 10_000  # a BPE vocabulary needs no more
-# Not in every Python 3.11+ or not the standard library's own prose.
-SKIPPED = set("site-packages test tests idle_test __pycache__ idlelib lib2to3 distutils pydoc_data".split())
+# Parts of the standard library that are not in every Python 3.11+, or are not its own, and everybody's tests.
+SKIPPED = set("site-packages test tests testing idle_test __pycache__ idlelib lib2to3 distutils pydoc_data".split())
+# What stepimp and its requirements bring along, with the most prose in its docstrings.
+DOCUMENTED = ("matplotlib", "networkx", "numpy", "pandas", "scipy", "sympy", "torch")
 
 
 @dataclass(frozen=True)
@@ -66,46 +71,65 @@ def tokenizer_fingerprint(tokenizer) -> str:
     return digest(tokenizer.backend_tokenizer.to_str())
 
 
-def stdlib_sources():
-    """(name, source) of every module of this Python's standard library, sorted by name."""
-    root = Path(sysconfig.get_paths()["stdlib"])
+def sources(root: Path, within: Path):
+    """(name, path) of every module in a folder, sorted by name; names are relative to `within`."""
     for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root).as_posix()
-        if SKIPPED.isdisjoint(name.split("/")):
-            try:
-                yield name, path.read_text("utf-8")
-            except (UnicodeDecodeError, OSError):
-                continue
+        if SKIPPED.isdisjoint(path.relative_to(root).parts):
+            yield path.relative_to(within).as_posix(), path
+
+
+def stdlib_sources():
+    root = Path(sysconfig.get_paths()["stdlib"])
+    return sources(root, root)
+
+
+def read_source(path: Path) -> str:
+    """A module's text, empty where it is no UTF-8."""
+    try:
+        return path.read_text("utf-8")
+    except (UnicodeDecodeError, OSError):
+        return ""
 
 
 def docstrings(source: str) -> str:
-    """All docstrings of a module in the order of the source, one blank line between them."""
+    """All docstrings of a module in the order of the source, one blank line between them; none where it does not parse."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of escapes in other people's strings
+            nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
+    except SyntaxError:
+        return ""
     nodes.sort(key=lambda node: getattr(node, "lineno", 0))
     return "\n\n".join(filter(None, map(ast.get_docstring, nodes)))
 
 
+def bundled_code():
+    """(name, function that reads the text) of the documents of the corpus `code`."""
+    for name, path in stdlib_sources():
+        yield name, partial(read_source, path)
+
+
 def bundled_docs():
+    """The same of the corpus `docs`: the reference of the language, then docstrings."""
     from pydoc_data.topics import topics
 
-    yield from sorted(topics.items())
-    for name, source in stdlib_sources():
-        try:
-            if text := docstrings(source):
-                yield name, text
-        except SyntaxError:
-            continue
+    for name, text in sorted(topics.items()):
+        yield name, partial(str, text)
+    folders = [Path(find_spec(package).submodule_search_locations[0]) for package in DOCUMENTED]
+    for name, path in chain(stdlib_sources(), *(sources(folder, folder.parent) for folder in folders)):
+        yield name, lambda path=path: docstrings(read_source(path))
 
 
-BUNDLED = {"docs": bundled_docs, "code": stdlib_sources}
+BUNDLED = {"docs": bundled_docs, "code": bundled_code}
 
 
-def load_bundled(name: str) -> datasets.Dataset:
-    """A bundled corpus, read from this Python once and then from the cache."""
-    folder = cache_folder() / f"{name}-{digest(sys.version, sysconfig.get_paths()['stdlib'])}"
+def load_bundled(name: str, split: str) -> datasets.Dataset:
+    """A split of a bundled corpus, read from this Python's installation once and then from the cache."""
+    versions = [version(package) for package in DOCUMENTED] if name == "docs" else []
+    folder = cache_folder() / f"{name}-{split}-{digest(sys.version, sysconfig.get_paths()['stdlib'], *versions)}"
     if not folder.exists():
-        names, texts = zip(*BUNDLED[name]())
+        wanted = [(title, read()) for title, read in BUNDLED[name]() if split in ("all", split_of(title))]
+        names, texts = zip(*(document for document in wanted if document[1]))
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             datasets.Dataset.from_dict({"name": names, "text": texts}).save_to_disk(f"{scratch}/corpus")
             try:
@@ -176,16 +200,16 @@ def as_documents(found: datasets.Dataset, where: str) -> datasets.Dataset:
     return found.select_columns(["text"]).add_column("name", [str(i) for i in range(len(found))])
 
 
-def held_out(name: str) -> bool:
-    """Whether a document belongs to the tenth that training never sees. Fixed by its name."""
-    return zlib.crc32(name.encode("utf-8", "surrogatepass")) % 10 == 0
+def split_of(name: str) -> str:
+    """"heldout" for the tenth of the documents that training never sees, else "train". Fixed by the document's name."""
+    return "train" if zlib.crc32(name.encode("utf-8", "surrogatepass")) % 10 else "heldout"
 
 
 def load_documents(data: str, split: str) -> datasets.Dataset:
     """The documents (name, text) of a corpus that belong to a split: "train", "heldout" or "all"."""
     datasets.disable_progress_bars()
     if data in BUNDLED:
-        return split_documents(load_bundled(data), split)
+        return load_bundled(data, split)
     path = Path(data).expanduser()
     if path.exists():
         return split_documents(load_files(path), split)
@@ -198,7 +222,7 @@ def split_documents(documents: datasets.Dataset, split: str) -> datasets.Dataset
     """Holds out a tenth of the documents; of a few documents, the last tenth of each one's text."""
     if split == "all":
         return documents
-    of_split = [held_out(name) == (split == "heldout") for name in documents["name"]]
+    of_split = [split_of(name) == split for name in documents["name"]]
     if len(documents) >= FEW_DOCUMENTS and any(of_split) and not all(of_split):
         return documents.select(np.flatnonzero(of_split))
     edges = [(name, text, len(text) * 9 // 10) for name, text in zip(documents["name"], documents["text"])]
