@@ -46,10 +46,12 @@ def measure_curves(command, *, heavy, lights, baseline, data, split, inputs, seq
         raise click.BadParameter("a sample has one order of unmasking: use --repeats 1.", param_hint="--repeats")
     status("Loading models ...")
     from stepimp import curves
-    from stepimp.family import family_folder, load
+    from stepimp.family import corpus, family_folder, load
+    from stepimp.recommend import nelbo_rows
     from stepimp.results import Run, results_folder
 
     results_folder(out)
+    data = data or corpus(family_folder(family))
     members = load([heavy, *lights, *([baseline] if baseline else [])], family_folder(family), device, dtype, attn)
     for light in lights:
         if members.blocks[light] > members.blocks[heavy]:
@@ -69,7 +71,8 @@ def measure_curves(command, *, heavy, lights, baseline, data, split, inputs, seq
             err=True,
         )
     rows = {"kl": curves.kl_rows, "loss": curves.loss_rows}[command](found, seed)
-    return run.finish(rows, blocks=members.blocks, measurements=found.pack())
+    nelbo = nelbo_rows(found, members.blocks, seed)
+    return run.finish(rows, nelbo=nelbo, blocks=members.blocks, measurements=found.pack())
 
 
 def curve_inputs(members, params):

@@ -65,7 +65,7 @@ def compare(heavy, lights, schedules, fractions, steps, samples, length, prefix_
     given = [(light, parse(text, heavy, light, steps)) for light in lights for text in schedules]
     status("Loading models ...")
     from stepimp import compare as library
-    from stepimp.family import family_folder, load
+    from stepimp.family import corpus, family_folder, load
     from stepimp.judge import judge_of, load_judge
     from stepimp.results import Run, results_folder
 
@@ -76,6 +76,7 @@ def compare(heavy, lights, schedules, fractions, steps, samples, length, prefix_
     length = length or min(model.max_length for model in members.denoisers.values())
     prefixes = text = None
     if prefix_length:
+        data = data or corpus(family_folder(family))
         prefixes, text = library.text_prefixes(data, members, samples, length, prefix_length, seed)
     plans = [library.Plan("given", light, plan) for light, plan in given]
     for light in lights if fractions else ():

@@ -5,14 +5,14 @@ import sys
 
 import click
 
-from ._options import SEED, FloatRange, data_option
+from ._options import SEED, FloatRange, training_data_option
 from ._print import print_json
 from ._progress import progress_bar, status
 
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False))
-@data_option
+@training_data_option
 @click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of the training.")
 @click.option("--layers", type=click.IntRange(min=1), default=4, show_default=True, help="Layers of the model.")
 @click.option("--width", type=click.IntRange(min=1), default=128, show_default=True, help="Width of the model.")

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import click
 
-from ._options import SEED, FloatRange, data_option
+from ._options import SEED, FloatRange, training_data_option
 from ._progress import progress_bar, status
 
 
@@ -23,7 +23,7 @@ def depth_list(ctx, param, value):
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False))
-@data_option
+@training_data_option
 @click.option("--depths", default="4,6,8,10,12", show_default=True, callback=depth_list, help="Block counts to train.")
 @click.option("--seed", type=SEED, default=1, show_default=True,
               help="Seed of the family; each depth draws its own numbers from it.")

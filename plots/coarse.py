@@ -1,6 +1,7 @@
 """Figure 2: coarse schedules as rows of equal segments, with their gen-PPL."""
 
 from .curve import time_axis
+from .notes import with_half
 
 
 def draw(ax, rows: list[dict], colours: dict):
@@ -12,8 +13,7 @@ def draw(ax, rows: list[dict], colours: dict):
         width = 1 / len(row["segments"])
         for k, letter in enumerate(row["segments"]):
             ax.barh(y, -width, left=1 - k * width, height=0.8, color=colours[letter], edgecolor="white", linewidth=0.6)
-        half = (row["gen_ppl_high"] - row["gen_ppl_low"]) / 2
-        ax.text(-0.03, y, f"{row['gen_ppl']:.4g} ±{half:.2g}", va="center_baseline", fontsize=6.5)
+        ax.text(-0.03, y, with_half(row, "gen_ppl"), va="center_baseline", fontsize=6.5)
     ax.set_yticks(range(len(rows)), [row["rank"] for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)

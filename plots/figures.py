@@ -19,7 +19,7 @@ from stepimp.peak import importance, peak_statement
 from stepimp.tables import log_change, log_change_half, text
 
 from . import bars, breakdown, coarse, foreseen, kl, loss, savings, schedule, segments, tradeoff
-from .notes import footnote, measured
+from .notes import footnote, measured, with_half
 from .style import COLUMN, WIDE, colours, legend
 
 KEY = "Bands: 95%, bootstrap over sequences. Shaded: where the paper finds the peak."
@@ -49,7 +49,7 @@ def gen_ppl(row: dict) -> str:
     """gen-PPL with half its interval, for the margin."""
     if row["gen_ppl_low"] is None:
         return text(row["gen_ppl"])
-    return f"{text(row['gen_ppl'])} ±{(row['gen_ppl_high'] - row['gen_ppl_low']) / 2:.2g}"
+    return with_half(row, "gen_ppl")
 
 
 def entropy(row: dict) -> str:

@@ -1,5 +1,6 @@
 """The small print in a figure, which is all of its caption: what it shows, what was measured, and how to read it."""
 
+import math
 import textwrap
 
 from stepimp.documents import family_name
@@ -19,6 +20,13 @@ def measured(document: dict) -> str:
     baseline = f", baseline {params['baseline']}" if params["baseline"] else ""
     models = f"Family {family_name(document)}, heavy {params['heavy']}, light {listing(params['lights'])}{baseline}"
     return f"{models}; {sequences} sequences {corpus}; stepimp {document['provenance']['version']}."
+
+
+def with_half(row: dict, column: str) -> str:
+    """A value and half the width of its 95% interval, both to two digits of that half, or to whole numbers."""
+    half = (row[column + "_high"] - row[column + "_low"]) / 2
+    digits = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 2
+    return f"{row[column]:.{digits}f} ±{half:.{digits}f}"
 
 
 def footnote(figure, *paragraphs: str):

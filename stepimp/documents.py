@@ -143,10 +143,11 @@ NEEDS = {
 def recipe(need: str, steps: int = 1000, length: int = 128) -> list[str]:
     """The arguments of stepimp that fill a need, but for --family. steps: T; length: tokens of a sample."""
     lights = [part for light in LIGHTS for part in ("--light", light)]
+    curves = ["--heavy", "12b", *lights, "--baseline", "12b_seed2"]
     quarter = sandwich(steps, round(steps / 4), "12b", "4b").format("12b", "4b")
     return {
-        "loss": ["loss", "--heavy", "12b", *lights],
-        "kl": ["kl", "--heavy", "12b", *lights, "--baseline", "12b_seed2"],
+        "loss": ["loss", *curves],
+        "kl": ["kl", *curves],
         "recommend": ["recommend", "--budget", "0.25"],
         "light_fractions": ["compare", "--fractions", "0:1:0.1"],
         "unconditional": ["compare"],

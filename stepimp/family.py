@@ -65,6 +65,11 @@ def write_manifest(folder: Path, manifest: dict):
     write_atomically(Path(folder) / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
+def corpus(folder: Path) -> str:
+    """The text that a family was trained on, as --data has it; docs where its manifest does not say."""
+    return next((facts["data"] for facts in read_manifest(folder)["members"].values() if "data" in facts), "docs")
+
+
 def resolve(name: str, folder: Path) -> str:
     """The checkpoint a model name means: a member of the family, else a path or a hub id."""
     members = read_manifest(folder)["members"]

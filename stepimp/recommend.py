@@ -50,13 +50,18 @@ def cost_curves(found: Measurements, by: str) -> dict[str, np.ndarray]:
 
 def mean_curves(found: Measurements, by: str, seed: int) -> Means:
     """The cost curves' means over sequences with their resamples, which all models and kinds of cost share."""
-    curves = cost_curves(found, by)
-    weights = None if by == "loss" else np.concatenate([found.tokens] * len(curves))
-    means = resampled_means(np.concatenate(list(curves.values())), seed, weights)
-    if not np.isfinite(means[:, 0]).all():
+    means = means_over_sequences(cost_curves(found, by), seed, None if by == "loss" else found.tokens)
+    if not np.isfinite([one[:, 0] for one in means.values()]).all():
         raise StepimpError(
             "At some t no sequence has a masked token: measure the curves with more or longer sequences."
         )
+    return means
+
+
+def means_over_sequences(curves: dict[str, np.ndarray], seed: int, tokens: np.ndarray | None) -> Means:
+    """model -> [times, sequences] of nats, each sequence weighted by its tokens or all alike, as `Means`."""
+    weights = None if tokens is None else np.concatenate([tokens] * len(curves))
+    means = resampled_means(np.concatenate(list(curves.values())), seed, weights)
     return dict(zip(curves, np.split(means, len(curves))))
 
 
@@ -82,6 +87,25 @@ def predict(found: Measurements, schedules: list[Schedule], by: str, seed: int) 
          for key, value in with_band(name, schedule_cost(schedule, curves, found.times)).items()}
         for schedule in schedules
     ]  # fmt: skip
+
+
+def nelbo_rows(found: Measurements, blocks: dict[str, int], seed: int, steps: int = 1000) -> list[dict]:
+    """NELBO (10) of each model alone in nats per token, the baseline's too, shallowest first, with 95% bands.
+
+    Beside it the paired differences, of the same inputs: to the heavy model, and to the next deeper one, `deeper`. NaN
+    where at some t no sequence has a masked token.
+    """
+    means = means_over_sequences({m: found.per_token(ce) for m, ce in found.ce.items()}, seed, found.tokens)
+    cost = {model: schedule_cost(Schedule.of([model] * steps), means, found.times) for model in means}
+    rows = []
+    for model in sorted(cost, key=lambda one: (blocks[one], one != found.heavy)):
+        above = [one for one in cost if blocks[one] > blocks[model] and one != found.baseline]
+        deeper = min(above, key=blocks.get, default=None)
+        row = {"model": model, "deeper": deeper} | with_band("nelbo_nats", cost[model])
+        row |= with_band("nelbo_diff_nats", cost[model] - cost[found.heavy])
+        row |= with_band("deeper_diff_nats", cost[model] - cost[deeper]) if deeper else {}
+        rows.append(row)
+    return rows
 
 
 def saved_units(blocks: dict[str, int], heavy: str, save_flops: bool) -> dict[str, int]:

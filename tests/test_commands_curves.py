@@ -57,6 +57,9 @@ def test_curves_are_written_with_their_columns_and_shown(results, command):
     text = printed[command].stdout
     assert text.endswith(f"6 sequences -> {found['path']}\n") and re.search("[▁▂▃▄▅▆▇█]{4} ", text)
     assert printed[command].stderr == ""
+    nelbo = {row["model"]: row for row in found["nelbo"]}
+    assert list(nelbo) == ["1b", "2b", *(["2b_seed2"] if command == "kl" else [])] and nelbo["1b"]["deeper"] == "2b"
+    assert (f"{nelbo['1b']['nelbo_nats']:.4f} ±" in text) == (command == "loss")
 
 
 def test_one_command_measures_what_the_other_does(results):

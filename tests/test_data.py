@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import constants
 
 from stepimp import data
-from stepimp.data import docstrings, held_out, load_blocks, load_documents, train_tokenizer
+from stepimp.data import docstrings, load_blocks, load_documents, split_of, train_tokenizer
 from stepimp.errors import StepimpError
 
 LENGTH = 16
@@ -36,10 +36,10 @@ def reference_blocks(texts, tokenizer, length):
 
 @pytest.fixture
 def some_modules(monkeypatch, tmp_path):
-    """A part of the standard library for the whole, in a cache of its own."""
+    """A part of the standard library for the whole and one small library for the others, in a cache of its own."""
     some = list(islice(data.stdlib_sources(), 40))
     monkeypatch.setattr(data, "stdlib_sources", lambda: iter(some))
-    monkeypatch.setitem(data.BUNDLED, "code", data.stdlib_sources)
+    monkeypatch.setattr(data, "DOCUMENTED", ("click",))
     monkeypatch.setenv("STEPIMP_CACHE", str(tmp_path / "cache"))
 
 
@@ -50,14 +50,22 @@ def test_bundled_corpora_split_into_disjoint_documents(corpus, some_modules):
     assert sorted(names["train"] + names["heldout"]) == sorted(names["all"])
     assert 0.02 < len(names["heldout"]) / len(names["all"]) < 0.3
     assert all(load_documents(corpus, "all")["text"])
+    assert ("click/core.py" in names["train"]) == (corpus == "docs")
 
 
-def test_a_second_load_reads_no_source_and_tokenizes_nothing(tokenizer, some_modules, monkeypatch):
-    first = load_blocks("code", tokenizer, LENGTH, "heldout")
-    monkeypatch.setitem(data.BUNDLED, "code", lambda: pytest.fail("read again"))
-    no_call = SimpleNamespace(backend_tokenizer=tokenizer.backend_tokenizer, eos_token_id=tokenizer.eos_token_id)
-    again = load_blocks("code", no_call, LENGTH, "heldout")
-    assert torch.equal(first.tokens, again.tokens) and first.fingerprint == again.fingerprint
+def test_a_split_of_a_bundled_corpus_reads_its_own_documents_alone(some_modules, monkeypatch):
+    read = []
+    monkeypatch.setattr(data, "read_source", lambda path: read.append(path.name) or '"""A docstring."""')
+    assert len(load_documents("code", "heldout")) == len(read) < len(list(data.stdlib_sources()))
+
+
+SOURCES = {b'"""\xff"""': "", b"print 'Python 2'": "", b'"of a module"\nx = "\\d"\n': "of a module"}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_module_that_cannot_be_read_or_parsed_has_no_docstrings(tmp_path, source, recwarn):
+    (tmp_path / "a.py").write_bytes(source)
+    assert docstrings(data.read_source(tmp_path / "a.py")) == SOURCES[source] and not recwarn.list
 
 
 def test_docstrings_stand_in_the_order_of_the_source():
@@ -132,7 +140,7 @@ def test_many_documents_are_held_out_by_name(tmp_path):
     texts = [f"document {i}" for i in range(60)]
     file = str(jsonl(tmp_path / "a.jsonl", texts))
     split = {name: load_documents(file, name)["text"][:] for name in ("train", "heldout")}
-    assert split["heldout"] == [text for i, text in enumerate(texts) if held_out(str(i))] != []
+    assert split["heldout"] == [text for i, text in enumerate(texts) if split_of(str(i)) == "heldout"] != []
     assert sorted(split["train"] + split["heldout"]) == sorted(texts)
 
 
@@ -151,7 +159,7 @@ def test_the_tokenizer_never_sees_held_out_text(tmp_path, documents):
     plain = "the model reads a token of the sample. "
     texts = [plain * 10 + (SECRET * 3 if documents == 1 else "") for _ in range(documents)]
     if documents > 1:
-        texts = [SECRET * 10 if held_out(str(i)) else text for i, text in enumerate(texts)]
+        texts = [SECRET * 10 if split_of(str(i)) == "heldout" else text for i, text in enumerate(texts)]
     trained = train_tokenizer(str(jsonl(tmp_path / "a.jsonl", texts)), 300)
     assert not any(SECRET[:2] in token for token in trained.get_vocab())
     assert any("model" in token for token in trained.get_vocab())

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from stepimp.peak import peak_statement
 from stepimp.plots import bars, coarse, figures, foreseen, kl, loss, schedule, segments, style, tradeoff
-from stepimp.plots.notes import measured
+from stepimp.plots.notes import measured, with_half
 
 TIMES = [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]
 COLOURS = {"12b": "#000000", "4b": "#123456", "8b": "#654321"}
@@ -153,8 +153,14 @@ def test_coarse_schedules_are_rows_of_equal_segments():
     assert [bar(patch)[:2] for patch in ax.patches] == [(y, x) for y in (0, 1) for x in (1, 0.75, 0.5, 0.25)]
     assert [bar(patch)[3] == "#123456" for patch in ax.patches] == [letter == "L" for letter in "LHHLHHLL"]
     assert ax.get_xlim() == (1, 0) and "start of sampling" in ax.get_xlabel()
-    assert [text.get_text() for text in ax.texts] == ["41 ±2", "42 ±2"]
+    assert [text.get_text() for text in ax.texts] == ["41.0 ±2.0", "42.0 ±2.0"]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["1", "2"]
+
+
+@pytest.mark.parametrize(("value", "half", "shown"), [(244.7, 117.3, "245 ±117"), (135.52, 6.98, "135.5 ±7.0"),
+                                                      (3.0, 0.0123, "3.000 ±0.012"), (2.0, 0.0, "2.00 ±0.00")])  # fmt: skip
+def test_a_value_has_as_many_decimals_as_its_interval_bears(value, half, shown):
+    assert with_half({"x": value, "x_low": value - half, "x_high": value + half}, "x") == shown
 
 
 def test_segment_bars_stand_at_their_times():

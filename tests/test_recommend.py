@@ -170,6 +170,22 @@ def test_a_schedules_cost_is_the_token_weighted_mean_over_its_steps():
     assert [row["path_kl_nats"], row["nelbo_nats"], row["objective"]] == pytest.approx([path, nelbo, relative])
 
 
+def test_the_nelbo_of_each_model_and_its_paired_differences():
+    """By plain loops with T = the number of times; each model is compared with the heavy and with the next deeper one."""
+    found = by_hand({"a": middle, "b": np.square, "seed2": np.zeros_like}, baseline="seed2")
+    rows = rec.nelbo_rows(found, {"a": 2, "b": 4, "heavy": 6, "seed2": 6}, 0, steps=5)
+    assert [(row["model"], row["deeper"]) for row in rows] == [("a", "b"), ("b", "heavy"), ("heavy", None), ("seed2", None)]
+    plain = {m: np.mean([found.ce[m][i].sum() / found.masked[i].sum() for i in range(5)]) for m in found.ce}
+    for row in rows:
+        assert row["nelbo_nats"] == pytest.approx(plain[row["model"]])
+        assert row["nelbo_diff_nats"] == pytest.approx(plain[row["model"]] - plain["heavy"])
+        if row["deeper"]:
+            assert row["deeper_diff_nats"] == pytest.approx(plain[row["model"]] - plain[row["deeper"]])
+        assert row["nelbo_diff_nats_low"] <= row["nelbo_diff_nats"] <= row["nelbo_diff_nats_high"]
+    assert rows[0]["nelbo_diff_nats_low"] < rows[0]["nelbo_diff_nats"]
+    assert rows[2]["nelbo_diff_nats_low"] == rows[2]["nelbo_diff_nats_high"] == 0  # the same resamples in both
+
+
 @pytest.mark.parametrize("by", rec.OBJECTIVES)
 def test_the_optimiser_minimises_what_is_reported(by):
     found = by_hand({"a": middle, "b": np.square})
