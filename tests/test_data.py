@@ -59,6 +59,14 @@ def test_a_split_of_a_bundled_corpus_reads_its_own_documents_alone(some_modules,
     assert len(load_documents("code", "heldout")) == len(read) < len(list(data.stdlib_sources()))
 
 
+def test_a_second_load_reads_no_source_and_tokenizes_nothing(tokenizer, some_modules, monkeypatch):
+    first = load_blocks("code", tokenizer, LENGTH, "heldout")
+    monkeypatch.setitem(data.BUNDLED, "code", lambda: pytest.fail("read again"))
+    no_call = SimpleNamespace(backend_tokenizer=tokenizer.backend_tokenizer, eos_token_id=tokenizer.eos_token_id)
+    again = load_blocks("code", no_call, LENGTH, "heldout")
+    assert torch.equal(first.tokens, again.tokens) and first.fingerprint == again.fingerprint
+
+
 SOURCES = {b'"""\xff"""': "", b"print 'Python 2'": "", b'"of a module"\nx = "\\d"\n': "of a module"}
 
 

@@ -10,7 +10,6 @@ import torch
 from fakes import FakeDenoiser, exact_distribution
 from stepimp import curves
 from stepimp import recommend as rec
-from stepimp.bootstrap import band
 from stepimp.errors import StepimpError
 from stepimp.frontier import Frontier
 from stepimp.inputs import SampleInputs, TextInputs
