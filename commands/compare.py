@@ -46,7 +46,8 @@ def compare(heavy, lights, schedules, fractions, steps, samples, length, prefix_
 
     By default the paper's seven: a quarter of the steps light in a sandwich or in one quarter, all light and all heavy;
     and the newest recommendation for these models. Text is scored as `stepimp evaluate` does; a prefix counts for the
-    entropy alone. The log-PPL difference is the mean of the paired differences to all-heavy, in nats per token.
+    entropy alone. The log-PPL difference is the mean of the paired differences to all-heavy, in nats per token; below
+    the table stand the placements of as many light steps that differ from each other.
 
     Samples stay in files of their own in --out. What was drawn before, in a killed run or another one, is not drawn
     again, and brings its seconds along: saved seconds are told only where all-heavy was timed in the same run.
@@ -92,7 +93,8 @@ def compare(heavy, lights, schedules, fractions, steps, samples, length, prefix_
     run = Run(out, "compare", params, fingerprints, members.any.device, dtype)
     with progress("batches of samples") as moved:
         rows, each = library.compare(setting, plans, scorer, run.started, moved)
-    document = run.finish(rows, per_sample=each, blocks=members.blocks)
+    pairs = library.placements(rows, each, heavy)
+    document = run.finish(rows, pairs=pairs, per_sample=each, blocks=members.blocks)
     if as_json:
         return print_json(document)
     show(document)
@@ -123,10 +125,20 @@ def show(document: dict):
     )
     if empty := sum(row["empty"] for row in rows):
         click.echo(f"{empty} samples had nothing to score and count as one token of probability 1/V.", err=True)
+    if document["pairs"]:
+        click.echo(placement_line(document["pairs"]))
     lighter = [row for row in rows if row["name"] not in ("all-heavy", "all-light")] or rows
     best = min(lighter, key=lambda row: row["log_ppl_diff"])
     click.echo(f"Least log-PPL difference: {best['schedule']}, {banded(best, 'log_ppl_diff', 3)} nats per token -> "
                f"{document['path']}")  # fmt: skip
+
+
+def placement_line(pairs: list[dict]) -> str:
+    """Which placements of as many light steps the samples tell apart, the largest differences first."""
+    told = [pair for pair in pairs if pair["log_ppl_diff_low"] > 0]
+    counted = f"{len(told)} of {len(pairs)} pairs of placements differ, all at 95% together"
+    named = [f"{pair['worse']} above {pair['better']} by {banded(pair, 'log_ppl_diff', 3)}" for pair in told or pairs[:1]]
+    return f"{counted}: {'; '.join(named[:3])}" if told else f"{counted}; the most: {named[0]}"
 
 
 def cells(row: dict, several: bool) -> list[str]:

@@ -8,10 +8,10 @@ statements of a claim hold together at 95% (Bonferroni), except those on curves,
 from itertools import combinations
 
 import numpy as np
-from scipy.special import stdtrit
 
 from stepimp.bootstrap import resampled_means, with_band
 from stepimp.documents import hand_crafted, made_by, paper, plan
+from stepimp.intervals import ratio
 from stepimp.peak import NAMES, by_model, importance, peak
 from stepimp.tables import Table
 
@@ -87,11 +87,7 @@ def per_sample(document: dict, what: str) -> dict[str, np.ndarray]:
 
 def difference(a: np.ndarray, b: np.ndarray, statements: int) -> tuple[float, float, float]:
     """Mean of a - b over paired samples, and the ends of its interval if as many statements are to hold at 95%."""
-    paired = a - b
-    if len(paired) < 2:
-        return float(paired.mean()), np.nan, np.nan
-    reach = stdtrit(len(paired) - 1, 1 - 0.025 / statements) * paired.std(ddof=1) / np.sqrt(len(paired))
-    return tuple(float(paired.mean() + k * reach) for k in (0, -1, 1))
+    return ratio(a - b, statements=statements)
 
 
 def in_order(document: dict, pairs, close=(), statements=None):

@@ -6,6 +6,7 @@ after a kill, with another judge or among other schedules, finds them there.
 """
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -199,6 +200,30 @@ def compare(setting: Setting, plans: list[Plan], judge: Judge, stamp: str, progr
         for schedule, one in found.items()
     }
     return rows, each
+
+
+def placements(rows: list[dict], each: dict, heavy: str) -> list[dict]:
+    """Which place for the light steps is better: all pairs of schedules with as many steps of one light model.
+
+    rows, each: of `compare`. Returns schedules `better` and `worse`, their names, and the mean of the paired differences
+    in log-PPL, the largest first; all intervals hold together at 95% (Bonferroni).
+    """
+    groups = {}
+    for row in rows:
+        schedule = parse(row["schedule"], heavy, row["light"])
+        if len(schedule.models) > 1:
+            light_steps = (row["light"], round(row["light_fraction"] * schedule.steps))
+            groups.setdefault(light_steps, {})[schedule.format()] = row
+    pairs = [(light, group, pair) for (light, _), group in groups.items() for pair in combinations(group, 2)]
+    found = []
+    for light, group, pair in pairs:
+        log_ppl = {key: np.array(each[key]["log_ppl"]) for key in pair}
+        better, worse = sorted(pair, key=lambda key: log_ppl[key].mean())
+        ends = ratio(log_ppl[worse] - log_ppl[better], statements=len(pairs))
+        names = {f"{what}{part}": group[key][column] for what, key in (("better", better), ("worse", worse))
+                 for part, column in (("", "schedule"), ("_name", "name"))}  # fmt: skip
+        found.append({"light": light, **names, **columns("log_ppl_diff", ends)})
+    return sorted(found, key=lambda row: -row["log_ppl_diff"])
 
 
 def describe(plan: Plan, setting: Setting) -> dict:

@@ -10,10 +10,11 @@ import numpy as np
 from scipy.special import stdtrit
 
 
-def ratio(values, weights=None, log_scale: bool = False) -> tuple[float, float, float]:
+def ratio(values, weights=None, log_scale: bool = False, statements: int = 1) -> tuple[float, float, float]:
     """sum(values) / sum(weights) and the ends of its interval when the N samples are drawn again; weights: else ones.
 
-    With ones it is the mean. log_scale: for what is positive. One sample alone has no interval: NaN.
+    With ones it is the mean. log_scale: for what is positive. statements: so many intervals are to hold together at 95%
+    (Bonferroni). One sample alone has no interval: NaN.
     """
     values = np.asarray(values, dtype=float)
     weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)
@@ -21,7 +22,7 @@ def ratio(values, weights=None, log_scale: bool = False) -> tuple[float, float, 
     if n < 2:
         return float(centre), np.nan, np.nan
     residuals = values - centre * weights  # the ratio's linearisation; they sum to 0
-    half = stdtrit(n - 1, 0.975) * np.sqrt((residuals**2).sum() / (n - 1) * n) / weights.sum()
+    half = stdtrit(n - 1, 1 - 0.025 / statements) * np.sqrt((residuals**2).sum() / (n - 1) * n) / weights.sum()
     ends = centre * np.exp([-half / centre, half / centre]) if log_scale else (centre - half, centre + half)
     return float(centre), *map(float, ends)
 

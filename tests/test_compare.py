@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from scipy import stats
 
 from stepimp import compare, family, sampler
 from stepimp.commands import main
@@ -82,6 +83,25 @@ def test_cost_by_formula_and_counted(setting, tiny_judge):
     assert heavy["saved_flops_exact"] == heavy["saved_seconds"] == heavy["log_ppl_diff_high"] == 0
     assert 0 < quarter["saved_flops_exact"] < light["saved_flops_exact"] < 1
     assert all(0 < row["seconds_low"] < row["seconds"] < row["seconds_high"] for row in rows)
+
+
+def test_placements_are_pairs_of_as_many_light_steps_and_hold_together():
+    texts = {"L2,H6": 0.3, "H6,L2": 0.1, "H3,L2,H3": 0.2, "L4,H4": 0.5, "L8": 0.9, "H8": 0.0}
+    noise = np.random.default_rng(0).standard_normal((2, 40))
+    each, rows = {}, []
+    for text, effect in texts.items():
+        plan = parse(text, "2b", "1b")
+        each[plan.format()] = {"log_ppl": 3 + noise[0] + effect * (1 + 0.1 * noise[1])}
+        light = None if text == "H8" else "1b"
+        rows.append({"name": text.lower(), "schedule": text, "light": light, "light_fraction": 1 - plan.fraction("2b")})
+    found = compare.placements([rows[1], *rows], each, "2b")
+    assert [(pair["worse"], pair["better"]) for pair in found] == [
+        ("L2,H6", "H6,L2"), ("L2,H6", "H3,L2,H3"), ("H3,L2,H3", "H6,L2")
+    ]  # fmt: skip
+    differences = 0.2 * (1 + 0.1 * noise[1])
+    assert found[0]["worse_name"] == "l2,h6" and found[0]["log_ppl_diff"] == pytest.approx(differences.mean())
+    half = stats.t.ppf(1 - 0.025 / 3, 39) * differences.std(ddof=1) / 40**0.5
+    assert found[0]["log_ppl_diff_low"] == pytest.approx(differences.mean() - half)
 
 
 def test_the_schedules_take_turns(setting, tiny_judge, drawn):
@@ -242,7 +262,8 @@ def test_the_command_writes_and_shows_the_seven_and_misses_a_recommendation(run,
     for row in found["rows"]:
         assert row["schedule"] in result.stdout and (tmp_path / row["samples_file"]).exists()
         assert len(found["per_sample"][parse(row["schedule"], "2b", "1b").format()]["log_ppl"]) == 4
-    assert max(len(line) for line in result.stdout.splitlines()[1:-1]) <= 104
+    assert max(len(line) for line in result.stdout.splitlines()[1:-2]) <= 104
+    assert len(found["pairs"]) == 10 and " of 10 pairs of placements differ, all at 95% together" in result.stdout
     assert found["path"] in result.stdout.splitlines()[-1]
     assert found["provenance"]["fingerprints"].keys() == {"models", "judge", "data"}
 
