@@ -120,10 +120,20 @@ class Run:
             "rows": rows,
             **extra,
         }
-        write_atomically(self.path, json.dumps(finite(document), indent=1) + "\n")
+        write_atomically(self.path, in_lines(finite(document)))
         for journal in self.journals():
             journal.unlink(missing_ok=True)
         return {**document, "path": str(self.path)}
+
+
+def in_lines(document: dict) -> str:
+    """A document as JSON with a line for each part, and for each row of a part that consists of rows."""
+
+    def part(value) -> str:
+        rows = isinstance(value, list) and value and isinstance(value[0], dict)
+        return "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]" if rows else json.dumps(value)
+
+    return "{\n" + ",\n".join(f" {json.dumps(name)}: {part(value)}" for name, value in document.items()) + "\n}\n"
 
 
 def finite(value):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from stepimp.errors import StepimpError
-from stepimp.results import Journal, Run, newest, read_document, results_folder, run_key, write_atomically
+from stepimp.results import Journal, Run, in_lines, newest, read_document, results_folder, run_key, write_atomically
 
 PARAMS = {"seed": 3, "heavy": "12b"}
 PRINTS = {"models": {"12b": "0123456789ab"}, "data": "ba9876543210"}
@@ -31,6 +31,13 @@ def test_a_document_says_what_it_is_and_where_it_comes_from(tmp_path):
     }  # fmt: skip
     assert stored["provenance"]["seed"] == 3 and stored["provenance"]["fingerprints"] == PRINTS
     assert document["path"] == str(run.path) and read_document(run.path)["rows"] == stored["rows"]
+
+
+def test_a_document_is_json_with_a_line_for_each_row():
+    document = {"schema": "x", "rows": [{"t": 0.5, "x": None}, {"t": 1.0, "x": "é\n"}], "none": [], "curves": [[1, 2]]}
+    text = in_lines(document)
+    assert json.loads(text) == document and list(json.loads(text)) == list(document)
+    assert len(text.splitlines()) == 9 and text.splitlines()[3] == '  {"t": 0.5, "x": null},'
 
 
 def test_the_command_line_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
