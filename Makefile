@@ -30,10 +30,10 @@ bench-gpu: .venv/ready
 # The recipe of the bundled families and their judges: about eight hours on one CPU core with bf16. Goes on where it was.
 TRAIN := $(BIN)/stepimp train --baseline-seed 2 --bf16 --compile --weights float16
 families: .venv/ready
-	$(TRAIN) runs/docs --data docs --depths 4,6,8,10,12
-	$(BIN)/stepimp judge runs/docs --data docs
-	$(TRAIN) runs/code --data code --depths 4,8,12 --length 64 --batch-size 32 --steps 6000
-	$(BIN)/stepimp judge runs/code --data code
+	$(TRAIN) runs/docs --data docs --depths 4,6,8,10,12 --steps 15000
+	$(BIN)/stepimp judge runs/docs --data docs --bf16 --steps 5000
+	$(TRAIN) runs/code --data code --depths 4,8,12 --length 64 --batch-size 32 --steps 8000
+	$(BIN)/stepimp judge runs/code --data code --bf16 --steps 5000
 
 .venv/ready: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

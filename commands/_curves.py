@@ -46,7 +46,7 @@ def measure_curves(command, *, heavy, lights, baseline, data, split, inputs, seq
         raise click.BadParameter("a sample has one order of unmasking: use --repeats 1.", param_hint="--repeats")
     status("Loading models ...")
     from stepimp import curves
-    from stepimp.family import corpus, family_folder, load
+    from stepimp.family import corpus, family_folder, load, recorded
     from stepimp.recommend import nelbo_rows
     from stepimp.results import Run, results_folder
 
@@ -59,7 +59,7 @@ def measure_curves(command, *, heavy, lights, baseline, data, split, inputs, seq
     length = length or min(model.max_length for model in members.denoisers.values())
     params = dict(heavy=heavy, lights=list(lights), baseline=baseline, data=data, split=split, inputs=inputs,
                   sequences=sequences, until=until, repeats=repeats, points=points, length=length, batch_size=batch_size,
-                  seed=seed, dtype=dtype, family=str(family_folder(family).resolve()) if family else None)  # fmt: skip
+                  seed=seed, dtype=dtype, family=recorded(family))  # fmt: skip
     corrupted, fingerprint = curve_inputs(members, params)
     run = Run(out, command, params, {"models": members.fingerprints, "data": fingerprint}, members.any.device, dtype)
     with progress(f"{command}: sequences") as moved:
@@ -130,12 +130,10 @@ def curves_for(by, heavy, lights, models, out) -> dict:
 
 def fits(measured: dict, heavy, lights, family) -> bool:
     """Whether curves with these params serve: they have the models asked for, of this family."""
-    from stepimp.family import family_folder
+    from stepimp.family import recorded
 
-    wanted = str(family_folder(family).resolve()) if family else None
-    return (
-        heavy in (None, measured["heavy"]) and set(lights) <= set(measured["lights"]) and measured["family"] == wanted
-    )
+    same = measured["family"] == recorded(family)
+    return same and heavy in (None, measured["heavy"]) and set(lights) <= set(measured["lights"])
 
 
 def measure_default_curves(command, heavy, lights, models, out) -> dict:

@@ -66,7 +66,7 @@ def compare(heavy, lights, schedules, fractions, steps, samples, length, prefix_
     given = [(light, parse(text, heavy, light, steps)) for light in lights for text in schedules]
     status("Loading models ...")
     from stepimp import compare as library
-    from stepimp.family import corpus, family_folder, load
+    from stepimp.family import corpus, family_folder, load, recorded
     from stepimp.judge import judge_of, load_judge
     from stepimp.results import Run, results_folder
 
@@ -88,7 +88,7 @@ def compare(heavy, lights, schedules, fractions, steps, samples, length, prefix_
     params = dict(heavy=heavy, lights=list(lights), plans=[[p.name, p.light, p.schedule.format()] for p in plans],
                   steps=steps, samples=samples, length=length, prefix_length=prefix_length,
                   data=data if prefix_length else None, batch_size=batch_size, judge=scorer.name, seed=seed, dtype=dtype,
-                  family=family)  # fmt: skip
+                  family=recorded(family))  # fmt: skip
     fingerprints = {"models": members.fingerprints, "judge": scorer.fingerprint, "data": text}
     run = Run(out, "compare", params, fingerprints, members.any.device, dtype)
     with progress("batches of samples") as moved:

@@ -50,7 +50,7 @@ def generate(schedule, heavy, light, steps, samples, length, prefix, batch_size,
     status("Loading models ...")
     from stepimp import generation
     from stepimp.errors import StepimpError
-    from stepimp.family import family_folder, load
+    from stepimp.family import family_folder, load, recorded
     from stepimp.results import Run, results_folder, write_atomically
 
     results_folder(out)
@@ -60,7 +60,7 @@ def generate(schedule, heavy, light, steps, samples, length, prefix, batch_size,
             raise StepimpError(f"The newest recommendation was made for other weights of {name}: run stepimp recommend again.")
     length = length or min(model.max_length for model in members.denoisers.values())
     params = dict(schedule=plan.format(heavy, light), heavy=heavy, light=light, samples=samples, length=length, prefix=prefix,
-                  precision=precision, seed=seed, dtype=dtype, family=family)  # fmt: skip
+                  precision=precision, seed=seed, dtype=dtype, family=recorded(family))  # fmt: skip
     run = Run(out, "generate", params, {"models": members.fingerprints}, members.any.device, dtype)
     started = time.perf_counter()
     with progress("tokens") as moved, watching(members, plan) if watch else nullcontext() as show:
@@ -86,15 +86,13 @@ def generate(schedule, heavy, light, steps, samples, length, prefix, batch_size,
 
 def recommended(out, family):
     """Schedule, heavy, light, family and weights' fingerprints of the newest recommendation, made if there is none."""
-    from stepimp.family import family_folder
+    from stepimp.family import recorded
     from stepimp.results import newest
 
     from .recommend import recommend
 
-    folder = str(family_folder(family).resolve()) if family else None
-
     def find():
-        return newest(out, "recommend", lambda document: document["params"]["family"] == folder)
+        return newest(out, "recommend", lambda document: document["params"]["family"] == recorded(family))
 
     if not find():
         status("No recommendation yet: making one first.")

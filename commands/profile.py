@@ -37,7 +37,7 @@ def profile(heavy, light, schedule, steps, samples, length, batch_size, repeats,
     import numpy as np
 
     from stepimp import profiling
-    from stepimp.family import family_folder, load
+    from stepimp.family import family_folder, load, recorded
     from stepimp.results import Run, results_folder
     from stepimp.sampler import check
     from stepimp.schedule import Schedule
@@ -47,7 +47,7 @@ def profile(heavy, light, schedule, steps, samples, length, batch_size, repeats,
     length = length or min(model.max_length for model in members.denoisers.values())
     check(members.denoisers, plan or Schedule.of([heavy]), length)
     params = dict(heavy=heavy, light=light, schedule=schedule, steps=steps, samples=samples, length=length,
-                  batch_size=batch_size, repeats=repeats, points=points, seed=seed, dtype=dtype, family=family)  # fmt: skip
+                  batch_size=batch_size, repeats=repeats, points=points, seed=seed, dtype=dtype, family=recorded(family))  # fmt: skip
     run = Run(out, "profile", params, {"models": members.fingerprints}, members.any.device, dtype)
     with progress("runs") as moved:
         rows = profiling.profile(

@@ -61,7 +61,7 @@ def search(heavy, light, segments, light_segments, steps, samples, length, curve
         raise click.BadParameter(f"{heavy} is the heavy model: choose another light one.", param_hint="--light")
     status("Loading models ...")
     from stepimp import evaluation, ranking, sampler
-    from stepimp.family import family_folder, load
+    from stepimp.family import family_folder, load, recorded
     from stepimp.judge import judge_of, load_judge
     from stepimp.measurements import Measurements
     from stepimp.processes import Processes
@@ -85,8 +85,7 @@ def search(heavy, light, segments, light_segments, steps, samples, length, curve
     contest = Race(top, confidence) if race else None
     params = dict(heavy=heavy, light=light, segments=segments, light_segments=light_segments, steps=steps,
                   samples=samples, length=length, judge=scorer.name, race=contest and vars(contest), chunk=chunk,
-                  seed=seed, dtype=dtype,
-                  family=str(family_folder(family).resolve()) if family else None)  # fmt: skip
+                  seed=seed, dtype=dtype, family=recorded(family))  # fmt: skip
     fingerprints = {"models": members.fingerprints, "judge": scorer.fingerprint}
     run = Run(out, "search", params, fingerprints, members.any.device, dtype)
     counts, started = sampler.Counts(), time.perf_counter()

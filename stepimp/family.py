@@ -47,6 +47,14 @@ def family_folder(folder: str | None = None) -> Path:
     return bundled
 
 
+def recorded(family: str | None) -> str | None:
+    """A family as results name it, from whatever directory: a bundled one by its name, docs by None, others by path."""
+    folder = family_folder(family).resolve()
+    if folder.parent != family_folder().resolve().parent:
+        return str(folder)
+    return None if folder == family_folder().resolve() else folder.name
+
+
 def read_manifest(folder: Path) -> dict:
     """The family's manifest, empty if the folder has none yet."""
     file = Path(folder) / MANIFEST

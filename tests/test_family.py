@@ -6,7 +6,7 @@ import pytest
 from stepimp.data import train_tokenizer
 from stepimp.denoisers import load_checkpoint
 from stepimp.errors import StepimpError
-from stepimp.family import family_folder, load, load_tokenizer, members, read_manifest, resolve, write_manifest
+from stepimp.family import family_folder, load, load_tokenizer, members, read_manifest, recorded, resolve, write_manifest
 
 
 def test_names_load_together_with_their_tokenizer(tiny_family):
@@ -49,6 +49,13 @@ def test_a_bundled_family_can_be_named_unless_a_folder_holds_another(tmp_path, m
     assert family_folder(str(tmp_path / "docs")) == tmp_path / "docs"
     write_manifest(tmp_path / "docs", {})
     assert family_folder("docs") == Path("docs")
+
+
+def test_results_name_a_family_the_same_from_every_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert recorded(None) is None and recorded("docs") is None and recorded(str(family_folder())) is None
+    assert recorded("mine") == recorded("../" + tmp_path.name + "/mine") == str(tmp_path / "mine")
+    assert recorded(str(family_folder().parent / "code")) == "code"
 
 
 @pytest.mark.parametrize("name", ["3b", "", "/no/such/folder", "a/b/c"])
