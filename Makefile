@@ -33,7 +33,7 @@ families: .venv/ready
 	$(TRAIN) runs/docs --data docs --depths 4,6,8,10,12 --steps 15000
 	$(BIN)/stepimp judge runs/docs --data docs --bf16 --steps 5000
 	$(TRAIN) runs/code --data code --depths 4,8,12 --length 64 --batch-size 32 --steps 8000
-	$(BIN)/stepimp judge runs/code --data code --bf16 --steps 5000
+	$(BIN)/stepimp judge runs/code --data code --bf16 --steps 2500
 
 .venv/ready: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

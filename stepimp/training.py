@@ -243,6 +243,8 @@ def fit(model, trainer_class, matrices, folder: Path, tokens, recipe: dict, seed
     trainer_class: a Trainer with the objective; matrices: those of its parameters that Muon takes; recipe: steps,
     batch_size, muon_lr, adamw_lr, warmup, ema, save_every, bf16.
     """
+    if recipe["bf16"] and not torch.cuda.is_available():
+        model.set_attn_implementation("eager")  # the backward pass of torch's own is 5 times slower in bf16 on a CPU
     ema = EMA(model, recipe["ema"])
     optimizer = MuonAdamW(model, matrices, recipe["muon_lr"], recipe["adamw_lr"])
     work, warmup, steps = work_folder(folder), recipe["warmup"], recipe["steps"]
@@ -325,8 +327,6 @@ def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, 
     start_training(seed)
     model = MDLMForMaskedLM(config)
     initialize(model)
-    if recipe["bf16"] and not torch.cuda.is_available():
-        model.set_attn_implementation("eager")  # the backward pass of torch's own is 5 times slower in bf16 on a CPU
     if recipe["compile"]:
         for block in model.backbone.blocks:  # one by one: they share what is compiled for the first
             block.compile(dynamic=False)
