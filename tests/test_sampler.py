@@ -124,6 +124,15 @@ def test_an_mdlm_gives_the_same_tokens_in_any_batch(random_model, time_condition
     assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
 
 
+@pytest.mark.parametrize("notation", ["L100,H300", "H300,L100", "L50,H300,L50"])
+@pytest.mark.parametrize("samples", [8, 40])
+def test_samples_that_wait_for_two_models_still_fill_their_batches(models, notation, samples):
+    counts = sampler.Counts()
+    schedule, length = parse(notation, "h", "l"), models["h"].max_length
+    sampler.sample(models, schedule, range(samples), length, seed=3, batch_size=8, counts=counts)
+    assert counts.forwards.total() / counts.batches > 5.5
+
+
 def test_processes_may_share_the_work_in_any_way(models):
     schedule = parse("L10,H30,L10", "h", "l")
     whole = sampler.sample(models, schedule, range(12), 12, seed=3)
