@@ -59,6 +59,6 @@ judge_option = click.option(
     "[default: the family's own judge, else gpt2]",
 )  # fmt: skip
 
-TEXT = "docs or code (text that comes with Python), a text, JSONL or parquet file or folder, or a Hugging Face id."
+TEXT = "docs or code (text that is installed with stepimp), a text, JSONL or parquet file or folder, or a Hugging Face id."
 data_option = click.option("--data", help=f"{TEXT}  [default: what the family was trained on]")
 training_data_option = click.option("--data", default="docs", show_default=True, help=TEXT)

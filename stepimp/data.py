@@ -79,6 +79,7 @@ def sources(root: Path, within: Path):
 
 
 def stdlib_sources():
+    """`sources` of this Python's standard library."""
     root = Path(sysconfig.get_paths()["stdlib"])
     return sources(root, root)
 
@@ -103,6 +104,11 @@ def docstrings(source: str) -> str:
     return "\n\n".join(filter(None, map(ast.get_docstring, nodes)))
 
 
+def documented() -> list[str]:
+    """Those of DOCUMENTED that are installed: some are requirements of requirements, which may drop them."""
+    return [package for package in DOCUMENTED if find_spec(package)]
+
+
 def bundled_code():
     """(name, function that reads the text) of the documents of the corpus `code`."""
     for name, path in stdlib_sources():
@@ -115,7 +121,7 @@ def bundled_docs():
 
     for name, text in sorted(topics.items()):
         yield name, partial(str, text)
-    folders = [Path(find_spec(package).submodule_search_locations[0]) for package in DOCUMENTED]
+    folders = [Path(find_spec(package).submodule_search_locations[0]) for package in documented()]
     for name, path in chain(stdlib_sources(), *(sources(folder, folder.parent) for folder in folders)):
         yield name, lambda path=path: docstrings(read_source(path))
 
@@ -125,7 +131,7 @@ BUNDLED = {"docs": bundled_docs, "code": bundled_code}
 
 def load_bundled(name: str, split: str) -> datasets.Dataset:
     """A split of a bundled corpus, read from this Python's installation once and then from the cache."""
-    versions = [version(package) for package in DOCUMENTED] if name == "docs" else []
+    versions = [f"{package} {version(package)}" for package in documented()] if name == "docs" else []
     folder = cache_folder() / f"{name}-{split}-{digest(sys.version, sysconfig.get_paths()['stdlib'], *versions)}"
     if not folder.exists():
         wanted = [(title, read()) for title, read in BUNDLED[name]() if split in ("all", split_of(title))]

@@ -102,7 +102,7 @@ def advance(state: State, denoisers: dict, schedule: Schedule, stop: int = 0, *,
         groups: dict[str, list[int]] = {}
         for row in waiting:
             groups.setdefault(runner.model(row), []).append(row)
-        # A full batch of any model, else the one that those farthest behind wait for, so that they fill up the others'.
+        # A full batch of any model, else that which those farthest behind wait for: they join the others.
         model = max(groups, key=lambda name: (len(groups[name]) >= batch_size, max(map(runner.left, groups[name]))))
         # Those with most events left go first, so that samples end together and batches stay full.
         batch = sorted(groups[model], key=runner.left, reverse=True)[:batch_size]

@@ -39,7 +39,7 @@ def some_modules(monkeypatch, tmp_path):
     """A part of the standard library for the whole and one small library for the others, in a cache of its own."""
     some = list(islice(data.stdlib_sources(), 40))
     monkeypatch.setattr(data, "stdlib_sources", lambda: iter(some))
-    monkeypatch.setattr(data, "DOCUMENTED", ("click",))
+    monkeypatch.setattr(data, "DOCUMENTED", ("click", "not_installed"))
     monkeypatch.setenv("STEPIMP_CACHE", str(tmp_path / "cache"))
 
 
