@@ -27,7 +27,7 @@ bench: .venv/ready
 bench-gpu: .venv/ready
 	$(BIN)/python tests/bench_gpu.py --out $(RESULTS)
 
-# The recipe of the bundled families and their judges: about three hours on one CPU core with bf16. Goes on where it was.
+# The recipe of the bundled families and their judges: by the rates of its steps about three hours on one idle CPU core with bf16. Goes on where it was.
 TRAIN := $(BIN)/stepimp train --baseline-seed 2 --bf16 --compile --weights float16
 families: .venv/ready
 	$(TRAIN) runs/docs --data docs --depths 4,6,8,10,12 --steps 15000
