@@ -7,6 +7,7 @@ import platform
 import shutil
 from collections import defaultdict
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,6 +34,17 @@ def low_discrepancy_times(n: int, device) -> torch.Tensor:
     return MIN_T + (1 - MIN_T) * (1 - (u + torch.arange(n, device=device) / n) % 1)
 
 
+def with_echoes(x: torch.Tensor, share: float) -> torch.Tensor:
+    """x: [B, L]; a sequence becomes with probability `share` its own beginning over and over, and stays else. [B, L].
+
+    Periods are uniform from L/8 to L/2 tokens: only what stood next to the same tokens tells what comes, no distance does.
+    """
+    length, device = x.shape[1], x.device
+    periods = torch.randint(max(1, length // 8), length // 2 + 1, (len(x), 1), device=device)
+    periods = periods.where(torch.rand(len(x), 1, device=device) < share, length)
+    return x.gather(1, torch.arange(length, device=device) % periods)
+
+
 def nelbo_loss(model: MDLMForMaskedLM, x, t, uniforms, call=None) -> torch.Tensor:
     """Formula (2): mean over the batch of (1/t) sum over masked positions of -log p(x_l | z_t), per token.
 
@@ -51,18 +63,26 @@ def initialize(model: MDLMForMaskedLM):
     """Starts each block as the identity, by zero output matrices behind open gates, not by DiT's zero gates.
 
     Muon moves every block's output by about as much per step, whatever the depth: embeddings of unit variance and gates
-    that shrink with the depth keep that small beside the residual stream, so that deep members start as fast.
+    that shrink with the depth keep that small beside the residual stream, so that deep members start as fast. Queries
+    and keys start equal, so that a token attends to those in a like context: the beginning of copying.
     """
     torch.nn.init.normal_(model.backbone.vocab_embed.embedding)
     for block in model.backbone.blocks:
         block.adaLN_modulation.bias.view(6, model.config.hidden_dim)[[2, 5]] = 4 / model.blocks
+        queries, keys, _ = block.attn_qkv.weight.chunk(3)
+        keys.copy_(queries)
         block.attn_out.weight.zero_()
         block.mlp[2].weight.zero_()
 
 
-def block_matrices(model: MDLMForMaskedLM) -> list[torch.nn.Parameter]:
-    """The weights of attention and MLP in all blocks, what Muon is for."""
-    return [p for name, p in model.named_parameters() if p.ndim == 2 and ".blocks." in name and "adaLN" not in name]
+def block_matrices(model: MDLMForMaskedLM) -> list[dict]:
+    """The weights of attention and MLP in all blocks, what Muon is for, as its parameter groups.
+
+    Queries, keys and values are three matrices: as one, the values' larger gradient would leave the other two little.
+    """
+    blocks = model.backbone.blocks
+    others = [p for block in blocks for p in (block.attn_out.weight, block.mlp[0].weight, block.mlp[2].weight)]
+    return [{"params": [block.attn_qkv.weight for block in blocks], "stacked": 3}, {"params": others}]
 
 
 def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
@@ -81,7 +101,10 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class BatchedMuon(torch.optim.Muon):
-    """torch's Muon, the matrices of one shape in one batch: for small ones the calls cost more than the products."""
+    """torch's Muon, the matrices of one shape in one batch: for small ones the calls cost more than the products.
+
+    A group's `stacked` says how many matrices each of its parameters holds one above the other, 1 if it is not given.
+    """
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -93,17 +116,19 @@ class BatchedMuon(torch.optim.Muon):
                 grads = [p.grad for p in matrices]
                 averages = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in matrices]
                 torch._foreach_lerp_(averages, grads, 1 - group["momentum"])
-                updates = orthogonalize(torch.stack(torch._foreach_lerp(grads, averages, group["momentum"])))
-                lr = group["lr"] * math.sqrt(max(1, rows / columns))
+                updates = torch.stack(torch._foreach_lerp(grads, averages, group["momentum"]))
+                own_rows = rows // group.get("stacked", 1)
+                updates = orthogonalize(updates.view(-1, own_rows, columns)).view(updates.shape)
+                lr = group["lr"] * math.sqrt(max(1, own_rows / columns))
                 torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_add_(matrices, updates.unbind(), alpha=-lr)
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Muon for the given matrices and AdamW for everything else, behind one optimizer."""
+    """Muon for the given matrices, in parameter groups, and AdamW for everything else, behind one optimizer."""
 
-    def __init__(self, model, matrices: list, muon_lr: float, adamw_lr: float, weight_decay: float = 0.0):
-        chosen = {id(p) for p in matrices}
+    def __init__(self, model, matrices: list[dict], muon_lr: float, adamw_lr: float, weight_decay: float = 0.0):
+        chosen = {id(p) for group in matrices for p in group["params"]}
         others = [p for p in model.parameters() if id(p) not in chosen]
         self.parts = [
             BatchedMuon(matrices, lr=muon_lr, momentum=0.95, weight_decay=weight_decay),
@@ -182,10 +207,20 @@ class TokenDataset(Dataset):
 
 
 class MDLMTrainer(Trainer):
-    """The weighted objective; the random draws come from the Trainer's seeded generators, so a resume repeats them."""
+    """The weighted objective; the random draws come from the Trainer's seeded generators, so a resume repeats them.
+
+    echo: share of the steps until no sequence is an echo any more; all are at the first step. They teach every member
+    to copy from its context. From text alone that is learnt late, and by some seeds only.
+    """
+
+    def __init__(self, *args, echo: float, **options):
+        super().__init__(*args, **options)
+        self.echo_steps = echo * self.args.max_steps
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        x = inputs["input_ids"]
+        x, step = inputs["input_ids"], self.state.global_step
+        if step < self.echo_steps:
+            x = with_echoes(x, 1 - step / self.echo_steps)
         t = low_discrepancy_times(len(x), x.device)
         bare = self.accelerator.unwrap_model(model)
         loss = nelbo_loss(bare, x, t, torch.rand(x.shape, device=x.device), call=model)
@@ -240,8 +275,8 @@ def full_disk_explained(work: Path):
 def fit(model, trainer_class, matrices, folder: Path, tokens, recipe: dict, seed: int, callbacks=()):
     """Trains a model and returns its averaged weights, in eval mode. Resumes from the newest checkpoint.
 
-    trainer_class: a Trainer with the objective; matrices: those of its parameters that Muon takes; recipe: steps,
-    batch_size, muon_lr, adamw_lr, warmup, ema, save_every, bf16.
+    trainer_class: makes a Trainer with the objective; matrices: those of its parameters that Muon takes, in groups;
+    recipe: steps, batch_size, muon_lr, adamw_lr, warmup, ema, save_every, bf16.
     """
     if recipe["bf16"] and not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # the backward pass of torch's own is 5 times slower in bf16 on a CPU
@@ -321,7 +356,7 @@ def save(model, tokenizer, folder: Path, loss: float, weights: str):
 def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, recipe: dict, seed: int, callbacks=()):
     """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint in its work folder.
 
-    recipe: as for `fit`, compile, and weights (the dtype to store). Returns the held-out NELBO in nats per token.
+    recipe: as for `fit`, echo, compile, and weights (the dtype to store). Returns the held-out NELBO in nats per token.
     """
     seed = own_seed(seed, config.n_blocks)
     start_training(seed)
@@ -330,7 +365,8 @@ def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, 
     if recipe["compile"]:
         for block in model.backbone.blocks:  # one by one: they share what is compiled for the first
             block.compile(dynamic=False)
-    final = fit(model, MDLMTrainer, block_matrices(model), folder, tokens, recipe, seed, callbacks)
+    trainer = partial(MDLMTrainer, echo=recipe["echo"])
+    final = fit(model, trainer, block_matrices(model), folder, tokens, recipe, seed, callbacks)
     nelbo = evaluate_nelbo(final, held_out)
     save(final, tokenizer, folder, nelbo, recipe["weights"])
     return nelbo

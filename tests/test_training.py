@@ -27,7 +27,7 @@ from stepimp.training import (
 )
 
 SHAPE = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.1, noise="linear")
-RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2, weights="float32")
+RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2, echo=0.5, weights="float32")
 RECIPE |= dict(bf16=False, compile=False)
 
 
