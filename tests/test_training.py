@@ -18,8 +18,6 @@ from stepimp.family import load, read_manifest
 from stepimp.training import (
     EMA,
     MIN_T,
-    MuonAdamW,
-    block_matrices,
     evaluate_nelbo,
     low_discrepancy_times,
     nelbo_loss,
@@ -27,8 +25,8 @@ from stepimp.training import (
 )
 
 SHAPE = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.1, noise="linear")
-RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2, echo=0.5, weights="float32")
-RECIPE |= dict(bf16=False, compile=False)
+RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2)
+RECIPE |= dict(echo=0.5, weights="float32", bf16=False, compile=False)
 
 
 class Killed(Exception):
@@ -114,6 +112,30 @@ def test_the_nelbo_of_a_uniform_model_is_the_log_of_its_vocabulary(random_model)
     assert evaluate_nelbo(model, tokens, batch_size=500) == pytest.approx(math.log(23), rel=0.05)
 
 
+def test_echoes_repeat_the_beginning_with_every_allowed_period():
+    x = torch.arange(4000).view(50, 80)
+    assert torch.equal(training.with_echoes(x, 0.0), x)
+    periods = set()
+    for row, echo in zip(x.repeat(40, 1), training.with_echoes(x.repeat(40, 1), 1.0)):
+        period = int((echo != row).nonzero()[0])
+        periods.add(period)
+        assert torch.equal(echo, row[torch.arange(80) % period])
+    assert periods == set(range(10, 41))
+
+
+def test_the_share_of_echoes_is_that_asked_for():
+    x = torch.arange(4 * 2000).view(2000, 4)  # short: every period is 1 or 2
+    echoes = (training.with_echoes(x, 0.3) != x).any(1).sum().item()
+    assert abs(echoes - 600) < 5 * math.sqrt(2000 * 0.3 * 0.7)
+
+
+def test_echoes_grow_fewer_and_end_with_their_share_of_the_steps(tmp_path, text, monkeypatch):
+    shares, with_echoes = [], training.with_echoes
+    monkeypatch.setattr(training, "with_echoes", lambda x, share: shares.append(share) or with_echoes(x, share))
+    train(tmp_path, text)
+    assert shares == pytest.approx([1 - step / 3.5 for step in range(4)])
+
+
 def test_opened_gates_let_no_attention_through_and_all_of_its_gradient(random_model):
     model = random_model()
     training.initialize(model)
@@ -127,66 +149,12 @@ def test_opened_gates_let_no_attention_through_and_all_of_its_gradient(random_mo
     assert all(block.attn_out.weight.grad.abs().sum() > 0 for block in model.backbone.blocks)
 
 
-def steps(model, optimizer, n, scheduler=None):
-    generator = torch.Generator().manual_seed(n)
-    for _ in range(n):
-        x = torch.randint(23, (4, 12), generator=generator)
-        loss = nelbo_loss(model, x, torch.full((4,), 0.5), torch.rand(x.shape, generator=generator))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if scheduler:
-            scheduler.step()
-
-
-def test_muon_gets_the_blocks_matrices_and_adamw_the_rest_each_once(random_model):
+def test_queries_and_keys_start_equal(random_model):
     model = random_model()
-    parts = MuonAdamW(model, block_matrices(model), 0.02, 0.01).parts
-    muon, adamw = ({id(p) for group in part.param_groups for p in group["params"]} for part in parts)
-    blocks = model.backbone.blocks
-    assert muon == {id(layer.weight) for b in blocks for layer in (b.attn_qkv, b.attn_out, b.mlp[0], b.mlp[2])}
-    assert muon.isdisjoint(adamw) and muon | adamw == {id(p) for p in model.parameters()}
-
-
-def test_muon_in_batches_is_torchs_muon():
-    generator = torch.Generator().manual_seed(0)
-    shapes = [(48, 16), (16, 16), (64, 16), (16, 64)] * 2
-    ours, theirs = ([torch.nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
-    options = dict(lr=0.02, momentum=0.95, weight_decay=0.1)
-    optimizers = training.BatchedMuon(ours, **options), torch.optim.Muon(theirs, **options)
-    for _ in range(4):
-        for p, q in zip(ours, theirs):
-            p.grad = q.grad = torch.randn(p.shape, generator=generator)
-        for optimizer in optimizers:
-            optimizer.step()
-    assert all(torch.allclose(p, q, atol=1e-3) for p, q in zip(ours, theirs))
-
-
-def test_the_optimizers_state_round_trips(random_model):
-    whole, stopped = random_model(1), random_model(1)
-    first = MuonAdamW(whole, block_matrices(whole), 0.02, 0.01)
-    steps(whole, first, 3)
-    second = MuonAdamW(stopped, block_matrices(stopped), 0.5, 0.5)
-    stopped.load_state_dict(whole.state_dict())
-    second.load_state_dict(copy.deepcopy(first.state_dict()))
-    steps(whole, first, 2), steps(stopped, second, 2)
-    assert equal(whole.state_dict(), stopped.state_dict())
-
-
-@pytest.mark.parametrize("reload", [False, True])
-def test_learning_rates_reach_both_optimizers(random_model, reload):
-    model = random_model()
-    optimizer = MuonAdamW(model, block_matrices(model), 0.02, 0.01)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
-    if reload:
-        optimizer.load_state_dict(optimizer.state_dict())
-    steps(model, optimizer, 2, scheduler)
-    assert [part.param_groups[0]["lr"] for part in optimizer.parts] == [0.02 / 4, 0.01 / 4]
-    for group in optimizer.param_groups:
-        group["lr"] = 0.0
-    before = {name: p.clone() for name, p in model.state_dict().items()}
-    steps(model, optimizer, 1)
-    assert equal(model.state_dict(), before)
+    training.initialize(model)
+    for block in model.backbone.blocks:
+        queries, keys, values = block.attn_qkv.weight.chunk(3)
+        assert torch.equal(queries, keys) and not torch.equal(queries, values)
 
 
 def test_the_average_is_that_computed_by_hand(random_model):
