@@ -28,7 +28,7 @@ class PlainDenoiser:
         return F.silu(self.linear(F.silu(self.linear(features, "sigma_map.mlp.0")), "sigma_map.mlp.2"))
 
     def block(self, x, n, c, cos, sin):
-        name, (batch, length, width) = f"blocks.{n}", x.shape
+        name, (batch, length, _) = f"blocks.{n}", x.shape
         shift1, scale1, gate1, shift2, scale2, gate2 = self.linear(c, f"{name}.adaLN_modulation")[:, None].chunk(6, -1)
         qkv = self.linear(self.norm(x, f"{name}.norm1", shift1, scale1), f"{name}.attn_qkv")
         q, k, v = qkv.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)

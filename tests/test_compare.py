@@ -149,7 +149,7 @@ def test_saved_seconds_are_told_only_of_turns_in_one_run(setting, tiny_judge, mo
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(setting, tiny_judge, tmp_path, monkeypatch, drawn):
-    sample, finished = sampler.sample, []
+    sample = sampler.sample
 
     def killed(denoisers, schedule, indices, *arguments, **options):
         if schedule.steps > 1 and len(drawn) == 3:
