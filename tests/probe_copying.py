@@ -52,10 +52,11 @@ def main():
     folder = family_folder(*sys.argv[1:])
     AttentionInterface.register("watched", watched_attention)
     blocks = {name: facts["blocks"] for name, facts in read_manifest(folder)["members"].items()}
-    members = {name: load_checkpoint(str(folder / name)) for name in sorted(blocks, key=lambda name: (-blocks[name], name))}
-    first, mask_id = next(iter(members)), next(iter(members.values())).mask_id
-    length = next(iter(members.values())).config.model_length
-    x = load_blocks(corpus(folder), open_tokenizer(str(folder)), length, "heldout").tokens
+    names = sorted(blocks, key=lambda name: (-blocks[name], name))
+    members = {name: load_checkpoint(str(folder / name)) for name in names}
+    first, config = names[0], members[names[0]].config
+    mask_id = members[first].mask_id
+    x = load_blocks(corpus(folder), open_tokenizer(str(folder)), config.model_length, "heldout").tokens
     generator = torch.Generator().manual_seed(0)
     x = x[torch.randperm(len(x), generator=generator)[:SEQUENCES]]
     z = x.masked_fill(torch.rand(x.shape, generator=generator) < T, mask_id)
@@ -74,12 +75,14 @@ def main():
             loss = losses[name] - (0 if name == first else losses[first])
             mean, low, _ = intervals.ratio((loss * kind).sum(1), kind.sum(1))
             cells.append(f"{mean:{'' if name == first else '+'}.3f} ±{mean - low:.3f}")
-        heads = [cell for like in (left, right) for share, head in [sharpest_head(like)] for cell in (f"{share:.2f}", head)]
-        table.add_row(name, *cells, *heads)
+        for like in (left, right):
+            share, head = sharpest_head(like)
+            cells += [f"{share:.2f}", head]
+        table.add_row(name, *cells)
     console = Console()
     console.print(table)
     shares = " and ".join(f"{kind.float().mean() / T:.0%} {name}" for name, kind in kinds.items())
-    console.print(f"{SEQUENCES} sequences at t = {T}, masked tokens: {shares}; losses in nats, from the second row on less {first}'s.")
+    console.print(f"{SEQUENCES} sequences at t = {T}, masked tokens: {shares}. Losses in nats, all but {first}'s less it.")
 
 
 if __name__ == "__main__":
