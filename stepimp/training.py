@@ -139,18 +139,18 @@ class TokenDataset(Dataset):
 class MDLMTrainer(Trainer):
     """The weighted objective; the random draws come from the Trainer's seeded generators, so a resume repeats them.
 
-    echo: share of the sequences that are echoes, in the first half of the steps. They teach every member to copy from
-    its context; from text alone that is learnt late, and by some seeds only.
+    echo: share of the steps until no sequence is an echo any more; all are at the first step. They teach every member
+    to copy from its context. From text alone that is learnt late, and by some seeds only.
     """
 
     def __init__(self, *args, echo: float, **options):
         super().__init__(*args, **options)
-        self.echo = echo
+        self.echo_steps = echo * self.args.max_steps
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        x = inputs["input_ids"]
-        if self.state.global_step < self.args.max_steps / 2:
-            x = with_echoes(x, self.echo)
+        x, step = inputs["input_ids"], self.state.global_step
+        if step < self.echo_steps:
+            x = with_echoes(x, 1 - step / self.echo_steps)
         t = low_discrepancy_times(len(x), x.device)
         bare = self.accelerator.unwrap_model(model)
         loss = nelbo_loss(bare, x, t, torch.rand(x.shape, device=x.device), call=model)

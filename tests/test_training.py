@@ -128,11 +128,11 @@ def test_the_share_of_echoes_is_that_asked_for():
     assert abs(echoes - 600) < 5 * math.sqrt(2000 * 0.3 * 0.7)
 
 
-def test_echoes_end_with_half_of_the_steps(tmp_path, text, monkeypatch):
+def test_echoes_grow_fewer_and_end_with_their_share_of_the_steps(tmp_path, text, monkeypatch):
     shares, with_echoes = [], training.with_echoes
     monkeypatch.setattr(training, "with_echoes", lambda x, share: shares.append(share) or with_echoes(x, share))
     train(tmp_path, text)
-    assert shares == [RECIPE["echo"]] * 4
+    assert shares == pytest.approx([1 - step / 3.5 for step in range(4)])
 
 
 def test_opened_gates_let_no_attention_through_and_all_of_its_gradient(random_model):
