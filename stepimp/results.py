@@ -77,6 +77,7 @@ class Run:
         self.command, self.params, self.fingerprints = command, params, fingerprints
         self.device, self.dtype = str(device), dtype
         self.started, self.clock = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.perf_counter()
+        self.commit = git_commit()  # of the code that runs, whatever is committed meanwhile
         self.key = run_key(command, params, fingerprints)
         self.path = results_folder(out) / f"{command}-{self.key}.json"
 
@@ -98,7 +99,7 @@ class Run:
         cuda = self.device.startswith("cuda")
         return {
             "version": __version__,
-            "git_commit": git_commit(),
+            "git_commit": self.commit,
             "command_line": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "python": platform.python_version(),
             "torch": torch.__version__,

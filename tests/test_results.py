@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from stepimp import results
 from stepimp.errors import StepimpError
 from stepimp.results import Journal, Run, in_lines, newest, read_document, results_folder, run_key, write_atomically
 
@@ -48,6 +49,11 @@ def test_the_command_line_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
 def test_provenance_needs_no_git(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert a_run(tmp_path).provenance()["git_commit"] is None
+
+
+def test_provenance_names_the_commit_that_was_there_when_the_run_began(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "git_commit", iter(["before", "after"]).__next__)
+    assert a_run(tmp_path).provenance()["git_commit"] == "before"
 
 
 def test_a_run_is_named_by_command_parameters_models_and_text():
