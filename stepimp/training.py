@@ -34,14 +34,13 @@ def low_discrepancy_times(n: int, device) -> torch.Tensor:
     return MIN_T + (1 - MIN_T) * (1 - (u + torch.arange(n, device=device) / n) % 1)
 
 
-def with_echoes(x: torch.Tensor, share: float) -> torch.Tensor:
-    """x: [B, L]; a sequence becomes with probability `share` its own beginning over and over, and stays else. [B, L].
+def echoes(x: torch.Tensor) -> torch.Tensor:
+    """x: [B, L]; each sequence becomes its own beginning over and over. Returns [B, L].
 
     Periods are uniform from L/8 to L/2 tokens: what stood next to the same tokens tells what comes, no distance does.
     """
     length, device = x.shape[1], x.device
     periods = torch.randint(max(1, length // 8), length // 2 + 1, (len(x), 1), device=device)
-    periods = periods.where(torch.rand(len(x), 1, device=device) < share, length)
     return x.gather(1, torch.arange(length, device=device) % periods)
 
 
@@ -139,18 +138,22 @@ class TokenDataset(Dataset):
 class MDLMTrainer(Trainer):
     """The weighted objective; the random draws come from the Trainer's seeded generators, so a resume repeats them.
 
-    echo: share of the steps until no sequence is an echo any more; all are at the first step. They teach every member
-    to copy from its context. From text alone that is learnt late, and by some seeds only.
+    A training begins with echoes, until the model copies: until their loss, as logged, is half that of a uniform guess,
+    or for this share of the steps at most. From text alone copying is learnt late, and by some seeds only.
     """
 
     def __init__(self, *args, echo: float, **options):
         super().__init__(*args, **options)
         self.echo_steps = echo * self.args.max_steps
 
+    def copies(self) -> bool:
+        half = math.log(self.model.config.vocab_size) / 2
+        return any(entry.get("loss", half) < half for entry in self.state.log_history)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        x, step = inputs["input_ids"], self.state.global_step
-        if step < self.echo_steps:
-            x = with_echoes(x, 1 - step / self.echo_steps)
+        x = inputs["input_ids"]
+        if self.state.global_step < self.echo_steps and not self.copies():
+            x = echoes(x)
         t = low_discrepancy_times(len(x), x.device)
         bare = self.accelerator.unwrap_model(model)
         loss = nelbo_loss(bare, x, t, torch.rand(x.shape, device=x.device), call=model)

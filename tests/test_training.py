@@ -112,27 +112,26 @@ def test_the_nelbo_of_a_uniform_model_is_the_log_of_its_vocabulary(random_model)
 
 
 def test_echoes_repeat_the_beginning_with_every_allowed_period():
-    x = torch.arange(4000).view(50, 80)
-    assert torch.equal(training.with_echoes(x, 0.0), x)
-    periods = set()
-    for row, echo in zip(x.repeat(40, 1), training.with_echoes(x.repeat(40, 1), 1.0)):
-        period = int((echo != row).nonzero()[0])
+    x, periods = torch.arange(80).expand(2000, 80), set()
+    for echo in training.echoes(x):
+        period = int((echo != x[0]).nonzero()[0])
         periods.add(period)
-        assert torch.equal(echo, row[torch.arange(80) % period])
+        assert torch.equal(echo, x[0, torch.arange(80) % period])
     assert periods == set(range(10, 41))
 
 
-def test_the_share_of_echoes_is_that_asked_for():
-    x = torch.arange(4 * 2000).view(2000, 4)  # short: every period is 1 or 2
-    echoes = (training.with_echoes(x, 0.3) != x).any(1).sum().item()
-    assert abs(echoes - 600) < 5 * math.sqrt(2000 * 0.3 * 0.7)
+@pytest.mark.parametrize("losses, echoed", [([math.inf] * 7, 3), ([9.0, 2.9, 2.7, 2.9, 2.9, 2.9, 2.9], 3), ([2.7] * 7, 1)])
+def test_a_training_begins_with_echoes_until_they_are_copied(tmp_path, text, monkeypatch, losses, echoed):
+    seen, echoes = [], training.echoes
+    monkeypatch.setattr(training, "echoes", lambda x: seen.append(x) or echoes(x))
 
+    class Says(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **_):
+            if "loss" in logs:
+                state.log_history[-1]["loss"] = losses[state.global_step - 1]
 
-def test_echoes_grow_fewer_and_end_with_their_share_of_the_steps(tmp_path, text, monkeypatch):
-    shares, with_echoes = [], training.with_echoes
-    monkeypatch.setattr(training, "with_echoes", lambda x, share: shares.append(share) or with_echoes(x, share))
-    train(tmp_path, text)
-    assert shares == pytest.approx([1 - step / 3.5 for step in range(4)])
+    train(tmp_path, text, callbacks=[Says()], recipe={**RECIPE, "echo": 0.4})
+    assert len(seen) == echoed  # half of log 262 is 2.78
 
 
 def test_opened_gates_let_no_attention_through_and_all_of_its_gradient(random_model):
