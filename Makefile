@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Models as small as the bundled ones run fastest on one thread.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: figures test bench bench-gpu families clean
+.PHONY: figures test bench bench-gpu families reference clean
 
 figures: .venv/ready
 	$(BIN)/stepimp reproduce --scale $(SCALE) --results $(RESULTS) --out $(FIGURES)
@@ -34,6 +34,28 @@ families: .venv/ready
 	$(BIN)/stepimp judge runs/docs --data docs --bf16 --steps 5000
 	$(TRAIN) runs/code --data code --depths 4,8,12 --length 64 --batch-size 32 --steps 8000
 	$(BIN)/stepimp judge runs/code --data code --bf16 --steps 2500
+
+# The run that fixtures/reference holds, about 80 minutes of one CPU core.
+LIGHTS := --light 4b --light 6b --light 8b --light 10b
+ALL_DOCS := --heavy 12b $(LIGHTS) --baseline 12b_seed2 --sequences 500
+ALL_CODE := --family code --heavy 12b --light 4b --light 8b --baseline 12b_seed2 --sequences 500
+reference: export STEPIMP_RESULTS = $(RESULTS)/reference
+reference: .venv/ready
+	$(BIN)/stepimp kl $(ALL_DOCS)
+	$(BIN)/stepimp loss $(ALL_DOCS)
+	$(BIN)/stepimp recommend --budget 0.25
+	$(BIN)/stepimp compare --samples 640
+	$(BIN)/stepimp compare --prefix-length 32 --samples 192
+	$(BIN)/stepimp compare --prefix-length 16 --samples 192
+	$(BIN)/stepimp compare --fractions 0:1:0.1 --samples 96
+	$(BIN)/stepimp compare --schedule L125,H750,L125 $(LIGHTS) --samples 160
+	$(BIN)/stepimp search --length 64 --samples 96
+	$(BIN)/stepimp profile --samples 16
+	$(BIN)/stepimp kl $(ALL_CODE)
+	$(BIN)/stepimp loss $(ALL_CODE)
+	$(BIN)/stepimp compare --family code --samples 512
+	rm -f fixtures/reference/*.json
+	cp $(STEPIMP_RESULTS)/*.json fixtures/reference/
 
 .venv/ready: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
