@@ -46,8 +46,6 @@ def depth_list(ctx, param, value):
 @click.option("--adamw-lr", type=FloatRange(min=0, min_open=True), default=0.007, show_default=True,
               help="Of AdamW, for everything else.")
 @click.option("--warmup", type=click.IntRange(min=1), default=100, show_default=True, help="Steps of linear warm-up.")
-@click.option("--echo", type=FloatRange(0, 1), default=0.2, show_default=True,
-              help="At most this share of the steps comes first on text that repeats itself, until the model copies.")
 @click.option("--ema", type=FloatRange(0, 1, max_open=True), default=0.999, show_default=True,
               help="Decay of the averaged weights, which are the ones kept.")
 @click.option("--save-every", type=click.IntRange(min=1), default=500, show_default=True,

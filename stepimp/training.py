@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -34,16 +33,6 @@ def low_discrepancy_times(n: int, device) -> torch.Tensor:
     return MIN_T + (1 - MIN_T) * (1 - (u + torch.arange(n, device=device) / n) % 1)
 
 
-def echoes(x: torch.Tensor) -> torch.Tensor:
-    """x: [B, L]; each sequence becomes its own beginning over and over. Returns [B, L].
-
-    Periods are uniform from L/8 to L/2 tokens: what stood next to the same tokens tells what comes, no distance does.
-    """
-    length, device = x.shape[1], x.device
-    periods = torch.randint(max(1, length // 8), length // 2 + 1, (len(x), 1), device=device)
-    return x.gather(1, torch.arange(length, device=device) % periods)
-
-
 def nelbo_loss(model: MDLMForMaskedLM, x, t, uniforms, call=None) -> torch.Tensor:
     """Formula (2): mean over the batch of (1/t) sum over masked positions of -log p(x_l | z_t), per token.
 
@@ -62,14 +51,11 @@ def initialize(model: MDLMForMaskedLM):
     """Starts each block as the identity, by zero output matrices behind open gates, not by DiT's zero gates.
 
     Muon moves every block's output by about as much per step, whatever the depth: embeddings of unit variance and gates
-    that shrink with the depth keep that small beside the residual stream, so that deep members start as fast. Queries
-    and keys start equal, so that a token attends to those in a like context: the beginning of copying.
+    that shrink with the depth keep that small beside the residual stream, so that deep members start as fast.
     """
     torch.nn.init.normal_(model.backbone.vocab_embed.embedding)
     for block in model.backbone.blocks:
         block.adaLN_modulation.bias.view(6, model.config.hidden_dim)[[2, 5]] = 4 / model.blocks
-        queries, keys, _ = block.attn_qkv.weight.chunk(3)
-        keys.copy_(queries)
         block.attn_out.weight.zero_()
         block.mlp[2].weight.zero_()
 
@@ -136,24 +122,10 @@ class TokenDataset(Dataset):
 
 
 class MDLMTrainer(Trainer):
-    """The weighted objective; the random draws come from the Trainer's seeded generators, so a resume repeats them.
-
-    A training begins with echoes, until the model copies: until their loss, as logged, is half that of a uniform guess,
-    or for this share of the steps at most. From text alone copying is learnt late, and by some seeds only.
-    """
-
-    def __init__(self, *args, echo: float, **options):
-        super().__init__(*args, **options)
-        self.echo_steps = echo * self.args.max_steps
-
-    def copies(self) -> bool:
-        half = math.log(self.model.config.vocab_size) / 2
-        return any(entry.get("loss", half) < half for entry in self.state.log_history)
+    """The weighted objective; the random draws come from the Trainer's seeded generators, so a resume repeats them."""
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         x = inputs["input_ids"]
-        if self.state.global_step < self.echo_steps and not self.copies():
-            x = echoes(x)
         t = low_discrepancy_times(len(x), x.device)
         bare = self.accelerator.unwrap_model(model)
         loss = nelbo_loss(bare, x, t, torch.rand(x.shape, device=x.device), call=model)
@@ -208,7 +180,7 @@ def full_disk_explained(work: Path):
 def fit(model, trainer_class, matrices, folder: Path, tokens, recipe: dict, seed: int, callbacks=()):
     """Trains a model and returns its averaged weights, in eval mode. Resumes from the newest checkpoint.
 
-    trainer_class: makes a Trainer with the objective; matrices: those of its parameters that Muon takes, in groups;
+    trainer_class: a Trainer with the objective; matrices: those of its parameters that Muon takes, in groups;
     recipe: steps, batch_size, muon_lr, adamw_lr, warmup, ema, save_every, bf16.
     """
     if recipe["bf16"] and not torch.cuda.is_available():
@@ -289,7 +261,7 @@ def save(model, tokenizer, folder: Path, loss: float, weights: str):
 def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, recipe: dict, seed: int, callbacks=()):
     """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint in its work folder.
 
-    recipe: as for `fit`, echo, compile, and weights (the dtype to store). Returns the held-out NELBO in nats per token.
+    recipe: as for `fit`, compile, and weights (the dtype to store). Returns the held-out NELBO in nats per token.
     """
     seed = own_seed(seed, config.n_blocks)
     start_training(seed)
@@ -298,8 +270,7 @@ def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, 
     if recipe["compile"]:
         for block in model.backbone.blocks:  # one by one: they share what is compiled for the first
             block.compile(dynamic=False)
-    trainer = partial(MDLMTrainer, echo=recipe["echo"])
-    final = fit(model, trainer, block_matrices(model), folder, tokens, recipe, seed, callbacks)
+    final = fit(model, MDLMTrainer, block_matrices(model), folder, tokens, recipe, seed, callbacks)
     nelbo = evaluate_nelbo(final, held_out)
     save(final, tokenizer, folder, nelbo, recipe["weights"])
     return nelbo

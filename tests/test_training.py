@@ -25,7 +25,7 @@ from stepimp.training import (
 
 SHAPE = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.1, noise="linear")
 RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2)
-RECIPE |= dict(echo=0.5, weights="float32", bf16=False, compile=False)
+RECIPE |= dict(weights="float32", bf16=False, compile=False)
 
 
 class Killed(Exception):
@@ -111,29 +111,6 @@ def test_the_nelbo_of_a_uniform_model_is_the_log_of_its_vocabulary(random_model)
     assert evaluate_nelbo(model, tokens, batch_size=500) == pytest.approx(math.log(23), rel=0.05)
 
 
-def test_echoes_repeat_the_beginning_with_every_allowed_period():
-    x, periods = torch.arange(80).expand(2000, 80), set()
-    for echo in training.echoes(x):
-        period = int((echo != x[0]).nonzero()[0])
-        periods.add(period)
-        assert torch.equal(echo, x[0, torch.arange(80) % period])
-    assert periods == set(range(10, 41))
-
-
-@pytest.mark.parametrize("losses, echoed", [([math.inf] * 7, 3), ([9.0, 2.9, 2.7, 2.9, 2.9, 2.9, 2.9], 3), ([2.7] * 7, 1)])
-def test_a_training_begins_with_echoes_until_they_are_copied(tmp_path, text, monkeypatch, losses, echoed):
-    seen, echoes = [], training.echoes
-    monkeypatch.setattr(training, "echoes", lambda x: seen.append(x) or echoes(x))
-
-    class Says(TrainerCallback):
-        def on_log(self, args, state, control, logs=None, **_):
-            if "loss" in logs:
-                state.log_history[-1]["loss"] = losses[state.global_step - 1]
-
-    train(tmp_path, text, callbacks=[Says()], recipe={**RECIPE, "echo": 0.4})
-    assert len(seen) == echoed  # half of log 262 is 2.78
-
-
 def test_opened_gates_let_no_attention_through_and_all_of_its_gradient(random_model):
     model = random_model()
     training.initialize(model)
@@ -145,14 +122,6 @@ def test_opened_gates_let_no_attention_through_and_all_of_its_gradient(random_mo
     assert torch.equal(model.hidden(z)[:, :-1], model.hidden(other)[:, :-1])
     model(other, labels=other).loss.backward()
     assert all(block.attn_out.weight.grad.abs().sum() > 0 for block in model.backbone.blocks)
-
-
-def test_queries_and_keys_start_equal(random_model):
-    model = random_model()
-    training.initialize(model)
-    for block in model.backbone.blocks:
-        queries, keys, values = block.attn_qkv.weight.chunk(3)
-        assert torch.equal(queries, keys) and not torch.equal(queries, values)
 
 
 def test_the_average_is_that_computed_by_hand(random_model):
