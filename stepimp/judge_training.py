@@ -73,7 +73,7 @@ def train_judge(family: Path, shape: dict, recipe: dict, data: str, vocab_size: 
     ends = dict(bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, **rates, **ends))
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." in name]
-    final = fit(model, JudgeTrainer, [{"params": matrices}], folder, blocks.tokens, recipe, seed, callbacks)
+    final = fit(model, JudgeTrainer, matrices, folder, blocks.tokens, recipe, seed, callbacks)
     nats = held_out_nats(final, held_out.tokens)
     save(final, tokenizer, folder, nats, recipe["weights"])
     facts = {

@@ -22,10 +22,7 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class BatchedMuon(torch.optim.Muon):
-    """torch's Muon, the matrices of one shape in one batch: for small ones the calls cost more than the products.
-
-    A group's `stacked` says how many matrices each of its parameters holds one above the other, 1 if it is not given.
-    """
+    """torch's Muon, the matrices of one shape in one batch: for small ones the calls cost more than the products."""
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -37,19 +34,17 @@ class BatchedMuon(torch.optim.Muon):
                 grads = [p.grad for p in matrices]
                 averages = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in matrices]
                 torch._foreach_lerp_(averages, grads, 1 - group["momentum"])
-                updates = torch.stack(torch._foreach_lerp(grads, averages, group["momentum"]))
-                own_rows = rows // group.get("stacked", 1)
-                updates = orthogonalize(updates.view(-1, own_rows, columns)).view(updates.shape)
-                lr = group["lr"] * math.sqrt(max(1, own_rows / columns))
+                updates = orthogonalize(torch.stack(torch._foreach_lerp(grads, averages, group["momentum"])))
+                lr = group["lr"] * math.sqrt(max(1, rows / columns))
                 torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_add_(matrices, updates.unbind(), alpha=-lr)
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Muon for the given matrices, in parameter groups, and AdamW for everything else, behind one optimizer."""
+    """Muon for the given matrices and AdamW for everything else, behind one optimizer."""
 
-    def __init__(self, model, matrices: list[dict], muon_lr: float, adamw_lr: float, weight_decay: float = 0.0):
-        chosen = {id(p) for group in matrices for p in group["params"]}
+    def __init__(self, model, matrices: list, muon_lr: float, adamw_lr: float, weight_decay: float = 0.0):
+        chosen = {id(p) for p in matrices}
         others = [p for p in model.parameters() if id(p) not in chosen]
         self.parts = [
             BatchedMuon(matrices, lr=muon_lr, momentum=0.95, weight_decay=weight_decay),

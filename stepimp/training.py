@@ -60,14 +60,9 @@ def initialize(model: MDLMForMaskedLM):
         block.mlp[2].weight.zero_()
 
 
-def block_matrices(model: MDLMForMaskedLM) -> list[dict]:
-    """The weights of attention and MLP in all blocks, what Muon is for, as its parameter groups.
-
-    Queries, keys and values are three matrices: as one, the values' larger gradient would leave the other two little.
-    """
-    blocks = model.backbone.blocks
-    others = [p for block in blocks for p in (block.attn_out.weight, block.mlp[0].weight, block.mlp[2].weight)]
-    return [{"params": [block.attn_qkv.weight for block in blocks], "stacked": 3}, {"params": others}]
+def block_matrices(model: MDLMForMaskedLM) -> list[torch.nn.Parameter]:
+    """The weights of attention and MLP in all blocks, what Muon is for."""
+    return [p for name, p in model.named_parameters() if p.ndim == 2 and ".blocks." in name and "adaLN" not in name]
 
 
 class EMA(TrainerCallback):
@@ -180,8 +175,8 @@ def full_disk_explained(work: Path):
 def fit(model, trainer_class, matrices, folder: Path, tokens, recipe: dict, seed: int, callbacks=()):
     """Trains a model and returns its averaged weights, in eval mode. Resumes from the newest checkpoint.
 
-    trainer_class: a Trainer with the objective; matrices: those of its parameters that Muon takes, in groups;
-    recipe: steps, batch_size, muon_lr, adamw_lr, warmup, ema, save_every, bf16.
+    trainer_class: a Trainer with the objective; matrices: those of its parameters that Muon takes; recipe: steps,
+    batch_size, muon_lr, adamw_lr, warmup, ema, save_every, bf16.
     """
     if recipe["bf16"] and not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # the backward pass of torch's own is 5 times slower in bf16 on a CPU

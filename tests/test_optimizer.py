@@ -46,20 +46,6 @@ def test_muon_in_batches_is_torchs_muon():
     assert all(torch.allclose(p, q, atol=1e-3) for p, q in zip(ours, theirs))
 
 
-def test_stacked_matrices_are_updated_as_if_they_were_apart():
-    generator = torch.Generator().manual_seed(0)
-    stacked, apart = torch.nn.Parameter(torch.ones(48, 16)), [torch.nn.Parameter(torch.ones(16, 16)) for _ in range(3)]
-    sizes = torch.tensor([1.0, 10.0, 100.0]).view(3, 1, 1)
-    optimizers = BatchedMuon([{"params": [stacked], "stacked": 3}], lr=0.02), torch.optim.Muon(apart, lr=0.02)
-    for _ in range(4):
-        stacked.grad = torch.randn(3, 16, 16, generator=generator).mul(sizes).view(48, 16)
-        for p, grad in zip(apart, stacked.grad.chunk(3)):
-            p.grad = grad.clone()
-        for optimizer in optimizers:
-            optimizer.step()
-    assert torch.allclose(stacked, torch.cat(apart), atol=1e-3)
-
-
 def test_the_optimizers_state_round_trips(random_model):
     whole, stopped = random_model(1), random_model(1)
     first = MuonAdamW(whole, block_matrices(whole), 0.02, 0.01)
