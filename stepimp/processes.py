@@ -1,5 +1,6 @@
 """Several processes under torchrun: which of them this is, its part of the work, and what the others found."""
 
+import atexit
 import os
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ class Processes:
             from torch import distributed
 
             distributed.init_process_group("gloo", timeout=PATIENCE)
+            atexit.register(distributed.destroy_process_group)  # threads that outlive it can abort a process as it ends
 
     def part(self, items: list) -> list:
         """This process's contiguous part of a list that is the same in all of them."""
