@@ -314,3 +314,4 @@ def train_family(
             shutil.rmtree(work)
             yield name, nelbo
         processes.wait_for_everyone()
+    processes.destroy_process_group()  # threads that outlive it can abort a process as it ends
