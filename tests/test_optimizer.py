@@ -8,7 +8,7 @@ from stepimp.training import block_matrices, nelbo_loss
 
 
 def equal(first, second):
-    return all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def steps(model, optimizer, n, scheduler=None):

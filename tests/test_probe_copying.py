@@ -6,10 +6,10 @@ MASK = 9
 
 
 def test_a_visible_neighbour_is_looked_for_on_its_side_alone():
-    z = torch.tensor([[1, 2, 3, MASK, 1, MASK, 3]])
+    z = torch.tensor([[1, 2, 8, 5, 6, 1, MASK, 6, 0]])
     left, right = (same_neighbour(z, MASK, side)[0].nonzero().tolist() for side in (-1, 1))
-    assert left == [[5, 1]]  # after a 1 stands the 2 at position 1
-    assert right == [[5, 1]]  # before a 3 stands the same
+    assert left == [[6, 1]]  # after a 1 stands the 2
+    assert right == [[6, 3]]  # before a 6 stands the 5
 
 
 def test_masked_or_missing_neighbours_are_like_none():
