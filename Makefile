@@ -30,30 +30,30 @@ bench-gpu: .venv/ready
 # The recipe of the bundled families and their judges: by the rates of its steps about three hours on one idle CPU core with bf16. Goes on where it was.
 TRAIN := $(BIN)/stepimp train --baseline-seed 2 --bf16 --compile --weights float16
 families: .venv/ready
-	$(TRAIN) runs/docs --data docs --depths 4,6,8,10,12 --steps 15000
+	$(TRAIN) runs/docs --data docs --depths 4,6,8,10,12 --length 64 --batch-size 32 --steps 15000
 	$(BIN)/stepimp judge runs/docs --data docs --bf16 --steps 5000
-	$(TRAIN) runs/code --data code --depths 4,8,12 --length 64 --batch-size 32 --steps 8000
+	$(TRAIN) runs/code --data code --depths 4,8,12 --length 32 --batch-size 64 --steps 8000
 	$(BIN)/stepimp judge runs/code --data code --bf16 --steps 2500
 
 # The run that fixtures/reference holds, about 90 minutes of one CPU core.
 LIGHTS := --light 4b --light 6b --light 8b --light 10b
-ALL_DOCS := --heavy 12b $(LIGHTS) --baseline 12b_seed2 --sequences 500
-ALL_CODE := --family code --heavy 12b --light 4b --light 8b --baseline 12b_seed2 --sequences 500
+ALL_DOCS := --heavy 12b $(LIGHTS) --baseline 12b_seed2 --sequences 1000
+ALL_CODE := --family code --heavy 12b --light 4b --light 8b --baseline 12b_seed2 --sequences 1000
 reference: export STEPIMP_RESULTS = $(RESULTS)/reference
 reference: .venv/ready
 	$(BIN)/stepimp kl $(ALL_DOCS)
 	$(BIN)/stepimp loss $(ALL_DOCS)
 	$(BIN)/stepimp recommend --budget 0.25
-	$(BIN)/stepimp compare --samples 640
-	$(BIN)/stepimp compare --prefix-length 32 --samples 192
-	$(BIN)/stepimp compare --prefix-length 16 --samples 192
-	$(BIN)/stepimp compare --fractions 0:1:0.1 --samples 96
-	$(BIN)/stepimp compare --schedule L125,H750,L125 $(LIGHTS) --samples 160
-	$(BIN)/stepimp search --length 64 --samples 96
+	$(BIN)/stepimp compare --samples 1280
+	$(BIN)/stepimp compare --prefix-length 16 --samples 384
+	$(BIN)/stepimp compare --prefix-length 8 --samples 384
+	$(BIN)/stepimp compare --fractions 0:1:0.1 --samples 192
+	$(BIN)/stepimp compare --schedule L125,H750,L125 $(LIGHTS) --samples 320
+	$(BIN)/stepimp search --samples 160
 	$(BIN)/stepimp profile --samples 16
 	$(BIN)/stepimp kl $(ALL_CODE)
 	$(BIN)/stepimp loss $(ALL_CODE)
-	$(BIN)/stepimp compare --family code --samples 512
+	$(BIN)/stepimp compare --family code --samples 1024
 	rm -f fixtures/reference/*.json
 	cp $(STEPIMP_RESULTS)/*.json fixtures/reference/
 

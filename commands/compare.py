@@ -56,7 +56,7 @@ def compare(heavy, lights, schedules, fractions, steps, samples, length, prefix_
     Example:
       stepimp compare --light 4b --light 8b
       stepimp compare --fractions 0:1:0.1
-      stepimp compare --prefix-length 32 --samples 64
+      stepimp compare --prefix-length 16 --samples 64
     """  # fmt: skip
     lights = tuple(dict.fromkeys(lights))
     if heavy in lights:

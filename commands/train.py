@@ -29,9 +29,9 @@ def depth_list(ctx, param, value):
               help="Seed of the family; each depth draws its own numbers from it.")
 @click.option("--baseline-seed", type=SEED, help="Train the deepest once more from this seed.")
 @click.option("--steps", type=click.IntRange(min=1), default=20_000, show_default=True, help="Steps of each member.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True,
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True,
               help="Sequences per step and process.")
-@click.option("--length", type=click.IntRange(min=2), default=128, show_default=True, help="Tokens per sequence.")
+@click.option("--length", type=click.IntRange(min=2), default=64, show_default=True, help="Tokens per sequence.")
 @click.option("--width", type=click.IntRange(min=2), default=64, show_default=True, help="Width of the model.")
 @click.option("--heads", type=click.IntRange(min=1), default=2, show_default=True, help="Attention heads.")
 @click.option("--cond-dim", type=click.IntRange(min=1), default=4, show_default=True, help="Width of the conditioning.")

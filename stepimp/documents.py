@@ -18,6 +18,7 @@ from stepimp.results import read_document
 from stepimp.schedule import Schedule, parse, quarters, sandwich
 
 LM1B = "code"
+LENGTH = 64  # tokens of a sample of the bundled docs, where no document tells
 LIGHTS = ["4b", "6b", "8b", "10b"]
 HAND_CRAFTED = ("all-light", "1st quarter", "2nd quarter", "3rd quarter", "4th quarter", "sandwich", "all-heavy")
 
@@ -140,7 +141,7 @@ NEEDS = {
 }
 
 
-def recipe(need: str, steps: int = 1000, length: int = 128) -> list[str]:
+def recipe(need: str, steps: int = 1000, length: int = LENGTH) -> list[str]:
     """The arguments of stepimp that fill a need, but for --family. steps: T; length: tokens of a sample."""
     lights = [part for light in LIGHTS for part in ("--light", light)]
     curves = ["--heavy", "12b", *lights, "--baseline", "12b_seed2"]
@@ -170,7 +171,7 @@ def made_by(need: str, family: str | None = None, documents: dict | None = None)
     """The command line that fills a need. documents: those there are, which know family and length of samples."""
     known = [one["params"] for of, one in (documents or {}).items() if one and of != "lm1b"]
     family = family or next((params["family"] for params in known if params.get("family")), None)
-    length = next((params["length"] for params in known if "length" in params), 128)
+    length = next((params["length"] for params in known if "length" in params), LENGTH)
     return shlex.join(["stepimp", *recipe(need, length=length), *family_options(need, family)])
 
 

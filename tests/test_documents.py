@@ -4,7 +4,8 @@ import pytest
 from by_hand import comparison, document, fractions, plans, search, sizes, write
 
 from stepimp.commands import main
-from stepimp.documents import NEEDS, by_fraction, by_light, find_documents, hand_crafted, made_by, paper
+from stepimp.commands.reproduce import sample_length
+from stepimp.documents import LENGTH, NEEDS, by_fraction, by_light, find_documents, hand_crafted, made_by, paper
 from stepimp.errors import StepimpError
 from stepimp.family import family_folder
 from stepimp.schedule import parse
@@ -101,7 +102,7 @@ def test_the_command_that_fills_a_need_parses_and_is_of_its_kind(need):
 def test_the_command_follows_the_length_and_the_family_of_what_is_there():
     there = {"unconditional": comparison(length=1024, family="mine"), "kl": None}
     assert made_by("prefix_256", documents=there) == "stepimp compare --prefix-length 256 --family mine"
-    assert made_by("prefix_128") == "stepimp compare --prefix-length 16"
+    assert made_by("prefix_128") == "stepimp compare --prefix-length 8" and sample_length(family_folder()) == LENGTH
 
 
 def test_the_published_schedules_are_in_the_order_of_ours():
