@@ -38,22 +38,22 @@ families: .venv/ready
 # The run that fixtures/reference holds, about 90 minutes of one CPU core.
 LIGHTS := --light 4b --light 6b --light 8b --light 10b
 ALL_DOCS := --heavy 12b $(LIGHTS) --baseline 12b_seed2 --sequences 1000
-ALL_CODE := --family code --heavy 12b --light 4b --light 8b --baseline 12b_seed2 --sequences 1000
+ALL_CODE := --family code --heavy 12b --light 4b --light 8b --baseline 12b_seed2 --sequences 500
 reference: export STEPIMP_RESULTS = $(RESULTS)/reference
 reference: .venv/ready
 	$(BIN)/stepimp kl $(ALL_DOCS)
 	$(BIN)/stepimp loss $(ALL_DOCS)
 	$(BIN)/stepimp recommend --budget 0.25
-	$(BIN)/stepimp compare --samples 1280
-	$(BIN)/stepimp compare --prefix-length 16 --samples 384
-	$(BIN)/stepimp compare --prefix-length 8 --samples 384
-	$(BIN)/stepimp compare --fractions 0:1:0.1 --samples 192
-	$(BIN)/stepimp compare --schedule L125,H750,L125 $(LIGHTS) --samples 320
+	$(BIN)/stepimp compare --samples 2400
+	$(BIN)/stepimp compare --prefix-length 16 --samples 800
+	$(BIN)/stepimp compare --prefix-length 8 --samples 800
+	$(BIN)/stepimp compare --fractions 0:1:0.1 --samples 400
+	$(BIN)/stepimp compare --schedule L125,H750,L125 $(LIGHTS) --samples 640
 	$(BIN)/stepimp search --samples 160
 	$(BIN)/stepimp profile --samples 16
 	$(BIN)/stepimp kl $(ALL_CODE)
 	$(BIN)/stepimp loss $(ALL_CODE)
-	$(BIN)/stepimp compare --family code --samples 1024
+	$(BIN)/stepimp compare --family code --samples 1600
 	rm -f fixtures/reference/*.json
 	cp $(STEPIMP_RESULTS)/*.json fixtures/reference/
 

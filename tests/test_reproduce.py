@@ -111,7 +111,7 @@ def test_every_step_parses_and_the_full_scale_is_the_papers(scale):
         assert {one["samples"] for one in steps["compare"]} == {1600} and steps["search"][0]["samples"] == 160
         assert {one["sequences"] for kind in ("loss", "kl") for one in steps[kind]} == {500}
         assert {one["steps"] for one in steps["compare"]} <= {1000, 128} and steps["search"][0]["steps"] == 1000
-    assert {one["prefix_length"] for one in steps["compare"]} == {0, 32, 16}
+    assert {one["prefix_length"] for one in steps["compare"]} == {0, 16, 8}
 
 
 def test_the_lm1b_role_has_its_own_family_and_steps(tmp_path, monkeypatch):
