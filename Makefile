@@ -35,7 +35,7 @@ families: .venv/ready
 	$(TRAIN) runs/code --data code --depths 4,8,12 --length 32 --batch-size 64 --steps 8000
 	$(BIN)/stepimp judge runs/code --data code --bf16 --steps 2500
 
-# The run that fixtures/reference holds, about 90 minutes of one CPU core.
+# The run that fixtures/reference holds, about an hour of one CPU core.
 LIGHTS := --light 4b --light 6b --light 8b --light 10b
 ALL_DOCS := --heavy 12b $(LIGHTS) --baseline 12b_seed2 --sequences 1000
 ALL_CODE := --family code --heavy 12b --light 4b --light 8b --baseline 12b_seed2 --sequences 500
