@@ -14,10 +14,11 @@ class Processes:
     def __init__(self):
         self.rank, self.count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if self.count > 1:
+            import torch.distributed.nn  # imported later, its functions would hold the group as a default argument
             from torch import distributed
 
             distributed.init_process_group("gloo", timeout=PATIENCE)
-            atexit.register(distributed.destroy_process_group)  # threads that outlive it can abort a process as it ends
+            atexit.register(distributed.destroy_process_group)  # its threads, left alone, can abort a process as it ends
 
     def part(self, items: list) -> list:
         """This process's contiguous part of a list that is the same in all of them."""
