@@ -40,6 +40,7 @@ def depth_list(ctx, param, value):
               help="linear: alpha_t = 1 - t. loglinear: MDLM's, which ends at 0.001.")
 @click.option("--dropout", type=FloatRange(0, 1, max_open=True), default=0.0, show_default=True, help="In the blocks.")
 @click.option("--tokenizer", help="Tokenizer folder or hub id.  [default: a byte-level BPE trained on the data]")
+@click.option("--teacher", help="Folder or hub id of a denoiser: the members learn its predictions, not the text's tokens.")
 @click.option("--vocab-size", type=click.IntRange(min=260), default=512, show_default=True, help="Size of that BPE.")
 @click.option("--muon-lr", type=FloatRange(min=0, min_open=True), default=0.015, show_default=True,
               help="Of Muon, for the blocks' matrices.")
@@ -54,7 +55,7 @@ def depth_list(ctx, param, value):
 @click.option("--compile", is_flag=True, help="Compile the blocks: faster, but needs a C++ compiler or Triton.")
 @click.option("--weights", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,
               help="Dtype of the stored weights.")
-def train(folder, depths, seed, baseline_seed, data, tokenizer, vocab_size, length, width, heads, cond_dim,
+def train(folder, depths, seed, baseline_seed, data, tokenizer, teacher, vocab_size, length, width, heads, cond_dim,
           time_conditioning, noise, dropout, **recipe):
     """Train a family of denoisers into FOLDER, one Hugging Face folder per depth and seed.
 
@@ -83,7 +84,7 @@ def train(folder, depths, seed, baseline_seed, data, tokenizer, vocab_size, leng
     with progress_bar(transient=False) if main_process else nullcontext() as bar:
         members = train_family(
             Path(folder), depths, seed, baseline_seed, shape, recipe, data, tokenizer, vocab_size, command,
-            callbacks=[TrainingProgress(bar)] if main_process else [],
+            callbacks=[TrainingProgress(bar)] if main_process else [], teacher=teacher,
         )  # fmt: skip
         for name, nelbo in members:
             click.echo(f"{name}: held-out NELBO {nelbo:.4f} nats per token -> {Path(folder) / name}")

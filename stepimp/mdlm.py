@@ -352,8 +352,12 @@ class MDLMForMaskedLM(PreTrainedModel):
         last = length * keys_values
         return (self.blocks - 1) * length * (row + keys_values) + last, row + 2.0 * dim * self.vocab_size
 
-    def forward(self, input_ids, timesteps=None, labels=None, label_weights=None, **_) -> MaskedLMOutput:
+    def forward(
+        self, input_ids, timesteps=None, labels=None, label_weights=None, label_probabilities=None, **_
+    ) -> MaskedLMOutput:
         """input_ids, labels, label_weights: [B, L]; labels are -100 where there is none; timesteps: [B].
+
+        label_probabilities: [n, V] distributions in place of the n labels.
 
         Without labels: logits [B, L, V]. With labels: loss = sum of weight * cross-entropy over the labelled positions
         / (B L); the projection runs at those positions alone, and logits are None.
@@ -362,7 +366,12 @@ class MDLMForMaskedLM(PreTrainedModel):
         if labels is None:
             return MaskedLMOutput(logits=self.logits(hidden))
         asked = labels != -100
-        losses = F.cross_entropy(self.logits(hidden[asked]), labels[asked], reduction="none")
+        logits = self.logits(hidden[asked])
+        if label_probabilities is None:
+            losses = F.cross_entropy(logits, labels[asked], reduction="none")
+        else:  # which are 0 at the mask token, where the logarithm is not finite
+            logs = logits.log_softmax(-1).clamp_min(torch.finfo(logits.dtype).min)
+            losses = -(label_probabilities * logs).sum(-1)
         if label_weights is not None:
             losses = losses * label_weights[asked]
         return MaskedLMOutput(loss=losses.sum() / labels.numel())

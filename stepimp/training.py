@@ -1,5 +1,6 @@
 """Trains a family: one model per depth and seed, on transformers' Trainer."""
 
+import functools
 import json
 import math
 import os
@@ -16,9 +17,10 @@ from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.utils import logging
 
-from stepimp.data import load_blocks, train_tokenizer
+from stepimp.data import load_blocks, tokenizer_fingerprint, train_tokenizer
+from stepimp.denoisers import load_checkpoint
 from stepimp.errors import StepimpError
-from stepimp.family import open_tokenizer, read_manifest, write_manifest
+from stepimp.family import load_tokenizer, open_tokenizer, read_manifest, write_manifest
 from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
 from stepimp.noise import corrupt
 from stepimp.optimizer import MuonAdamW
@@ -33,17 +35,26 @@ def low_discrepancy_times(n: int, device) -> torch.Tensor:
     return MIN_T + (1 - MIN_T) * (1 - (u + torch.arange(n, device=device) / n) % 1)
 
 
-def nelbo_loss(model: MDLMForMaskedLM, x, t, uniforms, call=None) -> torch.Tensor:
+def nelbo_loss(model: MDLMForMaskedLM, x, t, uniforms, call=None, teacher=None) -> torch.Tensor:
     """Formula (2): mean over the batch of (1/t) sum over masked positions of -log p(x_l | z_t), per token.
 
-    x, uniforms: [B, L]; t: [B]. call: what to run in the model's place, its wrapper under several processes.
-    Returns a scalar in nats per token.
+    x, uniforms: [B, L]; t: [B]. call: what to run in the model's place, its wrapper under several processes. teacher:
+    a denoiser whose predictions at z_t take the place of the tokens x_l. Returns a scalar in nats per token.
     """
     call = model if call is None else call
     noise, mask_id = model.noise, model.mask_id
     z = corrupt(x, uniforms, t[:, None], mask_id, noise)
     weights = noise.nelbo_weight(t)[:, None].expand(x.shape)
-    return call(z, timesteps=t, labels=x.masked_fill(z != mask_id, -100), label_weights=weights).loss
+    labels = dict(labels=x.masked_fill(z != mask_id, -100), label_weights=weights)
+    if teacher:
+        labels["label_probabilities"] = predictions(teacher, z, t)
+    return call(z, timesteps=t, **labels).loss
+
+
+@torch.no_grad()
+def predictions(denoiser, z, t) -> torch.Tensor:
+    """[n, V] probabilities of the tokens at the n masked positions of z [B, L]. t: [B]."""
+    return denoiser.logits(denoiser.hidden(z, t)[z == denoiser.mask_id]).softmax(-1)
 
 
 @torch.no_grad()
@@ -119,11 +130,15 @@ class TokenDataset(Dataset):
 class MDLMTrainer(Trainer):
     """The weighted objective; the random draws come from the Trainer's seeded generators, so a resume repeats them."""
 
+    def __init__(self, *args, teacher=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.teacher = teacher
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         x = inputs["input_ids"]
         t = low_discrepancy_times(len(x), x.device)
         bare = self.accelerator.unwrap_model(model)
-        loss = nelbo_loss(bare, x, t, torch.rand(x.shape, device=x.device), call=model)
+        loss = nelbo_loss(bare, x, t, torch.rand(x.shape, device=x.device), model, self.teacher)
         return (loss, {}) if return_outputs else loss
 
 
@@ -253,10 +268,12 @@ def save(model, tokenizer, folder: Path, loss: float, weights: str):
             tokenizer.save_pretrained(folder)
 
 
-def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, recipe: dict, seed: int, callbacks=()):
+def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, recipe: dict, seed: int, callbacks=(),
+                 teacher=None):  # fmt: skip
     """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint in its work folder.
 
-    recipe: as for `fit`, compile, and weights (the dtype to store). Returns the held-out NELBO in nats per token.
+    recipe: as for `fit`, compile, and weights (the dtype to store); teacher: as for `nelbo_loss`. Returns the held-out
+    NELBO in nats per token.
     """
     seed = own_seed(seed, config.n_blocks)
     start_training(seed)
@@ -265,20 +282,39 @@ def train_member(config: MDLMConfig, folder: Path, tokens, held_out, tokenizer, 
     if recipe["compile"]:
         for block in model.backbone.blocks:  # one by one: they share what is compiled for the first
             block.compile(dynamic=False)
-    final = fit(model, MDLMTrainer, block_matrices(model), folder, tokens, recipe, seed, callbacks)
+    trainer = functools.partial(MDLMTrainer, teacher=teacher)
+    final = fit(model, trainer, block_matrices(model), folder, tokens, recipe, seed, callbacks)
     nelbo = evaluate_nelbo(final, held_out)
     save(final, tokenizer, folder, nelbo, recipe["weights"])
     return nelbo
 
 
+def load_teacher(path: str, tokenizer, shape: dict, device):
+    """A denoiser for members of this shape to learn from.
+
+    Raises StepimpError where it has another tokenizer or noise schedule, or reads only shorter texts.
+    """
+    teacher = load_checkpoint(path, str(device))
+    same = tokenizer_fingerprint(load_tokenizer(path)) == tokenizer_fingerprint(tokenizer)
+    if not same or (teacher.vocab_size, teacher.mask_id) != (shape["vocab_size"], shape["mask_token_id"]):
+        raise StepimpError(f"{path} has another tokenizer: train with --tokenizer {path}, into a new folder.")
+    if teacher.noise.name != shape["noise"]:
+        raise StepimpError(f"{path} was trained for another noise schedule: choose --noise {teacher.noise.name}.")
+    if teacher.max_length < shape["model_length"]:
+        raise StepimpError(f"{path} reads {teacher.max_length} tokens: choose a --length up to that.")
+    return teacher
+
+
 def train_family(
     folder: Path, depths: list[int], seed: int, baseline_seed: int | None, shape: dict, recipe: dict, data: str,
     tokenizer_name: str | None = None, vocab_size: int = 512, command: str = "", callbacks=(),
+    teacher: str | None = None,
 ):  # fmt: skip
     """Trains the missing members of a family in `folder`: one per depth, and the deepest again from `baseline_seed`.
 
-    shape: MDLMConfig arguments shared by all members. Finished members stand in the manifest and are left alone, an
-    unfinished one goes on from its last checkpoint, and a further call may add depths. Yields (name, NELBO in nats).
+    shape: MDLMConfig arguments shared by all members. teacher: a checkpoint whose predictions they learn in place of
+    the text's tokens. Finished members stand in the manifest and are left alone, an unfinished one goes on from its
+    last checkpoint, and a further call may add depths. Yields (name, NELBO in nats).
     """
     folder = results_folder(folder)
     processes = PartialState()
@@ -292,6 +328,8 @@ def train_family(
         blocks, held_out = (load_blocks(data, tokenizer, length, split) for split in ("train", "heldout"))
     mask = len(tokenizer) if tokenizer.mask_token_id is None else tokenizer.mask_token_id
     shape = {**shape, "vocab_size": max(len(tokenizer), mask + 1), "mask_token_id": mask}
+    tutor = load_teacher(teacher, tokenizer, shape, processes.device) if teacher else None
+    origin = {"data": blocks.fingerprint, "teacher": tutor.fingerprint if teacher else None}
     jobs = {f"{depth}b": (depth, seed) for depth in depths}
     if baseline_seed is not None:
         jobs[f"{max(depths)}b_seed{baseline_seed}"] = (max(depths), baseline_seed)
@@ -299,16 +337,16 @@ def train_family(
         if name in read_manifest(folder)["members"]:
             continue
         config, work = MDLMConfig(n_blocks=depth, **shape), work_folder(folder / name)
-        claim(work, {"shape": {**shape, "n_blocks": depth}, "recipe": recipe, "seed": member_seed,
-                     "data": blocks.fingerprint})  # fmt: skip
+        claim(work, {"shape": {**shape, "n_blocks": depth}, "recipe": recipe, "seed": member_seed, **origin})
         nelbo = train_member(
-            config, folder / name, blocks.tokens, held_out.tokens, tokenizer, recipe, member_seed, callbacks
+            config, folder / name, blocks.tokens, held_out.tokens, tokenizer, recipe, member_seed, callbacks, tutor
         )
         if processes.is_main_process:
             manifest = read_manifest(folder)
             manifest["members"][name] = {
                 "blocks": depth, "seed": member_seed, "heldout_nelbo_nats": nelbo, "recipe": recipe, "command": command,
-                "data": data, "data_fingerprint": blocks.fingerprint, "python": platform.python_version(),
+                "data": data, "data_fingerprint": origin["data"], "teacher": teacher,
+                "teacher_fingerprint": origin["teacher"], "python": platform.python_version(),
             }  # fmt: skip
             write_manifest(folder, manifest)
             shutil.rmtree(work)

@@ -43,8 +43,8 @@ class KillAt(TrainerCallback):
             raise Killed
 
 
-def train(folder, text, depths=(1,), callbacks=(), baseline_seed=None, recipe=RECIPE, **shape):
-    options = dict(vocab_size=262, command="stepimp train", callbacks=callbacks)
+def train(folder, text, depths=(1,), callbacks=(), baseline_seed=None, recipe=RECIPE, teacher=None, **shape):
+    options = dict(vocab_size=262, command="stepimp train", callbacks=callbacks, teacher=teacher)
     return list(train_family(folder, list(depths), 3, baseline_seed, {**SHAPE, **shape}, recipe, str(text), **options))
 
 
@@ -93,6 +93,26 @@ def test_the_loss_is_the_weighted_cross_entropy_of_masked_tokens(random_model, n
         log_p = model(z[None], timesteps=time[None]).logits[0].log_softmax(-1)
         expected -= log_p[torch.arange(12), row][masked].sum() / time
     assert nelbo_loss(model, x, t, uniforms).item() == pytest.approx(expected.item() / x.numel(), rel=1e-10)
+
+
+def test_with_a_teacher_its_predictions_take_the_place_of_the_tokens(random_model):
+    model, teacher = (random_model(seed).double() for seed in (1, 2))
+    x, t = torch.randint(23, (3, 12)), torch.tensor([0.2, 0.5, 1.0], dtype=torch.float64)
+    uniforms, expected = torch.rand(x.shape, dtype=torch.float64), 0.0
+    for row, u, time in zip(x, uniforms, t):
+        masked = u < time
+        z = torch.where(masked, torch.tensor(23), row)[None]
+        p, log_q = (one(z, timesteps=time[None]).logits[0, masked, :23].log_softmax(-1) for one in (teacher, model))
+        expected -= (p.exp() * log_q).sum() / time
+    loss = nelbo_loss(model, x, t, uniforms, teacher=teacher)
+    assert loss.item() == pytest.approx(expected.item() / x.numel(), rel=1e-10)
+
+
+def test_a_model_that_is_its_own_teacher_has_nothing_to_learn(random_model):
+    model = random_model(1).double()
+    x, t = torch.randint(23, (3, 12)), torch.full((3,), 0.5, dtype=torch.float64)
+    nelbo_loss(model, x, t, torch.rand(x.shape, dtype=torch.float64), teacher=model).backward()
+    assert all(p.grad is None or p.grad.abs().max() < 1e-12 for p in model.parameters())
 
 
 def test_evaluation_is_deterministic_and_needs_no_batch_size(random_model):
@@ -251,6 +271,25 @@ def test_stored_weights_take_the_dtype_asked_for(tmp_path, text):
     train(tmp_path, text, recipe={**RECIPE, "steps": 1, "weights": "bfloat16"})
     assert {tensor.dtype for tensor in weights(tmp_path).values()} == {torch.bfloat16}
     load_checkpoint(str(tmp_path / "1b"), "cpu")
+
+
+def test_a_family_that_learns_from_a_teacher_says_so(tmp_path, text, uninterrupted):
+    teacher = str(uninterrupted[0] / "1b")
+    train(tmp_path, text, teacher=teacher)
+    assert read_manifest(tmp_path)["members"]["1b"]["teacher"] == teacher
+    assert not equal(weights(tmp_path), weights(uninterrupted[0]))
+
+
+def test_a_teacher_of_other_tokens_or_noise_or_of_shorter_texts(tmp_path, text, uninterrupted):
+    teacher = str(uninterrupted[0] / "1b")
+    with pytest.raises(StepimpError, match="--length up to that"):
+        train(tmp_path / "longer", text, teacher=teacher, model_length=20)
+    with pytest.raises(StepimpError, match="choose --noise linear"):
+        train(tmp_path / "noise", text, teacher=teacher, noise="loglinear")
+    other = tmp_path / "other.txt"
+    other.write_text("another text altogether, of which another tokenizer comes. " * 30)
+    with pytest.raises(StepimpError, match="another tokenizer"):
+        train(tmp_path / "other", other, teacher=teacher)
 
 
 def test_a_tokenizer_without_a_mask_token_gets_one_after_its_last(tmp_path, text):
