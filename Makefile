@@ -27,12 +27,14 @@ bench: .venv/ready
 bench-gpu: .venv/ready
 	$(BIN)/python tests/bench_gpu.py --out $(RESULTS)
 
-# The recipe of the bundled families and their judges: by the rates of its steps about three hours on one idle CPU core with bf16. Goes on where it was.
-TRAIN := $(BIN)/stepimp train --baseline-seed 2 --bf16 --compile --weights float16
+# The recipe of the bundled families and their judges: TIME. Goes on where it was.
+TRAIN := $(BIN)/stepimp train --bf16 --compile --weights float16
+DOCS := --data docs --length 64 --batch-size 32 --steps 15000
 families: .venv/ready
-	$(TRAIN) runs/docs --data docs --depths 4,6,8,10,12 --length 64 --batch-size 32 --steps 15000
+	$(TRAIN) runs/teacher $(DOCS) --depths 12
+	$(TRAIN) runs/docs $(DOCS) --depths 4,6,8,10,12 --baseline-seed 2 --teacher runs/teacher/12b
 	$(BIN)/stepimp judge runs/docs --data docs --bf16 --steps 5000
-	$(TRAIN) runs/code --data code --depths 4,8,12 --length 32 --batch-size 64 --steps 8000
+	$(TRAIN) runs/code --data code --depths 4,8,12 --baseline-seed 2 --length 32 --batch-size 64 --steps 8000
 	$(BIN)/stepimp judge runs/code --data code --bf16 --steps 2500
 
 # The run that fixtures/reference holds, about an hour of one CPU core.
