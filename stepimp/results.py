@@ -151,8 +151,8 @@ def finite(value):
 class Journal:
     """Finished units of work, one JSON line each, so that a killed run goes on where it was.
 
-    The first line names the run. A last line cut off by a kill is dropped; anything else unreadable is an error. A
-    journal without a finished unit is no file.
+    The first line names the run; it is there twice where two processes began at once. A last line cut off by a kill is
+    dropped; anything else unreadable is an error. A journal without a finished unit is no file.
     """
 
     def __init__(self, path: Path, key: str):
@@ -162,7 +162,7 @@ class Journal:
             records = [json.loads(line) for line in whole]
             if records[:1] not in ([], [header]) or not whole and not json.dumps(header).encode().startswith(cut):
                 raise ValueError
-            self.done = {record["unit"]: record["result"] for record in records[1:]}
+            self.done = {record["unit"]: record["result"] for record in records if record != header}
         except (ValueError, KeyError, TypeError):
             raise StepimpError(f"{path} is damaged or of another run: delete it to start this run anew.") from None
         if cut:

@@ -139,6 +139,14 @@ def test_a_journal_cut_off_anywhere_loses_the_cut_unit_alone(tmp_path):
         assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[:lines])
 
 
+def test_two_processes_that_began_a_journal_at_once_leave_a_whole_one(tmp_path):
+    journals = [Journal(tmp_path / "a.journal", "key") for _ in range(2)]
+    for n, journal in enumerate(journals):
+        journal.add(f"own {n}", n)
+        journal.add("both", 5)
+    assert Journal(tmp_path / "a.journal", "key").done == {"own 0": 0, "both": 5, "own 1": 1}
+
+
 def test_a_journal_without_a_finished_unit_is_no_file(tmp_path):
     a_run(tmp_path).journal()
     assert list(tmp_path.iterdir()) == []
