@@ -259,10 +259,11 @@ def test_finished_members_are_left_alone_and_others_added(tmp_path, text, uninte
     assert train(tmp_path, text, depths=(1, 2), baseline_seed=5, recipe=short) == []
 
 
-def test_an_unfinished_training_goes_on_with_its_own_options_alone(tmp_path, text):
+def test_an_unfinished_training_goes_on_with_its_own_options_alone(tmp_path, text, uninterrupted):
     with pytest.raises(Killed):
         train(tmp_path, text, callbacks=[KillAt(3)])
-    for change in (dict(hidden_dim=32), dict(recipe={**RECIPE, "muon_lr": 0.1})):
+    teacher = str(uninterrupted[0] / "1b")
+    for change in (dict(hidden_dim=32), dict(recipe={**RECIPE, "muon_lr": 0.1}), dict(teacher=teacher)):
         with pytest.raises(StepimpError, match="1b.training holds an unfinished training with other options"):
             train(tmp_path, text, **change)
 
