@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer
 
 from stepimp.data import load_blocks, train_tokenizer
@@ -14,7 +13,7 @@ from stepimp.errors import StepimpError
 from stepimp.family import open_tokenizer
 from stepimp.judge import FOLDER
 from stepimp.results import results_folder, write_atomically
-from stepimp.training import claim, fit, save, start_training, work_folder
+from stepimp.training import claim, fit, join_processes, save, start_training, work_folder
 
 RECIPE = "recipe.json"  # written last: a judge with a recipe is finished
 
@@ -56,7 +55,7 @@ def train_judge(family: Path, shape: dict, recipe: dict, data: str, vocab_size: 
     folder = results_folder(family) / FOLDER
     if finished := read_recipe(folder):
         return finished
-    processes, length = PartialState(), shape["n_positions"]
+    processes, length = join_processes(), shape["n_positions"]
     work = work_folder(folder)
     with processes.main_process_first():  # the others find the tokenizer and the blocks it made
         if (work / "tokenizer.json").exists():

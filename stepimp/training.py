@@ -161,6 +161,11 @@ def work_folder(folder: Path) -> Path:
     return folder.with_name(folder.name + ".training")
 
 
+def join_processes() -> PartialState:
+    """The processes that torchrun started, this one among them. On a CPU accelerate looks for others only when told to."""
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
 def claim(work: Path, origin: dict):
     """Notes what is trained in a work folder. Raises StepimpError if the checkpoints there are of another training."""
     note, text = work / "training.json", json.dumps(origin, sort_keys=True, indent=1)
@@ -317,7 +322,7 @@ def train_family(
     last checkpoint, and a further call may add depths. Yields (name, NELBO in nats).
     """
     folder = results_folder(folder)
-    processes = PartialState()
+    processes = join_processes()
     with processes.main_process_first():  # the others find the tokenizer and the blocks it made
         if (folder / "tokenizer.json").exists():
             tokenizer = open_tokenizer(str(folder))
