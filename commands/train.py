@@ -73,7 +73,7 @@ def train(folder, depths, seed, baseline_seed, data, tokenizer, teacher, vocab_s
     status("Reading the text ...")
     from pathlib import Path
 
-    from stepimp.training import train_family
+    from stepimp.family_training import train_family
 
     from ._training_progress import TrainingProgress
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stepimp.optimizer import BatchedMuon, MuonAdamW
-from stepimp.training import block_matrices, nelbo_loss
+from stepimp.family_training import block_matrices, nelbo_loss
 
 
 def equal(first, second):

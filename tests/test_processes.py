@@ -36,7 +36,7 @@ import torch.distributed.nn
 
 TRAINING = """
 import os
-from stepimp import judge_training, training
+from stepimp import family_training, judge_training, training
 
 def noted(path, text, write=training.write_atomically):
     with open(f"written.{os.environ['RANK']}", "a") as file:
@@ -49,7 +49,7 @@ recipe = dict(rates, steps=3, save_every=2, weights="float32", bf16=False, compi
 """
 FAMILY = """
 shape = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.0, noise="linear")
-list(training.train_family("family", [1], 3, None, shape, recipe, "text.txt", vocab_size=262))
+list(family_training.train_family("family", [1], 3, None, shape, recipe, "text.txt", vocab_size=262))
 """
 JUDGE = """
 shape = dict(n_layer=1, n_embd=16, n_head=2, n_positions=16, dropout=0.0)

@@ -107,7 +107,7 @@ def favourites(n):
 @pytest.fixture(scope="module")
 def learned(random_model):
     """A model that learned to look for the favourite, so that its cross-entropy depends on t; and such text."""
-    from stepimp.training import nelbo_loss
+    from stepimp.family_training import nelbo_loss
 
     torch.manual_seed(0)
     model = random_model(0, vocab_size=9, n_blocks=1, model_length=16)
@@ -121,7 +121,7 @@ def learned(random_model):
 
 
 def test_the_nelbo_of_all_heavy_is_the_models_own_loss(learned):
-    from stepimp.training import evaluate_nelbo
+    from stepimp.family_training import evaluate_nelbo
 
     model, text = learned
     found = curves.measure(

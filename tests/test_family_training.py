@@ -9,19 +9,13 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 from transformers.utils import logging
 
-from stepimp import training
+from stepimp import family_training
 from stepimp.data import load_blocks, train_tokenizer
 from stepimp.denoisers import load_checkpoint
 from stepimp.errors import StepimpError
 from stepimp.family import load, read_manifest
-from stepimp.training import (
-    EMA,
-    MIN_T,
-    evaluate_nelbo,
-    low_discrepancy_times,
-    nelbo_loss,
-    train_family,
-)
+from stepimp.family_training import MIN_T, evaluate_nelbo, initialize, low_discrepancy_times, nelbo_loss, train_family
+from stepimp.training import EMA, last_checkpoint
 
 SHAPE = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.1, noise="linear")
 RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2)
@@ -133,7 +127,7 @@ def test_the_nelbo_of_a_uniform_model_is_the_log_of_its_vocabulary(random_model)
 
 def test_opened_gates_let_no_attention_through_and_all_of_its_gradient(random_model):
     model = random_model()
-    training.initialize(model)
+    initialize(model)
     for block in model.backbone.blocks:
         _, _, gate_attention, _, _, gate_mlp = block.adaLN_modulation.bias.chunk(6)
         assert (gate_attention == 4 / model.blocks).all() and (gate_mlp == 4 / model.blocks).all()
@@ -211,10 +205,10 @@ def test_a_kill_after_the_last_checkpoint_trains_nothing_again(tmp_path, text, m
 
     recipe = {**RECIPE, "steps": 2 * RECIPE["save_every"]}
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "write_manifest", killed)
+        patch.setattr(family_training, "write_manifest", killed)
         train(tmp_path, text, recipe=recipe)
     before = weights(tmp_path)
-    monkeypatch.setattr(training.MDLMTrainer, "compute_loss", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(family_training.MDLMTrainer, "compute_loss", lambda *_, **__: pytest.fail("trained again"))
     assert [name for name, _ in train(tmp_path, text, recipe=recipe)] == ["1b"]
     assert equal(weights(tmp_path), before)
 
@@ -233,7 +227,7 @@ def test_a_disk_that_fills_up_loses_no_checkpoint(tmp_path, text, uninterrupted,
     full = FullDiskAt(3, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     with full_disk(resource.RLIM_INFINITY), pytest.raises(StepimpError, match="the disk may be full. Free space"):
         train(tmp_path, text, callbacks=[full])
-    assert training.last_checkpoint(tmp_path / "1b.training").name == "checkpoint-2"
+    assert last_checkpoint(tmp_path / "1b.training").name == "checkpoint-2"
     train(tmp_path, text)
     assert equal(weights(tmp_path), weights(uninterrupted[0]))
 
