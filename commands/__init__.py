@@ -10,9 +10,20 @@ from stepimp import __version__
 from stepimp.errors import StepimpError
 
 COMMANDS = (
-    "train", "judge", "loss", "kl", "recommend", "generate", "evaluate", "compare", "search", "profile", "models",
-    "figures", "reproduce",
-)  # fmt: skip
+    "train",
+    "judge",
+    "loss",
+    "kl",
+    "recommend",
+    "generate",
+    "evaluate",
+    "compare",
+    "search",
+    "profile",
+    "models",
+    "figures",
+    "reproduce",
+)
 
 
 class Stepimp(click.Group):
@@ -24,16 +35,26 @@ class Stepimp(click.Group):
         except StepimpError as error:
             raise click.ClickException(str(error)) from None
         except KeyboardInterrupt:
-            click.echo("\nInterrupted. Finished work is kept: the same command goes on from there.", err=True)
+            click.echo(
+                "\nInterrupted. Finished work is kept: the same command goes on from there.",
+                err=True,
+            )
             sys.exit(1)
         except OSError as error:
-            if error.errno in (None, errno.EPIPE):  # a bug, or a reader such as head that has seen enough
+            if error.errno in (
+                None,
+                errno.EPIPE,
+            ):  # a bug, or a reader such as head that has seen enough
                 raise
             where = f": {error.filename}" if error.filename else ""
-            raise click.ClickException(f"{error.strerror}{where}. Free the disk or choose another folder.") from None
+            raise click.ClickException(
+                f"{error.strerror}{where}. Free the disk or choose another folder."
+            ) from None
 
 
-@click.group(cls=Stepimp, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Stepimp, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="stepimp")
 def main():
     """Step importance and model schedules for masked diffusion language models.

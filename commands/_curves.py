@@ -9,68 +9,185 @@ MOST_SAMPLES = 10_000
 
 curve_options = together(
     click.option("--heavy", default="12b", show_default=True, help="The large model."),
-    click.option("--light", "lights", multiple=True, default=("4b",), show_default=True, help="A smaller one; repeatable."),
-    click.option("--baseline", help="The heavy model trained from another seed, such as 12b_seed2."),
+    click.option(
+        "--light",
+        "lights",
+        multiple=True,
+        default=("4b",),
+        show_default=True,
+        help="A smaller one; repeatable.",
+    ),
+    click.option(
+        "--baseline", help="The heavy model trained from another seed, such as 12b_seed2."
+    ),
     data_option,
-    click.option("--split", type=click.Choice(["heldout", "all"]), default="heldout", show_default=True,
-                 help="Documents that training never saw, or all of them."),
-    click.option("--inputs", type=click.Choice(["text", "samples"]), default="text", show_default=True,
-                 help="What is corrupted: held-out text, or text the heavy model samples in 1000 steps, masked as it was on "
-                 "the way. For samples the path KL is exact; --data and --split do not matter."),
-    click.option("--sequences", type=click.IntRange(min=2), default=200, show_default=True, help="Sequences to average over."),
-    click.option("--until", type=FloatRange(min=0, min_open=True), metavar="NATS",
-                 help="Instead of --sequences: go on until the 95% band of the relative KL (without a baseline, of the KL) is "
-                 f"nowhere wider than plus or minus so many nats, to the end of the text or to {MOST_SAMPLES} samples."),
-    click.option("--repeats", type=click.IntRange(min=1), default=1, show_default=True, help="Corruptions per sequence."),
-    click.option("--points", type=click.IntRange(min=1), default=20, show_default=True, help="Times t, equally spaced up to 1."),
-    click.option("--length", type=click.IntRange(min=1), help="Tokens per sequence.  [default: the models' maximum]"),
-    click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Sequences per forward pass."),
+    click.option(
+        "--split",
+        type=click.Choice(["heldout", "all"]),
+        default="heldout",
+        show_default=True,
+        help="Documents that training never saw, or all of them.",
+    ),
+    click.option(
+        "--inputs",
+        type=click.Choice(["text", "samples"]),
+        default="text",
+        show_default=True,
+        help="What is corrupted: held-out text, or text the heavy model samples in 1000 steps, masked as it was on "
+        "the way. For samples the path KL is exact; --data and --split do not matter.",
+    ),
+    click.option(
+        "--sequences",
+        type=click.IntRange(min=2),
+        default=200,
+        show_default=True,
+        help="Sequences to average over.",
+    ),
+    click.option(
+        "--until",
+        type=FloatRange(min=0, min_open=True),
+        metavar="NATS",
+        help="Instead of --sequences: go on until the 95% band of the relative KL (without a baseline, of the KL) is "
+        f"nowhere wider than plus or minus so many nats, to the end of the text or to {MOST_SAMPLES} samples.",
+    ),
+    click.option(
+        "--repeats",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Corruptions per sequence.",
+    ),
+    click.option(
+        "--points",
+        type=click.IntRange(min=1),
+        default=20,
+        show_default=True,
+        help="Times t, equally spaced up to 1.",
+    ),
+    click.option(
+        "--length",
+        type=click.IntRange(min=1),
+        help="Tokens per sequence.  [default: the models' maximum]",
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=32,
+        show_default=True,
+        help="Sequences per forward pass.",
+    ),
     model_options,
-)  # fmt: skip
+)
 
 
 def check_names(heavy, lights, baseline):
     """Each model has one part."""
     if heavy in lights:
-        raise click.BadParameter(f"{heavy} is the heavy model: choose another light one.", param_hint="--light")
+        raise click.BadParameter(
+            f"{heavy} is the heavy model: choose another light one.", param_hint="--light"
+        )
     if baseline in (heavy, *lights):
-        raise click.BadParameter(f"{baseline} is already heavy or light: choose another one.", param_hint="--baseline")
+        raise click.BadParameter(
+            f"{baseline} is already heavy or light: choose another one.", param_hint="--baseline"
+        )
 
 
-def measure_curves(command, *, heavy, lights, baseline, data, split, inputs, sequences, until, repeats, points, length,
-                   batch_size, family, device, dtype, attn, seed, out, as_json=False) -> dict:  # fmt: skip
+def measure_curves(
+    command,
+    *,
+    heavy,
+    lights,
+    baseline,
+    data,
+    split,
+    inputs,
+    sequences,
+    until,
+    repeats,
+    points,
+    length,
+    batch_size,
+    family,
+    device,
+    dtype,
+    attn,
+    seed,
+    out,
+    as_json=False,
+) -> dict:
     """Runs the measurement behind a command and returns its document, with rows of that command."""
     lights = tuple(dict.fromkeys(lights))
     check_names(heavy, lights, baseline)
     if inputs == "samples" and repeats > 1:
-        raise click.BadParameter("a sample has one order of unmasking: use --repeats 1.", param_hint="--repeats")
+        raise click.BadParameter(
+            "a sample has one order of unmasking: use --repeats 1.", param_hint="--repeats"
+        )
     status("Loading models ...")
-    from stepimp import curves
-    from stepimp.family import corpus, family_folder, load, recorded
-    from stepimp.recommend import nelbo_rows
+    from stepimp.curves import measure
+    from stepimp.models.family import corpus, family_folder, recorded
+    from stepimp.models.loading import load
     from stepimp.results import Run, results_folder
+    from stepimp.schedules.costs import nelbo_rows
 
     results_folder(out)
     data = data or corpus(family_folder(family))
-    members = load([heavy, *lights, *([baseline] if baseline else [])], family_folder(family), device, dtype, attn)
+    members = load(
+        [heavy, *lights, *([baseline] if baseline else [])],
+        family_folder(family),
+        device,
+        dtype,
+        attn,
+    )
     for light in lights:
         if members.blocks[light] > members.blocks[heavy]:
             click.echo(f"Warning: {light} is deeper than the heavy model {heavy}.", err=True)
     length = length or min(model.max_length for model in members.denoisers.values())
-    params = dict(heavy=heavy, lights=list(lights), baseline=baseline, data=data, split=split, inputs=inputs,
-                  sequences=sequences, until=until, repeats=repeats, points=points, length=length, batch_size=batch_size,
-                  seed=seed, dtype=dtype, family=recorded(family))  # fmt: skip
+    params = dict(
+        heavy=heavy,
+        lights=list(lights),
+        baseline=baseline,
+        data=data,
+        split=split,
+        inputs=inputs,
+        sequences=sequences,
+        until=until,
+        repeats=repeats,
+        points=points,
+        length=length,
+        batch_size=batch_size,
+        seed=seed,
+        dtype=dtype,
+        family=recorded(family),
+    )
     corrupted, fingerprint = curve_inputs(members, params)
-    run = Run(out, command, params, {"models": members.fingerprints, "data": fingerprint}, members.any.device, dtype)
+    run = Run(
+        out,
+        command,
+        params,
+        {"models": members.fingerprints, "data": fingerprint},
+        members.any.device,
+        dtype,
+    )
     with progress(f"{command}: sequences") as moved:
-        found = curves.measure(members.denoisers, heavy, lights, baseline, corrupted, curves.time_grid(points), seed,
-                               batch_size=batch_size, journal=run.journal(), until=until, progress=moved)  # fmt: skip
-    if until and (width := curves.widest_band(found, seed)) > until:
+        found = measure.measure(
+            members.denoisers,
+            heavy,
+            lights,
+            baseline,
+            corrupted,
+            measure.time_grid(points),
+            seed,
+            batch_size=batch_size,
+            journal=run.journal(),
+            until=until,
+            progress=moved,
+        )
+    if until and (width := measure.widest_band(found, seed)) > until:
         click.echo(
             f"All {found.sequences} sequences were used, and the band is still plus or minus {width:.2g} nats.",
             err=True,
         )
-    rows = {"kl": curves.kl_rows, "loss": curves.loss_rows}[command](found, seed)
+    rows = {"kl": measure.kl_rows, "loss": measure.loss_rows}[command](found, seed)
     nelbo = nelbo_rows(found, members.blocks, seed)
     return run.finish(rows, nelbo=nelbo, blocks=members.blocks, measurements=found.pack())
 
@@ -80,27 +197,40 @@ def curve_inputs(members, params):
     import torch
 
     from stepimp import randomness
-    from stepimp.data import load_blocks
+    from stepimp.curves.inputs import TextInputs
     from stepimp.errors import StepimpError
-    from stepimp.inputs import SampleInputs, TextInputs
+    from stepimp.sampling.trajectories import SampleInputs
+    from stepimp.text import load_blocks
 
-    length, sequences, seed, heavy = params["length"], params["sequences"], params["seed"], params["heavy"]
+    length, sequences, seed, heavy = (
+        params["length"],
+        params["sequences"],
+        params["seed"],
+        params["heavy"],
+    )
     longest = min(model.max_length for model in members.denoisers.values())
     if length > longest:
-        raise StepimpError(f"--length {length} is over the models' maximum of {longest}: choose a smaller one.")
+        raise StepimpError(
+            f"--length {length} is over the models' maximum of {longest}: choose a smaller one."
+        )
     if params["inputs"] == "samples":
         count = sequences if params["until"] is None else MOST_SAMPLES
-        return SampleInputs(members.denoisers, heavy, count, length, seed), f"samples of {members.fingerprints[heavy]}"
+        return SampleInputs(
+            members.denoisers, heavy, count, length, seed
+        ), f"samples of {members.fingerprints[heavy]}"
     blocks = load_blocks(params["data"], members.tokenizer, length, params["split"])
     order = randomness.generator(seed, randomness.DATA).permutation(len(blocks.tokens))
     if params["until"] is None:
         if len(order) < sequences:
             click.echo(
-                f"Only {len(order)} sequences of {length} tokens in {params['data']} ({params['split']}).", err=True
+                f"Only {len(order)} sequences of {length} tokens in {params['data']} ({params['split']}).",
+                err=True,
             )
         order = order[:sequences]
     tokens = blocks.tokens[torch.as_tensor(order)]
-    return TextInputs(tokens, seed, members.denoisers[heavy].noise, params["repeats"]), blocks.fingerprint
+    return TextInputs(
+        tokens, seed, members.denoisers[heavy].noise, params["repeats"]
+    ), blocks.fingerprint
 
 
 def curves_document(path) -> dict:
@@ -110,7 +240,9 @@ def curves_document(path) -> dict:
 
     document = read_document(path)
     if document["command"] not in ("kl", "loss"):
-        raise StepimpError(f"{document['path']} holds no curves: give a results file of stepimp kl or loss.")
+        raise StepimpError(
+            f"{document['path']} holds no curves: give a results file of stepimp kl or loss."
+        )
     return document
 
 
@@ -120,7 +252,8 @@ def curves_for(by, heavy, lights, models, out) -> dict:
 
     kinds = ("loss", "kl") if by == "loss" else ("kl",)
     documents = [
-        newest(out, kind, lambda found: fits(found["params"], heavy, lights, models["family"])) for kind in kinds
+        newest(out, kind, lambda found: fits(found["params"], heavy, lights, models["family"]))
+        for kind in kinds
     ]
     if any(documents):
         return max(filter(None, documents), key=lambda document: document["provenance"]["started"])
@@ -130,7 +263,7 @@ def curves_for(by, heavy, lights, models, out) -> dict:
 
 def fits(measured: dict, heavy, lights, family) -> bool:
     """Whether curves with these params serve: they have the models asked for, of this family."""
-    from stepimp.family import recorded
+    from stepimp.models.family import recorded
 
     same = measured["family"] == recorded(family)
     return same and heavy in (None, measured["heavy"]) and set(lights) <= set(measured["lights"])
@@ -138,7 +271,7 @@ def fits(measured: dict, heavy, lights, family) -> bool:
 
 def measure_default_curves(command, heavy, lights, models, out) -> dict:
     """Curves with the options a bare `stepimp kl` has, and another seed of the heavy model where the family has one."""
-    from stepimp.family import family_folder, read_manifest
+    from stepimp.models.family import family_folder, read_manifest
 
     from .kl import kl
 

@@ -4,7 +4,6 @@ import math
 
 import click
 
-
 SEED = click.IntRange(0, 2**32 - 1)  # as NumPy and transformers take them
 
 
@@ -28,36 +27,61 @@ def together(*decorators):
 
 
 output_options = together(
-    click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random draw."),
-    click.option("--out", type=click.Path(file_okay=False), envvar="STEPIMP_RESULTS", default="results",
-                 show_default=True, help="Folder the results are written to. [env: STEPIMP_RESULTS]"),
-    click.option("--json", "as_json", is_flag=True, help="Print the results document on stdout and nothing else."),
+    click.option(
+        "--seed", type=SEED, default=0, show_default=True, help="Seed of every random draw."
+    ),
+    click.option(
+        "--out",
+        type=click.Path(file_okay=False),
+        envvar="STEPIMP_RESULTS",
+        default="results",
+        show_default=True,
+        help="Folder the results are written to. [env: STEPIMP_RESULTS]",
+    ),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print the results document on stdout and nothing else.",
+    ),
 )
 
 family_option = click.option(
-    "--family", type=click.Path(file_okay=False), envvar="STEPIMP_FAMILY",
+    "--family",
+    type=click.Path(file_okay=False),
+    envvar="STEPIMP_FAMILY",
     help="Folder of a trained family. [env: STEPIMP_FAMILY; default: the bundled family]",
-)  # fmt: skip
+)
 
 device_options = together(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-    click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16", "float64"]), default="float32",
-                 show_default=True, help="Dtype of the models' bodies; logits are always float32 or wider."),
-)  # fmt: skip
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16", "float16", "float64"]),
+        default="float32",
+        show_default=True,
+        help="Dtype of the models' bodies; logits are always float32 or wider.",
+    ),
+)
 
 model_options = together(
     family_option,
     device_options,
-    click.option("--attn", default="auto", show_default=True,
-                 help="eager, sdpa, flash_attention_2, flash_attention_4 or another of transformers' implementations. "
-                 "auto: flash_attention_2 where it is installed and runs, else sdpa."),
+    click.option(
+        "--attn",
+        default="auto",
+        show_default=True,
+        help="eager, sdpa, flash_attention_2, flash_attention_4 or another of transformers' implementations. "
+        "auto: flash_attention_2 where it is installed and runs, else sdpa.",
+    ),
     output_options,
-)  # fmt: skip
+)
 
 judge_option = click.option(
-    "--judge", help="Scores the text: gpt2, gpt2-large or another causal language model, by Hugging Face id or folder.  "
+    "--judge",
+    help="Scores the text: gpt2, gpt2-large or another causal language model, by Hugging Face id or folder.  "
     "[default: the family's own judge, else gpt2]",
-)  # fmt: skip
+)
 
 TEXT = "docs or code (text that is installed with stepimp), a text, JSONL or parquet file or folder, or a Hugging Face id."
 data_option = click.option("--data", help=f"{TEXT}  [default: what the family was trained on]")

@@ -45,7 +45,10 @@ def banded(row: dict, name: str, digits: int | None = None) -> str:
 def sparkline(values) -> str:
     """One character per value, from the least to the greatest; a blank where there is none."""
     known = [value for value in values if value is not None and value == value]
-    low, step = min(known, default=0), ((max(known, default=0) - min(known, default=0)) or 1) / (len(BARS) - 1)
+    low, step = (
+        min(known, default=0),
+        ((max(known, default=0) - min(known, default=0)) or 1) / (len(BARS) - 1),
+    )
     return "".join(BARS[round((value - low) / step)] if value in known else " " for value in values)
 
 
@@ -57,6 +60,8 @@ def print_curves(title: str, rows: list[dict], column: str):
         known = [row for row in own if row[column] == row[column]]
         if known:
             top, bottom = (pick(known, key=lambda row: row[column]) for pick in (max, min))
-            extremes = [part for row in (bottom, top) for part in (banded(row, column), f"{row['t']:.2f}")]
+            extremes = [
+                part for row in (bottom, top) for part in (banded(row, column), f"{row['t']:.2f}")
+            ]
             lines.append([model, sparkline([row[column] for row in own]), *extremes])
     print_table(title, ["model", "t = 1 -> 0", "least", "at t", "greatest", "at t"], lines)

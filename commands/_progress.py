@@ -6,8 +6,16 @@ from datetime import timedelta
 
 import click
 from rich.console import Console
-from rich.progress import (BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn,
-                           TimeElapsedColumn, TimeRemainingColumn)  # fmt: skip
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
 from rich.text import Text
 
@@ -17,9 +25,15 @@ stderr = Console(stderr=True)
 
 def progress_bar(transient: bool = True) -> Progress:
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        console=stderr, disable=not stderr.is_terminal, transient=transient,
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=stderr,
+        disable=not stderr.is_terminal,
+        transient=transient,
+    )
 
 
 @contextmanager
@@ -43,7 +57,11 @@ class TimeLeft(ProgressColumn):
     """At the rate of the whole run: of what is to come, the rate of the last seconds says little."""
 
     def render(self, task):
-        left = timedelta(seconds=int(task.elapsed * task.remaining / task.completed)) if task.completed else "-:--:--"
+        left = (
+            timedelta(seconds=int(task.elapsed * task.remaining / task.completed))
+            if task.completed
+            else "-:--:--"
+        )
         return Text(f"{left} left", style="progress.remaining")
 
 
@@ -56,10 +74,16 @@ class Overall:
     def __init__(self, work: float):
         shortened = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         self.bar = Progress(
-            TextColumn("{task.description}", markup=False, table_column=shortened), BarColumn(12),
-            TaskProgressColumn(), TimeElapsedColumn(), TimeLeft(), console=stderr, disable=not stderr.is_terminal,
-            transient=True, expand=True,
-        )  # fmt: skip
+            TextColumn("{task.description}", markup=False, table_column=shortened),
+            BarColumn(12),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TimeLeft(),
+            console=stderr,
+            disable=not stderr.is_terminal,
+            transient=True,
+            expand=True,
+        )
         self.task = self.bar.add_task("", total=work)
 
     @contextmanager

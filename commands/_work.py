@@ -22,19 +22,21 @@ def work(arguments: list[str], blocks: dict[str, int], length: int) -> float:
 
 def passes(command: str, asked: dict, blocks: dict[str, int], length: int) -> float:
     """Blocks that one sample of each schedule of a command goes through."""
-    from stepimp.sampler import expected_forwards
-    from stepimp.schedule import saved_flops
+    from stepimp.sampling.sampler import expected_forwards
+    from stepimp.schedules.schedule import saved_flops
 
     heavy = asked["heavy"]
     forwards = expected_forwards(length - asked.get("prefix_length", 0), asked["steps"])
-    return forwards * sum(blocks[heavy] * (1 - saved_flops(one, blocks, heavy)) for one in schedules(command, asked))
+    return forwards * sum(
+        blocks[heavy] * (1 - saved_flops(one, blocks, heavy)) for one in schedules(command, asked)
+    )
 
 
 def schedules(command: str, asked: dict) -> list:
     """What a command samples with, as often as it does; of a recommendation nothing is known yet."""
-    from stepimp import compare
-    from stepimp.schedule import Schedule, parse, sandwich
-    from stepimp.search import Coarse, segment_runs
+    from stepimp.quality import comparison
+    from stepimp.schedules.schedule import Schedule, parse, sandwich
+    from stepimp.search.exhaustive import Coarse, segment_runs
 
     heavy, steps = asked["heavy"], asked["steps"]
     all_heavy = Schedule.of([heavy] * steps)
@@ -44,12 +46,17 @@ def schedules(command: str, asked: dict) -> list:
         return [coarse.schedule(names[0])] * round(segment_runs(names) / coarse.segments)
     if command == "profile":
         parts = asked["points"] - 1
-        plans = [sandwich(steps, round(k * steps / parts), heavy, asked["light"]) for k in range(parts + 1)]
+        plans = [
+            sandwich(steps, round(k * steps / parts), heavy, asked["light"])
+            for k in range(parts + 1)
+        ]
         return asked["repeats"] * [all_heavy, *plans]
-    plans = {parse(text, heavy, light, steps) for light in asked["lights"] for text in asked["schedules"]}
+    plans = {
+        parse(text, heavy, light, steps) for light in asked["lights"] for text in asked["schedules"]
+    }
     for light in asked["lights"]:
-        known = compare.swept(steps, asked["fractions"] or (), heavy, light)
+        known = comparison.swept(steps, asked["fractions"] or (), heavy, light)
         if not asked["fractions"] and not asked["schedules"]:
-            known = compare.hand_crafted(steps, heavy, light)
+            known = comparison.hand_crafted(steps, heavy, light)
         plans |= {plan.schedule for plan in known}
     return [*plans | {all_heavy}]

@@ -14,29 +14,107 @@ from ._progress import progress_bar, status
 @click.argument("folder", type=click.Path(file_okay=False))
 @training_data_option
 @click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of the training.")
-@click.option("--layers", type=click.IntRange(min=1), default=4, show_default=True, help="Layers of the model.")
-@click.option("--width", type=click.IntRange(min=1), default=128, show_default=True, help="Width of the model.")
-@click.option("--heads", type=click.IntRange(min=1), default=4, show_default=True, help="Attention heads.")
-@click.option("--context", type=click.IntRange(min=2), default=256, show_default=True, help="Tokens it reads at once.")
-@click.option("--dropout", type=FloatRange(0, 1, max_open=True), default=0.1, show_default=True, help="In training.")
-@click.option("--vocab-size", type=click.IntRange(min=260), default=1024, show_default=True, help="Size of its own BPE.")
-@click.option("--steps", type=click.IntRange(min=1), default=700, show_default=True, help="Steps of the training.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True,
-              help="Sequences per step and process.")
-@click.option("--muon-lr", type=FloatRange(min=0, min_open=True), default=0.02, show_default=True,
-              help="Of Muon, for the layers' matrices.")
-@click.option("--adamw-lr", type=FloatRange(min=0, min_open=True), default=0.01, show_default=True,
-              help="Of AdamW, for everything else.")
-@click.option("--warmup", type=click.IntRange(min=1), default=50, show_default=True, help="Steps of linear warm-up.")
-@click.option("--ema", type=FloatRange(0, 1, max_open=True), default=0.99, show_default=True,
-              help="Decay of the averaged weights, which are the ones kept.")
-@click.option("--save-every", type=click.IntRange(min=1), default=200, show_default=True,
-              help="Steps between checkpoints.")
+@click.option(
+    "--layers",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Layers of the model.",
+)
+@click.option(
+    "--width",
+    type=click.IntRange(min=1),
+    default=128,
+    show_default=True,
+    help="Width of the model.",
+)
+@click.option(
+    "--heads", type=click.IntRange(min=1), default=4, show_default=True, help="Attention heads."
+)
+@click.option(
+    "--context",
+    type=click.IntRange(min=2),
+    default=256,
+    show_default=True,
+    help="Tokens it reads at once.",
+)
+@click.option(
+    "--dropout",
+    type=FloatRange(0, 1, max_open=True),
+    default=0.1,
+    show_default=True,
+    help="In training.",
+)
+@click.option(
+    "--vocab-size",
+    type=click.IntRange(min=260),
+    default=1024,
+    show_default=True,
+    help="Size of its own BPE.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=700,
+    show_default=True,
+    help="Steps of the training.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Sequences per step and process.",
+)
+@click.option(
+    "--muon-lr",
+    type=FloatRange(min=0, min_open=True),
+    default=0.02,
+    show_default=True,
+    help="Of Muon, for the layers' matrices.",
+)
+@click.option(
+    "--adamw-lr",
+    type=FloatRange(min=0, min_open=True),
+    default=0.01,
+    show_default=True,
+    help="Of AdamW, for everything else.",
+)
+@click.option(
+    "--warmup",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Steps of linear warm-up.",
+)
+@click.option(
+    "--ema",
+    type=FloatRange(0, 1, max_open=True),
+    default=0.99,
+    show_default=True,
+    help="Decay of the averaged weights, which are the ones kept.",
+)
+@click.option(
+    "--save-every",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="Steps between checkpoints.",
+)
 @click.option("--bf16", is_flag=True, help="Mixed precision.")
-@click.option("--weights", type=click.Choice(["float32", "float16", "bfloat16"]), default="float16", show_default=True,
-              help="Dtype of the stored weights.")
-@click.option("--json", "as_json", is_flag=True, help="Print the recipe as JSON on stdout and nothing else.")
-def judge(folder, data, seed, layers, width, heads, context, dropout, vocab_size, as_json, **recipe):
+@click.option(
+    "--weights",
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    default="float16",
+    show_default=True,
+    help="Dtype of the stored weights.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the recipe as JSON on stdout and nothing else."
+)
+def judge(
+    folder, data, seed, layers, width, heads, context, dropout, vocab_size, as_json, **recipe
+):
     """Train a judge for the family in FOLDER: a small language model of GPT-2's architecture, into FOLDER/judge.
 
     It scores generated text where no published language model knows the corpus, as GPT-2 does for web text, and is the
@@ -46,22 +124,28 @@ def judge(folder, data, seed, layers, width, heads, context, dropout, vocab_size
     \b
     Example:
       stepimp judge runs/docs --data docs
-    """  # fmt: skip
+    """
     if width % heads:
-        raise click.BadParameter(f"{width} must be a multiple of the {heads} heads.", param_hint="--width")
+        raise click.BadParameter(
+            f"{width} must be a multiple of the {heads} heads.", param_hint="--width"
+        )
     status("Reading the text ...")
     from pathlib import Path
 
-    from stepimp.judge import FOLDER
-    from stepimp.judge_training import train_judge
+    from stepimp.quality.judge import FOLDER
+    from stepimp.training.judge import train_judge
 
     from ._training_progress import TrainingProgress
 
     shape = dict(n_layer=layers, n_embd=width, n_head=heads, n_positions=context, dropout=dropout)
     command = shlex.join(["stepimp", *sys.argv[1:]])
     with progress_bar(transient=False) as bar:
-        found = train_judge(Path(folder), shape, recipe, data, vocab_size, seed, command, [TrainingProgress(bar)])
+        found = train_judge(
+            Path(folder), shape, recipe, data, vocab_size, seed, command, [TrainingProgress(bar)]
+        )
     if as_json:
         return print_json(found)
-    click.echo(f"{found['parameters']:,} parameters, held-out loss {found['heldout_nats_per_token']:.4f} nats per token -> "
-               f"{Path(folder) / FOLDER}")  # fmt: skip
+    click.echo(
+        f"{found['parameters']:,} parameters, held-out loss {found['heldout_nats_per_token']:.4f} nats per token -> "
+        f"{Path(folder) / FOLDER}"
+    )

@@ -26,9 +26,15 @@ def loss(as_json, **options):
     print_table(
         "NELBO, nats per token, and paired differences",
         ["model", "NELBO", f"minus {document['params']['heavy']}", "minus the next deeper"],
-        [[row["model"], *(banded(row, name) for name in ("nelbo_nats", "nelbo_diff_nats")), deeper(row)]
-         for row in document["nelbo"]],
-    )  # fmt: skip
+        [
+            [
+                row["model"],
+                *(banded(row, name) for name in ("nelbo_nats", "nelbo_diff_nats")),
+                deeper(row),
+            ]
+            for row in document["nelbo"]
+        ],
+    )
     click.echo(f"{document['rows'][-1]['sequences']} sequences -> {document['path']}")
 
 

@@ -9,45 +9,111 @@ from ._options import FloatRange, judge_option, model_options, together
 from ._print import banded, print_json, print_table
 from ._progress import progress, status
 
-
 NOT_RESOLVED = (
     "Warning: nowhere is the relative KL resolved above 0: at no step does the light model differ more from the heavy one "
     "than another seed does, so --by kl cannot tell steps apart. Train the family longer, or use --by nelbo or loss."
 )
 
 recommend_options = together(
-    click.option("--budget", type=FloatRange(0, 1), default=0.25, show_default=True,
-                 help="Fraction of the steps that run light."),
-    click.option("--save-flops", is_flag=True,
-                 help="The budget is saved FLOPs, formula (3), instead: what several light models need."),
-    click.option("--by", type=click.Choice(["kl", "loss", "nelbo"]), default="kl", show_default=True,
-                 help="What a light step costs: relative KL, |CE difference|, or cross-entropy."),
-    click.option("--segments", type=click.IntRange(min=1), default=3, show_default=True,
-                 help="Most segments of the schedule."),
-    click.option("--shortest", type=click.IntRange(min=1), default=1, show_default=True,
-                 help="Fewest steps in a segment."),
-    click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True,
-                 help="T, the number of denoising steps."),
+    click.option(
+        "--budget",
+        type=FloatRange(0, 1),
+        default=0.25,
+        show_default=True,
+        help="Fraction of the steps that run light.",
+    ),
+    click.option(
+        "--save-flops",
+        is_flag=True,
+        help="The budget is saved FLOPs, formula (3), instead: what several light models need.",
+    ),
+    click.option(
+        "--by",
+        type=click.Choice(["kl", "loss", "nelbo"]),
+        default="kl",
+        show_default=True,
+        help="What a light step costs: relative KL, |CE difference|, or cross-entropy.",
+    ),
+    click.option(
+        "--segments",
+        type=click.IntRange(min=1),
+        default=3,
+        show_default=True,
+        help="Most segments of the schedule.",
+    ),
+    click.option(
+        "--shortest",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Fewest steps in a segment.",
+    ),
+    click.option(
+        "--steps",
+        type=click.IntRange(min=1),
+        default=1000,
+        show_default=True,
+        help="T, the number of denoising steps.",
+    ),
     click.option("--heavy", help="The large model.  [default: the curves', else 12b]"),
-    click.option("--light", "lights", multiple=True,
-                 help="A smaller one; repeatable.  [default: the shallowest of the curves; with --save-flops all of them]"),
-    click.option("--curves", type=click.Path(dir_okay=False),
-                 help="Results of stepimp kl or loss.  [default: the newest]"),
-    click.option("--tradeoff", is_flag=True, help="Also print the best schedule for budgets from nothing to all."),
-    click.option("--verify", is_flag=True,
-                 help="Also sample with the recommendation, the sandwich, the worst quarter and all-heavy, as stepimp compare "
-                 "does, and hold the predicted path KL against the gen-PPL and the entropy of the text."),
-    click.option("--samples", type=click.IntRange(min=2), default=32, show_default=True,
-                 help="Samples per schedule for --verify."),
+    click.option(
+        "--light",
+        "lights",
+        multiple=True,
+        help="A smaller one; repeatable.  [default: the shallowest of the curves; with --save-flops all of them]",
+    ),
+    click.option(
+        "--curves",
+        type=click.Path(dir_okay=False),
+        help="Results of stepimp kl or loss.  [default: the newest]",
+    ),
+    click.option(
+        "--tradeoff",
+        is_flag=True,
+        help="Also print the best schedule for budgets from nothing to all.",
+    ),
+    click.option(
+        "--verify",
+        is_flag=True,
+        help="Also sample with the recommendation, the sandwich, the worst quarter and all-heavy, as stepimp compare "
+        "does, and hold the predicted path KL against the gen-PPL and the entropy of the text.",
+    ),
+    click.option(
+        "--samples",
+        type=click.IntRange(min=2),
+        default=32,
+        show_default=True,
+        help="Samples per schedule for --verify.",
+    ),
     judge_option,
     model_options,
-)  # fmt: skip
+)
 
 
 @click.command()
 @recommend_options
-def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, curves, tradeoff, verify, samples,
-              judge, family, device, dtype, attn, seed, out, as_json):
+def recommend(
+    budget,
+    save_flops,
+    by,
+    segments,
+    shortest,
+    steps,
+    heavy,
+    lights,
+    curves,
+    tradeoff,
+    verify,
+    samples,
+    judge,
+    family,
+    device,
+    dtype,
+    attn,
+    seed,
+    out,
+    as_json,
+):
     """The schedule that loses least under a budget: the exact optimum, from the curves and without sampling.
 
     Beside it stand the schedules people write by hand, with the predicted path KL (9) and NELBO (10) of each in nats per
@@ -58,30 +124,50 @@ def recommend(budget, save_flops, by, segments, shortest, steps, heavy, lights, 
     Example:
       stepimp recommend --budget 0.25 --verify
       stepimp recommend --budget 0.2 --save-flops --light 4b --light 8b --segments 5 --tradeoff
-    """  # fmt: skip
+    """
     from stepimp.errors import StepimpError
-    from stepimp.recommend import recommend_from
     from stepimp.results import Run, results_folder
+    from stepimp.schedules.recommend import recommend_from
 
     results_folder(out)
     models = dict(family=family, device=device, dtype=dtype, attn=attn)
     document = curves_document(curves) if curves else curves_for(by, heavy, lights, models, out)
     measured = document["params"]
     if heavy not in (None, measured["heavy"]):
-        raise StepimpError(f"{document['path']} has {measured['heavy']} as the heavy model, not {heavy}.")
-    options = dict(budget=budget, save_flops=save_flops, by=by, segments=segments, shortest=shortest, steps=steps, seed=seed)
+        raise StepimpError(
+            f"{document['path']} has {measured['heavy']} as the heavy model, not {heavy}."
+        )
+    options = dict(
+        budget=budget,
+        save_flops=save_flops,
+        by=by,
+        segments=segments,
+        shortest=shortest,
+        steps=steps,
+        seed=seed,
+    )
     lights = scheduled_lights(document, lights, save_flops)
-    params = {**options, "lights": lights, **{name: measured[name] for name in ("heavy", "baseline", "family")},
-              "curves": Path(document["path"]).name, "samples": samples if verify else None,
-              "dtype": dtype if verify else None}  # fmt: skip
+    params = {
+        **options,
+        "lights": lights,
+        **{name: measured[name] for name in ("heavy", "baseline", "family")},
+        "curves": Path(document["path"]).name,
+        "samples": samples if verify else None,
+        "dtype": dtype if verify else None,
+    }
     found = recommend_from(document, lights, **options)
     fingerprints, on = document["provenance"]["fingerprints"], ()
     if verify:
         members, scorer = load_to_verify(document, models, judge)
-        fingerprints, on = {**fingerprints, "judge": scorer.fingerprint}, (members.any.device, dtype)
+        fingerprints, on = (
+            {**fingerprints, "judge": scorer.fingerprint},
+            (members.any.device, dtype),
+        )
     run = Run(out, "recommend", params, fingerprints, *on)
     if verify:
-        found["verification"] = verification(members, scorer, found["rows"], params, measured["length"], run)
+        found["verification"] = verification(
+            members, scorer, found["rows"], params, measured["length"], run
+        )
     result = run.finish(**found, blocks=document["blocks"], curve_params=measured)
     if by == "kl" and not kl_resolved(result["curves"], lights):
         click.echo(NOT_RESOLVED, err=True)
@@ -106,8 +192,9 @@ def kl_resolved(rows, lights) -> bool:
 
 def load_to_verify(document, models, judge):
     """The curves' models, which must still have the weights the curves were measured with, and the judge."""
-    from stepimp.family import family_folder, load
-    from stepimp.judge import judge_of, load_judge
+    from stepimp.models.family import family_folder
+    from stepimp.models.loading import load
+    from stepimp.quality.judge import judge_of, load_judge
 
     weights = document["provenance"]["fingerprints"]["models"]
     status("Loading models ...")
@@ -119,19 +206,35 @@ def load_to_verify(document, models, judge):
 
 def verification(members, judge, rows, params, length, run) -> list[dict]:
     """Rows of `stepimp compare`, each with its prediction."""
-    from stepimp.compare import Plan, Setting, compare
-    from stepimp.recommend import schedules_to_verify
-    from stepimp.schedule import parse
+    from stepimp.quality.comparison import Plan, Setting, compare
+    from stepimp.schedules.recommend import schedules_to_verify
+    from stepimp.schedules.schedule import parse
 
     heavy, (light, *others) = params["heavy"], params["lights"]
     predicted = {row["name"]: row for row in schedules_to_verify(rows)}
     about = {name: None if others or name == "all-heavy" else light for name in predicted}
-    plans = [Plan(name, about[name], parse(row["schedule"], heavy, light)) for name, row in predicted.items()]
-    setting = Setting(members, heavy, params["samples"], length, params["seed"], str(run.path.parent), dtype=params["dtype"])
+    plans = [
+        Plan(name, about[name], parse(row["schedule"], heavy, light))
+        for name, row in predicted.items()
+    ]
+    setting = Setting(
+        members,
+        heavy,
+        params["samples"],
+        length,
+        params["seed"],
+        str(run.path.parent),
+        dtype=params["dtype"],
+    )
     with progress("batches of samples") as moved:
         measured, _ = compare(setting, plans, judge, run.started, moved)
-    columns = [name + end for name in ("path_kl_nats", "nelbo_nats") for end in ("", "_low", "_high")]
-    return [row | {key: predicted[row["name"]][key] for key in columns} | {"judge": judge.name} for row in measured]
+    columns = [
+        name + end for name in ("path_kl_nats", "nelbo_nats") for end in ("", "_low", "_high")
+    ]
+    return [
+        row | {key: predicted[row["name"]][key] for key in columns} | {"judge": judge.name}
+        for row in measured
+    ]
 
 
 def show(result: dict, tradeoff: bool):
@@ -142,7 +245,11 @@ def show(result: dict, tradeoff: bool):
     title = f"T = {params['steps']}, budget {params['budget']:g} of {unit}, curves {params['curves']}, nats per token"
     print_table(title, ["", *columns], [[row["name"], *cells(row)] for row in result["rows"]])
     if tradeoff:
-        print_table("Trade-off: the best schedule for each budget", columns, [cells(row) for row in result["tradeoff"]])
+        print_table(
+            "Trade-off: the best schedule for each budget",
+            columns,
+            [cells(row) for row in result["tradeoff"]],
+        )
     if "verification" in result:
         show_verification(result["verification"])
     click.echo(boundary_line(result["boundaries"]))
@@ -151,14 +258,30 @@ def show(result: dict, tradeoff: bool):
 
 def cells(row: dict) -> list[str]:
     statistics = [banded(row, name) for name in ("path_kl_nats", "nelbo_nats", "objective")]
-    return [row["schedule"], f"{row['light_fraction']:.0%}", f"{row['saved_flops']:.1%}", *statistics]
+    return [
+        row["schedule"],
+        f"{row['light_fraction']:.0%}",
+        f"{row['saved_flops']:.1%}",
+        *statistics,
+    ]
 
 
 def show_verification(rows: list[dict]):
-    names = {"path_kl_nats": None, "gen_ppl": 2, "log_ppl_diff": 3, "entropy_nats": 3, "entropy_diff_nats": 3}
-    print_table(f"{rows[0]['samples']} samples each, judge {rows[0]['judge']}, differences to all-heavy paired",
-                ["", "schedule", "path KL", "gen-PPL", "log-PPL difference", "entropy", "difference"],
-                [[row["name"], row["schedule"], *(banded(row, *one) for one in names.items())] for row in rows])  # fmt: skip
+    names = {
+        "path_kl_nats": None,
+        "gen_ppl": 2,
+        "log_ppl_diff": 3,
+        "entropy_nats": 3,
+        "entropy_diff_nats": 3,
+    }
+    print_table(
+        f"{rows[0]['samples']} samples each, judge {rows[0]['judge']}, differences to all-heavy paired",
+        ["", "schedule", "path KL", "gen-PPL", "log-PPL difference", "entropy", "difference"],
+        [
+            [row["name"], row["schedule"], *(banded(row, *one) for one in names.items())]
+            for row in rows
+        ],
+    )
 
 
 def boundary_line(found: dict) -> str:
@@ -167,5 +290,8 @@ def boundary_line(found: dict) -> str:
         return f"No boundaries; so in {found['agreement']:.0%} of the resamples."
     moves = [f"{one['before']} to {one['after']} at t = {one['t']:.2f}" for one in found["moves"]]
     if found["agreement"]:
-        moves = [f"{text} [{one['t_low']:.2f}, {one['t_high']:.2f}]" for text, one in zip(moves, found["moves"])]
+        moves = [
+            f"{text} [{one['t_low']:.2f}, {one['t_high']:.2f}]"
+            for text, one in zip(moves, found["moves"])
+        ]
     return f"Boundaries: {'; '.join(moves)}; in this order in {found['agreement']:.0%} of the resamples."

@@ -6,14 +6,34 @@ SCALES = ("quick", "full")
 
 
 @click.command()
-@click.option("--scale", type=click.Choice(SCALES), default="quick", show_default=True,
-              help="quick: minutes on a CPU. full: the paper's protocol, 1600 samples per schedule and T = 1000.")
-@click.option("--family", type=click.Path(file_okay=False), envvar="STEPIMP_FAMILY",
-              help="Family in the role of the paper's. [env: STEPIMP_FAMILY; default: the bundled family]")
-@click.option("--results", type=click.Path(file_okay=False), envvar="STEPIMP_RESULTS", default="results",
-              show_default=True, help="Folder of the results files. [env: STEPIMP_RESULTS]")
-@click.option("--out", type=click.Path(file_okay=False), default="figures", show_default=True,
-              help="Folder the figures are written to.")
+@click.option(
+    "--scale",
+    type=click.Choice(SCALES),
+    default="quick",
+    show_default=True,
+    help="quick: minutes on a CPU. full: the paper's protocol, 1600 samples per schedule and T = 1000.",
+)
+@click.option(
+    "--family",
+    type=click.Path(file_okay=False),
+    envvar="STEPIMP_FAMILY",
+    help="Family in the role of the paper's. [env: STEPIMP_FAMILY; default: the bundled family]",
+)
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False),
+    envvar="STEPIMP_RESULTS",
+    default="results",
+    show_default=True,
+    help="Folder of the results files. [env: STEPIMP_RESULTS]",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    default="figures",
+    show_default=True,
+    help="Folder the figures are written to.",
+)
 @click.pass_context
 def reproduce(ctx, scale, family, results, out):
     """Make all results the paper's figures and tables need, then draw and write them.
@@ -24,7 +44,7 @@ def reproduce(ctx, scale, family, results, out):
     \b
     Example:
       stepimp reproduce --scale quick
-    """  # fmt: skip
+    """
     import shlex
 
     from stepimp.results import results_folder
@@ -35,7 +55,11 @@ def reproduce(ctx, scale, family, results, out):
     status("Looking at what is there ...")
     commands, failed = plan(scale, family), []
     results_folder(results), results_folder(out)
-    left = {number: expected(*one) for number, one in enumerate(commands, 1) if not is_there(results, *one)}
+    left = {
+        number: expected(*one)
+        for number, one in enumerate(commands, 1)
+        if not is_there(results, *one)
+    }
     overall = Overall(sum(left.values()))
     for number, (arguments, _) in enumerate(commands, 1):
         title, line = f"Step {number} of {len(commands)}", shlex.join(["stepimp", *arguments])
@@ -45,27 +69,36 @@ def reproduce(ctx, scale, family, results, out):
             failed.append(line)
     ctx.invoke(figures, results=results, family=family, out=out)
     if failed:
-        raise click.ClickException(f"Failed: {'; '.join(failed)}. The same command goes on from there.")
+        raise click.ClickException(
+            f"Failed: {'; '.join(failed)}. The same command goes on from there."
+        )
 
 
 def sizes(scale: str, length: int) -> dict[str, list[str]]:
     """How much each command measures. length: tokens of the family's samples."""
     if scale == "full":
         return {
-            "loss": ["--sequences", "500"], "kl": ["--sequences", "500"], "recommend": [],
-            "compare": ["--samples", "1600"], "search": ["--samples", "160"], "profile": ["--samples", "32"],
-        }  # fmt: skip
+            "loss": ["--sequences", "500"],
+            "kl": ["--sequences", "500"],
+            "recommend": [],
+            "compare": ["--samples", "1600"],
+            "search": ["--samples", "160"],
+            "profile": ["--samples", "32"],
+        }
     return {
-        "loss": ["--sequences", "64"], "kl": ["--sequences", "64"], "recommend": ["--steps", "100"],
-        "compare": ["--steps", "100", "--samples", "16"], "profile": ["--steps", "100"],
+        "loss": ["--sequences", "64"],
+        "kl": ["--sequences", "64"],
+        "recommend": ["--steps", "100"],
+        "compare": ["--steps", "100", "--samples", "16"],
+        "profile": ["--steps", "100"],
         "search": ["--steps", "50", "--samples", "16", "--length", str(length // 2)],
-    }  # fmt: skip
+    }
 
 
 def plan(scale: str, family: str | None) -> list[tuple]:
     """(arguments of stepimp, folder of the family) of each command."""
-    from stepimp.documents import LM1B, NEEDS, family_options, recipe
-    from stepimp.family import MANIFEST, family_folder
+    from stepimp.models.family import MANIFEST, family_folder
+    from stepimp.paper.needs import LM1B, NEEDS, family_options, recipe
 
     length = sample_length(family_folder(family))
     own, steps, found = sizes(scale, length), 1000 if scale == "full" else 100, []
@@ -75,7 +108,9 @@ def plan(scale: str, family: str | None) -> list[tuple]:
             paper_steps = ["--steps", "128"] if need == "lm1b" and scale == "full" else []
             options = [*own[command], *paper_steps, *family_options(need, family)]
             found.append(([*recipe(need, steps, length), *options], folder))
-    return [one for k, one in enumerate(found) if one not in found[:k]]  # the family may itself be the LM1B's
+    return [
+        one for k, one in enumerate(found) if one not in found[:k]
+    ]  # the family may itself be the LM1B's
 
 
 def sample_length(folder) -> int:
@@ -83,7 +118,7 @@ def sample_length(folder) -> int:
     import json
 
     from stepimp.errors import StepimpError
-    from stepimp.family import read_manifest
+    from stepimp.models.family import read_manifest
 
     configs = [folder / name / "config.json" for name in read_manifest(folder)["members"]]
     if not configs:
@@ -95,7 +130,7 @@ def expected(arguments: list[str], folder) -> float:
     """How much work a command is; none for one that will fail, as it names a model that the family has not."""
     from contextlib import suppress
 
-    from stepimp.family import read_manifest
+    from stepimp.models.family import read_manifest
 
     from ._work import work
 
@@ -110,12 +145,19 @@ def is_there(results, arguments: list[str], folder) -> bool:
     import shlex
     from pathlib import Path
 
-    from stepimp.family import MANIFEST
+    from stepimp.models.family import MANIFEST
     from stepimp.results import read_document
 
     trained = (folder / MANIFEST).stat().st_mtime
-    paths = [path for path in Path(results).glob(f"{arguments[0]}-*.json") if path.stat().st_mtime >= trained]
-    return any(shlex.split(read_document(path)["provenance"]["command_line"])[1:] == arguments for path in paths)
+    paths = [
+        path
+        for path in Path(results).glob(f"{arguments[0]}-*.json")
+        if path.stat().st_mtime >= trained
+    ]
+    return any(
+        shlex.split(read_document(path)["provenance"]["command_line"])[1:] == arguments
+        for path in paths
+    )
 
 
 def run(arguments: list[str], results, step) -> int:
@@ -134,7 +176,10 @@ def run(arguments: list[str], results, step) -> int:
     environment = os.environ | {"STEPIMP_RESULTS": str(results), PIPE: str(pipe)}
     environment.pop("STEPIMP_FAMILY", None)  # its command line says what it is of
     command = [sys.executable, "-m", "stepimp", *arguments]
-    with TemporaryFile("w+", errors="replace") as found, TemporaryFile("w+", errors="replace") as said:
+    with (
+        TemporaryFile("w+", errors="replace") as found,
+        TemporaryFile("w+", errors="replace") as said,
+    ):
         options = dict(env=environment, stdout=found, stderr=said, pass_fds=[pipe])
         with step as moved, subprocess.Popen(command, **options) as child:
             os.close(pipe)

@@ -24,39 +24,151 @@ def depth_list(ctx, param, value):
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False))
 @training_data_option
-@click.option("--depths", default="4,6,8,10,12", show_default=True, callback=depth_list, help="Block counts to train.")
-@click.option("--seed", type=SEED, default=1, show_default=True,
-              help="Seed of the family; each depth draws its own numbers from it.")
+@click.option(
+    "--depths",
+    default="4,6,8,10,12",
+    show_default=True,
+    callback=depth_list,
+    help="Block counts to train.",
+)
+@click.option(
+    "--seed",
+    type=SEED,
+    default=1,
+    show_default=True,
+    help="Seed of the family; each depth draws its own numbers from it.",
+)
 @click.option("--baseline-seed", type=SEED, help="Train the deepest once more from this seed.")
-@click.option("--steps", type=click.IntRange(min=1), default=20_000, show_default=True, help="Steps of each member.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True,
-              help="Sequences per step and process.")
-@click.option("--length", type=click.IntRange(min=2), default=64, show_default=True, help="Tokens per sequence.")
-@click.option("--width", type=click.IntRange(min=2), default=64, show_default=True, help="Width of the model.")
-@click.option("--heads", type=click.IntRange(min=1), default=2, show_default=True, help="Attention heads.")
-@click.option("--cond-dim", type=click.IntRange(min=1), default=4, show_default=True, help="Width of the conditioning.")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=20_000,
+    show_default=True,
+    help="Steps of each member.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Sequences per step and process.",
+)
+@click.option(
+    "--length",
+    type=click.IntRange(min=2),
+    default=64,
+    show_default=True,
+    help="Tokens per sequence.",
+)
+@click.option(
+    "--width", type=click.IntRange(min=2), default=64, show_default=True, help="Width of the model."
+)
+@click.option(
+    "--heads", type=click.IntRange(min=1), default=2, show_default=True, help="Attention heads."
+)
+@click.option(
+    "--cond-dim",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Width of the conditioning.",
+)
 @click.option("--time-conditioning", is_flag=True, help="Feed the noise level to the denoiser.")
-@click.option("--noise", type=click.Choice(["linear", "loglinear"]), default="linear", show_default=True,
-              help="linear: alpha_t = 1 - t. loglinear: MDLM's, which ends at 0.001.")
-@click.option("--dropout", type=FloatRange(0, 1, max_open=True), default=0.0, show_default=True, help="In the blocks.")
-@click.option("--tokenizer", help="Tokenizer folder or hub id.  [default: a byte-level BPE trained on the data]")
-@click.option("--teacher", help="Folder or hub id of a denoiser: the members learn its predictions, not the text's tokens.")
-@click.option("--vocab-size", type=click.IntRange(min=260), default=512, show_default=True, help="Size of that BPE.")
-@click.option("--muon-lr", type=FloatRange(min=0, min_open=True), default=0.015, show_default=True,
-              help="Of Muon, for the blocks' matrices.")
-@click.option("--adamw-lr", type=FloatRange(min=0, min_open=True), default=0.007, show_default=True,
-              help="Of AdamW, for everything else.")
-@click.option("--warmup", type=click.IntRange(min=1), default=100, show_default=True, help="Steps of linear warm-up.")
-@click.option("--ema", type=FloatRange(0, 1, max_open=True), default=0.999, show_default=True,
-              help="Decay of the averaged weights, which are the ones kept.")
-@click.option("--save-every", type=click.IntRange(min=1), default=500, show_default=True,
-              help="Steps between checkpoints.")
+@click.option(
+    "--noise",
+    type=click.Choice(["linear", "loglinear"]),
+    default="linear",
+    show_default=True,
+    help="linear: alpha_t = 1 - t. loglinear: MDLM's, which ends at 0.001.",
+)
+@click.option(
+    "--dropout",
+    type=FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="In the blocks.",
+)
+@click.option(
+    "--tokenizer",
+    help="Tokenizer folder or hub id.  [default: a byte-level BPE trained on the data]",
+)
+@click.option(
+    "--teacher",
+    help="Folder or hub id of a denoiser: the members learn its predictions, not the text's tokens.",
+)
+@click.option(
+    "--vocab-size",
+    type=click.IntRange(min=260),
+    default=512,
+    show_default=True,
+    help="Size of that BPE.",
+)
+@click.option(
+    "--muon-lr",
+    type=FloatRange(min=0, min_open=True),
+    default=0.015,
+    show_default=True,
+    help="Of Muon, for the blocks' matrices.",
+)
+@click.option(
+    "--adamw-lr",
+    type=FloatRange(min=0, min_open=True),
+    default=0.007,
+    show_default=True,
+    help="Of AdamW, for everything else.",
+)
+@click.option(
+    "--warmup",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Steps of linear warm-up.",
+)
+@click.option(
+    "--ema",
+    type=FloatRange(0, 1, max_open=True),
+    default=0.999,
+    show_default=True,
+    help="Decay of the averaged weights, which are the ones kept.",
+)
+@click.option(
+    "--save-every",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    help="Steps between checkpoints.",
+)
 @click.option("--bf16", is_flag=True, help="Mixed precision.")
-@click.option("--compile", is_flag=True, help="Compile the blocks: faster, but needs a C++ compiler or Triton.")
-@click.option("--weights", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,
-              help="Dtype of the stored weights.")
-def train(folder, depths, seed, baseline_seed, data, tokenizer, teacher, vocab_size, length, width, heads, cond_dim,
-          time_conditioning, noise, dropout, **recipe):
+@click.option(
+    "--compile",
+    is_flag=True,
+    help="Compile the blocks: faster, but needs a C++ compiler or Triton.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Dtype of the stored weights.",
+)
+def train(
+    folder,
+    depths,
+    seed,
+    baseline_seed,
+    data,
+    tokenizer,
+    teacher,
+    vocab_size,
+    length,
+    width,
+    heads,
+    cond_dim,
+    time_conditioning,
+    noise,
+    dropout,
+    **recipe,
+):
     """Train a family of denoisers into FOLDER, one Hugging Face folder per depth and seed.
 
     A killed training goes on from its last checkpoint when the same command runs again, and members that are
@@ -65,28 +177,51 @@ def train(folder, depths, seed, baseline_seed, data, tokenizer, teacher, vocab_s
     \b
     Example:
       stepimp train runs/docs --data docs --depths 4,6,8,10,12 --baseline-seed 2
-    """  # fmt: skip
+    """
     if width % (2 * heads):
-        raise click.BadParameter(f"{width} must be a multiple of twice the {heads} heads.", param_hint="--width")
+        raise click.BadParameter(
+            f"{width} must be a multiple of twice the {heads} heads.", param_hint="--width"
+        )
     if baseline_seed == seed:
-        raise click.BadParameter(f"{seed} is the seed of the family: choose another.", param_hint="--baseline-seed")
+        raise click.BadParameter(
+            f"{seed} is the seed of the family: choose another.", param_hint="--baseline-seed"
+        )
     status("Reading the text ...")
     from pathlib import Path
 
-    from stepimp.family_training import train_family
+    from stepimp.training.family import train_family
 
     from ._training_progress import TrainingProgress
 
-    shape = dict(model_length=length, hidden_dim=width, n_heads=heads, cond_dim=cond_dim, dropout=dropout,
-                 time_conditioning=time_conditioning, noise=noise)  # fmt: skip
+    shape = dict(
+        model_length=length,
+        hidden_dim=width,
+        n_heads=heads,
+        cond_dim=cond_dim,
+        dropout=dropout,
+        time_conditioning=time_conditioning,
+        noise=noise,
+    )
     command = shlex.join(["stepimp", *sys.argv[1:]])
     main_process = os.environ.get("RANK", "0") == "0"  # torchrun's
     with progress_bar(transient=False) if main_process else nullcontext() as bar:
         members = train_family(
-            Path(folder), depths, seed, baseline_seed, shape, recipe, data, tokenizer, vocab_size, command,
-            callbacks=[TrainingProgress(bar)] if main_process else [], teacher=teacher,
-        )  # fmt: skip
+            Path(folder),
+            depths,
+            seed,
+            baseline_seed,
+            shape,
+            recipe,
+            data,
+            tokenizer,
+            vocab_size,
+            command,
+            callbacks=[TrainingProgress(bar)] if main_process else [],
+            teacher=teacher,
+        )
         for name, nelbo in members:
-            click.echo(f"{name}: held-out NELBO {nelbo:.4f} nats per token -> {Path(folder) / name}")
+            click.echo(
+                f"{name}: held-out NELBO {nelbo:.4f} nats per token -> {Path(folder) / name}"
+            )
     if main_process:
         click.echo(f"The family is complete in {folder}.")

@@ -11,7 +11,11 @@ def draw(ax, rows: list[dict]):
     starts = dict.fromkeys(bars, 0.0)
     for part, colour in PARTS.items():
         for y, bar in enumerate(bars):
-            share = sum(row["share"] for row in rows if (row["model"], row["sampler"], row["part"]) == (*bar, part))
+            share = sum(
+                row["share"]
+                for row in rows
+                if (row["model"], row["sampler"], row["part"]) == (*bar, part)
+            )
             ax.barh(y, share, left=starts[bar], height=0.7, color=colour, label=part)
             starts[bar] += share
     bounds = {(row["model"], row["sampler"]): row["speedup_bound"] for row in rows}

@@ -12,7 +12,15 @@ def draw(ax, rows: list[dict], colours: dict):
     for y, row in enumerate(rows):
         width = 1 / len(row["segments"])
         for k, letter in enumerate(row["segments"]):
-            ax.barh(y, -width, left=1 - k * width, height=0.8, color=colours[letter], edgecolor="white", linewidth=0.6)
+            ax.barh(
+                y,
+                -width,
+                left=1 - k * width,
+                height=0.8,
+                color=colours[letter],
+                edgecolor="white",
+                linewidth=0.6,
+            )
         ax.text(-0.03, y, with_half(row, "gen_ppl"), va="center_baseline", fontsize=6.5)
     ax.set_yticks(range(len(rows)), [row["rank"] for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)

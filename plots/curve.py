@@ -1,6 +1,7 @@
 """What the curve figures share: a line with its band per model, over a time axis that runs as sampling does."""
 
-from stepimp.peak import PAPER_PEAK, values
+from stepimp.paper.peak import PAPER_PEAK, values
+
 
 def curve(ax, rows: list[dict], column: str, band: bool = True, **line):
     """One model's column over t, with its 95% band."""

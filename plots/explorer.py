@@ -11,8 +11,8 @@ from html import escape
 from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
 
-from stepimp.peak import by_model, importance, peak_statement
-from stepimp.schedule import parse
+from stepimp.paper.peak import by_model, importance, peak_statement
+from stepimp.schedules.schedule import parse
 
 from . import kl, loss
 from .markup import table, tag
@@ -44,7 +44,9 @@ def explorer(document: dict) -> dict[str, str]:
         "objective": escape(f"Objective: {OBJECTIVES[objective(params)]}"),
         "comparison": comparison(document),
         "notes": "".join(tag("p", escape(text)) for text in notes(document, curves)),
-        "schedules": embedded({"models": looks, "start": start, "tradeoff": placed(points, document)}),
+        "schedules": embedded(
+            {"models": looks, "start": start, "tradeoff": placed(points, document)}
+        ),
     }
 
 
@@ -72,10 +74,15 @@ def placed(points: list[dict], document: dict) -> list[dict]:
     """The points with all that the script shows of them; x and y: of the dot in the cost chart, in percent."""
     budget, heights = budget_column(document["params"]), ticks(points, "path_kl_nats")
     return [
-        point | {"segments": segments(point, document), "texts": texts(point, points[0], document),
-                 "x": place(point[budget], (0, points[-1][budget])), "y": place(point["path_kl_nats"], heights)}
+        point
+        | {
+            "segments": segments(point, document),
+            "texts": texts(point, points[0], document),
+            "x": place(point[budget], (0, points[-1][budget])),
+            "y": place(point["path_kl_nats"], heights),
+        }
         for point in points
-    ]  # fmt: skip
+    ]
 
 
 def segments(point: dict, document: dict) -> list:
@@ -91,7 +98,16 @@ def texts(point: dict, without: dict, document: dict) -> dict[str, str]:
     light, saved = f"{point['light_fraction']:.1%}", f"{point['saved_flops']:.1%}"
     family = ["--family", params["family"]] if params.get("family") else []
     shallowest = min(params["lights"], key=document["blocks"].get)
-    run = ["stepimp", "generate", "--schedule", point["schedule"], "--heavy", params["heavy"], "--light", shallowest]
+    run = [
+        "stepimp",
+        "generate",
+        "--schedule",
+        point["schedule"],
+        "--heavy",
+        params["heavy"],
+        "--light",
+        shallowest,
+    ]
     change = f"{point['nelbo_nats'] - without['nelbo_nats']:+.4f}"
     return {
         "budget": saved if params["save_flops"] else light,
@@ -121,7 +137,12 @@ def key(model: str, colour: str, document: dict) -> str:
 
 def ticks(rows: list[dict], column: str) -> list[float]:
     """Round values from below a column and its band to above them."""
-    known = [row[column + end] for row in rows for end in ("", "_low", "_high") if row.get(column + end) is not None]
+    known = [
+        row[column + end]
+        for row in rows
+        for end in ("", "_low", "_high")
+        if row.get(column + end) is not None
+    ]
     return [float(one) for one in MaxNLocator(5).tick_values(min(known), max(known))]
 
 
@@ -134,10 +155,25 @@ def place(value: float, scale) -> float:
 def importance_chart(curves: list[dict], tint: dict) -> str:
     """The curves of step importance over t, above the bar of the schedule."""
     column = importance(curves)
-    title = loss.PANELS[column][1] if column in loss.PANELS else f"{kl.TITLES[column]} (nats per masked position)"
+    title = (
+        loss.PANELS[column][1]
+        if column in loss.PANELS
+        else f"{kl.TITLES[column]} (nats per masked position)"
+    )
     lines = [(rows, tint[model]) for model, rows in by_model(curves).items()]
-    shade, bar = tag("div", class_="shade", aria_hidden="true"), tag("div", class_="bar", role="img")
-    return chart(lines, ("t", column), (1, 0), TIME_TICKS, (title, "t (start of sampling → its end)"), shade, bar)
+    shade, bar = (
+        tag("div", class_="shade", aria_hidden="true"),
+        tag("div", class_="bar", role="img"),
+    )
+    return chart(
+        lines,
+        ("t", column),
+        (1, 0),
+        TIME_TICKS,
+        (title, "t (start of sampling → its end)"),
+        shade,
+        bar,
+    )
 
 
 def cost_chart(points: list[dict], budget: str) -> str:
@@ -149,7 +185,9 @@ def cost_chart(points: list[dict], budget: str) -> str:
     return chart([(points, INK)], (budget, "path_kl_nats"), ends, marks, labels, dot)
 
 
-def chart(lines: list, columns: tuple, across: tuple, marks: list, labels: tuple, inside="", below="") -> str:
+def chart(
+    lines: list, columns: tuple, across: tuple, marks: list, labels: tuple, inside="", below=""
+) -> str:
     """Lines with their bands between labelled axes.
 
     lines: (rows, colour); columns: of x and y; across: x at the left and at the right; marks: (x, text) of the x axis;
@@ -158,26 +196,42 @@ def chart(lines: list, columns: tuple, across: tuple, marks: list, labels: tuple
     x, y = columns
     along = ticks([row for rows, _ in lines for row in rows], y)
     up = [(100 - place(value, along), f"{value:g}") for value in along]
-    grid = "".join(tag("path", class_="zero" if text == "0" else "grid", d=f"M0 {top:.2f}H100") for top, text in up)
+    grid = "".join(
+        tag("path", class_="zero" if text == "0" else "grid", d=f"M0 {top:.2f}H100")
+        for top, text in up
+    )
     drawn = "".join(line(rows, x, y, across, along, colour) for rows, colour in lines)
-    area = tag("svg", grid + drawn, viewBox="0 0 100 100", preserveAspectRatio="none", aria_hidden="true")
+    area = tag(
+        "svg", grid + drawn, viewBox="0 0 100 100", preserveAspectRatio="none", aria_hidden="true"
+    )
     sides = "".join(tag("span", text, style=f"top:{top:.2f}%") for top, text in up)
-    feet = "".join(tag("span", text, style=f"left:{place(value, across):.2f}%") for value, text in marks)
-    return tag("div", "\n".join([
-        tag("p", escape(labels[0]), class_="over"),
-        tag("div", sides, class_="sides", aria_hidden="true"),
-        tag("div", area + inside, class_="area"),
-        below,
-        tag("div", feet, class_="feet", aria_hidden="true"),
-        tag("p", escape(labels[1]), class_="under"),
-    ]), class_="chart")  # fmt: skip
+    feet = "".join(
+        tag("span", text, style=f"left:{place(value, across):.2f}%") for value, text in marks
+    )
+    return tag(
+        "div",
+        "\n".join(
+            [
+                tag("p", escape(labels[0]), class_="over"),
+                tag("div", sides, class_="sides", aria_hidden="true"),
+                tag("div", area + inside, class_="area"),
+                below,
+                tag("div", feet, class_="feet", aria_hidden="true"),
+                tag("p", escape(labels[1]), class_="under"),
+            ]
+        ),
+        class_="chart",
+    )
 
 
 def line(rows: list[dict], x: str, y: str, across: tuple, along: list, colour: str) -> str:
     """A band and a line in percent of the area, as far as they were measured."""
+
     def points(column):
         known = [row for row in rows if row.get(column) is not None]
-        return [f"{place(row[x], across):.2f} {100 - place(row[column], along):.2f}" for row in known]
+        return [
+            f"{place(row[x], across):.2f} {100 - place(row[column], along):.2f}" for row in known
+        ]
 
     band = points(f"{y}_high") + points(f"{y}_low")[::-1]
     shape = tag("path", d=f"M{'L'.join(band)}Z", fill=colour, class_="band") if band else ""
@@ -187,7 +241,15 @@ def line(rows: list[dict], x: str, y: str, across: tuple, along: list, colour: s
 def comparison(document: dict) -> str:
     """The recommendation beside the schedules people write by hand."""
     params = document["params"]
-    columns = ["name", "schedule", "light", "saved FLOPs", "path KL", "NELBO", f"objective: {params['by']}"]
+    columns = [
+        "name",
+        "schedule",
+        "light",
+        "saved FLOPs",
+        "path KL",
+        "NELBO",
+        f"objective: {params['by']}",
+    ]
     rows = [
         [row["name"], row["schedule"], f"{row['light_fraction']:.1%}", f"{row['saved_flops']:.1%}"]
         + [banded(row, name) for name in COSTS]
@@ -195,7 +257,11 @@ def comparison(document: dict) -> str:
     ]
     of = "saved FLOPs" if params["save_flops"] else "light steps"
     title = f"The recommendation for a budget of {params['budget']:.4g} of {of}, beside schedules written by hand"
-    return table(columns, rows, f"{title}; predictions in nats per token with 95% bands, T = {params['steps']}")
+    return table(
+        columns,
+        rows,
+        f"{title}; predictions in nats per token with 95% bands, T = {params['steps']}",
+    )
 
 
 def notes(document: dict, curves: list[dict]) -> list[str]:
@@ -207,9 +273,18 @@ def notes(document: dict, curves: list[dict]) -> list[str]:
         for one in found["moves"]
     ]
     stable = f"in {found['agreement']:.0%} of the resamples"
-    trust = f"Its boundaries, {'; '.join(moves)}, are found again, in this order, {stable}." if moves else ""
+    trust = (
+        f"Its boundaries, {'; '.join(moves)}, are found again, in this order, {stable}."
+        if moves
+        else ""
+    )
     recommended = f"Recommended: {document['rows'][0]['schedule']}. {trust or f'So {stable}.'}"
-    return [measured(document), peak_statement(curves), recommended, *unresolved(document["params"], curves)]
+    return [
+        measured(document),
+        peak_statement(curves),
+        recommended,
+        *unresolved(document["params"], curves),
+    ]
 
 
 def unresolved(params: dict, curves: list[dict]) -> list[str]:
@@ -217,4 +292,6 @@ def unresolved(params: dict, curves: list[dict]) -> list[str]:
     lows = [row.get("relative_kl_nats_low") for row in curves]
     if objective(params) != "relative_kl" or any(low is None or low > 0 for low in lows):
         return []
-    return ["Nowhere is the relative KL resolved above 0, so it cannot tell steps apart: use --by nelbo or --by loss."]
+    return [
+        "Nowhere is the relative KL resolved above 0, so it cannot tell steps apart: use --by nelbo or --by loss."
+    ]

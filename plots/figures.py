@@ -12,11 +12,19 @@ schedules, 3 how often they are light in each segment, 6 how well the curves for
 
 from matplotlib.figure import Figure
 
-from stepimp.claims import light_rows
-from stepimp.documents import HAND_CRAFTED, by_fraction, by_light, family_name, hand_crafted
-from stepimp.documents import in_the_paper, paper, sampled
-from stepimp.peak import importance, peak_statement
-from stepimp.tables import log_change, log_change_half, text
+from stepimp.paper.claims import light_rows
+from stepimp.paper.needs import (
+    HAND_CRAFTED,
+    by_fraction,
+    by_light,
+    family_name,
+    hand_crafted,
+    in_the_paper,
+    sampled,
+)
+from stepimp.paper.numbers import paper
+from stepimp.paper.peak import importance, peak_statement
+from stepimp.paper.tables import log_change, log_change_half, text
 
 from . import bars, breakdown, coarse, foreseen, kl, loss, savings, schedule, segments, tradeoff
 from .notes import footnote, measured, with_half
@@ -42,7 +50,9 @@ def published_change(row: dict | None, heavy: dict) -> dict | None:
     if row is None:
         return None
     change, half = log_change(row, heavy), log_change_half(row, heavy)
-    return {"value": change} | ({} if half is None else {"low": change - half, "high": change + half})
+    return {"value": change} | (
+        {} if half is None else {"low": change - half, "high": change + half}
+    )
 
 
 def gen_ppl(row: dict) -> str:
@@ -60,7 +70,9 @@ def published_entropy(row: dict | None, heavy: dict) -> dict | None:
     return row and {"value": row["entropy"] - heavy["entropy"]}
 
 
-def schedules(document: dict, published: str, column="log_ppl_diff", shown=gen_ppl, theirs=published_change):
+def schedules(
+    document: dict, published: str, column="log_ppl_diff", shown=gen_ppl, theirs=published_change
+):
     """Strips and bars of the seven hand-crafted schedules and our recommendation, beside a table of the paper."""
     found = hand_crafted(document)
     found |= {row["name"]: row for row in document["rows"] if row["name"] == "recommended"}
@@ -70,9 +82,14 @@ def schedules(document: dict, published: str, column="log_ppl_diff", shown=gen_p
     figure = Figure(figsize=(WIDE, 1.6 + 0.22 * len(found)))
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.5], gridspec_kw={"wspace": 0.06})
     schedule.draw(left, [row | {"name": name} for name, row in found.items()], heavy, light, tint)
-    rows = [against_heavy(row, column, "", tint[row["light"] or heavy], shown(row)) for row in found.values()]
+    rows = [
+        against_heavy(row, column, "", tint[row["light"] or heavy], shown(row))
+        for row in found.values()
+    ]
     beside = [theirs(numbers.get(name), numbers["all-heavy"]) for name in found]
-    label, remark = (LOG_PPL, "gen-PPL") if shown is gen_ppl else ("change in entropy (nats)", "entropy")
+    label, remark = (
+        (LOG_PPL, "gen-PPL") if shown is gen_ppl else ("change in entropy (nats)", "entropy")
+    )
     bars.draw(right, rows, beside, label, remark)
     legend(figure)
     return figure
@@ -84,7 +101,9 @@ def comparison(published: str, where: str):
     def build(document: dict) -> Figure:
         figure = schedules(document, published)
         title = f"Change in log-PPL of the hand-crafted schedules against all-heavy, {where}."
-        footnote(figure, title, sampled(document), f"{BAR_KEY} {PAPER_KEY} {in_the_paper(document)}")
+        footnote(
+            figure, title, sampled(document), f"{BAR_KEY} {PAPER_KEY} {in_the_paper(document)}"
+        )
         return figure
 
     return build
@@ -95,7 +114,13 @@ def figure7(document: dict) -> Figure:
     tint, found = colours(document), by_light(document)
     numbers = {row["light"]: row for row in paper()["table1_light_size"]["rows"]}
     rows = [
-        against_heavy(row, "log_ppl_diff", f"{light} ({row['saved_flops']:.1%} saved)", tint[light], gen_ppl(row))
+        against_heavy(
+            row,
+            "log_ppl_diff",
+            f"{light} ({row['saved_flops']:.1%} saved)",
+            tint[light],
+            gen_ppl(row),
+        )
         for light, row in found.items()
     ]
     figure = Figure(figsize=(COLUMN, 1.9 + 0.24 * len(rows)))
@@ -104,7 +129,9 @@ def figure7(document: dict) -> Figure:
     legend(figure)
     title = "Change in log-PPL against all-heavy of the sandwich, a quarter of it light, by size of the light model."
     key = "In brackets: saved FLOPs of the blocks, formula (3)."
-    footnote(figure, title, sampled(document), f"{BAR_KEY} {PAPER_KEY} {key} {in_the_paper(document)}")
+    footnote(
+        figure, title, sampled(document), f"{BAR_KEY} {PAPER_KEY} {key} {in_the_paper(document)}"
+    )
     return figure
 
 
@@ -118,7 +145,13 @@ def figure8(document: dict) -> Figure:
     ]
     figure = Figure(figsize=(WIDE, 1.8 + 0.17 * len(rows)))
     left, right = figure.subplots(1, 2)
-    bars.draw(left, rows, [published_change(numbers.get(percent), numbers[0]) for percent in found], LOG_PPL, "gen-PPL")
+    bars.draw(
+        left,
+        rows,
+        [published_change(numbers.get(percent), numbers[0]) for percent in found],
+        LOG_PPL,
+        "gen-PPL",
+    )
     left.set_ylabel("light fraction of the steps")
     savings.draw(right, list(found.values()), list(numbers.values()))
     legend(figure)
@@ -130,7 +163,9 @@ def figure8(document: dict) -> Figure:
 
 def figure14(document: dict) -> Figure:
     """Table 5's data: change in entropy of the hand-crafted schedules against all-heavy, unconditional."""
-    figure = schedules(document, "table5_unconditional_entropy", "entropy_diff_nats", entropy, published_entropy)
+    figure = schedules(
+        document, "table5_unconditional_entropy", "entropy_diff_nats", entropy, published_entropy
+    )
     title = "Change in entropy of the hand-crafted schedules against all-heavy, unconditional."
     key = "To the right: the mean unigram entropy in nats. Diamonds: the paper, which prints no intervals here."
     footnote(figure, title, sampled(document), f"{BAR_KEY} {key} {in_the_paper(document)}")
@@ -167,7 +202,9 @@ def figure3(document: dict) -> Figure:
         segments.draw(ax, rows, column, tint, chance=params["light_segments"] / params["segments"])
         ax.set(title=f"{title} {extremes} of {len(document['rows'])}", ylim=(0, 1))
     axes[0].set_ylabel(f"share of schedules with {params['light']} here")
-    title = "How often the best and the worst coarse schedules of the search are light in each segment."
+    title = (
+        "How often the best and the worst coarse schedules of the search are light in each segment."
+    )
     key = f"Lines: {SEARCH_KEY} The schedules are ranked anew on each resample. Dashed: by chance."
     footnote(figure, title, sampled(document), f"{key} {in_the_paper(document)}")
     return figure
@@ -180,9 +217,17 @@ def figure6(document: dict) -> Figure:
     key = f"A dot per schedule, the best found a star. Lines: 95% interval over samples; brackets: {SEARCH_KEY}"
     figure = Figure(figsize=(WIDE if len(known) > 1 else COLUMN, 2.9))
     for ax, one in zip(figure.subplots(1, len(known), sharey=True, squeeze=False)[0], known):
-        foreseen.draw(ax, document["rows"], one["predicted_by"], colours(document)[document["params"]["light"]])
+        foreseen.draw(
+            ax,
+            document["rows"],
+            one["predicted_by"],
+            colours(document)[document["params"]["light"]],
+        )
         rho = [f"{one['spearman' + end]:.2f}" for end in ("", "_low", "_high")]
-        ax.set(title=f"Spearman {rho[0]} [{rho[1]}, {rho[2]}]", ylabel=ax.get_ylabel() if one is known[0] else "")
+        ax.set(
+            title=f"Spearman {rho[0]} [{rho[1]}, {rho[2]}]",
+            ylabel=ax.get_ylabel() if one is known[0] else "",
+        )
     footnote(figure, title, sampled(document), f"{key} {in_the_paper(document)}")
     return figure
 
@@ -191,7 +236,9 @@ def figure10(document: dict) -> Figure:
     """Influence of each segment, formula (8)."""
     figure = Figure(figsize=(COLUMN, 3.2))
     ax = figure.subplots()
-    segments.draw(ax, document["influence"], "influence_ppl", colours(document)[document["params"]["light"]])
+    segments.draw(
+        ax, document["influence"], "influence_ppl", colours(document)[document["params"]["light"]]
+    )
     ax.set(title="Influence of light steps", ylabel="gen-PPL, light here minus all")
     title = "Influence of each segment, formula (8): mean gen-PPL of the schedules that are light in it minus that of all."
     footnote(figure, title, sampled(document), f"Lines: {SEARCH_KEY} {in_the_paper(document)}")
@@ -220,7 +267,9 @@ def figure5(document: dict) -> Figure:
     column = importance(rows)
     parts = ["kl_nats", "baseline_kl_nats"] if column == "relative_kl_nats" else []
     figure = Figure(figsize=(COLUMN, 4.5 if parts else 3.5))
-    axes = figure.subplots(2 if parts else 1, squeeze=False, sharex=True, height_ratios=[2, 1] if parts else [1])[:, 0]
+    axes = figure.subplots(
+        2 if parts else 1, squeeze=False, sharex=True, height_ratios=[2, 1] if parts else [1]
+    )[:, 0]
     kl.draw(axes[0], rows, tint, column)
     for part in parts:
         kl.draw(axes[1], rows, tint, part, band=False, linewidth=0.9)
@@ -274,7 +323,9 @@ def trade_off(document: dict) -> Figure:
     budget = "saved_flops" if params["save_flops"] else "light_fraction"
     tradeoff.draw(figure.subplots(), rows, document["tradeoff"], by, budget)
     title = "What a budget is predicted to cost, and the schedules it was compared with."
-    line = f"Line: the best schedules of at most {params['segments']} segments, from the curves alone."
+    line = (
+        f"Line: the best schedules of at most {params['segments']} segments, from the curves alone."
+    )
     chosen = f"Recommended: {rows[0]['schedule']}, {rows[0]['saved_flops']:.1%} of the blocks' FLOPs saved."
     footnote(figure, title, measured(document), f"{line} {chosen} {in_the_paper(document)}")
     return figure
@@ -286,7 +337,9 @@ def profile(document: dict) -> Figure:
     figure = Figure(figsize=(WIDE, 2.9))
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
     breakdown.draw(left, [row for row in rows if row["kind"] == "part"])
-    plain = [row for row in rows if row["kind"] == "saving" and row["schedule"] != params["schedule"]]
+    plain = [
+        row for row in rows if row["kind"] == "saving" and row["schedule"] != params["schedule"]
+    ]
     savings.draw(right, plain, paper()["table2_light_fraction"]["rows"])
     legend(figure)
     provenance = document["provenance"]
@@ -304,7 +357,7 @@ def profile(document: dict) -> Figure:
 
 
 UNCONDITIONAL = comparison("table5_unconditional_entropy", "unconditional")
-# name of the figure: (what it needs, see stepimp.documents.NEEDS; function of one document per need)
+# name of the figure: (what it needs, see stepimp.paper.needs.NEEDS; function of one document per need)
 FIGURES = {
     "figure1": (("unconditional",), UNCONDITIONAL),
     "figure2": (("search",), figure2),
@@ -314,9 +367,15 @@ FIGURES = {
     "figure6": (("search",), figure6),
     "figure7": (("light_sizes",), figure7),
     "figure8": (("light_fractions",), figure8),
-    "figure9": (("prefix_256",), comparison("table3_prefix_256", "after a prefix of a quarter of the length")),
+    "figure9": (
+        ("prefix_256",),
+        comparison("table3_prefix_256", "after a prefix of a quarter of the length"),
+    ),
     "figure10": (("search",), figure10),
-    "figure11": (("prefix_128",), comparison("table6_prefix_128", "after a prefix of an eighth of the length")),
+    "figure11": (
+        ("prefix_128",),
+        comparison("table6_prefix_128", "after a prefix of an eighth of the length"),
+    ),
     "figure12": (("kl",), figure12),
     "figure13": (("lm1b",), comparison("table4_lm1b", "in the role of LM1B")),
     "figure14": (("unconditional",), figure14),

@@ -17,7 +17,9 @@ def draw(ax, rows: list[dict], column: str, colour: str):
     low, high = ([row["gen_ppl" + end] for row in rows] for end in ("_low", "_high"))
     ax.vlines(x, low, high, color=colour, linewidth=0.5, alpha=0.25)
     ax.plot(x, y, "o", markersize=2.4, color=colour, markeredgewidth=0)
-    ax.plot(x[:1], y[:1], "*", markersize=8, color=INK, markeredgecolor="white", markeredgewidth=0.5)
+    ax.plot(
+        x[:1], y[:1], "*", markersize=8, color=INK, markeredgecolor="white", markeredgewidth=0.5
+    )
     ax.set(xlabel=COLUMNS[column], ylabel="gen-PPL", xmargin=0.03)
     ax.autoscale_view()
     ax.xaxis.set_major_locator(MaxNLocator(4))

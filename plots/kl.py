@@ -1,11 +1,15 @@
 """Figures 5 and 12: KL(heavy || light) over t, raw, of the other-seed baseline, and relative; formula (6)."""
 
-from stepimp.peak import by_model
+from stepimp.paper.peak import by_model
 
 from .curve import curve, mark_paper_peak, time_axis
 from .style import BASELINE
 
-TITLES = {"kl_nats": "KL(heavy || light)", "baseline_kl_nats": "Baseline KL", "relative_kl_nats": "Relative KL"}
+TITLES = {
+    "kl_nats": "KL(heavy || light)",
+    "baseline_kl_nats": "Baseline KL",
+    "relative_kl_nats": "Relative KL",
+}
 
 
 def draw(ax, rows: list[dict], colours: dict, column: str = "relative_kl_nats", **line):

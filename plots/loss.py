@@ -1,6 +1,6 @@
 """Figure 4: the loss difference between light and heavy over t, formula (5)."""
 
-from stepimp.peak import by_model
+from stepimp.paper.peak import by_model
 
 from .curve import curve, mark_paper_peak, time_axis
 

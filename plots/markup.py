@@ -19,7 +19,11 @@ def table(columns: list, rows: list[list], title: str) -> str:
     """A table with `title` as its caption; the first cell of a row is its header."""
     head = "".join(tag("th", escape(str(column)), scope="col") for column in columns)
     body = "".join(tag("tr", "".join(cells(row))) + "\n" for row in rows)
-    whole = tag("caption", tag("span", escape(title))) + tag("thead", tag("tr", head)) + tag("tbody", "\n" + body)
+    whole = (
+        tag("caption", tag("span", escape(title)))
+        + tag("thead", tag("tr", head))
+        + tag("tbody", "\n" + body)
+    )
     return scroller(tag("table", whole), title)
 
 

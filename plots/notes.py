@@ -3,8 +3,8 @@
 import math
 import textwrap
 
-from stepimp.documents import family_name
-from stepimp.peak import listing
+from stepimp.paper.needs import family_name
+from stepimp.paper.peak import listing
 
 from .style import FAINT
 
@@ -13,10 +13,17 @@ CHARACTERS_PER_INCH = 22
 
 def measured(document: dict) -> str:
     """Models, sequences, corpus and version behind the curves of a document."""
-    rows, params = document.get("curves", document["rows"]), document.get("curve_params", document["params"])
+    rows, params = (
+        document.get("curves", document["rows"]),
+        document.get("curve_params", document["params"]),
+    )
     counts = sorted({row["sequences"] for row in rows})
     sequences = " to ".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
-    corpus = f"sampled from {params['heavy']}" if params["inputs"] == "samples" else f"of {params['data']}"
+    corpus = (
+        f"sampled from {params['heavy']}"
+        if params["inputs"] == "samples"
+        else f"of {params['data']}"
+    )
     baseline = f", baseline {params['baseline']}" if params["baseline"] else ""
     models = f"Family {family_name(document)}, heavy {params['heavy']}, light {listing(params['lights'])}{baseline}"
     return f"{models}; {sequences} sequences {corpus}; stepimp {document['provenance']['version']}."

@@ -15,14 +15,25 @@ from .markup import table, tag
 from .style import house
 
 SIGNS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?"}
-ORIGIN = {"version": "stepimp", "git_commit": "commit", "command_line": "command line", "started": "date",
-          "wall_seconds": "seconds", "device": "device", "dtype": "dtype", "seed": "seed", "python": "Python",
-          "torch": "torch"}  # fmt: skip
+ORIGIN = {
+    "version": "stepimp",
+    "git_commit": "commit",
+    "command_line": "command line",
+    "started": "date",
+    "wall_seconds": "seconds",
+    "device": "device",
+    "dtype": "dtype",
+    "seed": "seed",
+    "python": "Python",
+    "torch": "torch",
+}
 STYLESHEET = re.compile(r"<defs>\s*<style.*?</style>\s*</defs>|<!--.*?-->", re.DOTALL)
 REFERENCE = re.compile(r'(\sid="|href="#|url\(#)')
 
 
-def page(figures: dict, tables: list[dict], claims: list[dict], documents: list[dict], missing: dict) -> str:
+def page(
+    figures: dict, tables: list[dict], claims: list[dict], documents: list[dict], missing: dict
+) -> str:
     """The report as HTML. The same input gives the same bytes.
 
     figures: name -> (caption, svg), as `inline` gives them; tables: name, title, columns, rows and note of each;
@@ -34,7 +45,10 @@ def page(figures: dict, tables: list[dict], claims: list[dict], documents: list[
     script = part("explorer.js") if advice else ""
     sections = {
         "claims": ("The paper's claims", claim_list(claims)),
-        "explorer": ("Schedule explorer", advice and fill("explorer.html", **explorer(advice), script=script)),
+        "explorer": (
+            "Schedule explorer",
+            advice and fill("explorer.html", **explorer(advice), script=script),
+        ),
         "figures": ("Figures", figure_list(figures)),
         "tables": ("Tables", "\n".join(map(titled_table, tables))),
         "missing": ("Not there yet", absent(missing)),
@@ -42,9 +56,18 @@ def page(figures: dict, tables: list[dict], claims: list[dict], documents: list[
     }
     there = [(name, *section) for name, section in sections.items() if section[1]]
     links = (tag("a", heading, href=f"#{name}") for name, heading, _ in there)
-    shown = (tag("section", f"{tag('h2', heading)}\n{content}\n", id=name) for name, heading, content in there)
-    return fill("template.html", policy=policy(script), style=part("style.css"), summary=summary(documents),
-                contents="".join(tag("li", link) for link in links), sections="\n".join(shown))  # fmt: skip
+    shown = (
+        tag("section", f"{tag('h2', heading)}\n{content}\n", id=name)
+        for name, heading, content in there
+    )
+    return fill(
+        "template.html",
+        policy=policy(script),
+        style=part("style.css"),
+        summary=summary(documents),
+        contents="".join(tag("li", link) for link in links),
+        sections="\n".join(shown),
+    )
 
 
 def part(name: str) -> str:
@@ -64,7 +87,9 @@ def policy(script: str) -> str:
 def summary(documents: list[dict]) -> str:
     versions = sorted({document["provenance"]["version"] for document in documents})
     models = dict.fromkeys(
-        model for document in documents for model in document["provenance"].get("fingerprints", {}).get("models", {})
+        model
+        for document in documents
+        for model in document["provenance"].get("fingerprints", {}).get("models", {})
     )
     of = f" on the models {', '.join(models)}" if models else ""
     count = "1 results document" if len(documents) == 1 else f"{len(documents)} results documents"
@@ -73,15 +98,23 @@ def summary(documents: list[dict]) -> str:
 
 def claim_list(claims: list[dict]) -> str:
     """One line per claim, its verdict in words."""
-    return claims and tag("ol", "\n".join(claim_line(*one) for one in enumerate(claims, 1)), class_="claims")
+    return claims and tag(
+        "ol", "\n".join(claim_line(*one) for one in enumerate(claims, 1)), class_="claims"
+    )
 
 
 def claim_line(number: int, claim: dict) -> str:
     verdict = claim["verdict"]
-    badge = tag("strong", f"{SIGNS[verdict]} {verdict}", class_=f"verdict {verdict.replace(' ', '-')}")
-    wanting = f" To decide it, run {chain(claim['needs'].split(', then '))}." if claim["needs"] else ""
+    badge = tag(
+        "strong", f"{SIGNS[verdict]} {verdict}", class_=f"verdict {verdict.replace(' ', '-')}"
+    )
+    wanting = (
+        f" To decide it, run {chain(claim['needs'].split(', then '))}." if claim["needs"] else ""
+    )
     said = tag("p", f"{number}. {escape(sentence(claim['claim']))}")
-    return tag("li", badge + said + tag("p", escape(sentence(claim["reason"])) + wanting, class_="reason"))
+    return tag(
+        "li", badge + said + tag("p", escape(sentence(claim["reason"])) + wanting, class_="reason")
+    )
 
 
 def sentence(text: str) -> str:
@@ -95,14 +128,20 @@ def number(name: str) -> str:
 
 
 def figure_list(figures: dict) -> str:
-    return figures and tag("div", "\n".join(figure(name, *shown) for name, shown in figures.items()), class_="figures")
+    return figures and tag(
+        "div", "\n".join(figure(name, *shown) for name, shown in figures.items()), class_="figures"
+    )
 
 
 def figure(name: str, caption: str, svg: str) -> str:
     """A figure under its number, which links to itself."""
     link = tag("a", tag("b", number(name) + "."), href=f"#{name}")
     box = tag("div", svg, class_="card scroll", role="region", tabindex=0, aria_label=number(name))
-    return tag("figure", box + tag("figcaption", f"{link} {escape(caption)}", id=f"{name}-caption"), id=name)
+    return tag(
+        "figure",
+        box + tag("figcaption", f"{link} {escape(caption)}", id=f"{name}-caption"),
+        id=name,
+    )
 
 
 def inline(plot, name: str) -> tuple[str, str]:
@@ -113,7 +152,9 @@ def inline(plot, name: str) -> tuple[str, str]:
     caption, buffer = plot.get_supxlabel().replace("\n", " "), io.StringIO()
     plot.supxlabel("")
     with house():
-        plot.savefig(buffer, format="svg", metadata=dict.fromkeys(["Date", "Creator", "Format", "Type"]))
+        plot.savefig(
+            buffer, format="svg", metadata=dict.fromkeys(["Date", "Creator", "Format", "Type"])
+        )
     svg = STYLESHEET.sub("", buffer.getvalue())
     svg = REFERENCE.sub(rf"\g<1>{name}-", svg[svg.index("<svg") :])
     return caption, svg.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption"', 1)
@@ -121,7 +162,9 @@ def inline(plot, name: str) -> tuple[str, str]:
 
 def titled_table(shown: dict) -> str:
     note = tag("p", escape(shown["note"]), class_="note") if shown["note"] else ""
-    return tag("div", table(shown["columns"], shown["rows"], shown["title"]) + note, id=shown["name"])
+    return tag(
+        "div", table(shown["columns"], shown["rows"], shown["title"]) + note, id=shown["name"]
+    )
 
 
 def absent(missing: dict[str, list[str]]) -> str:
@@ -129,7 +172,10 @@ def absent(missing: dict[str, list[str]]) -> str:
     by_command = {}
     for name, commands in missing.items():
         by_command.setdefault(tuple(commands), []).append(tag("span", number(name), id=name))
-    lines = (tag("li", f"{', '.join(names)}: run {chain(commands)}") for commands, names in by_command.items())
+    lines = (
+        tag("li", f"{', '.join(names)}: run {chain(commands)}")
+        for commands, names in by_command.items()
+    )
     return missing and tag("ul", "\n".join(lines))
 
 
@@ -142,10 +188,17 @@ def origin(document: dict) -> str:
     known = document["provenance"]
     prints = known.get("fingerprints", {})
     rows = [[label, known.get(column)] for column, label in ORIGIN.items()]
-    rows += [[f"fingerprint of {model}", value] for model, value in prints.get("models", {}).items()]
+    rows += [
+        [f"fingerprint of {model}", value] for model, value in prints.get("models", {}).items()
+    ]
     rows += [["fingerprint of the data", prints.get("data")]]
     params = {key: value for key, value in document["params"].items() if value is not None}
-    rows += [[f"parameter {key}", json.dumps(value, ensure_ascii=False)] for key, value in params.items()]
+    rows += [
+        [f"parameter {key}", json.dumps(value, ensure_ascii=False)] for key, value in params.items()
+    ]
     file = Path(document["path"]).name
-    told = tag("summary", f"{tag('code', escape(file))} {escape(str(known.get('command_line', document['command'])))}")
+    told = tag(
+        "summary",
+        f"{tag('code', escape(file))} {escape(str(known.get('command_line', document['command'])))}",
+    )
     return tag("details", told + table(["what", "value"], rows, f"Origin of {file}"))

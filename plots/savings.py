@@ -2,7 +2,7 @@
 
 from matplotlib.ticker import PercentFormatter
 
-from stepimp.peak import values
+from stepimp.paper.peak import values
 
 from .style import FAINT, INK
 
@@ -22,9 +22,19 @@ def draw(ax, rows: list[dict], paper: list[dict]):
     low, high = (values(rows, "saved_seconds" + end) for end in ("_low", "_high"))
     ax.fill_between(x, low, high, color=LINES["saved_seconds"][1], alpha=0.18, linewidth=0)
     fractions = [row["light_pct"] / 100 for row in paper]
-    for column, label, marker in (("saved_flops_pct", "paper: FLOPs", "_"), ("speedup_pct", "paper: seconds", "x")):
-        ax.plot(fractions, [row[column] / 100 for row in paper], marker, color=FAINT, markersize=4, label=label,
-                clip_on=False)  # fmt: skip
+    for column, label, marker in (
+        ("saved_flops_pct", "paper: FLOPs", "_"),
+        ("speedup_pct", "paper: seconds", "x"),
+    ):
+        ax.plot(
+            fractions,
+            [row[column] / 100 for row in paper],
+            marker,
+            color=FAINT,
+            markersize=4,
+            label=label,
+            clip_on=False,
+        )
     ax.set(xlabel="light fraction of the steps", ylabel="saved against all-heavy", xlim=(0, 1))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -2,7 +2,7 @@
 
 from matplotlib.colors import to_rgb
 
-from stepimp.schedule import parse
+from stepimp.schedules.schedule import parse
 
 from .curve import time_axis
 from .style import INK
@@ -22,9 +22,26 @@ def strip(ax, y: float, schedule, colours: dict):
     for model, count in schedule.segments:
         share = count / schedule.steps
         tint = colours[model]
-        ax.barh(y, -share, left=start, height=0.76, color=tint, edgecolor="white", linewidth=0.6, label=model)
+        ax.barh(
+            y,
+            -share,
+            left=start,
+            height=0.76,
+            color=tint,
+            edgecolor="white",
+            linewidth=0.6,
+            label=model,
+        )
         if share >= ROOM:
-            ax.text(start - share / 2, y, str(count), ha="center", va="center_baseline", fontsize=6, color=ink_on(tint))
+            ax.text(
+                start - share / 2,
+                y,
+                str(count),
+                ha="center",
+                va="center_baseline",
+                fontsize=6,
+                color=ink_on(tint),
+            )
         start -= share
 
 

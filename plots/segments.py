@@ -9,7 +9,19 @@ def draw(ax, rows: list[dict], column: str, colour: str, chance: float = 0.0):
     for row in rows:
         middle, width = (row["t_from"] + row["t_to"]) / 2, row["t_from"] - row["t_to"]
         ax.bar(middle, row[column], width=0.8 * width, color=colour, zorder=2)
-        ax.plot([middle, middle], [row[column + "_low"], row[column + "_high"]], color=INK, linewidth=1.1,
-                solid_capstyle="butt", zorder=3)  # fmt: skip
-    ax.axhline(chance, color=FAINT, linewidth=0.8, linestyle="--" if chance else "-", zorder=2.5 if chance else 1)
+        ax.plot(
+            [middle, middle],
+            [row[column + "_low"], row[column + "_high"]],
+            color=INK,
+            linewidth=1.1,
+            solid_capstyle="butt",
+            zorder=3,
+        )
+    ax.axhline(
+        chance,
+        color=FAINT,
+        linewidth=0.8,
+        linestyle="--" if chance else "-",
+        zorder=2.5 if chance else 1,
+    )
     time_axis(ax)

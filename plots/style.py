@@ -8,8 +8,17 @@ from matplotlib.figure import Figure
 
 COLUMN, WIDE = 3.7, 7.2  # inches: one column and both
 INK, FAINT, BASELINE, HEAVY = "#22262e", "#6b7280", "#8a8f98", "#f0b45f"
-DEPTHS = [(0, "#b9e3d0"), (0.33, "#45b8a4"), (0.5, "#2f8fc0"), (0.67, "#4560b5"), (0.83, "#47318c"), (1, "#1d1147")]
-LIGHTS = LinearSegmentedColormap.from_list("lights", DEPTHS)  # lightness falls all the way: readable without hue
+DEPTHS = [
+    (0, "#b9e3d0"),
+    (0.33, "#45b8a4"),
+    (0.5, "#2f8fc0"),
+    (0.67, "#4560b5"),
+    (0.83, "#47318c"),
+    (1, "#1d1147"),
+]
+LIGHTS = LinearSegmentedColormap.from_list(
+    "lights", DEPTHS
+)  # lightness falls all the way: readable without hue
 HOUSE = {
     "font.size": 8,
     "text.color": INK,
@@ -79,9 +88,16 @@ def legend(figure: Figure):
     for ax in figure.axes:
         for handle, label in zip(*ax.get_legend_handles_labels()):
             handles.setdefault(label, handle)
-    each = sum(len(label) + 6 for label in handles) / len(handles)  # in characters; an inch holds 16
+    each = sum(len(label) + 6 for label in handles) / len(
+        handles
+    )  # in characters; an inch holds 16
     columns = max(1, int(figure.get_figwidth() * 16 / each))
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(columns, len(handles)))
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside upper center",
+        ncols=min(columns, len(handles)),
+    )
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

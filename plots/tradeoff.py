@@ -11,38 +11,72 @@ OBJECTIVES = {
     "loss": "predicted loss difference (nats)",
     "nelbo": "predicted NELBO (nats per token)",
 }
-BUDGETS = {"light_fraction": "light fraction of the steps", "saved_flops": "saved FLOPs of the blocks"}
-ASIDE, REACH = 0.06, 0.24  # of the width: from a point to its label; labels of points nearer than this may meet
+BUDGETS = {
+    "light_fraction": "light fraction of the steps",
+    "saved_flops": "saved FLOPs of the blocks",
+}
+ASIDE, REACH = (
+    0.06,
+    0.24,
+)  # of the width: from a point to its label; labels of points nearer than this may meet
 
 
 def spread(points: list[tuple], reach: float, gap: float) -> list[float]:
     """Heights of labels for points (x, y) in the order of y: pushed up until those within `reach` are `gap` apart."""
     placed = []
     for x, y in points:
-        placed.append((x, max([y, *(below + gap for other, below in placed if abs(other - x) < reach)])))
+        placed.append(
+            (x, max([y, *(below + gap for other, below in placed if abs(other - x) < reach)]))
+        )
     return [y for _, y in placed]
 
 
 def label(ax, name: str, point: tuple, at: tuple, side: str):
     """The name of a schedule beside its point, with a hair line to it. side: where the text is anchored."""
     ax.annotate(
-        name, point, at, ha=side, va="center", fontsize=6.5, path_effects=[withStroke(linewidth=2, foreground="white")],
-        arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": FAINT, "shrinkA": 1, "shrinkB": 2,
-                    "relpos": (float(side == "right"), 0.5)},
-    )  # fmt: skip
+        name,
+        point,
+        at,
+        ha=side,
+        va="center",
+        fontsize=6.5,
+        path_effects=[withStroke(linewidth=2, foreground="white")],
+        arrowprops={
+            "arrowstyle": "-",
+            "linewidth": 0.5,
+            "color": FAINT,
+            "shrinkA": 1,
+            "shrinkB": 2,
+            "relpos": (float(side == "right"), 0.5),
+        },
+    )
 
 
 def mark(ax, x: float, y: float, chosen: bool):
     """A dot, or a star for the recommended schedule."""
     marker, size, colour = ("*", 11, HEAVY) if chosen else ("o", 4.5, FAINT)
-    ax.plot(x, y, marker=marker, markersize=size, color=colour, linestyle="", markeredgecolor="white",
-            markeredgewidth=0.6, clip_on=False, zorder=3 + chosen)  # fmt: skip
+    ax.plot(
+        x,
+        y,
+        marker=marker,
+        markersize=size,
+        color=colour,
+        linestyle="",
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        clip_on=False,
+        zorder=3 + chosen,
+    )
 
 
-def draw(ax, rows: list[dict], frontier: list[dict], by: str = "kl", budget: str = "light_fraction"):
+def draw(
+    ax, rows: list[dict], frontier: list[dict], by: str = "kl", budget: str = "light_fraction"
+):
     """rows: the compared schedules, as named points; frontier: the best ones. Both hold `objective` and the budget."""
     best = sorted((one[budget], one["objective"]) for one in frontier)
-    points = sorted(((row["name"], (row[budget], row["objective"])) for row in rows), key=lambda one: one[1][1])
+    points = sorted(
+        ((row["name"], (row[budget], row["objective"])) for row in rows), key=lambda one: one[1][1]
+    )
     ax.plot(*zip(*best), color=INK, zorder=2)
     width, rising = best[-1][0], best[-1][1] >= best[0][1]
     heights = [y for _, (_, y) in points] + [y for _, y in best]

@@ -21,7 +21,9 @@ class NoiseSchedule:
 
     def __post_init__(self):
         if self.name not in EPS:
-            raise StepimpError(f"Unknown noise schedule {self.name!r}: choose one of {', '.join(EPS)}.")
+            raise StepimpError(
+                f"Unknown noise schedule {self.name!r}: choose one of {', '.join(EPS)}."
+            )
 
     @property
     def eps(self):

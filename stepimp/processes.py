@@ -14,15 +14,20 @@ class Processes:
     def __init__(self):
         self.rank, self.count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if self.count > 1:
-            import torch.distributed.nn  # imported later, its functions would hold the group as a default argument
+            # Imported after the group is made, its functions would hold the group as a default argument.
+            import torch.distributed.nn  # noqa: F401
             from torch import distributed
 
             distributed.init_process_group("gloo", timeout=PATIENCE)
-            atexit.register(distributed.destroy_process_group)  # its threads, left alone, can abort a process as it ends
+            atexit.register(
+                distributed.destroy_process_group
+            )  # its threads, left alone, can abort a process as it ends
 
     def part(self, items: list) -> list:
         """This process's contiguous part of a list that is the same in all of them."""
-        return items[len(items) * self.rank // self.count : len(items) * (self.rank + 1) // self.count]
+        return items[
+            len(items) * self.rank // self.count : len(items) * (self.rank + 1) // self.count
+        ]
 
     def gather(self, found: dict) -> dict:
         """What all processes found, in each of them; waits for the last."""

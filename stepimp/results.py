@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from stepimp import __version__
@@ -28,7 +28,9 @@ def results_folder(out: str) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise StepimpError(f"Cannot write to {folder} ({error.strerror}). Choose another folder (--out).") from None
+        raise StepimpError(
+            f"Cannot write to {folder} ({error.strerror}). Choose another folder (--out)."
+        ) from None
     return folder
 
 
@@ -61,7 +63,9 @@ def git_commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        asked = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True)
+        asked = subprocess.run(
+            ["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True
+        )
     except OSError:  # no git here
         return None
     return asked.stdout.strip() or None
@@ -73,10 +77,15 @@ class Run:
     params: everything the rows depend on. fingerprints: {"models": {name: hex}, "data": hex}.
     """
 
-    def __init__(self, out, command: str, params: dict, fingerprints: dict, device="cpu", dtype="float32"):
+    def __init__(
+        self, out, command: str, params: dict, fingerprints: dict, device="cpu", dtype="float32"
+    ):
         self.command, self.params, self.fingerprints = command, params, fingerprints
         self.device, self.dtype = str(device), dtype
-        self.started, self.clock = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.perf_counter()
+        self.started, self.clock = (
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            time.perf_counter(),
+        )
         self.commit = git_commit()  # of the code that runs, whatever is committed meanwhile
         self.key = run_key(command, params, fingerprints)
         self.path = results_folder(out) / f"{command}-{self.key}.json"
@@ -103,7 +112,9 @@ class Run:
             "command_line": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "device": torch.cuda.get_device_name(self.device) if cuda else platform.processor() or "cpu",
+            "device": torch.cuda.get_device_name(self.device)
+            if cuda
+            else platform.processor() or "cpu",
             "dtype": self.dtype,
             "seed": self.params.get("seed"),
             "fingerprints": self.fingerprints,
@@ -132,9 +143,15 @@ def in_lines(document: dict) -> str:
 
     def part(value) -> str:
         rows = isinstance(value, list) and value and isinstance(value[0], dict)
-        return "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]" if rows else json.dumps(value)
+        return (
+            "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]" if rows else json.dumps(value)
+        )
 
-    return "{\n" + ",\n".join(f" {json.dumps(name)}: {part(value)}" for name, value in document.items()) + "\n}\n"
+    return (
+        "{\n"
+        + ",\n".join(f" {json.dumps(name)}: {part(value)}" for name, value in document.items())
+        + "\n}\n"
+    )
 
 
 def finite(value):
@@ -160,11 +177,17 @@ class Journal:
         *whole, cut = path.read_bytes().split(b"\n") if path.exists() else [b""]
         try:
             records = [json.loads(line) for line in whole]
-            if records[:1] not in ([], [header]) or not whole and not json.dumps(header).encode().startswith(cut):
+            if (
+                records[:1] not in ([], [header])
+                or not whole
+                and not json.dumps(header).encode().startswith(cut)
+            ):
                 raise ValueError
             self.done = {record["unit"]: record["result"] for record in records if record != header}
         except (ValueError, KeyError, TypeError):
-            raise StepimpError(f"{path} is damaged or of another run: delete it to start this run anew.") from None
+            raise StepimpError(
+                f"{path} is damaged or of another run: delete it to start this run anew."
+            ) from None
         if cut:
             with open(path, "r+b") as file:
                 file.truncate(path.stat().st_size - len(cut))
@@ -201,9 +224,15 @@ def read_document(path) -> dict:
     except FileNotFoundError:
         raise StepimpError(f"No results file {path}.") from None
     except (ValueError, OSError):
-        raise StepimpError(f"{path} is truncated or no results file: delete it and run the command again.") from None
+        raise StepimpError(
+            f"{path} is truncated or no results file: delete it and run the command again."
+        ) from None
     parts = {"command", "params", "provenance", "rows"}
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA or not parts <= document.keys():
+    if (
+        not isinstance(document, dict)
+        or document.get("schema") != SCHEMA
+        or not parts <= document.keys()
+    ):
         raise StepimpError(f"{path} is no stepimp results file of this version ({SCHEMA}).")
     return {**document, "path": str(path)}
 

@@ -15,23 +15,23 @@ from collections import defaultdict
 
 import numpy as np
 import torch
+from plain import PlainDenoiser
 from rich.console import Console
 from rich.table import Table
 
-from plain import PlainDenoiser
-from stepimp import curves
-from stepimp.bootstrap import resampled_means
-from stepimp.frontier import Frontier
+from stepimp.curves import measure
+from stepimp.intervals import resampled_means
 from stepimp.kernels import reference, vocabulary_statistics
 from stepimp.kernels.linear import linear
-from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
+from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
 from stepimp.noise import NoiseSchedule, corrupt
-from stepimp.recommend import step_costs
+from stepimp.schedules.costs import step_costs
+from stepimp.schedules.frontier import Frontier
 
 VOCAB, WIDTH, ROWS, MODELS = 50257, 768, 1024, 6
 LENGTH, SEQUENCES = 128, 8
 DEPTHS = {"12b": 12, "10b": 10, "8b": 8, "6b": 6, "4b": 4, "12b_seed2": 12}
-TIMES = curves.time_grid(20)  # as `stepimp kl` has them
+TIMES = measure.time_grid(20)  # as `stepimp kl` has them
 
 
 def check():
@@ -49,7 +49,10 @@ def check():
 def projections(n: int):
     """Rows, heads and targets of random models at full size."""
     draw = torch.Generator().manual_seed(0)
-    heads = [(torch.randn(VOCAB, WIDTH, generator=draw).mul_(WIDTH**-0.5), torch.zeros(VOCAB)) for _ in range(MODELS)]
+    heads = [
+        (torch.randn(VOCAB, WIDTH, generator=draw).mul_(WIDTH**-0.5), torch.zeros(VOCAB))
+        for _ in range(MODELS)
+    ]
     rows = [torch.randn(n, WIDTH, generator=draw) for _ in range(MODELS)]
     return rows, heads, torch.randint(0, VOCAB - 1, (n,), generator=draw)
 
@@ -87,9 +90,16 @@ def bench_statistics(table: Table):
 
     seconds = interleaved(3, bare=bare, ours=ours)
     ratio = seconds["ours"] / seconds["bare"]
-    table.add_row(f"statistics, {MODELS} models, {ROWS} rows: s", f"{seconds['ours']:.2f}", f"matrix products {seconds['bare']:.2f}",
-                  f"{ratio:.2f}", "<= 1.3")  # fmt: skip
-    fresh = subprocess.run([sys.executable, __file__, "--memory"], capture_output=True, text=True, check=True)
+    table.add_row(
+        f"statistics, {MODELS} models, {ROWS} rows: s",
+        f"{seconds['ours']:.2f}",
+        f"matrix products {seconds['bare']:.2f}",
+        f"{ratio:.2f}",
+        "<= 1.3",
+    )
+    fresh = subprocess.run(
+        [sys.executable, __file__, "--memory"], capture_output=True, text=True, check=True
+    )
     whole = f"two models' logits {2 * 4 * ROWS * VOCAB / 1e6:.0f}"
     table.add_row("  extra memory: MB", f"{int(fresh.stdout) / 1e6:.0f}", whole, "", "<= 100")
 
@@ -97,7 +107,9 @@ def bench_statistics(table: Table):
 def build(blocks: int, seed: int) -> MDLMForMaskedLM:
     torch.manual_seed(seed)
     model = MDLMForMaskedLM(
-        MDLMConfig(n_blocks=blocks, model_length=LENGTH, hidden_dim=WIDTH, vocab_size=VOCAB, noise="linear")
+        MDLMConfig(
+            n_blocks=blocks, model_length=LENGTH, hidden_dim=WIDTH, vocab_size=VOCAB, noise="linear"
+        )
     )
     torch.nn.init.normal_(model.backbone.output_layer.linear.weight, std=WIDTH**-0.5)
     for block in model.backbone.blocks:
@@ -129,13 +141,17 @@ def bench_pairs(table: Table):
     """
     models = {name: build(blocks, seed) for seed, (name, blocks) in enumerate(DEPTHS.items())}
     plain = {name: PlainDenoiser(model) for name, model in models.items()}
-    mask_id, noise, draw = models["12b"].mask_id, NoiseSchedule("linear"), torch.Generator().manual_seed(0)
+    mask_id, noise, draw = (
+        models["12b"].mask_id,
+        NoiseSchedule("linear"),
+        torch.Generator().manual_seed(0),
+    )
     tokens = torch.randint(0, VOCAB - 1, (SEQUENCES, LENGTH), generator=draw)
     uniforms = torch.rand(SEQUENCES, LENGTH, generator=draw)
     _, *others = models
 
     def together(t):
-        return curves.measure_chunk(models, tokens, uniforms, [t], noise)
+        return measure.measure_chunk(models, tokens, uniforms, [t], noise)
 
     def pair(name, z):
         return [log_probabilities(plain[one], z) for one in ("12b", name)]
@@ -173,8 +189,13 @@ def bench_pairs(table: Table):
         "KL, then losses": each["kl"] + each["losses"],
     }
     for way, seconds in ways.items():
-        table.add_row("4 light models and a baseline: s per t", f"{each['together']:.1f}",
-                      f"pair by pair, {way} {seconds:.1f}", f"{seconds / each['together']:.2f} x", ">= 4 x")  # fmt: skip
+        table.add_row(
+            "4 light models and a baseline: s per t",
+            f"{each['together']:.1f}",
+            f"pair by pair, {way} {seconds:.1f}",
+            f"{seconds / each['together']:.2f} x",
+            ">= 4 x",
+        )
 
 
 def check_pairs(ours: dict, kl: dict, losses: dict):
@@ -182,14 +203,19 @@ def check_pairs(ours: dict, kl: dict, losses: dict):
     for name, values in kl.items():
         np.testing.assert_allclose(ours["kl"][name][0], values, rtol=1e-3)
     for name, values in losses.items():
-        np.testing.assert_allclose(ours["ce"][name][0] - ours["ce"]["12b"][0], values, rtol=1e-3, atol=1e-2)
+        np.testing.assert_allclose(
+            ours["ce"][name][0] - ours["ce"]["12b"][0], values, rtol=1e-3, atol=1e-2
+        )
 
 
 def bench_optimiser(table: Table):
     """Curves of five models to the exact optimum at T = 1000."""
     gains = {"12b": 0, "10b": 1, "8b": 2, "6b": 3, "4b": 4}
-    times, draw = curves.time_grid(20), np.random.default_rng(0)
-    means = {model: resampled_means(gain * draw.random((20, 200)), 0)[:, :1] for model, gain in gains.items()}
+    times, draw = measure.time_grid(20), np.random.default_rng(0)
+    means = {
+        model: resampled_means(gain * draw.random((20, 200)), 0)[:, :1]
+        for model, gain in gains.items()
+    }
     for segments in (3, 5):
 
         def solve():
@@ -197,7 +223,9 @@ def bench_optimiser(table: Table):
             frontier.best(1000)
 
         seconds = interleaved(3, solve=solve)["solve"]
-        table.add_row(f"optimum, 5 models, T = 1000, {segments} segments: s", f"{seconds:.2f}", "", "", "< 1")
+        table.add_row(
+            f"optimum, 5 models, T = 1000, {segments} segments: s", f"{seconds:.2f}", "", "", "< 1"
+        )
 
 
 @torch.no_grad()
@@ -206,7 +234,9 @@ def main():
     if "--memory" in sys.argv:
         return print_extra_bytes()
     check()
-    table = Table("", "stepimp", "against", "ratio", "goal", title="Curves, processor seconds of one thread")
+    table = Table(
+        "", "stepimp", "against", "ratio", "goal", title="Curves, processor seconds of one thread"
+    )
     bench_optimiser(table)
     bench_statistics(table)
     bench_pairs(table)

@@ -17,22 +17,45 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from stepimp import curves, published, sampler
-from stepimp.denoisers import fingerprint, pick_attention
+from stepimp.curves import measure
 from stepimp.kernels import project_and_draw, vocabulary_statistics
 from stepimp.kernels.linear import project
-from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
+from stepimp.models.checkpoints import fingerprint, pick_attention
+from stepimp.models.cuda_graphs import BATCHES, FEWEST_QUERIES, compiled
+from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
 from stepimp.noise import NoiseSchedule
 from stepimp.results import Run
-from stepimp.schedule import Schedule, saved_flops
-from stepimp.shapes import BATCHES, FEWEST_QUERIES, compiled
+from stepimp.sampling import mdlm_sampler, sampler
+from stepimp.schedules.schedule import Schedule, saved_flops
 
 DEPTHS = {"12b": 12, "10b": 10, "8b": 8, "6b": 6, "4b": 4, "12b_seed2": 12}
-FULL = dict(depths=DEPTHS, width=768, heads=12, vocab=50258, length=1024, batch=32, steps=1000, rows=16384, square=8192,
-            times=5, repeats=3)  # fmt: skip
+FULL = dict(
+    depths=DEPTHS,
+    width=768,
+    heads=12,
+    vocab=50258,
+    length=1024,
+    batch=32,
+    steps=1000,
+    rows=16384,
+    square=8192,
+    times=5,
+    repeats=3,
+)
 # To run through all of it where there is no GPU; its figures mean nothing.
-TINY = dict(depths={"12b": 2, "4b": 1, "12b_seed2": 2}, width=32, heads=2, vocab=70, length=12, batch=2, steps=8, rows=5,
-            square=64, times=1, repeats=1)  # fmt: skip
+TINY = dict(
+    depths={"12b": 2, "4b": 1, "12b_seed2": 2},
+    width=32,
+    heads=2,
+    vocab=70,
+    length=12,
+    batch=2,
+    steps=8,
+    rows=5,
+    square=64,
+    times=1,
+    repeats=1,
+)
 PROTOCOL = dict(sequences=500, times=50)  # of the paper's Figures 5 and 12
 
 
@@ -42,9 +65,15 @@ def build(size: dict, device, dtype, attn: str) -> dict[str, MDLMForMaskedLM]:
     for seed, (name, blocks) in enumerate(size["depths"].items()):
         torch.manual_seed(seed)
         model = MDLMForMaskedLM(
-            MDLMConfig(n_blocks=blocks, model_length=size["length"], hidden_dim=size["width"], n_heads=size["heads"],
-                       vocab_size=size["vocab"], noise="linear")
-        )  # fmt: skip
+            MDLMConfig(
+                n_blocks=blocks,
+                model_length=size["length"],
+                hidden_dim=size["width"],
+                n_heads=size["heads"],
+                vocab_size=size["vocab"],
+                noise="linear",
+            )
+        )
         torch.nn.init.normal_(model.backbone.output_layer.linear.weight, std=size["width"] ** -0.5)
         for block in model.backbone.blocks:
             torch.nn.init.normal_(block.adaLN_modulation.bias, std=0.3)
@@ -109,14 +138,25 @@ def check(models: dict, size: dict, impl: str):
     found = vocabulary_statistics(rows, heads, targets, mask_id, impl=impl)
     exact = vocabulary_statistics(rows, heads, targets, mask_id, impl="reference")
     for name, one, right in zip(("ce", "kl", "entropy"), found, exact):
-        require(f"{name} of the statistics", ((one - right).abs() / right.abs().clamp_min(0.1)).max().item(), 1e-5)
+        require(
+            f"{name} of the statistics",
+            ((one - right).abs() / right.abs().clamp_min(0.1)).max().item(),
+            1e-5,
+        )
     samples, positions = np.arange(67), np.arange(67) % 5
-    drawn, right = (project_and_draw(rows[0], heads[0], mask_id, 0, samples, positions, impl=i) for i in (impl, "reference"))
+    drawn, right = (
+        project_and_draw(rows[0], heads[0], mask_id, 0, samples, positions, impl=i)
+        for i in (impl, "reference")
+    )
     require("share of other tokens drawn", (drawn != right).double().mean().item(), 0.02)
     batch = a_batch(models["12b"], size)
     eager = models["12b"].hidden(*batch).double()
-    error = (body_of(models["12b"])(*batch) - eager).square().mean().sqrt() / eager.square().mean().sqrt()
-    require("relative error of the replayed body", error.item(), 0.02)  # bf16 rounds to 0.4%, block after block
+    error = (
+        body_of(models["12b"])(*batch) - eager
+    ).square().mean().sqrt() / eager.square().mean().sqrt()
+    require(
+        "relative error of the replayed body", error.item(), 0.02
+    )  # bf16 rounds to 0.4%, block after block
 
 
 def require(what: str, error: float, most: float):
@@ -139,8 +179,13 @@ def bench_body(model, size: dict) -> tuple[list[dict], float]:
     device, dtype, n = model.device, model.dtype, size["square"]
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     batch = a_batch(model, size)
-    spent = seconds(device, size["repeats"], matmul=lambda: torch.mm(a, b), body=lambda: body_of(model)(*batch),
-                    eager=lambda: model.hidden(*batch))  # fmt: skip
+    spent = seconds(
+        device,
+        size["repeats"],
+        matmul=lambda: torch.mm(a, b),
+        body=lambda: body_of(model)(*batch),
+        eager=lambda: model.hidden(*batch),
+    )
     forward, asked = model.flops(size["length"])
     flops = size["batch"] * (forward + FEWEST_QUERIES * (asked - 2 * size["width"] * size["vocab"]))
     peak, reached = 2 * n**3 / spent["matmul"], flops / spent["body"]
@@ -163,7 +208,15 @@ def warm_up(models, size: dict):
 def run_engine(models: dict, plan: Schedule, size: dict) -> tuple[float, sampler.Counts]:
     device, counts = models["12b"].device, sampler.Counts()
     start = now(device)
-    sampler.sample(models, plan, range(size["batch"]), size["length"], seed=0, batch_size=size["batch"], counts=counts)
+    sampler.sample(
+        models,
+        plan,
+        range(size["batch"]),
+        size["length"],
+        seed=0,
+        batch_size=size["batch"],
+        counts=counts,
+    )
     return now(device) - start, counts
 
 
@@ -172,9 +225,13 @@ def published_seconds(model, size: dict) -> float:
     device = model.device
     x = torch.randint(0, model.vocab_size - 1, (size["batch"], size["length"]), device=device)
     generators = [torch.Generator(device).manual_seed(i) for i in range(size["batch"])]
-    p = published.probabilities(model, x, 0.5, None)
-    spent = seconds(device, size["repeats"], forward=lambda: published.probabilities(model, x, 0.5, None),
-                    draw=lambda: published.draw(p, 0.5, 1e-3, model.mask_id, generators))  # fmt: skip
+    p = mdlm_sampler.probabilities(model, x, 0.5, None)
+    spent = seconds(
+        device,
+        size["repeats"],
+        forward=lambda: mdlm_sampler.probabilities(model, x, 0.5, None),
+        draw=lambda: mdlm_sampler.draw(p, 0.5, 1e-3, model.mask_id, generators),
+    )
     forwards = sampler.expected_forwards(x.numel(), size["steps"])
     return forwards * spent["forward"] + size["steps"] * spent["draw"]
 
@@ -184,23 +241,47 @@ def bench_engine(models: dict, size: dict, body_seconds: float) -> list[dict]:
     pair = {name: models[name] for name in ("12b", "4b")}
     steps = size["steps"]
     heavy = Schedule.of(["12b"] * steps)
-    light_ends = Schedule.of(["4b"] * (steps // 8) + ["12b"] * (steps - 2 * (steps // 8)) + ["4b"] * (steps // 8))
+    light_ends = Schedule.of(
+        ["4b"] * (steps // 8) + ["12b"] * (steps - 2 * (steps // 8)) + ["4b"] * (steps // 8)
+    )
     warm_up(list(pair.values()), size)
-    runs = [(run_engine(pair, heavy, size), run_engine(pair, light_ends, size)) for _ in range(size["repeats"])]
+    runs = [
+        (run_engine(pair, heavy, size), run_engine(pair, light_ends, size))
+        for _ in range(size["repeats"])
+    ]
     spent = statistics.median(one[0] for one, _ in runs)
     saved = statistics.median(1 - two[0] / one[0] for one, two in runs)
     counts = runs[0][0][1]
     formula = saved_flops(light_ends, size["depths"], "12b")
     theirs = published_seconds(models["12b"], size)
     rows = [
-        row("engine_speedup_over_published", theirs / spent, ">= 8", seconds=spent, published_seconds=theirs),
-        row("body_share_of_engine", counts.batches * body_seconds / spent, ">= 0.8", forwards=counts.batches),
-        row("saving_over_formula_3", saved / formula, ">= 0.95", saved_seconds=saved, saved_flops=formula),
+        row(
+            "engine_speedup_over_published",
+            theirs / spent,
+            ">= 8",
+            seconds=spent,
+            published_seconds=theirs,
+        ),
+        row(
+            "body_share_of_engine",
+            counts.batches * body_seconds / spent,
+            ">= 0.8",
+            forwards=counts.batches,
+        ),
+        row(
+            "saving_over_formula_3",
+            saved / formula,
+            ">= 0.95",
+            saved_seconds=saved,
+            saved_flops=formula,
+        ),
     ]
     if models["12b"].replayed:
         with mock.patch.object(models["12b"], "hidden", compiled(models["12b"].hidden)):
             theirs = published_seconds(models["12b"], size)
-        rows.append(row("engine_speedup_over_published_compiled", theirs / spent, published_seconds=theirs))
+        rows.append(
+            row("engine_speedup_over_published_compiled", theirs / spent, published_seconds=theirs)
+        )
     return rows
 
 
@@ -228,12 +309,30 @@ def bench_statistics(models: dict, size: dict, impl: str) -> list[dict]:
     def ours():
         vocabulary_statistics(rows, heads, targets, mask_id, impl=impl)
 
-    spent = seconds(device, size["repeats"], bare=bare, ours=ours,
-                    full=lambda: materialised(rows, heads, targets, mask_id))  # fmt: skip
-    held = {"ours": extra_bytes(device, ours), "full": extra_bytes(device, lambda: materialised(rows, heads, targets, mask_id))}
+    spent = seconds(
+        device,
+        size["repeats"],
+        bare=bare,
+        ours=ours,
+        full=lambda: materialised(rows, heads, targets, mask_id),
+    )
+    held = {
+        "ours": extra_bytes(device, ours),
+        "full": extra_bytes(device, lambda: materialised(rows, heads, targets, mask_id)),
+    }
     return [
-        row("statistics_over_bare_projection", spent["ours"] / spent["bare"], "<= 1.5", seconds=spent["ours"]),
-        row("statistics_speedup_over_full_logits", spent["full"] / spent["ours"], ">= 3", seconds=spent["full"]),
+        row(
+            "statistics_over_bare_projection",
+            spent["ours"] / spent["bare"],
+            "<= 1.5",
+            seconds=spent["ours"],
+        ),
+        row(
+            "statistics_speedup_over_full_logits",
+            spent["full"] / spent["ours"],
+            ">= 3",
+            seconds=spent["full"],
+        ),
         row("statistics_extra_bytes", held["ours"], "<= 1e9", full_logits_extra_bytes=held["full"]),
     ]
 
@@ -242,19 +341,40 @@ def bench_curves(models: dict, size: dict) -> list[dict]:
     """`stepimp kl` at the paper's protocol, extrapolated from one batch at a few of the times."""
     draw = torch.Generator().manual_seed(0)
     shape = size["batch"], size["length"]
-    tokens, uniforms = torch.randint(0, size["vocab"] - 1, shape, generator=draw), torch.rand(shape, generator=draw)
+    tokens, uniforms = (
+        torch.randint(0, size["vocab"] - 1, shape, generator=draw),
+        torch.rand(shape, generator=draw),
+    )
     times = (np.arange(size["times"]) + 0.5) / size["times"]  # the mean over the grid of t
-    (spent,) = seconds(models["12b"].device, size["repeats"],
-                       chunk=lambda: curves.measure_chunk(models, tokens, uniforms, times, NoiseSchedule("linear"))).values()  # fmt: skip
+    (spent,) = seconds(
+        models["12b"].device,
+        size["repeats"],
+        chunk=lambda: measure.measure_chunk(
+            models, tokens, uniforms, times, NoiseSchedule("linear")
+        ),
+    ).values()
     whole = spent / (size["batch"] * size["times"]) * PROTOCOL["sequences"] * PROTOCOL["times"]
-    return [row("kl_protocol_minutes_extrapolated", whole / 60, "<= 60", measured_seconds=spent, measured_times=size["times"],
-                measured_sequences=size["batch"])]  # fmt: skip
+    return [
+        row(
+            "kl_protocol_minutes_extrapolated",
+            whole / 60,
+            "<= 60",
+            measured_seconds=spent,
+            measured_times=size["times"],
+            measured_sequences=size["batch"],
+        )
+    ]
 
 
 def show(rows: list[dict]):
     table = Table("measure", "value", "goal", "")
     for one in rows:
-        table.add_row(one["measure"], f"{one['value']:.4g}", one["goal"], {None: "", True: "reached", False: "missed"}[one["reached"]])
+        table.add_row(
+            one["measure"],
+            f"{one['value']:.4g}",
+            one["goal"],
+            {None: "", True: "reached", False: "missed"}[one["reached"]],
+        )
     Console(width=100).print(table)
 
 
@@ -263,10 +383,16 @@ def main(arguments=None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--attn", default="auto", help="as in the commands")
     parser.add_argument("--out", default="results", help="folder of the results document")
-    parser.add_argument("--tiny", action="store_true", help="run through all of it at no size worth measuring, on any device")
+    parser.add_argument(
+        "--tiny",
+        action="store_true",
+        help="run through all of it at no size worth measuring, on any device",
+    )
     given = parser.parse_args(arguments)
     if not (given.tiny or torch.cuda.is_available()):
-        raise SystemExit("bench_gpu needs a CUDA device with about 60 GB of free memory, and torch sees none.")
+        raise SystemExit(
+            "bench_gpu needs a CUDA device with about 60 GB of free memory, and torch sees none."
+        )
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     size, dtype = TINY if given.tiny else FULL, torch.bfloat16
     attn, impl = pick_attention(given.attn, device, dtype), "triton"

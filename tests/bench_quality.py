@@ -7,13 +7,13 @@ reported. All ways run in one process and take turns; processor seconds of the o
 
 import numpy as np
 import torch
+from bench_curves import interleaved
 from rich.console import Console
 from rich.table import Table
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from bench_curves import interleaved
-from stepimp.evaluation import score
-from stepimp.judge import Judge
+from stepimp.quality.evaluation import score
+from stepimp.quality.judge import Judge
 
 BATCH = 8
 LENGTHS = {"one length": [96] * BATCH, "many lengths": [24, 96, 40, 80, 32, 72, 56, 48]}
@@ -26,7 +26,9 @@ class Numbers:
     eos_token_id = 50256
 
     def __call__(self, texts, **_):
-        return type("Encoded", (), {"input_ids": [[int(word) for word in text.split()] for text in texts]})
+        return type(
+            "Encoded", (), {"input_ids": [[int(word) for word in text.split()] for text in texts]}
+        )
 
 
 def padded(tokens: list[list[int]]):
@@ -39,7 +41,9 @@ def padded(tokens: list[list[int]]):
 
 def check(judge: Judge, texts: list[str], tokens: list[list[int]]):
     """Perplexities against a plain loop over transformers' loss."""
-    own = [judge.model(torch.tensor([one]), labels=torch.tensor([one])).loss.item() for one in tokens]
+    own = [
+        judge.model(torch.tensor([one]), labels=torch.tensor([one])).loss.item() for one in tokens
+    ]
     error = np.abs(np.exp(score(judge, texts).log_ppl) / np.exp(own) - 1).max()
     print(f"perplexities: relative error {error:.1e} against transformers' loss")
     if not error < 1e-5:
@@ -52,8 +56,16 @@ def main():
     torch.manual_seed(0)
     judge = Judge(GPT2LMHeadModel(GPT2Config()).eval(), Numbers(), "random GPT-2", "0")
     draw = np.random.default_rng(0)
-    table = Table("texts", "stepimp: s", "transformers' forward: s", "with its loss: s", "ratio", "with loss", "goal",
-                  title=f"{BATCH} texts scored by GPT-2, processor seconds of one thread")  # fmt: skip
+    table = Table(
+        "texts",
+        "stepimp: s",
+        "transformers' forward: s",
+        "with its loss: s",
+        "ratio",
+        "with loss",
+        "goal",
+        title=f"{BATCH} texts scored by GPT-2, processor seconds of one thread",
+    )
     for name, lengths in LENGTHS.items():
         tokens = [draw.integers(0, 50256, length).tolist() for length in lengths]
         texts = [" ".join(map(str, one)) for one in tokens]
@@ -66,8 +78,12 @@ def main():
             loss=lambda: judge.model(ids, attention_mask=mask, labels=labels),
         )
         ratios = [seconds["ours"] / seconds[way] for way in ("forward", "loss")]
-        table.add_row(name, *(f"{seconds[way]:.2f}" for way in ("ours", "forward", "loss")),
-                      *(f"{ratio:.2f}" for ratio in ratios), "<= 1")  # fmt: skip
+        table.add_row(
+            name,
+            *(f"{seconds[way]:.2f}" for way in ("ours", "forward", "loss")),
+            *(f"{ratio:.2f}" for ratio in ratios),
+            "<= 1",
+        )
     Console(width=140).print(table)
 
 

@@ -15,14 +15,14 @@ import statistics
 import time
 
 import torch
+from fakes import FakeDenoiser, chi_square, observed_and_expected
+from plain import PlainDenoiser
 from rich.console import Console
 from rich.table import Table
 
-from fakes import FakeDenoiser, chi_square, observed_and_expected
-from plain import PlainDenoiser
-from stepimp import published, sampler
-from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
-from stepimp.schedule import Schedule, parse, saved_flops
+from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
+from stepimp.sampling import mdlm_sampler, sampler
+from stepimp.schedules.schedule import Schedule, parse, saved_flops
 
 LENGTH, BATCH, SLICES = 128, 4, 8
 SCHEDULED = 16  # samples per schedule: of four, the share of light events would be off by a tenth
@@ -34,12 +34,14 @@ def check_distributions():
     denoisers, schedule = {"12b": FakeDenoiser(seed=1)}, parse("H4", "12b")
 
     def published_way(*arguments, **options):
-        return published.sample_published(*arguments, rounding=None, **options)
+        return mdlm_sampler.sample_published(*arguments, rounding=None, **options)
 
     for name, draw in (("engine", sampler.sample), ("published", published_way)):
         p = chi_square(*observed_and_expected(denoisers, schedule, 3, 4000, draw=draw))
         if p < 1e-3:
-            raise SystemExit(f"The {name} sampler is wrong (chi-square p = {p:.1e}): no speed is reported.")
+            raise SystemExit(
+                f"The {name} sampler is wrong (chi-square p = {p:.1e}): no speed is reported."
+            )
         print(f"{name}: chi-square p = {p:.2f} against the enumerated distribution")
 
 
@@ -71,10 +73,16 @@ def race(denoisers: dict, plans: dict[str, Schedule], samples: int = BATCH):
         counts = sampler.Counts()
         for name, state in states.items():
             mine = counts if name == first else sampler.Counts()
-            advance = sampler.advance(state, denoisers, plans[name], stop, seed=0, batch_size=BATCH, counts=mine)
+            advance = sampler.advance(
+                state, denoisers, plans[name], stop, seed=0, batch_size=BATCH, counts=mine
+            )
             spent[name] += seconds(list, advance)
         z = states[first].z[:BATCH]
-        body += counts.forwards.total() / BATCH * statistics.median(seconds(denoisers["12b"].hidden, z) for _ in range(3))
+        body += (
+            counts.forwards.total()
+            / BATCH
+            * statistics.median(seconds(denoisers["12b"].hidden, z) for _ in range(3))
+        )
     return spent, body
 
 
@@ -83,22 +91,36 @@ def published_forwards(steps: int) -> int:
     counts = sampler.Counts()
     fake = FakeDenoiser(vocab=1, length=1)
     fake.max_length, fake.table = LENGTH, torch.zeros(1, LENGTH, 2, dtype=torch.float64)
-    fake.hidden = lambda z, t=None, at=None: torch.tensor([0.0, -torch.inf], dtype=torch.float64).expand(*z.shape, 2)
-    published.sample_published({"12b": fake}, parse(f"H{steps}", "12b"), range(BATCH), LENGTH, seed=0, rounding=None, counts=counts)
+    fake.hidden = lambda z, t=None, at=None: torch.tensor(
+        [0.0, -torch.inf], dtype=torch.float64
+    ).expand(*z.shape, 2)
+    mdlm_sampler.sample_published(
+        {"12b": fake},
+        parse(f"H{steps}", "12b"),
+        range(BATCH),
+        LENGTH,
+        seed=0,
+        rounding=None,
+        counts=counts,
+    )
     return counts.batches
 
 
 def published_seconds(model, steps: int, full: bool) -> float:
     if full:
-        run = lambda: published.sample_published(  # noqa: E731
+        run = lambda: mdlm_sampler.sample_published(  # noqa: E731
             {"12b": model}, parse(f"H{steps}", "12b"), range(BATCH), LENGTH, seed=0, rounding=None
         )
         return seconds(run)
     x = torch.randint(0, model.vocab_size - 1, (BATCH, LENGTH))
-    forward = statistics.median(seconds(published.probabilities, model, x, 0.5, None) for _ in range(3))
-    p = published.probabilities(model, x, 0.5, None)
+    forward = statistics.median(
+        seconds(mdlm_sampler.probabilities, model, x, 0.5, None) for _ in range(3)
+    )
+    p = mdlm_sampler.probabilities(model, x, 0.5, None)
     generators = [torch.Generator().manual_seed(i) for i in range(BATCH)]
-    draw = statistics.median(seconds(published.draw, p, 0.5, 1e-3, model.mask_id, generators) for _ in range(3))
+    draw = statistics.median(
+        seconds(mdlm_sampler.draw, p, 0.5, 1e-3, model.mask_id, generators) for _ in range(3)
+    )
     return published_forwards(steps) * forward + steps * draw
 
 
@@ -106,20 +128,37 @@ def bench_saving(denoisers: dict):
     """Seconds that a schedule saves, against formula (3)."""
     scheduled = parse("L125,H750,L125", "12b", "4b")
     spent, _ = race(denoisers, {"heavy": parse("H1000", "12b"), "scheduled": scheduled}, SCHEDULED)
-    saved, formula = 1 - spent["scheduled"] / spent["heavy"], saved_flops(scheduled, {"12b": 12, "4b": 4}, "12b")
-    print(f"L125,H750,L125 saves {saved:.4f} of the time ({SCHEDULED} samples, bf16); formula (3) says {formula:.4f}: "
-          f"ratio {saved / formula:.2f} (the paper's: 0.43)")  # fmt: skip
+    saved, formula = (
+        1 - spent["scheduled"] / spent["heavy"],
+        saved_flops(scheduled, {"12b": 12, "4b": 4}, "12b"),
+    )
+    print(
+        f"L125,H750,L125 saves {saved:.4f} of the time ({SCHEDULED} samples, bf16); formula (3) says {formula:.4f}: "
+        f"ratio {saved / formula:.2f} (the paper's: 0.43)"
+    )
 
 
 @torch.no_grad()
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="run the published sampler out instead of composing its time")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="run the published sampler out instead of composing its time",
+    )
     full = parser.parse_args().full
     torch.set_num_threads(1)
     check_distributions()
-    table = Table("T", "dtype", "engine s", "published s", "ratio", "vs fp32 published", "of the body's throughput",
-                  title=f"L={LENGTH}, batch {BATCH}, 12 blocks, one thread")  # fmt: skip
+    table = Table(
+        "T",
+        "dtype",
+        "engine s",
+        "published s",
+        "ratio",
+        "vs fp32 published",
+        "of the body's throughput",
+        title=f"L={LENGTH}, batch {BATCH}, 12 blocks, one thread",
+    )
     published_fp32 = {}
     for dtype in (torch.float32, torch.bfloat16):
         models = {"12b": build(12, dtype), "4b": build(4, dtype)}
@@ -128,8 +167,15 @@ def main():
             reference = published_seconds(PlainDenoiser(models["12b"]), steps, full)
             published_fp32.setdefault(steps, reference)
             own = spent["heavy"]
-            table.add_row(str(steps), str(dtype)[6:], f"{own:.1f}", f"{reference:.1f}", f"{reference / own:.2f}",
-                          f"{published_fp32[steps] / own:.2f}", f"{body / own:.2f}")  # fmt: skip
+            table.add_row(
+                str(steps),
+                str(dtype)[6:],
+                f"{own:.1f}",
+                f"{reference:.1f}",
+                f"{reference / own:.2f}",
+                f"{published_fp32[steps] / own:.2f}",
+                f"{body / own:.2f}",
+            )
     bench_saving(models)
     Console(width=110).print(table)
 

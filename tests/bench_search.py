@@ -11,9 +11,10 @@ import time
 import numpy as np
 import torch
 
-from stepimp import sampler
-from stepimp.family import family_folder, load
-from stepimp.search import Coarse, search
+from stepimp.models.family import family_folder
+from stepimp.models.loading import load
+from stepimp.sampling import sampler
+from stepimp.search.exhaustive import Coarse, search
 
 LENGTH, STEPS, BATCH = 32, 60, 8
 MOST_FORWARDS, MOST_TIME = 0.40, 0.45
@@ -38,26 +39,46 @@ def main():
         start = cpu()
         for name in names:
             plan = coarse.schedule(name)
-            tokens = sampler.sample(denoisers, plan, range(samples), LENGTH, seed=0, batch_size=BATCH, counts=alone)
+            tokens = sampler.sample(
+                denoisers, plan, range(samples), LENGTH, seed=0, batch_size=BATCH, counts=alone
+            )
             by_itself.append(tokens)
         return cpu() - start
 
     names, half = coarse.names(), len(coarse) // 2
     alone_seconds, start = run_alone(names[:half]), cpu()
-    search(denoisers, coarse, samples, LENGTH, seed=0, score=score, batch_size=BATCH, chunk=samples, counts=tree)
+    search(
+        denoisers,
+        coarse,
+        samples,
+        LENGTH,
+        seed=0,
+        score=score,
+        batch_size=BATCH,
+        chunk=samples,
+        counts=tree,
+    )
     tree_seconds = cpu() - start
     alone_seconds += run_alone(names[half:])
     different = int((torch.stack(drawn) != torch.stack(by_itself)).sum())
     tokens = torch.stack(drawn).numel()
     if different:
-        raise SystemExit(f"{different} of {tokens:,} tokens differ from the schedules run alone: no speed is reported.")
-    print(f"All {tokens:,} tokens of {len(coarse)} schedules are those of each schedule run alone (fp32).")
+        raise SystemExit(
+            f"{different} of {tokens:,} tokens differ from the schedules run alone: no speed is reported."
+        )
+    print(
+        f"All {tokens:,} tokens of {len(coarse)} schedules are those of each schedule run alone (fp32)."
+    )
     forwards, seconds = tree.forwards.total() / alone.forwards.total(), tree_seconds / alone_seconds
-    print(f"T={STEPS}, L={LENGTH}, {samples} samples, batch {BATCH}, one thread: "
-          f"{tree.forwards.total():,} forward passes of {alone.forwards.total():,}, ratio {forwards:.3f} "
-          f"(790/2100 = 0.376); {tree_seconds:.0f} s of {alone_seconds:.0f} s, ratio {seconds:.3f}")  # fmt: skip
+    print(
+        f"T={STEPS}, L={LENGTH}, {samples} samples, batch {BATCH}, one thread: "
+        f"{tree.forwards.total():,} forward passes of {alone.forwards.total():,}, ratio {forwards:.3f} "
+        f"(790/2100 = 0.376); {tree_seconds:.0f} s of {alone_seconds:.0f} s, ratio {seconds:.3f}"
+    )
     if forwards > MOST_FORWARDS or seconds > MOST_TIME:
-        raise SystemExit(f"Missed: at most {MOST_FORWARDS} of the forward passes and {MOST_TIME} of the time.")
+        raise SystemExit(
+            f"Missed: at most {MOST_FORWARDS} of the forward passes and {MOST_TIME} of the time."
+        )
 
 
 if __name__ == "__main__":

@@ -63,7 +63,9 @@ def python():
     """A function that runs source in a fresh interpreter and returns what it prints."""
 
     def run(source):
-        return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            [sys.executable, "-c", source], capture_output=True, text=True, check=True
+        ).stdout
 
     return run
 
@@ -87,7 +89,7 @@ def full_disk():
 @pytest.fixture(scope="session")
 def random_model():
     """A function (seed=0, **config) -> an MDLM in eval mode all of whose weights are random, none left at zero."""
-    from stepimp.mdlm import MDLMConfig, MDLMForMaskedLM
+    from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
 
     def build(seed=0, **config):
         model = MDLMForMaskedLM(MDLMConfig(**{"vocab_size": 24, "n_blocks": 2, **SHAPE, **config}))
@@ -104,7 +106,27 @@ def random_model():
 @pytest.fixture(scope="session")
 def tiny_text(tmp_path_factory):
     """Path of a text file of a few thousand words, the same in every session."""
-    words = "the a step model light heavy mask token noise sample of and in to curve layer runs learns reads".split()
+    words = [
+        "the",
+        "a",
+        "step",
+        "model",
+        "light",
+        "heavy",
+        "mask",
+        "token",
+        "noise",
+        "sample",
+        "of",
+        "and",
+        "in",
+        "to",
+        "curve",
+        "layer",
+        "runs",
+        "learns",
+        "reads",
+    ]
     draw = random.Random(0)
     lines = (" ".join(draw.choices(words, k=draw.randint(4, 12))) + "." for _ in range(600))
     file = tmp_path_factory.mktemp("text") / "tiny.txt"
@@ -116,7 +138,7 @@ def write_judge(folder, data, context=24):
     """A random GPT-2 with a tokenizer of its own; its weights are large, so that it has opinions."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from stepimp.data import train_tokenizer
+    from stepimp.text import train_tokenizer
 
     tokenizer, ends = train_tokenizer(data, 290), dict.fromkeys(["bos_token_id", "eos_token_id"], 0)
     sizes = dict(n_positions=context, n_embd=16, n_layer=2, n_head=2, initializer_range=0.3)
@@ -128,7 +150,7 @@ def write_judge(folder, data, context=24):
 @pytest.fixture(scope="session")
 def tiny_judge(tiny_family):
     """The judge of the tiny family, loaded; it reads 24 tokens at once."""
-    from stepimp.judge import judge_of, load_judge
+    from stepimp.quality.judge import judge_of, load_judge
 
     return load_judge(judge_of(tiny_family), "cpu")
 
@@ -136,8 +158,8 @@ def tiny_judge(tiny_family):
 @pytest.fixture(scope="session")
 def tiny_family(tmp_path_factory, tiny_text, random_model):
     """Path of a family of random models, "2b", "1b" and "2b_seed2", written as a training would write them; a judge."""
-    from stepimp.data import train_tokenizer
-    from stepimp.family import SCHEMA, write_manifest
+    from stepimp.models.family import SCHEMA, write_manifest
+    from stepimp.text import train_tokenizer
 
     folder = tmp_path_factory.mktemp("family")
     tokenizer = train_tokenizer(str(tiny_text), 280)
@@ -146,7 +168,10 @@ def tiny_family(tmp_path_factory, tiny_text, random_model):
         model = random_model(10 * blocks + seed, n_blocks=blocks, vocab_size=len(tokenizer))
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
-    facts = {name: {"blocks": blocks, "seed": seed, "heldout_nelbo_nats": 5.0} for name, (blocks, seed) in MEMBERS.items()}
+    facts = {
+        name: {"blocks": blocks, "seed": seed, "heldout_nelbo_nats": 5.0}
+        for name, (blocks, seed) in MEMBERS.items()
+    }
     write_manifest(folder, {"schema": SCHEMA, "members": facts})
     write_judge(folder / "judge", str(tiny_text))
     return folder

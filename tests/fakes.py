@@ -1,4 +1,4 @@
-"""Denoisers whose sampling distribution is known exactly."""
+"""Random projections, and denoisers whose sampling distribution is known exactly."""
 
 import itertools
 
@@ -6,8 +6,24 @@ import numpy as np
 import torch
 from scipy import stats
 
-from stepimp import sampler
 from stepimp.noise import NoiseSchedule
+from stepimp.sampling import sampler
+
+WIDTHS = (16, 8, 16, 24)  # of the heavy model and the others
+
+
+def projections(n, vocab, widths=WIDTHS, seed=0, dtype=torch.float32, spread=1.0):
+    """Rows, heads and targets of random models whose logits have about unit variance times `spread`."""
+    draw = torch.Generator().manual_seed(seed)
+    rows = [torch.randn(n, width, generator=draw).to(dtype) for width in widths]
+    heads = [
+        (
+            torch.randn(vocab, width, generator=draw).mul(spread * width**-0.5).to(dtype),
+            torch.randn(vocab, generator=draw).to(dtype),
+        )
+        for width in widths
+    ]
+    return rows, heads, torch.randint(0, vocab - 1, (n,), generator=draw)
 
 
 class FakeDenoiser:
@@ -22,7 +38,9 @@ class FakeDenoiser:
         self.fingerprint = f"fake{seed}"
         generator = torch.Generator().manual_seed(seed)
         states = (vocab + 1) ** length * (steps + 1)
-        self.table = torch.randn(states, length, vocab + 1, generator=generator, dtype=torch.float64) * scale
+        self.table = (
+            torch.randn(states, length, vocab + 1, generator=generator, dtype=torch.float64) * scale
+        )
         self.table[..., self.mask_id] = 0.0
         self.batches = []
 
@@ -37,7 +55,9 @@ class FakeDenoiser:
         return rows if at is None else rows.gather(1, at[..., None].expand(-1, -1, self.vocab_size))
 
     def head(self):
-        return torch.eye(self.vocab_size, dtype=torch.float64), torch.zeros(self.vocab_size, dtype=torch.float64)
+        return torch.eye(self.vocab_size, dtype=torch.float64), torch.zeros(
+            self.vocab_size, dtype=torch.float64
+        )
 
     def logits(self, rows):
         return rows.index_fill(-1, torch.tensor(self.mask_id), -torch.inf)
@@ -53,7 +73,11 @@ def exact_distribution(denoisers, schedule, length, prefix=()):
         after = {}
         for z, mass in states.items():
             model = denoisers[name]
-            p = model.logits(model.hidden(torch.tensor([z]), torch.tensor([i / steps]))[0]).softmax(-1).numpy()
+            p = (
+                model.logits(model.hidden(torch.tensor([z]), torch.tensor([i / steps]))[0])
+                .softmax(-1)
+                .numpy()
+            )
             masked = [j for j in range(length) if z[j] == mask_id]
             for chosen in itertools.product((False, True), repeat=len(masked)):
                 weight = mass

@@ -15,10 +15,11 @@ from rich.table import Table
 from transformers import AttentionInterface
 
 from stepimp import intervals
-from stepimp.data import load_blocks
-from stepimp.denoisers import load_checkpoint
-from stepimp.family import corpus, family_folder, open_tokenizer, read_manifest
-from stepimp.mdlm import eager_attention
+from stepimp.models.checkpoints import load_checkpoint
+from stepimp.models.family import corpus, family_folder, read_manifest
+from stepimp.models.loading import open_tokenizer
+from stepimp.models.mdlm import eager_attention
+from stepimp.text import load_blocks
 
 SEQUENCES, T = 400, 0.5
 attended = []  # [B, H, L, L] per block of the last forward pass
@@ -40,8 +41,11 @@ def same_neighbour(z: torch.Tensor, mask_id: int, side: int) -> torch.Tensor:
 def sharpest_head(like: torch.Tensor) -> tuple[float, str]:
     """Mean attention to the tokens marked in `like`, of the head that gives them most, and that head."""
     asks = like.any(-1)
-    shares = {f"{block}.{head}": (p[:, head] * like).sum(-1)[asks].mean().item()
-              for block, p in enumerate(attended) for head in range(p.shape[1])}  # fmt: skip
+    shares = {
+        f"{block}.{head}": (p[:, head] * like).sum(-1)[asks].mean().item()
+        for block, p in enumerate(attended)
+        for head in range(p.shape[1])
+    }
     head = max(shares, key=shares.get)
     return shares[head], head
 
@@ -56,14 +60,24 @@ def main():
     members = {name: load_checkpoint(str(folder / name)) for name in names}
     first, config = names[0], members[names[0]].config
     mask_id = members[first].mask_id
-    x = load_blocks(corpus(folder), open_tokenizer(str(folder)), config.model_length, "heldout").tokens
+    x = load_blocks(
+        corpus(folder), open_tokenizer(str(folder)), config.model_length, "heldout"
+    ).tokens
     generator = torch.Generator().manual_seed(0)
     x = x[torch.randperm(len(x), generator=generator)[:SEQUENCES]]
     z = x.masked_fill(torch.rand(x.shape, generator=generator) < T, mask_id)
     left, right = (same_neighbour(z, mask_id, side) for side in (-1, 1))
     copied = ((left | right) & (x[:, :, None] == x[:, None])).any(-1)
     kinds = {"copied": copied, "other": (z == mask_id) & ~copied}
-    table = Table("model", *(f"{kind}: loss" for kind in kinds), "same left", "head", "same right", "head", box=None)
+    table = Table(
+        "model",
+        *(f"{kind}: loss" for kind in kinds),
+        "same left",
+        "head",
+        "same right",
+        "head",
+        box=None,
+    )
     losses = {}
     for name, model in members.items():
         model.set_attn_implementation("watched")
@@ -82,7 +96,9 @@ def main():
     console = Console()
     console.print(table)
     shares = " and ".join(f"{kind.float().mean() / T:.0%} {name}" for name, kind in kinds.items())
-    console.print(f"{SEQUENCES} sequences at t = {T}, masked tokens: {shares}. Losses in nats, all but {first}'s less it.")
+    console.print(
+        f"{SEQUENCES} sequences at t = {T}, masked tokens: {shares}. Losses in nats, all but {first}'s less it."
+    )
 
 
 if __name__ == "__main__":

@@ -21,20 +21,31 @@ def test_it_runs_through_and_writes_one_document(tmp_path, capsys):
     rows = bench_gpu.main(["--tiny", "--out", str(tmp_path)])["rows"]
     (written,) = tmp_path.iterdir()
     document = read_document(written)
-    assert document["provenance"]["fingerprints"]["models"].keys() == bench_gpu.TINY["depths"].keys()
+    assert (
+        document["provenance"]["fingerprints"]["models"].keys() == bench_gpu.TINY["depths"].keys()
+    )
     goals = {row["measure"]: row["goal"] for row in rows if row["goal"]}
     assert goals == {
-        "body_share_of_peak": ">= 0.45", "engine_speedup_over_published": ">= 8", "body_share_of_engine": ">= 0.8",
-        "saving_over_formula_3": ">= 0.95", "statistics_over_bare_projection": "<= 1.5",
-        "statistics_speedup_over_full_logits": ">= 3", "statistics_extra_bytes": "<= 1e9",
+        "body_share_of_peak": ">= 0.45",
+        "engine_speedup_over_published": ">= 8",
+        "body_share_of_engine": ">= 0.8",
+        "saving_over_formula_3": ">= 0.95",
+        "statistics_over_bare_projection": "<= 1.5",
+        "statistics_speedup_over_full_logits": ">= 3",
+        "statistics_extra_bytes": "<= 1e9",
         "kl_protocol_minutes_extrapolated": "<= 60",
-    }  # fmt: skip
+    }
     assert all(measure in capsys.readouterr().out for measure in list(goals)[:1])
 
 
 def test_goals_are_judged():
-    assert bench_gpu.row("a", 8.0, ">= 8")["reached"] and not bench_gpu.row("a", 7.9, ">= 8")["reached"]
-    assert bench_gpu.row("a", 1.5, "<= 1.5")["reached"] and bench_gpu.row("a", 1.0)["reached"] is None
+    assert (
+        bench_gpu.row("a", 8.0, ">= 8")["reached"]
+        and not bench_gpu.row("a", 7.9, ">= 8")["reached"]
+    )
+    assert (
+        bench_gpu.row("a", 1.5, "<= 1.5")["reached"] and bench_gpu.row("a", 1.0)["reached"] is None
+    )
     assert not bench_gpu.row("a", float("nan"), "<= 1")["reached"]
 
 

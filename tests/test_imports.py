@@ -1,69 +1,128 @@
+"""The architecture as rules on imports, those inside functions included."""
+
 import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-LIBRARY = {path.stem: path for path in (ROOT / "stepimp").glob("*.py") if path.stem != "__main__"}
-READ = {"results", "schedule", "errors", "bootstrap", "documents", "peak", "tables", "claims"}  # no model in them
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"stepimp": "stepimp", "stepimp.commands": "commands", "stepimp.plots": "plots"}
 SLOW = {"torch", "transformers", "datasets", "matplotlib", "seaborn", "scipy", "pandas", "numpy"}
+# What a room may import of stepimp, beside the rooms of SMALL. Rooms stand in the order of the data.
+SMALL = {"errors", "randomness", "noise", "intervals", "results", "processes", "text"}
+ROOMS = {
+    "kernels": set(),
+    "models": {"kernels"},
+    "curves": {"kernels", "models"},
+    "schedules": {"curves"},
+    "sampling": {"kernels", "models", "curves", "schedules"},
+    "quality": {"kernels", "models", "curves", "schedules", "sampling"},
+    "search": {"models", "curves", "schedules", "sampling", "quality"},
+    "training": {"models", "quality"},
+    "paper": {"models", "schedules"},
+    "plots": {"paper", "schedules"},
+}
 
 
-def imported(path: Path, toplevel_only=False) -> set[str]:
-    """Absolute names of the modules a file imports."""
+def modules() -> dict[str, Path]:
+    """{dotted name: file} of all that is installed."""
+    found = {}
+    for package, folder in FOLDERS.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            found[".".join([package, *parts]).removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported(path: Path, package: str = "", toplevel_only=False) -> set[str]:
+    """Absolute names of the modules and symbols a file imports; package: what its dots mean."""
     tree = ast.parse(path.read_text("utf-8"))
     names = set()
     for node in tree.body if toplevel_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            source = ".".join(filter(None, [package if node.level else "", node.module]))
+            names |= {source} | {f"{source}.{alias.name}" for alias in node.names}
     return names
 
 
-def siblings(name: str, **options) -> set[str]:
-    found = {module.split(".")[1] for module in imported(LIBRARY[name], **options) if module.startswith("stepimp.")}
-    return found & LIBRARY.keys() - {name}
+def own_imports(name: str) -> set[str]:
+    """The modules of stepimp that a module imports."""
+    package = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
+    found = imported(MODULES[name], package) & MODULES.keys() - {name}
+    # `from a.b import c` names the package a.b on the way to the module a.b.c.
+    return {one for one in found if not any(other.startswith(f"{one}.") for other in found)}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "stepimp").rglob("*.py")), ids=lambda path: path.stem)
-def test_the_library_knows_no_command_line_and_no_figures(path):
-    if path.name == "__main__.py":
+def room(name: str) -> str:
+    """stepimp.models.family -> models, stepimp.noise -> noise."""
+    return name.split(".")[1] if "." in name else ""
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) in ROOMS])
+def test_a_room_imports_only_those_before_it(name):
+    own = room(name)
+    assert {room(one) for one in own_imports(name)} - {"", own} <= ROOMS[own] | SMALL
+
+
+@pytest.mark.parametrize("name", ["noise", "randomness", "results", "intervals", "errors"])
+def test_the_small_rooms_need_no_torch_and_little_of_each_other(name):
+    own = f"stepimp.{name}"
+    assert {room(one) for one in own_imports(own)} <= {"errors", "randomness", ""}
+    assert "torch" not in imported(MODULES[own], toplevel_only=True)
+
+
+def test_imports_form_no_circle():
+    graph = {name: own_imports(name) for name in MODULES}
+    # The command line names its commands in a list; each of them is free to know its group.
+    assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) not in ("commands",)])
+def test_the_library_knows_no_command_line_and_draws_only_in_plots(name):
+    if name == "stepimp.__main__":
         return
-    packages = {name.split(".")[0] for name in imported(path)}
-    assert packages.isdisjoint({"click", "rich", "matplotlib", "seaborn", "commands", "plots"})
-    assert not any(name.startswith(("stepimp.commands", "stepimp.plots")) for name in imported(path))
+    packages = {one.split(".")[0] for one in imported(MODULES[name])}
+    drawing = set() if room(name) == "plots" else {"matplotlib", "seaborn"}
+    assert packages.isdisjoint({"click", "rich", "commands", "plots"} | drawing)
+    assert "commands" not in {room(one) for one in own_imports(name)}
 
 
-def test_imports_of_the_library_form_no_circle():
-    assert list(TopologicalSorter({name: siblings(name) for name in LIBRARY}).static_order())
+def test_packages_hold_a_docstring_only():
+    for name, path in MODULES.items():
+        if path.name == "__init__.py" and name not in (
+            "stepimp",
+            "stepimp.commands",
+            "stepimp.kernels",
+        ):
+            tree = ast.parse(path.read_text("utf-8")).body
+            assert len(tree) <= 1 and all(isinstance(node, ast.Expr) for node in tree), name
 
 
-@pytest.mark.parametrize("name", ["noise", "schedule", "results", "randomness"])
-def test_the_lowest_modules_import_no_sibling_and_no_torch(name):
-    assert siblings(name) <= {"errors", "__init__"}
-    assert "torch" not in imported(LIBRARY[name], toplevel_only=True)
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) == "plots"])
+def test_figures_load_no_model(name):
+    assert {one.split(".")[0] for one in imported(MODULES[name])}.isdisjoint(
+        {"torch", "transformers"}
+    )
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "plots").glob("*.py")), ids=lambda path: path.stem)
-def test_figures_know_what_is_read_from_results_alone(path):
-    ours = {name for name in imported(path) if name.startswith("stepimp.")}
-    assert {name.split(".")[1] for name in ours} <= READ | {"plots"}
-    assert {name.split(".")[0] for name in imported(path)}.isdisjoint({"torch", "click", "rich"})
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "commands").glob("*.py")), ids=lambda path: path.stem)
-def test_commands_import_nothing_slow_at_their_top(path):
-    if path.stem == "_training_progress":  # imported where a training begins
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) == "commands"])
+def test_commands_import_nothing_slow_at_their_top(name):
+    if name.endswith("_training_progress"):  # imported where a training begins
         return
-    assert {name.split(".")[0] for name in imported(path, toplevel_only=True)}.isdisjoint(SLOW)
+    top = imported(MODULES[name], toplevel_only=True)
+    assert {one.split(".")[0] for one in top}.isdisjoint(SLOW)
 
 
 def test_figures_and_tables_load_no_model_and_no_command_line(python):
     code = """
 import sys
-from stepimp import claims, tables
+from stepimp.paper import claims, tables
 assert "matplotlib" not in sys.modules
 from stepimp.plots import figures
 assert not {"torch", "transformers", "click", "rich"} & sys.modules.keys()

@@ -22,7 +22,10 @@ def log_ppl(rng, n, spread):
 
 @pytest.mark.parametrize("n, spread", [(32, 0.2), (32, 0.5), (160, 0.5), (1600, 0.5), (8, 0.2)])
 def test_the_mean_perplexity_is_covered(n, spread):
-    found = coverage(np.exp(3 + spread**2 / 2), lambda rng: ratio(np.exp(log_ppl(rng, n, spread)), log_scale=True))
+    found = coverage(
+        np.exp(3 + spread**2 / 2),
+        lambda rng: ratio(np.exp(log_ppl(rng, n, spread)), log_scale=True),
+    )
     assert 0.93 <= found <= 0.97
 
 
@@ -47,7 +50,11 @@ def test_the_corpus_perplexity_is_covered(n):
         return ratio(tokens * (3 - 0.01 * (tokens - 90) + 0.4 * rng.standard_normal(n)), tokens)
 
     lengths = np.arange(60, 120)
-    assert 0.93 <= coverage((lengths * (3 - 0.01 * (lengths - 90))).sum() / lengths.sum(), draw) <= 0.97
+    assert (
+        0.93
+        <= coverage((lengths * (3 - 0.01 * (lengths - 90))).sum() / lengths.sum(), draw)
+        <= 0.97
+    )
 
 
 def test_a_mean_has_the_t_interval_that_scipy_gives():

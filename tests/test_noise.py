@@ -8,7 +8,11 @@ from stepimp.noise import NoiseSchedule, corrupt
 
 MASK = 9
 TIMES = np.linspace(0.05, 1, 20)
-KINDS = {"float": lambda t: float(t[3]), "numpy": lambda t: t, "tensor": lambda t: torch.tensor(t, dtype=torch.float64)}
+KINDS = {
+    "float": lambda t: float(t[3]),
+    "numpy": lambda t: t,
+    "tensor": lambda t: torch.tensor(t, dtype=torch.float64),
+}
 
 
 @pytest.fixture(params=["linear", "loglinear"])
@@ -23,7 +27,9 @@ def t(request):
 
 def test_alpha_falls_from_one_to_eps(noise):
     assert noise.alpha(0.0) == 1
-    assert noise.alpha(1.0) == pytest.approx({"linear": 0.0, "loglinear": 1e-3}[noise.name], abs=1e-12)
+    assert noise.alpha(1.0) == pytest.approx(
+        {"linear": 0.0, "loglinear": 1e-3}[noise.name], abs=1e-12
+    )
     assert (np.diff(noise.alpha(TIMES)) < 0).all()
 
 
@@ -51,7 +57,13 @@ def test_inverse_undoes_alpha(noise, t):
 @pytest.mark.parametrize("kind", KINDS)
 def test_results_keep_the_kind_of_their_argument(noise, kind):
     t = KINDS[kind](TIMES)
-    for function in (noise.alpha, noise.alpha_derivative, noise.masked, noise.nelbo_weight, noise.inverse):
+    for function in (
+        noise.alpha,
+        noise.alpha_derivative,
+        noise.masked,
+        noise.nelbo_weight,
+        noise.inverse,
+    ):
         assert type(function(t)) is type(t)
         assert np.shape(function(t)) == np.shape(t)
 
@@ -85,19 +97,27 @@ def test_corruption_at_the_ends(text_and_uniforms):
 def test_the_masked_set_only_grows_with_t(noise, text_and_uniforms):
     x, u = text_and_uniforms
     masked = [corrupt(x, u, t, MASK, noise) == MASK for t in np.linspace(0, 1, 11)]
-    assert all((early <= late).all() and early.sum() < late.sum() for early, late in zip(masked, masked[1:]))
+    assert all(
+        (early <= late).all() and early.sum() < late.sum()
+        for early, late in zip(masked, masked[1:])
+    )
 
 
 def test_a_time_per_sequence_equals_one_sequence_at_a_time(noise, text_and_uniforms):
     x, u = text_and_uniforms
     times = torch.linspace(0.1, 1, len(x), dtype=torch.float64)
     together = corrupt(x, u, times[:, None], MASK, noise)
-    assert all(torch.equal(together[i], corrupt(x[i], u[i], float(t), MASK, noise)) for i, t in enumerate(times))
+    assert all(
+        torch.equal(together[i], corrupt(x[i], u[i], float(t), MASK, noise))
+        for i, t in enumerate(times)
+    )
 
 
 def test_equal_uniforms_mask_the_same_positions_of_any_text(noise, text_and_uniforms):
     x, u = text_and_uniforms
-    assert torch.equal(corrupt(x, u, 0.4, MASK, noise) == MASK, corrupt(x.flip(0), u, 0.4, MASK, noise) == MASK)
+    assert torch.equal(
+        corrupt(x, u, 0.4, MASK, noise) == MASK, corrupt(x.flip(0), u, 0.4, MASK, noise) == MASK
+    )
 
 
 def test_uniforms_depend_on_their_own_index_alone():
@@ -108,7 +128,10 @@ def test_uniforms_depend_on_their_own_index_alone():
 
 
 def test_seeds_streams_indices_and_positions_are_independent():
-    draws = [randomness.generator(*where).random(1000) for where in [(0, 0), (1, 0), (0, 1), (0, 0, 1), (0, 0, 0, 1)]]
+    draws = [
+        randomness.generator(*where).random(1000)
+        for where in [(0, 0), (1, 0), (0, 1), (0, 0, 1), (0, 0, 0, 1)]
+    ]
     correlation = np.corrcoef(draws) - np.eye(len(draws))
     assert np.abs(correlation).max() < 0.15
 

@@ -1,5 +1,4 @@
 import torch
-
 from probe_copying import same_neighbour
 
 MASK = 9

@@ -36,32 +36,41 @@ import torch.distributed.nn
 
 TRAINING = """
 import os
-from stepimp import family_training, judge_training, training
+from stepimp.training import family, judge, trainer
 
-def noted(path, text, write=training.write_atomically):
+def noted(path, text, write=trainer.write_atomically):
     with open(f"written.{os.environ['RANK']}", "a") as file:
         print(path.name, file=file)
     write(path, text)
 
-training.write_atomically = judge_training.write_atomically = noted
+trainer.write_atomically = judge.write_atomically = noted
 rates = dict(batch_size=2, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8)
 recipe = dict(rates, steps=3, save_every=2, weights="float32", bf16=False, compile=False)
 """
 FAMILY = """
 shape = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.0, noise="linear")
-list(family_training.train_family("family", [1], 3, None, shape, recipe, "text.txt", vocab_size=262))
+list(family.train_family("family", [1], 3, None, shape, recipe, "text.txt", vocab_size=262))
 """
 JUDGE = """
 shape = dict(n_layer=1, n_embd=16, n_head=2, n_positions=16, dropout=0.0)
-judge_training.train_judge("family", shape, recipe, "text.txt", 262, 3)
+judge.train_judge("family", shape, recipe, "text.txt", 262, 3)
 """
 
 
 def run_two(script: str, folder):
     """Runs a script in a folder as two processes under torchrun."""
     (folder / "script.py").write_text(script)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    result = subprocess.run([*torchrun, "script.py"], cwd=folder, capture_output=True, text=True, timeout=120)
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    result = subprocess.run(
+        [*torchrun, "script.py"], cwd=folder, capture_output=True, text=True, timeout=120
+    )
     assert result.returncode == 0, result.stderr
 
 
@@ -75,4 +84,7 @@ def test_no_thread_of_the_group_outlives_it(tmp_path):
 def test_one_of_two_processes_that_train_writes_files(tmp_path, tiny_text, what):
     shutil.copy(tiny_text, tmp_path / "text.txt")
     run_two(TRAINING + what, tmp_path)
-    assert "training.json" in (tmp_path / "written.0").read_text() and not (tmp_path / "written.1").exists()
+    assert (
+        "training.json" in (tmp_path / "written.0").read_text()
+        and not (tmp_path / "written.1").exists()
+    )

@@ -6,7 +6,16 @@ import pytest
 
 from stepimp import results
 from stepimp.errors import StepimpError
-from stepimp.results import Journal, Run, in_lines, newest, read_document, results_folder, run_key, write_atomically
+from stepimp.results import (
+    Journal,
+    Run,
+    in_lines,
+    newest,
+    read_document,
+    results_folder,
+    run_key,
+    write_atomically,
+)
 
 PARAMS = {"seed": 3, "heavy": "12b"}
 PRINTS = {"models": {"12b": "0123456789ab"}, "data": "ba9876543210"}
@@ -23,19 +32,35 @@ def no_space(*args, **kwargs):
 def test_a_document_says_what_it_is_and_where_it_comes_from(tmp_path):
     run = a_run(tmp_path)
     document = run.finish([{"t": 0.5, "kl_nats": float("nan")}], blocks={"12b": 12})
-    stored = json.loads(run.path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    stored = json.loads(
+        run.path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON")
+    )
     assert (stored["schema"], stored["command"], stored["params"]) == ("stepimp/1", "kl", PARAMS)
     assert stored["rows"] == [{"t": 0.5, "kl_nats": None}] and stored["blocks"] == {"12b": 12}
     assert stored["provenance"].keys() == {
-        "version", "git_commit", "command_line", "python", "torch", "device", "dtype", "seed", "fingerprints",
-        "started", "wall_seconds",
-    }  # fmt: skip
+        "version",
+        "git_commit",
+        "command_line",
+        "python",
+        "torch",
+        "device",
+        "dtype",
+        "seed",
+        "fingerprints",
+        "started",
+        "wall_seconds",
+    }
     assert stored["provenance"]["seed"] == 3 and stored["provenance"]["fingerprints"] == PRINTS
     assert document["path"] == str(run.path) and read_document(run.path)["rows"] == stored["rows"]
 
 
 def test_a_document_is_json_with_a_line_for_each_row():
-    document = {"schema": "x", "rows": [{"t": 0.5, "x": None}, {"t": 1.0, "x": "é\n"}], "none": [], "curves": [[1, 2]]}
+    document = {
+        "schema": "x",
+        "rows": [{"t": 0.5, "x": None}, {"t": 1.0, "x": "é\n"}],
+        "none": [],
+        "curves": [[1, 2]],
+    }
     text = in_lines(document)
     assert json.loads(text) == document and list(json.loads(text)) == list(document)
     assert len(text.splitlines()) == 9 and text.splitlines()[3] == '  {"t": 0.5, "x": null},'
@@ -58,7 +83,12 @@ def test_provenance_names_the_commit_that_was_there_when_the_run_began(tmp_path,
 
 def test_a_run_is_named_by_command_parameters_models_and_text():
     seed, weights = {**PARAMS, "seed": 4}, {"models": {"12b": "other"}, "data": PRINTS["data"]}
-    runs = [("kl", PARAMS, PRINTS), ("loss", PARAMS, PRINTS), ("kl", seed, PRINTS), ("kl", PARAMS, weights)]
+    runs = [
+        ("kl", PARAMS, PRINTS),
+        ("loss", PARAMS, PRINTS),
+        ("kl", seed, PRINTS),
+        ("kl", PARAMS, weights),
+    ]
     assert len({run_key(*run) for run in runs}) == len(runs)
     assert run_key("kl", dict(reversed(PARAMS.items())), PRINTS) == run_key("kl", PARAMS, PRINTS)
 
@@ -72,7 +102,10 @@ def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
 @pytest.mark.parametrize("where", ["builtins.open", "os.fsync", "os.replace"])
 def test_a_full_disk_keeps_the_old_file_and_leaves_no_scratch(tmp_path, monkeypatch, where):
     write_atomically(tmp_path / "a.json", "old")
-    with monkeypatch.context() as patch, pytest.raises(StepimpError, match="a.json.*No space left on device.*--out"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(StepimpError, match="a.json.*No space left on device.*--out"),
+    ):
         patch.setattr(where, no_space)
         write_atomically(tmp_path / "a.json", "new")
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.json", "old")]
@@ -87,7 +120,10 @@ def test_a_document_on_a_full_disk_is_written_whole_or_not_at_all(tmp_path, full
 
 def test_a_journal_on_a_full_disk_keeps_what_it_had(tmp_path, full_disk):
     journal = Journal(tmp_path / "a.journal", "key")
-    with full_disk(1000), pytest.raises(StepimpError, match="Free space and run the same command again"):
+    with (
+        full_disk(1000),
+        pytest.raises(StepimpError, match="Free space and run the same command again"),
+    ):
         for unit in range(100):
             journal.add(str(unit), "x" * 90)
     kept = Journal(tmp_path / "a.journal", "key")
@@ -177,7 +213,10 @@ def test_the_newest_document_that_matches(tmp_path):
         path = a_run(tmp_path, command, seed=seed).finish([])["path"]
         os.utime(path, (1000 - age, 1000 - age))
     assert newest(tmp_path, "kl")["params"]["seed"] == 1
-    assert newest(tmp_path, "kl", lambda document: document["params"]["seed"] > 1)["params"]["seed"] == 2
+    assert (
+        newest(tmp_path, "kl", lambda document: document["params"]["seed"] > 1)["params"]["seed"]
+        == 2
+    )
     assert newest(tmp_path, "search") is None
     assert newest(tmp_path / "nowhere", "kl") is None
 
@@ -188,12 +227,21 @@ def test_the_newest_of_a_command_is_not_one_whose_name_begins_alike(tmp_path):
 
 
 UNREADABLE = {
-    "truncated": (lambda text: text[: len(text) // 2], "is truncated or no results file: delete it"),
+    "truncated": (
+        lambda text: text[: len(text) // 2],
+        "is truncated or no results file: delete it",
+    ),
     "empty": (lambda text: "", "is truncated or no results file"),
     "foreign": (lambda text: '{"a": 1}', r"no stepimp results file of this version \(stepimp/1\)"),
     "a list": (lambda text: "[]", "no stepimp results file"),
-    "of another version": (lambda text: text.replace("stepimp/1", "stepimp/9"), "no stepimp results file of this"),
-    "without its command": (lambda text: text.replace('"command"', '"order"'), "no stepimp results file"),
+    "of another version": (
+        lambda text: text.replace("stepimp/1", "stepimp/9"),
+        "no stepimp results file of this",
+    ),
+    "without its command": (
+        lambda text: text.replace('"command"', '"order"'),
+        "no stepimp results file",
+    ),
 }
 
 

@@ -17,11 +17,17 @@ def choose(impl: str, x: torch.Tensor) -> str:
     if impl == "auto":
         return "triton" if installed() and x.is_cuda and x.dtype != torch.float64 else "torch"
     if impl not in IMPLEMENTATIONS:
-        raise StepimpError(f"Unknown implementation {impl!r}: use auto, reference, torch or triton.")
+        raise StepimpError(
+            f"Unknown implementation {impl!r}: use auto, reference, torch or triton."
+        )
     if impl == "triton" and not installed():
-        raise StepimpError("impl='triton': Triton is not installed. pip install triton, or use impl='torch'.")
+        raise StepimpError(
+            "impl='triton': Triton is not installed. pip install triton, or use impl='torch'."
+        )
     if impl == "triton" and x.dtype == torch.float64:
-        raise StepimpError("impl='triton' computes logits in fp32, and these rows are float64: use impl='torch'.")
+        raise StepimpError(
+            "impl='triton' computes logits in fp32, and these rows are float64: use impl='torch'."
+        )
     if impl == "triton" and not x.is_cuda and not interpreted():
         raise StepimpError(
             f"impl='triton' needs a CUDA device, and the rows are on {x.device}: use impl='torch', or set "
@@ -45,7 +51,12 @@ def interpreted() -> bool:
 def check_projection(x: torch.Tensor, head, mask_id: int):
     """Raises ValueError unless x [n, D] fits a head of weight [V, D] and bias [V] with the mask token in it."""
     weight, bias = head
-    if x.ndim != 2 or weight.shape[1:] != x.shape[1:] or bias.shape != weight.shape[:1] or not 0 <= mask_id < len(bias):
+    if (
+        x.ndim != 2
+        or weight.shape[1:] != x.shape[1:]
+        or bias.shape != weight.shape[:1]
+        or not 0 <= mask_id < len(bias)
+    ):
         raise ValueError(
             f"rows {tuple(x.shape)}, weight {tuple(weight.shape)}, bias {tuple(bias.shape)} and mask token {mask_id} "
             "do not fit each other"

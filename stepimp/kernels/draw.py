@@ -34,13 +34,23 @@ def draw_tokens(logits: torch.Tensor, seed: int, samples, positions) -> torch.Te
     """
     tokens = torch.empty(len(logits), dtype=torch.long, device=logits.device)
     for row, (sample, position) in enumerate(zip(samples, positions)):
-        noise = torch.from_numpy(exponentials(seed, int(sample), int(position), logits.shape[-1])).log_()
+        noise = torch.from_numpy(
+            exponentials(seed, int(sample), int(position), logits.shape[-1])
+        ).log_()
         tokens[row] = (logits[row].double() - noise.to(logits.device)).argmax()
     return tokens
 
 
-def project_and_draw(rows: torch.Tensor, head, mask_id: int, seed: int, samples, positions, impl: str = "auto",
-                     timed=lambda part: nullcontext()) -> torch.Tensor:  # fmt: skip
+def project_and_draw(
+    rows: torch.Tensor,
+    head,
+    mask_id: int,
+    seed: int,
+    samples,
+    positions,
+    impl: str = "auto",
+    timed=lambda part: nullcontext(),
+) -> torch.Tensor:
     """`draw_tokens(rows @ weight.T + bias, ...)` with the mask token excluded: one token per hidden row.
 
     rows: [n, D]; head: weight [V, D] and bias [V]; samples, positions: n integers each. Returns [n] token ids on the

@@ -17,7 +17,9 @@ def vocabulary_statistics(rows, heads, targets, mask_id):
     p_heavy = log_p[0].exp()
     asked = targets if targets.ndim == 2 else targets[:, None]
     ce = torch.stack([-lp.gather(1, asked).reshape(targets.shape) for lp in log_p])
-    kl = torch.stack([torch.where(p_heavy > 0, p_heavy * (log_p[0] - lp), 0.0).sum(-1) for lp in log_p])
+    kl = torch.stack(
+        [torch.where(p_heavy > 0, p_heavy * (log_p[0] - lp), 0.0).sum(-1) for lp in log_p]
+    )
     entropy = -torch.where(p_heavy > 0, p_heavy * log_p[0], 0.0).sum(-1)
     return ce, kl, entropy
 

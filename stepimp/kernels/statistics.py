@@ -5,17 +5,24 @@ import functools
 import torch
 
 from stepimp.kernels import reference
+from stepimp.kernels.blocks import EXCLUDED, join
 from stepimp.kernels.choice import check_projection, choose
 from stepimp.kernels.linear import linear
 
 VOCABULARY_BLOCK = 1024
 ROW_BLOCK = 512
-EXCLUDED = -1e30  # the mask token's logit: no probability, and finite, so that differences of logits are never NaN
 
 
 @torch.no_grad()
-def vocabulary_statistics(rows, heads, targets, mask_id, vocabulary_block=VOCABULARY_BLOCK, row_block=ROW_BLOCK,
-                          impl="auto"):  # fmt: skip
+def vocabulary_statistics(
+    rows,
+    heads,
+    targets,
+    mask_id,
+    vocabulary_block=VOCABULARY_BLOCK,
+    row_block=ROW_BLOCK,
+    impl="auto",
+):
     """Statistics of K models at the same n positions; the first model is the heavy one.
 
     rows: K tensors [n, D_k], what each model's projection takes; heads: K pairs of weight [V, D_k] and bias [V];
@@ -44,8 +51,13 @@ def vocabulary_statistics(rows, heads, targets, mask_id, vocabulary_block=VOCABU
 
 def _in_blocks(rows, heads, targets, mask_id, vocabulary_block, row_block):
     """`vocabulary_statistics` by torch: ce [K, n, m], kl [K, n], entropy [n]."""
-    blocks = [slice(start, start + row_block) for start in range(0, max(1, len(targets)), row_block)]
-    parts = [_row_block([x[b] for x in rows], heads, targets[b], mask_id, vocabulary_block) for b in blocks]
+    blocks = [
+        slice(start, start + row_block) for start in range(0, max(1, len(targets)), row_block)
+    ]
+    parts = [
+        _row_block([x[b] for x in rows], heads, targets[b], mask_id, vocabulary_block)
+        for b in blocks
+    ]
     ce, kl, entropy = (torch.cat(column, dim=-1) for column in zip(*parts))
     return ce.movedim(1, -1), kl, entropy
 
@@ -54,7 +66,9 @@ def _row_block(rows, heads, targets, mask_id, width):
     """`vocabulary_statistics` of a few rows: ce [K, m, n], kl [K, n], entropy [n]."""
     wide = torch.promote_types(rows[0].dtype, torch.float32)
     rows = [x.to(wide) for x in rows]
-    chosen = [torch.zeros(targets.T.shape, dtype=torch.float64, device=targets.device) for _ in rows]
+    chosen = [
+        torch.zeros(targets.T.shape, dtype=torch.float64, device=targets.device) for _ in rows
+    ]
     vocab_size = len(heads[0][0])
     starts = range(0, vocab_size, width)
     # All memory that outlives a block comes first. Fresh memory of a block's size would be mapped and zeroed by the
@@ -89,7 +103,10 @@ def _vocabulary_block(logits, columns, chosen, scratch):
     logits are added to `chosen`, K tensors [m, n], where they lie inside it; scratch: [4, n, C].
     """
     heavy, p, other, q = scratch
-    inside, columns = (columns >= 0) & (columns < heavy.shape[1]), columns.clamp(0, heavy.shape[1] - 1)
+    inside, columns = (
+        (columns >= 0) & (columns < heavy.shape[1]),
+        columns.clamp(0, heavy.shape[1] - 1),
+    )
     lse, kl = [], []
     for k, (fresh, found) in enumerate(zip(logits, chosen)):
         one, share = (heavy, p) if k == 0 else (other, q)
@@ -102,17 +119,3 @@ def _vocabulary_block(logits, columns, chosen, scratch):
         else:
             kl.append(torch.sub(heavy, one, out=q).mul_(p).sum(-1) - lse[0] + lse[k])
     return torch.stack(lse), torch.stack(kl), entropy
-
-
-def join(lse, kl, entropy):
-    """From blocks to the whole vocabulary: lse, kl [K, blocks, n] and entropy [blocks, n] without their blocks.
-
-    By the chain rule, w_b being the probability of block b: the KL is the mean over the heavy w_b of the KL inside the
-    block + log(w_b / w_b,k), and the entropy that of the one inside - log w_b.
-    """
-    # One model at a time, so that a further model changes no summation order and with it no bit of the others.
-    total = [one.logsumexp(0) for one in lse]
-    log_w = [one - whole for one, whole in zip(lse, total)]
-    w = log_w[0].exp()
-    kl = [(w * (inside + log_w[0] - other)).sum(0) for inside, other in zip(kl, log_w)]
-    return torch.stack(total), torch.stack(kl), (w * (entropy - log_w[0])).sum(0)

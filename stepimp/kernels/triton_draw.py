@@ -28,20 +28,45 @@ def project_and_draw(rows, head, mask_id: int, seed: int, samples, positions):
     if n:
         grid = (tiles, triton.cdiv(n, ROWS))
         with torch.cuda.device_of(keys):  # Triton launches on the current device
-            _best_of_tiles[grid](models.table, names, keys, tokens, n, vocab, ROWS=ROWS, **models.options, num_warps=WARPS)
+            _best_of_tiles[grid](
+                models.table,
+                names,
+                keys,
+                tokens,
+                n,
+                vocab,
+                ROWS=ROWS,
+                **models.options,
+                num_warps=WARPS,
+            )
     return tokens.gather(0, keys.argmax(0, keepdim=True))[0]
 
 
 @triton.jit(do_not_specialize=["n"])  # one kernel for all events
-def _best_of_tiles(model, names, keys, tokens, n, vocab, ROWS: tl.constexpr, TYPE: tl.constexpr, EVEN: tl.constexpr,
-                   UPCAST: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
+def _best_of_tiles(
+    model,
+    names,
+    keys,
+    tokens,
+    n,
+    vocab,
+    ROWS: tl.constexpr,
+    TYPE: tl.constexpr,
+    EVEN: tl.constexpr,
+    UPCAST: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+):
     """keys, tokens: [tiles, n], of each row the largest logit + Gumbel noise in a tile, and where. Grid as those."""
     column, first = tl.program_id(0) * COLUMNS, tl.program_id(1) * ROWS
     rows = tl.minimum(tl.arange(0, ROWS), n - 1 - first)
     logits = logits_tile(model, first, rows, column, vocab, TYPE, EVEN, UPCAST, COLUMNS, DEPTH)
     row = first + rows
     key = logits.to(tl.float64) + gumbel(
-        names, tl.load(names + 2 + row), tl.load(names + 2 + n + row), column // 4 + tl.arange(0, COLUMNS // 4)
+        names,
+        tl.load(names + 2 + row),
+        tl.load(names + 2 + n + row),
+        column // 4 + tl.arange(0, COLUMNS // 4),
     )
     best, where = tl.max(key, 1, return_indices=True, return_indices_tie_break_left=True)
     out = tl.program_id(0).to(tl.int64) * n + row
@@ -58,8 +83,10 @@ def gumbel(key, sample, position, block):
     c1 = tl.zeros_like(c0)
     c2, c3 = c1 + position.to(tl.uint64)[:, None], c1 + sample.to(tl.uint64)[:, None]
     a, b, c, d = philox(c0, c1, c2, c3, tl.load(key).to(tl.uint64), tl.load(key + 1).to(tl.uint64))
-    pairs = tl.join(tl.join(minus_log_exponential(a), minus_log_exponential(c)),
-                    tl.join(minus_log_exponential(b), minus_log_exponential(d)))  # fmt: skip
+    pairs = tl.join(
+        tl.join(minus_log_exponential(a), minus_log_exponential(c)),
+        tl.join(minus_log_exponential(b), minus_log_exponential(d)),
+    )
     return tl.reshape(pairs, (sample.shape[0], 4 * block.shape[0]))
 
 

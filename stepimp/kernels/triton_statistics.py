@@ -23,7 +23,9 @@ SPANS, PROGRAMS = 8, 264
 def vocabulary_statistics(rows, heads, targets, mask_id: int):
     """`kernels.vocabulary_statistics` with targets [n, m]: ce [K, n, m], kl [K, n], entropy [n] in float64."""
     n, vocab, device = len(targets), len(heads[0][0]), targets.device
-    whole = common_dtype(rows, heads).itemsize == 2 and all(x.shape[1] % LARGE["DEPTH"] == 0 for x in rows)
+    whole = common_dtype(rows, heads).itemsize == 2 and all(
+        x.shape[1] % LARGE["DEPTH"] == 0 for x in rows
+    )
     shape = dict(LARGE if whole else SMALL)
     models = Models(rows, heads, mask_id, shape.pop("COLUMNS"), shape.pop("DEPTH"))
     blocks, tiles = triton.cdiv(n, shape["ROWS"]), triton.cdiv(vocab, models.options["COLUMNS"])
@@ -34,7 +36,9 @@ def vocabulary_statistics(rows, heads, targets, mask_id: int):
     if n:
         width = span * models.options["COLUMNS"]
         with torch.cuda.device_of(sums):  # Triton launches on the current device
-            _spans[(spans, blocks)](models.table, sums, n, vocab, width, K=len(rows), **models.options, **shape)
+            _spans[(spans, blocks)](
+                models.table, sums, n, vocab, width, K=len(rows), **models.options, **shape
+            )
     lse, kl, entropy = join(*_of_spans(*sums.double()))
     return lse[..., None] - asked_logits(rows, heads, targets, mask_id), kl, entropy
 
@@ -52,13 +56,27 @@ def asked_logits(rows, heads, targets, mask_id: int):
     found = torch.empty(len(rows), *targets.shape, dtype=torch.float64, device=targets.device)
     for one, x, (weight, bias) in zip(found, rows, heads):
         for column, target in enumerate(targets.T):
-            one[:, column] = torch.linalg.vecdot(x.float(), weight[target].float()) + bias[target].float()
+            one[:, column] = (
+                torch.linalg.vecdot(x.float(), weight[target].float()) + bias[target].float()
+            )
     return found.masked_fill_(targets == mask_id, EXCLUDED)
 
 
 @triton.jit(do_not_specialize=["n"])
-def _spans(models, sums, n, vocab, span, K: tl.constexpr, ROWS: tl.constexpr, TYPE: tl.constexpr, EVEN: tl.constexpr,
-           UPCAST: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
+def _spans(
+    models,
+    sums,
+    n,
+    vocab,
+    span,
+    K: tl.constexpr,
+    ROWS: tl.constexpr,
+    TYPE: tl.constexpr,
+    EVEN: tl.constexpr,
+    UPCAST: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+):
     """sums: [3, K, spans, n], written over: m, from -1e30, and both sums, from 0. Grid: (spans, blocks of rows)."""
     step = tl.num_programs(0).to(tl.int64) * n  # from one model to the next
     first = tl.program_id(1) * ROWS
@@ -75,7 +93,9 @@ def _spans(models, sums, n, vocab, span, K: tl.constexpr, ROWS: tl.constexpr, TY
         mean = (mean + mass * (old - top)) * shrink + tl.sum(p * above, 1)
         _store(sums, step, K, live, top, mass * shrink + tl.sum(p, 1), mean)
         for k in range(1, K):
-            other = logits_tile(models + 4 * k, first, rows, column, vocab, TYPE, EVEN, UPCAST, COLUMNS, DEPTH)
+            other = logits_tile(
+                models + 4 * k, first, rows, column, vocab, TYPE, EVEN, UPCAST, COLUMNS, DEPTH
+            )
             mine = sums + k * step
             old, mass, mean = _load(mine, step, K)
             top = tl.maximum(old, tl.max(other, 1))

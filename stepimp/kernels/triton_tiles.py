@@ -21,8 +21,10 @@ class Models:
 
     def __init__(self, rows, heads, mask_id: int, columns: int, depth: int):
         dtype = common_dtype(rows, heads)
-        self.kept = [(plain(x, dtype), plain(weight, dtype), bias_of_tiles(bias, mask_id, columns))
-                     for x, (weight, bias) in zip(rows, heads)]  # fmt: skip
+        self.kept = [
+            (plain(x, dtype), plain(weight, dtype), bias_of_tiles(bias, mask_id, columns))
+            for x, (weight, bias) in zip(rows, heads)
+        ]
         table = [[*(part.data_ptr() for part in parts), parts[0].shape[1]] for parts in self.kept]
         self.table = torch.tensor(table).to(rows[0].device, non_blocking=True)
         self.options = {
@@ -37,7 +39,9 @@ class Models:
 
 def common_dtype(rows, heads) -> torch.dtype:
     """That of the products: the narrowest which holds all rows and weights."""
-    return functools.reduce(torch.promote_types, [x.dtype for x in (*rows, *(weight for weight, _ in heads))])
+    return functools.reduce(
+        torch.promote_types, [x.dtype for x in (*rows, *(weight for weight, _ in heads))]
+    )
 
 
 def plain(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -47,15 +51,27 @@ def plain(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def bias_of_tiles(bias: torch.Tensor, mask_id: int, columns: int) -> torch.Tensor:
-    whole = bias.new_full((triton.cdiv(len(bias), columns) * columns,), EXCLUDED, dtype=torch.float32)
+    whole = bias.new_full(
+        (triton.cdiv(len(bias), columns) * columns,), EXCLUDED, dtype=torch.float32
+    )
     whole[: len(bias)] = bias
     whole[mask_id] = EXCLUDED
     return whole
 
 
 @triton.jit
-def logits_tile(model, first, rows, column, vocab, TYPE: tl.constexpr, EVEN: tl.constexpr, UPCAST: tl.constexpr,
-                COLUMNS: tl.constexpr, DEPTH: tl.constexpr):  # fmt: skip
+def logits_tile(
+    model,
+    first,
+    rows,
+    column,
+    vocab,
+    TYPE: tl.constexpr,
+    EVEN: tl.constexpr,
+    UPCAST: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+):
     """[rows, COLUMNS] logits in fp32 of one model, a line of `Models.table`: rows first + rows, columns from `column`.
 
     Rows must lie inside; where COLUMNS reach past the vocabulary the bias excludes what was computed.
@@ -72,7 +88,9 @@ def logits_tile(model, first, rows, column, vocab, TYPE: tl.constexpr, EVEN: tl.
     width = width.to(tl.int32)
     inner = tl.arange(0, DEPTH)
     x_tile = rows[:, None] * width + inner[None, :]
-    weight_tile = tl.minimum(tl.arange(0, COLUMNS), vocab - 1 - column)[None, :] * width + inner[:, None]
+    weight_tile = (
+        tl.minimum(tl.arange(0, COLUMNS), vocab - 1 - column)[None, :] * width + inner[:, None]
+    )
     logits = tl.zeros((rows.shape[0], COLUMNS), tl.float32)
     for start in range(0, width, DEPTH):
         if EVEN:
@@ -80,7 +98,9 @@ def logits_tile(model, first, rows, column, vocab, TYPE: tl.constexpr, EVEN: tl.
             b = tl.load(weight + start + weight_tile)
         else:
             a = tl.load(x + start + x_tile, mask=inner[None, :] < width - start, other=0.0)
-            b = tl.load(weight + start + weight_tile, mask=inner[:, None] < width - start, other=0.0)
+            b = tl.load(
+                weight + start + weight_tile, mask=inner[:, None] < width - start, other=0.0
+            )
         if UPCAST:
             a, b = a.to(tl.float32), b.to(tl.float32)
         # Of fp32 inputs three products in tf32 keep 21 bits or more and run on the tensor cores, as "ieee" does not.

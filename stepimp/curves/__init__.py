@@ -1,0 +1,1 @@
+"""Step-importance curves: several models on the same corrupted inputs."""

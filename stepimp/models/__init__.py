@@ -1,0 +1,1 @@
+"""Denoisers: the protocol, the checkpoints that follow it, and families of them."""

@@ -1,0 +1,80 @@
+"""A family folder, its manifest, and the way from a model's name to a denoiser."""
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+
+from stepimp.errors import StepimpError
+from stepimp.results import write_atomically
+
+MANIFEST = "family.json"
+SCHEMA = "stepimp-family/1"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+FACTS = {"blocks", "seed", "heldout_nelbo_nats"}  # what the manifest says of each member at least
+
+
+def family_folder(folder: str | None = None) -> Path:
+    """The given folder, else the bundled family docs. The name of a bundled family means that one, unless there is a
+    family in a folder of this name."""
+    bundled = Path(str(files("stepimp.fixtures"))) / (folder or "docs")
+    if folder and (
+        folder != bundled.name
+        or (Path(folder) / MANIFEST).exists()
+        or not (bundled / MANIFEST).exists()
+    ):
+        return Path(folder).expanduser()
+    return bundled
+
+
+def recorded(family: str | None) -> str | None:
+    """A family as results name it, from whatever directory: a bundled one by its name, docs by None, others by path."""
+    folder = family_folder(family).resolve()
+    if folder.parent != family_folder().resolve().parent:
+        return str(folder)
+    return None if folder == family_folder().resolve() else folder.name
+
+
+def read_manifest(folder: Path) -> dict:
+    """The family's manifest, empty if the folder has none yet."""
+    file = Path(folder) / MANIFEST
+    if not file.exists():
+        return {"schema": SCHEMA, "members": {}}
+    try:
+        manifest = json.loads(file.read_text("utf-8"))
+        if manifest["schema"] == SCHEMA and all(
+            facts.keys() >= FACTS for facts in manifest["members"].values()
+        ):
+            return manifest
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise StepimpError(
+        f"{file} is damaged or no family manifest of this version ({SCHEMA}): train the family again."
+    )
+
+
+def write_manifest(folder: Path, manifest: dict):
+    write_atomically(Path(folder) / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+
+
+def corpus(folder: Path) -> str:
+    """The text that a family was trained on, as --data has it; docs where its manifest does not say."""
+    return next(
+        (facts["data"] for facts in read_manifest(folder)["members"].values() if "data" in facts),
+        "docs",
+    )
+
+
+def resolve(name: str, folder: Path) -> str:
+    """The checkpoint a model name means: a member of the family, else a path or a hub id."""
+    members = read_manifest(folder)["members"]
+    if name in members:
+        return str((folder / name).absolute())
+    if Path(name).expanduser().exists() or HUB_ID.fullmatch(name):
+        return name
+    known = (
+        f"the family in {folder} has {', '.join(members)}"
+        if members
+        else f"there is no family in {folder}"
+    )
+    raise StepimpError(f"Unknown model {name!r}: {known}. A checkpoint folder or hub id works too.")

@@ -1,0 +1,88 @@
+"""The published MDLM sampler, for comparison with published numbers and as the baseline of the benchmark.
+
+At every step it draws each masked position from V tokens or "stay masked" by Gumbel noise in 32 bits over all of
+[B, L, V] (`ddpm_cache` of the MDLM repository). The noise's granularity of 2^-24 cuts off unlikely tokens, which lowers
+both generative perplexity and entropy; `stepimp.sampling.sampler` has neither the cost nor the cut.
+"""
+
+import torch
+
+from stepimp.sampling.sampler import check
+from stepimp.schedules.schedule import Schedule
+
+LAST_T = 1e-5
+
+
+@torch.no_grad()
+def sample_published(
+    denoisers: dict,
+    schedule: Schedule,
+    indices,
+    length: int,
+    *,
+    seed: int,
+    prefix=None,
+    batch_size=16,
+    rounding: torch.dtype | None = torch.bfloat16,
+    counts=None,
+) -> torch.Tensor:
+    """Samples [N, length] in the published way. rounding: dtype of the log-probabilities, None for the models' own."""
+    check(denoisers, schedule, length, prefix)
+    batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
+    return torch.cat(
+        [
+            _batch(denoisers, schedule, batch, length, seed, prefix, rounding, counts)
+            for batch in batches
+        ]
+    )
+
+
+def _batch(denoisers, schedule, indices, length, seed, prefix, rounding, counts):
+    first = denoisers[schedule.models[0]]
+    device, mask_id = first.head()[0].device, first.mask_id
+    generators = [
+        torch.Generator(device).manual_seed(((seed << 32) + int(index)) % 2**63)
+        for index in indices
+    ]
+    x = torch.full((len(indices), length), mask_id, device=device)
+    if prefix is not None:
+        x[:, : prefix.shape[-1]] = prefix
+    names = schedule.by_step()[::-1]
+    dt = (1 - LAST_T) / schedule.steps
+    p = computed_by = None
+    for i, name in enumerate(names + names[-1:]):
+        t = 1 - i * dt
+        if computed_by != name:
+            computed_by = name
+            p = probabilities(denoisers[name], x, t, rounding)
+            if counts is not None:
+                counts.forward(name, len(x))
+        masked = x == mask_id
+        if (
+            i == schedule.steps
+        ):  # what is still masked after the last step takes its likeliest token
+            return torch.where(masked, p.argmax(-1), x)
+        drawn = draw(p, t, dt, mask_id, generators)
+        after = torch.where(masked, drawn, x)
+        # Logits serve again only while no position of any row has changed.
+        if not torch.equal(after, x) or denoisers[name].time_conditioned:
+            computed_by = None
+        x = after
+
+
+def draw(probabilities, t, dt, mask_id, generators):
+    """[B, L] outcomes of Gumbel-max in 32 bits: a token with probability p dt, the mask token with t - dt."""
+    outcomes = probabilities * dt
+    outcomes[..., mask_id] = t - dt
+    noise = torch.stack(
+        [torch.rand(outcomes.shape[1:], generator=g, device=outcomes.device) for g in generators]
+    )
+    return outcomes.div_(noise.add_(1e-10).log_().neg_().add_(1e-10)).argmax(-1)
+
+
+def probabilities(denoiser, x, t, rounding):
+    """[B, L, V] of p_theta(. | x, t)."""
+    clock = torch.full((len(x),), t, device=x.device)
+    hidden = denoiser.hidden(x, clock)
+    log_p = denoiser.logits(hidden.flatten(0, 1)).log_softmax(-1).view(*x.shape, -1)
+    return log_p.exp() if rounding is None else log_p.to(rounding).exp().float()

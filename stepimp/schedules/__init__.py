@@ -1,0 +1,1 @@
+"""Model schedules: values, predicted costs and exact optimisation, without sampling."""

@@ -1,0 +1,113 @@
+"""The model schedule: which model runs at which of the T denoising steps.
+
+Written from the start of sampling (t = 1) to its end: `L125,H750,L125` for one heavy and one light model,
+`4b:100,8b:100,12b:600,4b:200` for several.
+"""
+
+import re
+from dataclasses import dataclass
+from itertools import groupby
+
+from stepimp.errors import StepimpError
+
+MOST_STEPS = 1_000_000
+SEGMENT = re.compile(r"([HL])(\d+)|([^:,\s]+):(\d+)")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """segments: (model name, number of steps) from the start of sampling to its end; neighbours differ."""
+
+    segments: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of(cls, models) -> "Schedule":
+        """From one model name per step, the start of sampling first."""
+        return cls(tuple((model, len(list(run))) for model, run in groupby(models)))
+
+    @property
+    def steps(self) -> int:
+        """T, the number of denoising steps."""
+        return sum(count for _, count in self.segments)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models it uses, each once, in the order of first use."""
+        return tuple(dict.fromkeys(model for model, _ in self.segments))
+
+    def by_step(self) -> list[str]:
+        """The model of step i at index i - 1; sampling runs from the last index to the first."""
+        return [model for model, count in reversed(self.segments) for _ in range(count)]
+
+    def fraction(self, model: str) -> float:
+        """Share of the steps that run this model."""
+        return sum(count for name, count in self.segments if name == model) / self.steps
+
+    def format(self, heavy: str | None = None, light: str | None = None) -> str:
+        """The notation; with H and L where the two names given cover the schedule."""
+        letters = {heavy: "H", light: "L"}
+        if set(self.models) <= {heavy, light}:
+            return ",".join(f"{letters[model]}{count}" for model, count in self.segments)
+        return ",".join(f"{model}:{count}" for model, count in self.segments)
+
+
+def parse(text: str, heavy: str, light: str | None = None, steps: int | None = None) -> Schedule:
+    """Reads the notation. H and L stand for `heavy` and `light`; steps: the T it must sum to, if one is asked for.
+
+    Raises StepimpError where it does not parse, has an empty segment, names L without a light model or misses T.
+    """
+    segments = []
+    for part in text.replace(" ", "").split(","):
+        match = SEGMENT.fullmatch(part)
+        if not match:
+            raise StepimpError(
+                f"Schedule {text!r}: cannot read {part!r}. Write segments from the start of sampling to its end, "
+                "such as L125,H750,L125 or 4b:250,12b:750."
+            )
+        letter, count, name, named_count = match.groups()
+        if letter == "L" and light is None:
+            raise StepimpError(
+                f"Schedule {text!r} says L, but no light model is given: add --light NAME."
+            )
+        number = int(count or named_count)
+        if number < 1:
+            raise StepimpError(f"Schedule {text!r}: segment {part!r} has no steps; leave it out.")
+        model = {"H": heavy, "L": light}[letter] if letter else name
+        if segments and segments[-1][0] == model:
+            number += segments.pop()[1]
+        segments.append((model, number))
+    schedule = Schedule(tuple(segments))
+    if schedule.steps > MOST_STEPS:
+        raise StepimpError(
+            f"Schedule {text!r} has {schedule.steps:,} steps; the most is {MOST_STEPS:,}."
+        )
+    if steps is not None and schedule.steps != steps:
+        raise StepimpError(
+            f"Schedule {text!r} sums to {schedule.steps} steps, not to T = {steps}: change it or --steps."
+        )
+    return schedule
+
+
+def sandwich(steps: int, light_steps: int, heavy: str, light: str) -> Schedule:
+    """Light at both ends, heavy in the middle; an odd light step goes to the start."""
+    end = light_steps // 2
+    return Schedule.of(
+        [light] * (light_steps - end) + [heavy] * (steps - light_steps) + [light] * end
+    )
+
+
+def light_window(steps: int, start: int, stop: int, heavy: str, light: str) -> Schedule:
+    """Light from the start-th to before the stop-th step of sampling (counted from 0), heavy elsewhere."""
+    return Schedule.of([light if start <= i < stop else heavy for i in range(steps)])
+
+
+def quarters(steps: int, heavy: str, light: str) -> list[Schedule]:
+    """The four schedules that are light in one quarter of the trajectory, the first quarter first."""
+    edges = [round(k * steps / 4) for k in range(5)]
+    return [light_window(steps, a, b, heavy, light) for a, b in zip(edges, edges[1:]) if a < b]
+
+
+def saved_flops(schedule: Schedule, blocks: dict[str, int], heavy: str) -> float:
+    """Formula (3): 1 - mean over steps of B_s(i) / B_H, counting blocks only. blocks: model name -> block count."""
+    mean = sum(blocks[model] * count for model, count in schedule.segments) / schedule.steps
+    return 1 - mean / blocks[heavy]

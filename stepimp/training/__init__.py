@@ -1,0 +1,1 @@
+"""Training families of denoisers and their judges."""

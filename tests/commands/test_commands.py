@@ -1,0 +1,196 @@
+import json
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from stepimp import __version__
+from stepimp.commands import main
+
+NAMES = sorted(main.commands)
+
+
+@pytest.fixture
+def run(tiny_family, monkeypatch):
+    """A function (*arguments) -> the result of the command, on the tiny family."""
+    monkeypatch.setenv("STEPIMP_FAMILY", str(tiny_family))
+    return lambda *arguments: CliRunner().invoke(
+        main, [str(one) for one in arguments], prog_name="stepimp"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_has_help_with_an_example_of_itself(run, name):
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    assert re.search(rf"Example:\n +stepimp {name}\b", result.stdout)
+    assert len(main.commands[name].help.splitlines()[0]) > 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_stands_in_the_readme(name):
+    assert f"stepimp {name}" in (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_example_of_each_command_parses(name):
+    for example in re.findall(rf"^ *stepimp {name}(.*)$", main.commands[name].help, re.MULTILINE):
+        main.commands[name].make_context(name, shlex.split(example))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_option_is_explained(name):
+    options = [
+        parameter for parameter in main.commands[name].params if isinstance(parameter, click.Option)
+    ]
+    assert [option.name for option in options if not option.help] == []
+
+
+def test_help_lists_all_commands_and_one_line_for_each(run):
+    for arguments in (["--help"], ["-h"]):
+        text = run(*arguments).stdout
+        assert all(re.search(rf"^  {name} +\w", text, re.MULTILINE) for name in NAMES)
+
+
+def test_the_version(run):
+    assert run("--version").stdout.strip() == f"stepimp, version {__version__}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nothing"],
+        ["kl", "--nothing"],
+        ["kl", "--sequences", "1"],
+        ["recommend", "--budget", "1.5"],
+        ["train"],
+        ["recommend", "--steps", "0"],
+        ["loss", "--dtype", "int8"],
+        ["generate", "--seed", "-1"],
+    ],
+)
+def test_bad_usage_is_exit_code_2(run, arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "Usage: stepimp" in result.stderr and not result.stdout
+
+
+def test_models_lists_the_members(run):
+    result = run("models")
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["1b", "2b", "2b_seed2"]
+
+
+def test_models_as_json_and_nothing_else(run):
+    result = run("models", "--json")
+    rows = json.loads(result.stdout)
+    assert [row["name"] for row in rows] == ["1b", "2b", "2b_seed2"] and not result.stderr
+    assert rows[0].keys() == {
+        "name",
+        "blocks",
+        "seed",
+        "heldout_nelbo_nats",
+        "parameters",
+        "fingerprint",
+    }
+
+
+@pytest.mark.parametrize("depths", ["", "0", "4,x", "-1", "4,,6"])
+def test_depths_are_block_counts(run, tmp_path, depths):
+    result = run("train", tmp_path, "--depths", depths)
+    assert result.exit_code == 2 and "list of block counts such as 4,6,8,10,12" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--width", 20, "--heads", 3], "--width.*multiple of twice the 3 heads"),
+        (["--seed", 2, "--baseline-seed", 2], "--baseline-seed.*2 is the seed of the family"),
+        (["--vocab-size", 100], "--vocab-size"),
+        (["--muon-lr", 0], "--muon-lr"),
+        (["--muon-lr", "nan"], "is no number"),
+        (["--ema", 1], "--ema"),
+    ],
+)
+def test_training_options_that_cannot_be(run, tmp_path, options, message):
+    result = run("train", tmp_path / "family", *options)
+    assert result.exit_code == 2 and re.search(message, result.stderr, re.DOTALL)
+    assert not (tmp_path / "family").exists()
+
+
+def test_train_says_what_it_made_and_leaves_it_alone_the_next_time(run, tmp_path, tiny_text):
+    command = [
+        "train",
+        tmp_path / "f",
+        "--data",
+        tiny_text,
+        "--depths",
+        "1",
+        "--steps",
+        2,
+        "--width",
+        8,
+        "--length",
+        16,
+        "--batch-size",
+        2,
+        "--vocab-size",
+        262,
+    ]
+    first, second = run(*command), run(*command)
+    made, complete = first.stdout.splitlines()
+    assert re.fullmatch(r"1b: held-out NELBO \d\.\d{4} nats per token -> .*/f/1b", made)
+    assert (
+        second.stdout.splitlines() == [complete] == [f"The family is complete in {tmp_path / 'f'}."]
+    )
+    assert first.exit_code == second.exit_code == 0
+    listed = json.loads(run("models", "--family", tmp_path / "f", "--json").stdout)
+    assert [(row["name"], row["blocks"]) for row in listed] == [("1b", 1)]
+
+
+def test_ctrl_c_says_that_finished_work_is_kept(run, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stepimp.models.checkpoints.load_checkpoint", interrupt)
+    result = run("models")
+    assert result.exit_code == 1
+    assert (
+        "Interrupted. Finished work is kept: the same command goes on from there." in result.stderr
+    )
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (
+            OSError(28, "No space left on device", "/x/blocks"),
+            "No space left on device: /x/blocks. Free the disk",
+        ),
+        (OSError(28, "No space left on device"), "No space left on device. Free the disk"),
+    ],
+)
+def test_a_disk_that_fills_up_anywhere_is_one_line(run, monkeypatch, error, message):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr("stepimp.models.checkpoints.load_checkpoint", full)
+    result = run("models")
+    assert result.exit_code == 1 and message in result.stderr
+
+
+def test_an_error_that_is_a_bug_keeps_its_traceback(run, monkeypatch):
+    def bug(*_, **__):
+        raise OSError("no number, no file")
+
+    monkeypatch.setattr("stepimp.models.checkpoints.load_checkpoint", bug)
+    assert isinstance(run("models").exception, OSError)
+
+
+def test_python_m_stepimp_is_the_same_program(python):
+    source = "import runpy, sys; sys.argv = ['stepimp', '--version']; runpy.run_module('stepimp', run_name='__main__')"
+    assert python(source).strip().endswith(f"version {__version__}")

@@ -1,0 +1,324 @@
+"""`stepimp search` on a family of tiny random models: what it writes and shows, kills, several processes, bad input."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from stepimp.commands import main
+from stepimp.results import read_document
+
+SIZE = [
+    "--segments",
+    "5",
+    "--light-segments",
+    "2",
+    "--steps",
+    "20",
+    "--samples",
+    "6",
+    "--chunk",
+    "3",
+    "--length",
+    "8",
+]
+
+
+def call(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+@pytest.fixture(scope="module")
+def options(tiny_family):
+    """Of a small search, under the family's judge."""
+    return ["--heavy", "2b", "--light", "1b", "--family", str(tiny_family), *SIZE]
+
+
+@pytest.fixture(scope="module")
+def curves(tiny_family, tiny_text, tmp_path_factory):
+    """A results folder with curves of kl in it."""
+    out = tmp_path_factory.mktemp("curves")
+    measured = [
+        "--heavy",
+        "2b",
+        "--light",
+        "1b",
+        "--baseline",
+        "2b_seed2",
+        "--family",
+        tiny_family,
+        "--data",
+        tiny_text,
+    ]
+    call("kl", *measured, "--sequences", 6, "--points", 4, "--out", out)
+    return out
+
+
+@pytest.fixture
+def out(curves, tmp_path):
+    """A results folder of the test's own, with the curves in it."""
+    return shutil.copytree(curves, tmp_path / "results")
+
+
+@pytest.fixture(scope="module")
+def searched(curves, options, tmp_path_factory):
+    """What a search printed, and its document."""
+    own = shutil.copytree(curves, tmp_path_factory.mktemp("searched") / "results")
+    return call("search", *options, "--out", own), document(own)
+
+
+def document(out):
+    (file,) = out.glob("search-*.json")
+    return read_document(file)
+
+
+STATISTICS = (
+    "gen_ppl",
+    "entropy_nats",
+    "predicted_path_kl_nats",
+    "predicted_nelbo_nats",
+    "predicted_relative_kl_nats",
+)
+
+
+def test_the_document_has_all_schedules_ranked(searched):
+    _, found = searched
+    rows = found["rows"]
+    assert len(rows) == 10 and [row["rank"] for row in rows] == list(range(1, 11))
+    banded = {name + end for name in STATISTICS for end in ("", "_low", "_high")}
+    assert all(row.keys() == {"rank", "schedule", "segments", "samples"} | banded for row in rows)
+    assert all(a["gen_ppl"] <= b["gen_ppl"] for a, b in zip(rows, rows[1:]))
+    assert [row["segment"] for row in found["influence"]] == [1, 2, 3, 4, 5]
+    assert [row["predicted_by"] for row in found["predictions"]] == list(STATISTICS[2:])
+    assert found["curves"].startswith("kl-") and set(found["provenance"]["fingerprints"]) == {
+        "models",
+        "judge",
+    }
+    assert found["cost"]["forwards"] > 0 and found["params"]["race"] is None
+
+
+def test_its_gen_ppl_is_that_of_the_text_which_generate_and_evaluate_give(
+    searched, options, tmp_path
+):
+    """The same samples through the other commands: the search adds nothing and leaves nothing out."""
+    _, found = searched
+    for row in (found["rows"][0], found["rows"][-1]):
+        models = [*options[:6], "--length", 8, "--samples", 6]
+        call("generate", "--schedule", row["schedule"], *models, "--out", tmp_path)
+        scored = json.loads(
+            call("evaluate", "--family", options[5], "--out", tmp_path, "--json").stdout
+        )["rows"][0]
+        assert row["gen_ppl"] == pytest.approx(scored["gen_ppl"], rel=1e-5)
+        assert row["entropy_nats"] == pytest.approx(scored["entropy_nats"], rel=1e-5)
+
+
+def test_influence_is_that_of_the_rows(searched):
+    """Formula (8) once more, from the document alone."""
+    _, found = searched
+    ppl = {row["segments"]: row["gen_ppl"] for row in found["rows"]}
+    for j, row in enumerate(found["influence"]):
+        light = np.mean([value for name, value in ppl.items() if name[j] == "L"])
+        assert row["influence_ppl"] == pytest.approx(light - np.mean(list(ppl.values())))
+
+
+def test_the_predictions_are_those_of_recommend(searched, curves):
+    from stepimp.curves.measurements import Measurements
+    from stepimp.schedules.costs import predict
+    from stepimp.schedules.schedule import parse
+
+    _, found = searched
+    (file,) = curves.glob("kl-*.json")
+    measured, row = Measurements.unpack(read_document(file)), found["rows"][3]
+    (expected,) = predict(measured, [parse(row["schedule"], "2b", "1b")], "kl", 0)
+    assert row["predicted_path_kl_nats_high"] == pytest.approx(expected["path_kl_nats_high"])
+    assert row["predicted_nelbo_nats"] == pytest.approx(expected["nelbo_nats"])
+    assert row["predicted_relative_kl_nats"] == pytest.approx(expected["objective"])
+
+
+def test_it_shows_both_ends_influence_and_correlations(searched):
+    printed, found = searched
+    for row in found["rows"]:
+        assert row["segments"] in printed.stdout
+    assert len(re.findall(r"^[1-5] +\d\.\d\d -> \d\.\d\d .*│", printed.stdout, re.MULTILINE)) == 5
+    for name in ("path KL", "NELBO", "relative KL"):
+        assert re.search(rf"^{name} +-?\d\.\d\d \[", printed.stdout, re.MULTILINE)
+    best, worst = found["rows"][0], found["rows"][-1]
+    assert printed.stdout.splitlines()[-1] == (
+        f"Best: {best['segments']}, gen-PPL {best['gen_ppl']:.1f}; worst: {worst['segments']}, {worst['gen_ppl']:.1f}; "
+        f"{found['cost']['forwards']:,} forwards -> {found['path']}"
+    )
+    assert printed.stderr == ""
+
+
+def test_json_is_the_document_and_nothing_else(options, out):
+    result = call("search", *options, "--json", "--out", out)
+    found = document(out)
+    assert json.loads(result.stdout) | {"path": found["path"]} == found and not result.stderr
+
+
+def test_a_race_says_what_it_saved(searched, options, out):
+    result = call(
+        "search", *options, "--race", "--top", 1, "--confidence", 0.01, "--chunk", 2, "--out", out
+    )
+    found = document(out)
+    assert found["params"]["race"] == {"top": 1, "confidence": 0.01}
+    assert [one["samples"] for one in found["race"]["rounds"]] == [2, 2, 2]
+    assert f"saved {found['race']['saved']:.0%} of the segments" in result.stdout
+    whole = {row["segments"]: row["gen_ppl"] for row in searched[1]["rows"]}
+    for row in found["rows"]:
+        assert row["samples"] in (2, 4, 6)
+        assert row["samples"] < 6 or row["gen_ppl"] == pytest.approx(whole[row["segments"]])
+
+
+def test_other_curves_and_none(searched, options, out, tmp_path, monkeypatch):
+    from stepimp.commands import _curves
+
+    (file,) = out.glob("kl-*.json")
+    call("search", *options, "--curves", file, "--out", tmp_path / "other")
+    assert document(tmp_path / "other")["rows"] == searched[1]["rows"]
+    asked = {}
+
+    def measured(command, **chosen):
+        asked.update(chosen, command=command)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_curves, "measure_curves", measured)
+    call("search", *options, "--out", tmp_path / "none", code=1)
+    assert (asked["command"], asked["heavy"], asked["lights"], asked["baseline"]) == (
+        "kl",
+        "2b",
+        ("1b",),
+        "2b_seed2",
+    )
+
+
+# ---- kills and processes ---------------------------------------------------------------------------------------------
+
+
+def start(program, options, out):
+    """The command in a process of its own."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", *program, "search", *options, "--out", str(out)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_search_that_is_killed_goes_on_and_ends_with_the_same_rows(searched, options, out):
+    longer = [*options, "--samples", "60"]
+    process = start(["stepimp"], longer, out)
+    journals, deadline = [], time.monotonic() + 120
+    while not journals or journals[0].read_bytes().count(b"\n") < 4:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        journals = list(out.glob("*.journal"))
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert journals[0].exists() and not list(out.glob("search-*.json"))
+    kept = journals[0].read_bytes().rpartition(b"\n")[0]
+    again = json.loads(call("search", *longer, "--json", "--out", out).stdout)
+    assert not journals[0].exists() and kept
+    whole = json.loads(call("search", *longer, "--json", "--out", out).stdout)
+    assert again["rows"] == whole["rows"] and again["cost"]["forwards"] < whole["cost"]["forwards"]
+
+
+def test_ctrl_c_says_how_to_go_on_and_loses_nothing(searched, options, out, monkeypatch):
+    from stepimp.quality import evaluation
+
+    scores, calls = evaluation.score, []
+
+    def interrupted(*arguments, **chosen):
+        calls.append(arguments)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return scores(*arguments, **chosen)
+
+    monkeypatch.setattr(evaluation, "score", interrupted)
+    result = call("search", *options, "--out", out, code=1)
+    assert "the same command goes on from there" in result.stderr and not list(
+        out.glob("search-*.json")
+    )
+    call("search", *options, "--out", out)
+    assert len(calls) == 1 + 20 and document(out)["rows"] == searched[1]["rows"]
+
+
+def test_two_processes_under_torchrun_give_the_same_rows(searched, options, out):
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "stepimp"]
+    process = start(torchrun, [*options, "--json"], out)
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+    found = json.loads(stdout)
+    assert found["rows"] == searched[1]["rows"] and found["cost"]["processes"] == 2
+    assert found["log_ppl"] == searched[1]["log_ppl"] and not list(out.glob("*.journal"))
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+BAD = {
+    "no heavy segment": (["--light-segments", 5], 2, "5 must be fewer than the 5 segments"),
+    "fewer steps than segments": (["--steps", 4], 2, "4 steps make no 5 segments"),
+    "too many schedules": (
+        ["--segments", 20, "--light-segments", 9],
+        2,
+        "make 167,960 schedules; the most is 10,000",
+    ),
+    "a race for all": (["--race", "--top", 10], 2, "10 must be fewer than the 10 schedules"),
+    "heavy as light": (["--light", "2b"], 2, "2b is the heavy model"),
+    "certainty": (["--confidence", 1], 2, "--confidence"),
+    "too long": (["--length", 33], 1, "outside 1..32"),
+    "unknown model": (["--light", "9b"], 1, "the family in .* has 2b, 1b, 2b_seed2"),
+    "no judge": (["--judge", "/nowhere/judge"], 1, "/nowhere/judge"),
+    "a judge that is none": (
+        ["--judge", os.path.dirname(__file__)],
+        1,
+        "is no judge: it has no config.json",
+    ),
+    "no curves file": (["--curves", "nowhere.json"], 1, "No results file nowhere.json"),
+}
+
+
+@pytest.mark.parametrize("extra, code, message", BAD.values(), ids=BAD)
+def test_bad_options_end_in_one_message_before_any_work(options, out, extra, code, message):
+    before = sorted(out.iterdir())
+    result = call("search", *options, *extra, "--out", out, code=code)
+    assert re.search(message, " ".join(result.stderr.split())) and result.stdout == ""
+    assert sorted(out.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda found: found["provenance"]["fingerprints"]["models"].update({"1b": "0" * 12}),
+            "other weights of 1b: run stepimp kl again",
+        ),
+        (
+            lambda found: found["params"].update(lights=["4b"]),
+            "has curves of 2b and 4b, not of 2b and 1b",
+        ),
+        (lambda found: found.update(command="generate"), "holds no curves"),
+    ],
+)
+def test_curves_of_other_models(options, out, tmp_path, change, message):
+    (file,) = out.glob("kl-*.json")
+    found = json.loads(file.read_text())
+    change(found)
+    (tmp_path / "changed.json").write_text(json.dumps(found))
+    result = call(
+        "search", *options, "--curves", tmp_path / "changed.json", "--out", tmp_path / "own", code=1
+    )
+    assert message in " ".join(result.stderr.split()) and not list((tmp_path / "own").iterdir())

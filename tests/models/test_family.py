@@ -1,0 +1,151 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from stepimp.errors import StepimpError
+from stepimp.models.checkpoints import load_checkpoint
+from stepimp.models.family import family_folder, read_manifest, recorded, resolve, write_manifest
+from stepimp.models.loading import load, load_tokenizer, members
+from stepimp.text import train_tokenizer
+
+
+def test_names_load_together_with_their_tokenizer(tiny_family):
+    family = load(["2b", "1b", "2b"], tiny_family, device="cpu")
+    assert family.blocks == {"2b": 2, "1b": 1}
+    assert family.any is family.denoisers["2b"]
+    assert family.fingerprints["1b"] == load_checkpoint(str(tiny_family / "1b")).fingerprint
+    assert len(family.tokenizer) == family.any.vocab_size
+
+
+def test_a_path_works_in_place_of_a_name(tiny_family):
+    path = str(tiny_family / "1b")
+    assert (
+        load([path], tiny_family).fingerprints[path] == load(["1b"], tiny_family).fingerprints["1b"]
+    )
+
+
+def test_a_name_of_the_family_comes_before_a_path(tiny_family, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1b").mkdir()
+    assert resolve("1b", tiny_family) == str(tiny_family / "1b")
+    assert resolve("some/where", tiny_family) == "some/where"
+
+
+def test_members_are_listed_by_depth(tiny_family):
+    rows = members(tiny_family)
+    listed = [(row["name"], row["blocks"], row["seed"]) for row in rows]
+    assert listed == [("1b", 1, 1), ("2b", 2, 1), ("2b_seed2", 2, 2)]
+    assert len({row["fingerprint"] for row in rows}) == 3
+    assert rows[0]["parameters"] < rows[1]["parameters"] == rows[2]["parameters"]
+
+
+def test_no_folder_means_the_bundled_family():
+    assert family_folder().parent.name == "fixtures"
+    assert str(family_folder("~/f")).startswith("/")
+
+
+def test_a_bundled_family_can_be_named_unless_a_folder_holds_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()  # documentation, not a family
+    assert family_folder("docs") == family_folder() and family_folder("no-such") == Path("no-such")
+    assert family_folder(str(tmp_path / "docs")) == tmp_path / "docs"
+    write_manifest(tmp_path / "docs", {})
+    assert family_folder("docs") == Path("docs")
+
+
+def test_results_name_a_family_the_same_from_every_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert (
+        recorded(None) is None
+        and recorded("docs") is None
+        and recorded(str(family_folder())) is None
+    )
+    assert recorded("mine") == recorded("../" + tmp_path.name + "/mine") == str(tmp_path / "mine")
+    assert recorded(str(family_folder().parent / "code")) == "code"
+
+
+@pytest.mark.parametrize("name", ["3b", "", "/no/such/folder", "a/b/c"])
+def test_an_unknown_name_lists_the_known_ones(tiny_family, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StepimpError, match="2b, 1b, 2b_seed2|no config.json"):
+        load([name], tiny_family)
+
+
+def test_a_folder_without_a_family(tmp_path):
+    with pytest.raises(StepimpError, match=f"Unknown model '2b': there is no family in {tmp_path}"):
+        resolve("2b", tmp_path)
+    with pytest.raises(
+        StepimpError, match=f"{tmp_path} holds no family: train one with stepimp train"
+    ):
+        members(tmp_path)
+
+
+def test_a_member_whose_folder_is_gone(tmp_path, tiny_family):
+    write_manifest(tmp_path, read_manifest(tiny_family))
+    with pytest.raises(StepimpError, match="2b is no checkpoint: there is no such folder"):
+        load(["2b"], tmp_path)
+
+
+DAMAGED = [
+    "",
+    "{",
+    "[]",
+    '{"schema": "stepimp-family/9", "members": {}}',
+    '{"schema": "stepimp-family/1"}',
+    '{"schema": "stepimp-family/1", "members": {"2b": {"blocks": 2}}}',
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_manifest_is_named(tmp_path, content):
+    (tmp_path / "family.json").write_text(content)
+    with pytest.raises(
+        StepimpError, match="family.json is damaged or no family manifest of this version"
+    ):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(vocab_size=281), "vocab_size is 280 in one, 281"),
+        (dict(mask_token_id=278), "mask_id is 279 in one, 278"),
+        (dict(noise="loglinear"), "noise is .*linear.* in one, .*loglinear"),
+    ],
+)
+def test_models_of_different_families_do_not_run_together(
+    tiny_family, tmp_path, random_model, change, message
+):
+    random_model(**{"vocab_size": 280, **change}).save_pretrained(tmp_path)
+    load_tokenizer(str(tiny_family / "2b")).save_pretrained(tmp_path)
+    with pytest.raises(StepimpError, match=f"2b and .* are not of one family: {message}"):
+        load(["2b", str(tmp_path)], tiny_family)
+
+
+def test_models_of_different_tokenizers_do_not_run_together(tiny_family, tmp_path, random_model):
+    random_model(vocab_size=280).save_pretrained(tmp_path)
+    (tmp_path / "other.txt").write_text("quite another text, quite another tokenizer " * 20)
+    train_tokenizer(str(tmp_path / "other.txt"), 280).save_pretrained(tmp_path)
+    with pytest.raises(StepimpError, match="not of one family: their tokenizers differ"):
+        load(["2b", str(tmp_path)], tiny_family)
+
+
+def test_a_tokenizer_larger_than_the_vocabulary(tiny_family, tmp_path, random_model):
+    random_model(vocab_size=270).save_pretrained(tmp_path)
+    load_tokenizer(str(tiny_family / "2b")).save_pretrained(tmp_path)
+    with pytest.raises(StepimpError, match="its tokenizer has 280 tokens and the model 270"):
+        load([str(tmp_path)], tiny_family)
+
+
+def test_a_checkpoint_without_a_tokenizer_offline(tmp_path, random_model):
+    random_model().save_pretrained(tmp_path)
+    with pytest.raises(StepimpError, match="has no tokenizer, and GPT-2's could not be fetched"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_a_damaged_tokenizer_is_not_replaced_by_another(tmp_path, random_model):
+    random_model().save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"version": "1.0"}))
+    with pytest.raises(StepimpError, match=f"Cannot load the tokenizer of {tmp_path}"):
+        load_tokenizer(str(tmp_path))

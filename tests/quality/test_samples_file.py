@@ -1,0 +1,73 @@
+"""Samples files: what `generate` writes, and what people bring."""
+
+import json
+
+import pytest
+
+from stepimp.errors import StepimpError
+from stepimp.quality.samples_file import read_samples, split_prefix
+from stepimp.results import Run
+
+
+def write(folder, *lines, name="own.jsonl"):
+    (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return folder / name
+
+
+def test_lines_need_a_text_alone(tmp_path):
+    found = read_samples(write(tmp_path, {"text": "a b"}, {"text": "c d", "prefix": "c"}))
+    assert (found.prefixes, found.texts, found.tokens, found.document) == (
+        ["", "c"],
+        ["a b", " d"],
+        None,
+        None,
+    )
+
+
+def test_tokens_count_if_all_lines_have_them(tmp_path):
+    assert read_samples(
+        write(tmp_path, {"text": "a", "tokens": [1]}, {"text": "", "tokens": []})
+    ).tokens == [[1], []]
+    assert read_samples(write(tmp_path, {"text": "a", "tokens": [1]}, {"text": "b"})).tokens is None
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_the_document_of_generate_knows_the_prefix(tmp_path, suffix):
+    run = Run(tmp_path, "generate", {"prefix": "The module", "seed": 0}, {})
+    name = run.path.with_suffix(".jsonl").name
+    write(tmp_path, {"text": "The module is", "tokens": [1, 2]}, name=name)
+    run.finish([{"samples_file": name}])
+    found = read_samples(run.path.with_suffix(suffix))
+    assert (found.prefixes, found.texts, found.path.name) == (["The module"], [" is"], name)
+    assert found.document["params"]["seed"] == 0
+
+
+def test_a_character_split_between_prefix_and_text_belongs_to_the_text():
+    cut = "é".encode()[:1].decode(errors="replace")
+    assert split_prefix("café au lait", "caf" + cut) == ("caf", "é au lait")
+    assert split_prefix("abc", "") == ("", "abc")
+
+
+BAD = {
+    "no file": (None, "No samples file"),
+    "an empty file": (b"\n", "holds no samples"),
+    "a file that is no JSON": (b'{"text": "a"}\n{"text": ', "line 2, is no JSON"),
+    "a line without text": (b'{"tokens": [1]}', "line 1, is no sample"),
+    "a line that is no object": (b"[1]", "is no sample"),
+    "tokens that are none": (b'{"text": "a", "tokens": "b"}', "is no sample"),
+    "a file that is not UTF-8": (b'{"text": "\xe9"}', "as UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize("content, message", BAD.values(), ids=BAD)
+def test_what_is_no_samples_file(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "own.jsonl").write_bytes(content)
+    with pytest.raises(StepimpError, match=message):
+        read_samples(tmp_path / "own.jsonl")
+
+
+def test_a_document_of_another_command_names_no_samples(tmp_path):
+    document = Run(tmp_path, "kl", {}, {}).finish([{"t": 1}])
+    with pytest.raises(StepimpError, match="names no samples"):
+        read_samples(document["path"])
