@@ -1,4 +1,6 @@
-"""What `loss` and `kl` share: measuring curves and writing them down; and how other commands find them again."""
+"""What `loss` and `kl` share: measuring curves and writing them down; and how other commands find
+them again.
+"""
 
 import click
 
@@ -270,7 +272,9 @@ def fits(measured: dict, heavy, lights, family) -> bool:
 
 
 def measure_default_curves(command, heavy, lights, models, out) -> dict:
-    """Curves with the options a bare `stepimp kl` has, and another seed of the heavy model where the family has one."""
+    """Curves with the options a bare `stepimp kl` has, and another seed of the heavy model where
+    the family has one.
+    """
     from stepimp.models.family import family_folder, read_manifest
 
     from .kl import kl
@@ -283,7 +287,9 @@ def measure_default_curves(command, heavy, lights, models, out) -> dict:
 
 
 def check_weights(document: dict, weights: dict[str, str]):
-    """The models named have the weights the curves were measured with. weights: model -> fingerprint."""
+    """The models named have the weights the curves were measured with. weights: model ->
+    fingerprint.
+    """
     from stepimp.errors import StepimpError
 
     measured = document["provenance"]["fingerprints"]["models"]

@@ -31,7 +31,9 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]):
 
 
 def banded(row: dict, name: str, digits: int | None = None) -> str:
-    """A value and half the width of its 95% band, to so many decimals, else to four to six so that the band shows."""
+    """A value and half the width of its 95% band, to so many decimals, else to four to six so that
+    the band shows.
+    """
     if row.get(name) is None or math.isnan(row[name]):
         return "-"
     low, high = row.get(name + "_low"), row.get(name + "_high")
@@ -53,7 +55,9 @@ def sparkline(values) -> str:
 
 
 def print_curves(title: str, rows: list[dict], column: str):
-    """Each model's curve in characters, from t = 1 (the start of sampling) to t = 0, and its ends and extremes."""
+    """Each model's curve in characters, from t = 1 (the start of sampling) to t = 0, and its ends
+    and extremes.
+    """
     lines = []
     for model in dict.fromkeys(row["model"] for row in rows):
         own = sorted((row for row in rows if row["model"] == model), key=lambda row: -row["t"])

@@ -19,7 +19,8 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-PIPE = "STEPIMP_PROGRESS"  # the environment variable with the file descriptor that progress is reported to, if any
+# the environment variable with the file descriptor that progress is reported to, if any
+PIPE = "STEPIMP_PROGRESS"
 stderr = Console(stderr=True)
 
 
@@ -38,7 +39,9 @@ def progress_bar(transient: bool = True) -> Progress:
 
 @contextmanager
 def progress(description: str):
-    """A bar, or the pipe of whoever runs this command; yields the function (done, total) that moves it."""
+    """A bar, or the pipe of whoever runs this command; yields the function (done, total) that moves
+    it.
+    """
     if PIPE in os.environ:
         yield lambda done, total: report(int(os.environ[PIPE]), done, total)
         return
@@ -54,7 +57,9 @@ def report(pipe: int, done: int, total: int):
 
 
 class TimeLeft(ProgressColumn):
-    """At the rate of the whole run: of what is to come, the rate of the last seconds says little."""
+    """At the rate of the whole run: of what is to come, the rate of the last seconds says
+    little.
+    """
 
     def render(self, task):
         left = (
@@ -66,7 +71,8 @@ class TimeLeft(ProgressColumn):
 
 
 class Overall:
-    """One bar over several steps, which is there while one of them runs; a line per step where there is no terminal.
+    """One bar over several steps, which is there while one of them runs; a line per step where
+    there is no terminal.
 
     work: how much all steps are together, in the unit of `step`.
     """

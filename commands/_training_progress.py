@@ -1,4 +1,6 @@
-"""The training's progress, as a Trainer callback: a bar on a terminal, a line now and then in a log."""
+"""The training's progress, as a Trainer callback: a bar on a terminal, a line now and then in a
+log.
+"""
 
 from pathlib import Path
 

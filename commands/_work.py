@@ -4,8 +4,8 @@
 def work(arguments: list[str], blocks: dict[str, int], length: int) -> float:
     """Tokens times the blocks they go through.
 
-    arguments: of stepimp; blocks: of each model; length: tokens of a sequence where the arguments name none.
-    """
+    arguments: of stepimp; blocks: of each model; length: tokens of a sequence where the arguments
+    name none."""
     from . import main
 
     command, *options = arguments
@@ -33,7 +33,9 @@ def passes(command: str, asked: dict, blocks: dict[str, int], length: int) -> fl
 
 
 def schedules(command: str, asked: dict) -> list:
-    """What a command samples with, as often as it does; of a recommendation nothing is known yet."""
+    """What a command samples with, as often as it does; of a recommendation nothing is known
+    yet.
+    """
     from stepimp.quality import comparison
     from stepimp.schedules.schedule import Schedule, parse, sandwich
     from stepimp.search.exhaustive import Coarse, segment_runs

@@ -97,13 +97,15 @@ def compare(
 ):
     """Gen-PPL, entropy, FLOPs and seconds of several schedules with the same random numbers.
 
-    By default the paper's seven: a quarter of the steps light in a sandwich or in one quarter, all light and all heavy;
-    and the newest recommendation for these models. Text is scored as `stepimp evaluate` does; a prefix counts for the
-    entropy alone. The log-PPL difference is the mean of the paired differences to all-heavy, in nats per token; below
-    the table stand the placements of as many light steps that differ from each other.
+    By default the paper's seven: a quarter of the steps light in a sandwich or in one quarter, all
+    light and all heavy; and the newest recommendation for these models. Text is scored as `stepimp
+    evaluate` does; a prefix counts for the entropy alone. The log-PPL difference is the mean of the
+    paired differences to all-heavy, in nats per token; below the table stand the placements of as
+    many light steps that differ from each other.
 
-    Samples stay in files of their own in --out. What was drawn before, in a killed run or another one, is not drawn
-    again, and brings its seconds along: saved seconds are told only where all-heavy was timed in the same run.
+    Samples stay in files of their own in --out. What was drawn before, in a killed run or another
+    one, is not drawn again, and brings its seconds along: saved seconds are told only where
+    all-heavy was timed in the same run.
 
     \b
     Example:
@@ -222,7 +224,9 @@ def show(document: dict):
 
 
 def placement_line(pairs: list[dict]) -> str:
-    """Which placements of as many light steps the samples tell apart, the largest differences first."""
+    """Which placements of as many light steps the samples tell apart, the largest differences
+    first.
+    """
     told = [pair for pair in pairs if pair["log_ppl_diff_low"] > 0]
     counted = f"{len(told)} of {len(pairs)} pairs of placements differ, all at 95% together"
     named = [
@@ -233,7 +237,9 @@ def placement_line(pairs: list[dict]) -> str:
 
 
 def cells(row: dict, several: bool) -> list[str]:
-    """FLOPs are those saved by formula (3), exact those saved in fact. several: there are several light models."""
+    """FLOPs are those saved by formula (3), exact those saved in fact. several: there are several
+    light models.
+    """
     name = f"{row['name']} {row['light']}" if several and row["light"] else row["name"]
     saved = "-" if math.isnan(row["saved_seconds"]) else f"{row['saved_seconds']:.1%}"
     return [

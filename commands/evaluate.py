@@ -31,14 +31,15 @@ from ._progress import progress, status
 def evaluate(file, judge, compat, batch_size, family, device, dtype, seed, out, as_json):
     """Generative perplexity under a judge, and entropy, of generated text.
 
-    FILE is a results file of `stepimp generate` or JSON Lines with a "text" each (and "tokens", and "prefix"); without
-    it, the newest results of `stepimp generate` in --out.
+    FILE is a results file of `stepimp generate` or JSON Lines with a "text" each (and "tokens", and
+    "prefix"); without it, the newest results of `stepimp generate` in --out.
 
-    The judge tokenises the text anew. gen-PPL is the mean over samples of exp(nats per token), corpus PPL exp(all
-    nats / all tokens), each with its 95% interval over samples. The first token of a text is not scored, since nothing
-    stands before it; a prefix conditions and is not scored. An end-of-text token is scored like any other, and so is
-    what follows it. No sample is dropped: one with nothing to score counts as one token of probability 1/V, and is
-    reported. Entropy is that of the token frequencies within a sample, prefix included, in nats.
+    The judge tokenises the text anew. gen-PPL is the mean over samples of exp(nats per token),
+    corpus PPL exp(all nats / all tokens), each with its 95% interval over samples. The first token
+    of a text is not scored, since nothing stands before it; a prefix conditions and is not scored.
+    An end-of-text token is scored like any other, and so is what follows it. No sample is dropped:
+    one with nothing to score counts as one token of probability 1/V, and is reported. Entropy is
+    that of the token frequencies within a sample, prefix included, in nats.
 
     \b
     Example:

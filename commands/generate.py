@@ -66,8 +66,8 @@ def generate(
 ):
     """Generate text with a model schedule, and save it as JSON Lines.
 
-    Sampling is exact: a sample depends on the seed, its index, the models, the schedule and the prefix alone, not on
-    the batch size or a restart. A killed run goes on where it was.
+    Sampling is exact: a sample depends on the seed, its index, the models, the schedule and the
+    prefix alone, not on the batch size or a restart. A killed run goes on where it was.
 
     \b
     Example:
@@ -149,7 +149,9 @@ def generate(
 
 
 def recommended(out, family):
-    """Schedule, heavy, light, family and weights' fingerprints of the newest recommendation, made if there is none."""
+    """Schedule, heavy, light, family and weights' fingerprints of the newest recommendation, made
+    if there is none.
+    """
     from stepimp.models.family import recorded
     from stepimp.results import newest
 

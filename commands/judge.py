@@ -115,11 +115,13 @@ from ._progress import progress_bar, status
 def judge(
     folder, data, seed, layers, width, heads, context, dropout, vocab_size, as_json, **recipe
 ):
-    """Train a judge for the family in FOLDER: a small language model of GPT-2's architecture, into FOLDER/judge.
+    """Train a judge for the family in FOLDER: a small language model of GPT-2's architecture, into
+    FOLDER/judge.
 
-    It scores generated text where no published language model knows the corpus, as GPT-2 does for web text, and is the
-    default --judge of the family. Its recipe and held-out loss stand in recipe.json beside the weights. A killed
-    training goes on from its last checkpoint, and a finished judge stays as it is.
+    It scores generated text where no published language model knows the corpus, as GPT-2 does for
+    web text, and is the default --judge of the family. Its recipe and held-out loss stand in
+    recipe.json beside the weights. A killed training goes on from its last checkpoint, and a
+    finished judge stays as it is.
 
     \b
     Example:

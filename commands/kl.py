@@ -9,10 +9,11 @@ from ._print import print_curves, print_json
 @click.command()
 @curve_options
 def kl(as_json, **options):
-    """KL(heavy || light) over t on the same corrupted inputs, raw and relative to another seed of the heavy model.
+    """KL(heavy || light) over t on the same corrupted inputs, raw and relative to another seed of
+    the heavy model.
 
-    Formula (6) of the paper: the mean over masked positions, in nats, with 95% bands by bootstrap over sequences. All
-    light models share one pass.
+    Formula (6) of the paper: the mean over masked positions, in nats, with 95% bands by bootstrap
+    over sequences. All light models share one pass.
 
     \b
     Example:

@@ -9,10 +9,12 @@ from ._print import banded, print_curves, print_json, print_table
 @click.command()
 @curve_options
 def loss(as_json, **options):
-    """Difference of the masked cross-entropies of light and heavy over t, on the same corrupted inputs.
+    """Difference of the masked cross-entropies of light and heavy over t, on the same corrupted
+    inputs.
 
-    Formula (5) of the paper: the mean over sequences of |CE_L - CE_H| in nats, and the signed mean, with 95% bands by
-    bootstrap over sequences. From the same numbers the NELBO (10) of each model, with the baseline's where there is one.
+    Formula (5) of the paper: the mean over sequences of |CE_L - CE_H| in nats, and the signed mean,
+    with 95% bands by bootstrap over sequences. From the same numbers the NELBO (10) of each model,
+    with the baseline's where there is one.
 
     \b
     Example:

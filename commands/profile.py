@@ -60,11 +60,13 @@ def profile(
     out,
     as_json,
 ):
-    """Seconds in the body, the projection, the draw and the rest, and what a schedule saves of them.
+    """Seconds in the body, the projection, the draw and the rest, and what a schedule saves of
+    them.
 
-    The share a outside the body bounds what fewer blocks can bring: at most 1/a (formula 7; the paper prints 1/(1 - a)
-    for this a, but its own decomposition gives 1/a). Beside it stands the published way of sampling, which projects and
-    draws at all positions. Savings are measured against an all-heavy run made in the same round.
+    The share a outside the body bounds what fewer blocks can bring: at most 1/a (formula 7; the
+    paper prints 1/(1 - a) for this a, but its own decomposition gives 1/a). Beside it stands the
+    published way of sampling, which projects and draws at all positions. Savings are measured
+    against an all-heavy run made in the same round.
 
     \b
     Example:

@@ -114,11 +114,13 @@ def recommend(
     out,
     as_json,
 ):
-    """The schedule that loses least under a budget: the exact optimum, from the curves and without sampling.
+    """The schedule that loses least under a budget: the exact optimum, from the curves and without
+    sampling.
 
-    Beside it stand the schedules people write by hand, with the predicted path KL (9) and NELBO (10) of each in nats per
-    token, and how far the boundaries move when the curves' sequences are drawn again. Curves are the newest that match
-    in the results folder; if there are none, they are measured first.
+    Beside it stand the schedules people write by hand, with the predicted path KL (9) and NELBO
+    (10) of each in nats per token, and how far the boundaries move when the curves' sequences are
+    drawn again. Curves are the newest that match in the results folder; if there are none, they are
+    measured first.
 
     \b
     Example:
@@ -177,7 +179,9 @@ def recommend(
 
 
 def scheduled_lights(document, lights, save_flops) -> list[str]:
-    """Those asked for, else all; a fraction of light steps says nothing of depth, so then only the shallowest."""
+    """Those asked for, else all; a fraction of light steps says nothing of depth, so then only the
+    shallowest.
+    """
     measured = document["params"]["lights"]
     if lights or save_flops:
         return list(dict.fromkeys(lights or measured))
@@ -185,13 +189,17 @@ def scheduled_lights(document, lights, save_flops) -> list[str]:
 
 
 def kl_resolved(rows, lights) -> bool:
-    """Whether the relative KL of a light model is anywhere above 0 by its band; always without a baseline."""
+    """Whether the relative KL of a light model is anywhere above 0 by its band; always without a
+    baseline.
+    """
     lows = [row.get("relative_kl_nats_low") for row in rows if row["model"] in lights]
     return any(low is None or low > 0 for low in lows)
 
 
 def load_to_verify(document, models, judge):
-    """The curves' models, which must still have the weights the curves were measured with, and the judge."""
+    """The curves' models, which must still have the weights the curves were measured with, and the
+    judge.
+    """
     from stepimp.models.family import family_folder
     from stepimp.models.loading import load
     from stepimp.quality.judge import judge_of, load_judge

@@ -1,4 +1,6 @@
-"""`stepimp reproduce`: all measurements of the paper, one command after another, then all figures and tables."""
+"""`stepimp reproduce`: all measurements of the paper, one command after another, then all figures
+and tables.
+"""
 
 import click
 
@@ -38,8 +40,8 @@ SCALES = ("quick", "full")
 def reproduce(ctx, scale, family, results, out):
     """Make all results the paper's figures and tables need, then draw and write them.
 
-    What is there already is not made again, and an interrupted call goes on where it was. The paper's LM1B is a family
-    called code; without one its comparison is left out.
+    What is there already is not made again, and an interrupted call goes on where it was. The
+    paper's LM1B is a family called code; without one its comparison is left out.
 
     \b
     Example:
@@ -114,7 +116,9 @@ def plan(scale: str, family: str | None) -> list[tuple]:
 
 
 def sample_length(folder) -> int:
-    """Tokens of a sample: the most that all models of the family take. Raises StepimpError where there is no family."""
+    """Tokens of a sample: the most that all models of the family take. Raises StepimpError where
+    there is no family.
+    """
     import json
 
     from stepimp.errors import StepimpError
@@ -127,7 +131,9 @@ def sample_length(folder) -> int:
 
 
 def expected(arguments: list[str], folder) -> float:
-    """How much work a command is; none for one that will fail, as it names a model that the family has not."""
+    """How much work a command is; none for one that will fail, as it names a model that the family
+    has not.
+    """
     from contextlib import suppress
 
     from stepimp.models.family import read_manifest
@@ -161,7 +167,8 @@ def is_there(results, arguments: list[str], folder) -> bool:
 
 
 def run(arguments: list[str], results, step) -> int:
-    """Runs a command in a process of its own and returns its exit code. What it prints is shown when it has ended.
+    """Runs a command in a process of its own and returns its exit code. What it prints is shown
+    when it has ended.
 
     step: context manager that gives the function (done, total) for its progress.
     """

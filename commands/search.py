@@ -1,4 +1,6 @@
-"""`stepimp search`: every coarse schedule, what each segment matters, and how well the curves foresaw it."""
+"""`stepimp search`: every coarse schedule, what each segment matters, and how well the curves
+foresaw it.
+"""
 
 import time
 from contextlib import nullcontext
@@ -121,12 +123,14 @@ def search(
     out,
     as_json,
 ):
-    """Sample with every schedule that is light in 4 of 10 equal segments, and rank them by gen-PPL under a judge.
+    """Sample with every schedule that is light in 4 of 10 equal segments, and rank them by gen-PPL
+    under a judge.
 
-    All schedules share their random numbers, and those that begin alike that part of the work: 790 segments run where
-    210 schedules have 2100. Beside the ranking stand the influence of each segment (8) and how well path KL and NELBO,
-    predicted from the curves, foresaw the ranking. A killed search goes on where it was, schedule by schedule. Several
-    processes: torchrun --nproc-per-node 2 -m stepimp search ...
+    All schedules share their random numbers, and those that begin alike that part of the work: 790
+    segments run where 210 schedules have 2100. Beside the ranking stand the influence of each
+    segment (8) and how well path KL and NELBO, predicted from the curves, foresaw the ranking. A
+    killed search goes on where it was, schedule by schedule. Several processes: torchrun
+    --nproc-per-node 2 -m stepimp search ...
 
     \b
     Example:
@@ -254,7 +258,9 @@ def check_sizes(segments, light_segments, steps, top):
 
 
 def find_curves(path, heavy, light, models, out) -> dict:
-    """The curves that predict the ranking: those of the file, else the newest, else measured now."""
+    """The curves that predict the ranking: those of the file, else the newest, else measured
+    now.
+    """
     from stepimp.errors import StepimpError
 
     if not path:

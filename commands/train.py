@@ -171,8 +171,9 @@ def train(
 ):
     """Train a family of denoisers into FOLDER, one Hugging Face folder per depth and seed.
 
-    A killed training goes on from its last checkpoint when the same command runs again, and members that are
-    finished stay as they are. Several processes: torchrun --nproc-per-node 2 -m stepimp train ...
+    A killed training goes on from its last checkpoint when the same command runs again, and members
+    that are finished stay as they are. Several processes: torchrun --nproc-per-node 2 -m stepimp
+    train ...
 
     \b
     Example:

@@ -1,4 +1,6 @@
-"""Figures 1, 7, 8, 9, 11, 13 and 14: a bar with its interval for each schedule, beside it what the paper published."""
+"""Figures 1, 7, 8, 9, 11, 13 and 14: a bar with its interval for each schedule, beside it what the
+paper published.
+"""
 
 from matplotlib.ticker import MaxNLocator
 
@@ -29,9 +31,9 @@ def interval(ax, y: float, row: dict, colour: str, width: float):
 def draw(ax, rows: list[dict], paper: list[dict], label: str, remark: str = ""):
     """One bar per row, the first on top.
 
-    rows: `label`, `value`, `low`, `high` (the ends of its interval, or None), `colour` and `remark`, text to the right.
-    paper: for each row `value`, `low` and `high` as published, or None. label: of the values; remark: above the text.
-    """
+    rows: `label`, `value`, `low`, `high` (the ends of its interval, or None), `colour` and
+    `remark`, text to the right. paper: for each row `value`, `low` and `high` as published, or
+    None. label: of the values; remark: above the text."""
     for y, (row, published) in enumerate(zip(rows, paper)):
         ax.barh(y, row["value"], height=0.62, color=row["colour"], zorder=2)
         interval(ax, y, row, INK, 1.1)

@@ -6,7 +6,9 @@ PARTS = {"body": "#4560b5", "projection": "#45b8a4", "draw": "#f0b45f", "rest": 
 
 
 def draw(ax, rows: list[dict]):
-    """rows: the `part` rows of a profile. One bar per model and way of sampling, as shares of its time."""
+    """rows: the `part` rows of a profile. One bar per model and way of sampling, as shares of its
+    time.
+    """
     bars = list(dict.fromkeys((row["model"], row["sampler"]) for row in rows))
     starts = dict.fromkeys(bars, 0.0)
     for part, colour in PARTS.items():

@@ -5,10 +5,11 @@ from .notes import with_half
 
 
 def draw(ax, rows: list[dict], colours: dict):
-    """rows: of `search`, the first on top; `segments` has a letter each, H or L, the start of sampling first.
+    """rows: of `search`, the first on top; `segments` has a letter each, H or L, the start of
+    sampling first.
 
-    colours: {"H": colour and "L": colour}. To the right stands the gen-PPL with half of its 95% interval.
-    """
+    colours: {"H": colour and "L": colour}. To the right stands the gen-PPL with half of its 95%
+    interval."""
     for y, row in enumerate(rows):
         width = 1 / len(row["segments"])
         for k, letter in enumerate(row["segments"]):

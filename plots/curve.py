@@ -1,4 +1,6 @@
-"""What the curve figures share: a line with its band per model, over a time axis that runs as sampling does."""
+"""What the curve figures share: a line with its band per model, over a time axis that runs as
+sampling does.
+"""
 
 from stepimp.paper.peak import PAPER_PEAK, values
 

@@ -1,8 +1,9 @@
-"""The schedule explorer: move the budget, see the best schedule under the curve of step importance and what it costs.
+"""The schedule explorer: move the budget, see the best schedule under the curve of step importance
+and what it costs.
 
-Everything is laid out and written out here; the script in page/explorer.js only puts one point's texts and segments in
-their places. Charts are stretched to the page, so that their labels, which are text of the page, stay legible.
-"""
+Everything is laid out and written out here; the script in page/explorer.js only puts one point's
+texts and segments in their places. Charts are stretched to the page, so that their labels, which
+are text of the page, stay legible."""
 
 import json
 import shlex
@@ -26,7 +27,9 @@ COSTS = ("path_kl_nats", "nelbo_nats", "objective")
 
 
 def explorer(document: dict) -> dict[str, str]:
-    """What page/explorer.html needs for a `recommend` document: HTML of each place, and the script's data as JSON."""
+    """What page/explorer.html needs for a `recommend` document: HTML of each place, and the
+    script's data as JSON.
+    """
     params, points = document["params"], best_schedules(document)
     tint = {model: to_hex(colour) for model, colour in colours(document).items()}
     curves = [row for row in document["curves"] if row["model"] in params["lights"]]
@@ -65,13 +68,17 @@ def embedded(data) -> str:
 
 
 def best_schedules(document: dict) -> list[dict]:
-    """The trade-off and the recommendation, which may lie between two of its budgets, in the order of the budget."""
+    """The trade-off and the recommendation, which may lie between two of its budgets, in the order
+    of the budget.
+    """
     found = {row["schedule"]: row for row in (document["rows"][0], *document["tradeoff"])}
     return sorted(found.values(), key=lambda row: row[budget_column(document["params"])])
 
 
 def placed(points: list[dict], document: dict) -> list[dict]:
-    """The points with all that the script shows of them; x and y: of the dot in the cost chart, in percent."""
+    """The points with all that the script shows of them; x and y: of the dot in the cost chart, in
+    percent.
+    """
     budget, heights = budget_column(document["params"]), ticks(points, "path_kl_nats")
     return [
         point
@@ -93,7 +100,9 @@ def segments(point: dict, document: dict) -> list:
 
 
 def texts(point: dict, without: dict, document: dict) -> dict[str, str]:
-    """What is shown of one schedule. without: the one that saves nothing, for the change in NELBO."""
+    """What is shown of one schedule. without: the one that saves nothing, for the change in
+    NELBO.
+    """
     params = document["params"]
     light, saved = f"{point['light_fraction']:.1%}", f"{point['saved_flops']:.1%}"
     family = ["--family", params["family"]] if params.get("family") else []
@@ -190,9 +199,9 @@ def chart(
 ) -> str:
     """Lines with their bands between labelled axes.
 
-    lines: (rows, colour); columns: of x and y; across: x at the left and at the right; marks: (x, text) of the x axis;
-    labels: of the y axis, which stands above, and of the x axis; inside, below: more HTML in and under the area.
-    """
+    lines: (rows, colour); columns: of x and y; across: x at the left and at the right; marks: (x,
+    text) of the x axis; labels: of the y axis, which stands above, and of the x axis; inside,
+    below: more HTML in and under the area."""
     x, y = columns
     along = ticks([row for rows, _ in lines for row in rows], y)
     up = [(100 - place(value, along), f"{value:g}") for value in along]
@@ -265,7 +274,9 @@ def comparison(document: dict) -> str:
 
 
 def notes(document: dict, curves: list[dict]) -> list[str]:
-    """What was measured, whether it peaks where the paper says, and how far the boundaries can be trusted."""
+    """What was measured, whether it peaks where the paper says, and how far the boundaries can be
+    trusted.
+    """
     found = document["boundaries"]
     moves = [
         f"{one['before']} to {one['after']} at t = {one['t']:.2f}"
@@ -288,7 +299,9 @@ def notes(document: dict, curves: list[dict]) -> list[str]:
 
 
 def unresolved(params: dict, curves: list[dict]) -> list[str]:
-    """What `stepimp recommend` warns of, where its objective is a relative KL that is nowhere above 0 by its band."""
+    """What `stepimp recommend` warns of, where its objective is a relative KL that is nowhere above
+    0 by its band.
+    """
     lows = [row.get("relative_kl_nats_low") for row in curves]
     if objective(params) != "relative_kl" or any(low is None or low > 0 for low in lows):
         return []

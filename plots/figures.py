@@ -1,14 +1,14 @@
 """The figures, each built from results documents alone.
 
-To add one: write its `draw` in a file of its own, a function here that takes the documents and returns the Figure,
-and a line in FIGURES. `stepimp figures` then draws it.
+To add one: write its `draw` in a file of its own, a function here that takes the documents and
+returns the Figure, and a line in FIGURES. `stepimp figures` then draws it.
 
-What we have of the paper says which figures are comparisons of schedules (1, 7 to 9, 11, 13, 14) and which come from
-the search (2, 3, 6, 10), but not what each of them shows. That assignment is ours: 1 is the unconditional comparison
-(Table 5's data), 7 and 8 are size and fraction of the light model (Tables 1 and 2), 9 and 11 the prefixes of a quarter
-and an eighth (Tables 3 and 6), 13 the LM1B role (Table 4), 14 the entropy; 2 shows the best and the worst coarse
-schedules, 3 how often they are light in each segment, 6 how well the curves foresaw the ranking, 10 the influence.
-"""
+What we have of the paper says which figures are comparisons of schedules (1, 7 to 9, 11, 13, 14)
+and which come from the search (2, 3, 6, 10), but not what each of them shows. That assignment is
+ours: 1 is the unconditional comparison (Table 5's data), 7 and 8 are size and fraction of the light
+model (Tables 1 and 2), 9 and 11 the prefixes of a quarter and an eighth (Tables 3 and 6), 13 the
+LM1B role (Table 4), 14 the entropy; 2 shows the best and the worst coarse schedules, 3 how often
+they are light in each segment, 6 how well the curves foresaw the ranking, 10 the influence."""
 
 from matplotlib.figure import Figure
 
@@ -46,7 +46,9 @@ def against_heavy(row: dict, column: str, label: str, colour, remark: str) -> di
 
 
 def published_change(row: dict | None, heavy: dict) -> dict | None:
-    """The paper's gen-PPL as `bars` want it: its change in log-PPL, with an interval where the paper prints one."""
+    """The paper's gen-PPL as `bars` want it: its change in log-PPL, with an interval where the
+    paper prints one.
+    """
     if row is None:
         return None
     change, half = log_change(row, heavy), log_change_half(row, heavy)
@@ -73,7 +75,9 @@ def published_entropy(row: dict | None, heavy: dict) -> dict | None:
 def schedules(
     document: dict, published: str, column="log_ppl_diff", shown=gen_ppl, theirs=published_change
 ):
-    """Strips and bars of the seven hand-crafted schedules and our recommendation, beside a table of the paper."""
+    """Strips and bars of the seven hand-crafted schedules and our recommendation, beside a table of
+    the paper.
+    """
     found = hand_crafted(document)
     found |= {row["name"]: row for row in document["rows"] if row["name"] == "recommended"}
     numbers = dict(zip(HAND_CRAFTED, paper()[published]["rows"]))
@@ -110,7 +114,9 @@ def comparison(published: str, where: str):
 
 
 def figure7(document: dict) -> Figure:
-    """Table 1's data: the sandwich with a quarter of the steps light, by size of the light model."""
+    """Table 1's data: the sandwich with a quarter of the steps light, by size of the light
+    model.
+    """
     tint, found = colours(document), by_light(document)
     numbers = {row["light"]: row for row in paper()["table1_light_size"]["rows"]}
     rows = [
@@ -162,7 +168,9 @@ def figure8(document: dict) -> Figure:
 
 
 def figure14(document: dict) -> Figure:
-    """Table 5's data: change in entropy of the hand-crafted schedules against all-heavy, unconditional."""
+    """Table 5's data: change in entropy of the hand-crafted schedules against all-heavy,
+    unconditional.
+    """
     figure = schedules(
         document, "table5_unconditional_entropy", "entropy_diff_nats", entropy, published_entropy
     )
@@ -299,7 +307,9 @@ def figure12(document: dict) -> Figure:
 
 
 def recommended(document: dict) -> Figure:
-    """How much each step matters, and under it the recommended schedule and those it was compared with, by rank."""
+    """How much each step matters, and under it the recommended schedule and those it was compared
+    with, by rank.
+    """
     params, blocks, tint = document["params"], document["blocks"], colours(document)
     curves = [row for row in document["curves"] if row["model"] in params["lights"]]
     strips = [row for row in document["rows"] if row["name"] not in ("all-heavy", "all-light")]
@@ -357,7 +367,8 @@ def profile(document: dict) -> Figure:
 
 
 UNCONDITIONAL = comparison("table5_unconditional_entropy", "unconditional")
-# name of the figure: (what it needs, see stepimp.paper.needs.NEEDS; function of one document per need)
+# name of the figure: (what it needs, see stepimp.paper.needs.NEEDS; function of one document per
+# need)
 FIGURES = {
     "figure1": (("unconditional",), UNCONDITIONAL),
     "figure2": (("search",), figure2),

@@ -1,4 +1,6 @@
-"""Figures 5 and 12: KL(heavy || light) over t, raw, of the other-seed baseline, and relative; formula (6)."""
+"""Figures 5 and 12: KL(heavy || light) over t, raw, of the other-seed baseline, and relative;
+formula (6).
+"""
 
 from stepimp.paper.peak import by_model
 

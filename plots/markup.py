@@ -4,7 +4,9 @@ from html import escape
 
 
 def tag(name: str, content: str = "", **attributes) -> str:
-    """One element around `content`, which is HTML already. class_ stands for class, aria_label for aria-label."""
+    """One element around `content`, which is HTML already. class_ stands for class, aria_label for
+    aria-label.
+    """
     names = {key: key.rstrip("_").replace("_", "-") for key in attributes}
     given = "".join(f' {names[key]}="{escape(str(value))}"' for key, value in attributes.items())
     return f"<{name}{given}>{content}</{name}>"

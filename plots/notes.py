@@ -1,4 +1,6 @@
-"""The small print in a figure, which is all of its caption: what it shows, what was measured, and how to read it."""
+"""The small print in a figure, which is all of its caption: what it shows, what was measured, and
+how to read it.
+"""
 
 import math
 import textwrap
@@ -30,7 +32,9 @@ def measured(document: dict) -> str:
 
 
 def with_half(row: dict, column: str) -> str:
-    """A value and half the width of its 95% interval, both to two digits of that half, or to whole numbers."""
+    """A value and half the width of its 95% interval, both to two digits of that half, or to whole
+    numbers.
+    """
     half = (row[column + "_high"] - row[column + "_low"]) / 2
     digits = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 2
     return f"{row[column]:.{digits}f} ±{half:.{digits}f}"

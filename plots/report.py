@@ -1,4 +1,6 @@
-"""The report: one page with all that was found. It loads nothing, so it opens anywhere, with no network."""
+"""The report: one page with all that was found. It loads nothing, so it opens anywhere, with no
+network.
+"""
 
 import base64
 import hashlib
@@ -36,11 +38,11 @@ def page(
 ) -> str:
     """The report as HTML. The same input gives the same bytes.
 
-    figures: name -> (caption, svg), as `inline` gives them; tables: name, title, columns, rows and note of each;
-    claims: claim, verdict (a key of SIGNS), reason and needs of each, the last being commands with ", then " between
-    them, or None; documents: the results all this comes from, with their paths; missing: name of what is left out ->
-    commands that make what it needs. Raises LookupError for a `recommend` document without its trade-off or curves.
-    """
+    figures: name -> (caption, svg), as `inline` gives them; tables: name, title, columns, rows and
+    note of each; claims: claim, verdict (a key of SIGNS), reason and needs of each, the last being
+    commands with ", then " between them, or None; documents: the results all this comes from, with
+    their paths; missing: name of what is left out -> commands that make what it needs. Raises
+    LookupError for a `recommend` document without its trade-off or curves."""
     advice = next((document for document in documents if document["command"] == "recommend"), None)
     script = part("explorer.js") if advice else ""
     sections = {
@@ -79,7 +81,9 @@ def fill(name: str, **places: str) -> str:
 
 
 def policy(script: str) -> str:
-    """The browser then loads nothing and runs this script alone, whatever a document may have smuggled in."""
+    """The browser then loads nothing and runs this script alone, whatever a document may have
+    smuggled in.
+    """
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 

@@ -1,4 +1,6 @@
-"""What a share of light steps saves: FLOPs as counted, seconds as measured, beside the paper's Table 2."""
+"""What a share of light steps saves: FLOPs as counted, seconds as measured, beside the paper's
+Table 2.
+"""
 
 from matplotlib.ticker import PercentFormatter
 
@@ -14,7 +16,9 @@ LINES = {
 
 
 def draw(ax, rows: list[dict], paper: list[dict]):
-    """rows: the `saving` rows of a profile or sandwiches of a comparison; paper: rows of its Table 2, in percent."""
+    """rows: the `saving` rows of a profile or sandwiches of a comparison; paper: rows of its Table
+    2, in percent.
+    """
     rows = sorted(rows, key=lambda row: row["light_fraction"])
     x = [row["light_fraction"] for row in rows]
     for column, (label, colour, style) in LINES.items():

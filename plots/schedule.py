@@ -17,7 +17,9 @@ def ink_on(colour) -> str:
 
 
 def strip(ax, y: float, schedule, colours: dict):
-    """One bar from t = 1 to t = 0, a coloured piece per segment with its number of steps where it fits."""
+    """One bar from t = 1 to t = 0, a coloured piece per segment with its number of steps where it
+    fits.
+    """
     start = 1.0
     for model, count in schedule.segments:
         share = count / schedule.steps
@@ -46,7 +48,9 @@ def strip(ax, y: float, schedule, colours: dict):
 
 
 def draw(ax, rows: list[dict], heavy: str, light: str, colours: dict):
-    """One strip per `recommend` row, the first on top. H and L in a schedule stand for `heavy` and `light`."""
+    """One strip per `recommend` row, the first on top. H and L in a schedule stand for `heavy` and
+    `light`.
+    """
     for y, row in enumerate(rows):
         strip(ax, y, parse(row["schedule"], heavy, light), colours)
     ax.set_yticks(range(len(rows)), [row["name"] for row in rows])

@@ -5,7 +5,9 @@ from .style import FAINT, INK
 
 
 def draw(ax, rows: list[dict], column: str, colour: str, chance: float = 0.0):
-    """rows: one per segment, with `t_from`, `t_to`, the column, its _low and _high. chance: a dashed line's height."""
+    """rows: one per segment, with `t_from`, `t_to`, the column, its _low and _high. chance: a
+    dashed line's height.
+    """
     for row in rows:
         middle, width = (row["t_from"] + row["t_to"]) / 2, row["t_from"] - row["t_to"]
         ax.bar(middle, row[column], width=0.8 * width, color=colour, zorder=2)

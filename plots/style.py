@@ -71,7 +71,8 @@ def house():
 
 
 def colours(document: dict) -> dict:
-    """{model: colour} of the models of a results document: the more of the heavy model's blocks, the darker.
+    """{model: colour} of the models of a results document: the more of the heavy model's blocks,
+    the darker.
 
     A model has the same colour in every figure, whichever others are in it.
     """
@@ -101,7 +102,9 @@ def legend(figure: Figure):
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Writes name.png, name.pdf and name.svg, each whole or not at all; the same figure gives the same bytes."""
+    """Writes name.png, name.pdf and name.svg, each whole or not at all; the same figure gives the
+    same bytes.
+    """
     paths = [folder / f"{name}.{kind}" for kind in METADATA]
     for path, (kind, metadata) in zip(paths, METADATA.items()):
         scratch = path.with_name(path.name + ".tmp")

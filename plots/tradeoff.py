@@ -22,7 +22,9 @@ ASIDE, REACH = (
 
 
 def spread(points: list[tuple], reach: float, gap: float) -> list[float]:
-    """Heights of labels for points (x, y) in the order of y: pushed up until those within `reach` are `gap` apart."""
+    """Heights of labels for points (x, y) in the order of y: pushed up until those within `reach`
+    are `gap` apart.
+    """
     placed = []
     for x, y in points:
         placed.append(
@@ -32,7 +34,9 @@ def spread(points: list[tuple], reach: float, gap: float) -> list[float]:
 
 
 def label(ax, name: str, point: tuple, at: tuple, side: str):
-    """The name of a schedule beside its point, with a hair line to it. side: where the text is anchored."""
+    """The name of a schedule beside its point, with a hair line to it. side: where the text is
+    anchored.
+    """
     ax.annotate(
         name,
         point,
@@ -72,7 +76,9 @@ def mark(ax, x: float, y: float, chosen: bool):
 def draw(
     ax, rows: list[dict], frontier: list[dict], by: str = "kl", budget: str = "light_fraction"
 ):
-    """rows: the compared schedules, as named points; frontier: the best ones. Both hold `objective` and the budget."""
+    """rows: the compared schedules, as named points; frontier: the best ones. Both hold `objective`
+    and the budget.
+    """
     best = sorted((one[budget], one["objective"]) for one in frontier)
     points = sorted(
         ((row["name"], (row[budget], row["objective"])) for row in rows), key=lambda one: one[1][1]
@@ -81,7 +87,8 @@ def draw(
     width, rising = best[-1][0], best[-1][1] >= best[0][1]
     heights = [y for _, (_, y) in points] + [y for _, y in best]
     gap = 0.07 * (max(heights) - min(heights))
-    # All points lie on the line or above it: the names of its lower end and of the best go below, all others above.
+    # All points lie on the line or above it: the names of its lower end and of the best go below,
+    # all others above.
     below = ("recommended", "all-heavy" if rising else "all-light")
     above = iter(spread([point for name, point in points if name not in below], REACH * width, gap))
     for name, (x, y) in points:

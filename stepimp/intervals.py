@@ -1,10 +1,10 @@
 """95% intervals over samples in closed form: Student's t with N - 1 degrees of freedom.
 
-A percentile bootstrap covers too little for a few dozen samples (93% at N = 32, 88% at N = 8), Student's t what it says
-where the values are symmetric, as log-perplexities, entropies and paired differences are. Perplexities and times are
-positive and skewed: their interval is symmetric on the log scale, which covers 94% at N = 32 where the plain one covers
-93% (log-normal with sigma 0.5; 0.2 to 0.5 is what text has).
-"""
+A percentile bootstrap covers too little for a few dozen samples (93% at N = 32, 88% at N = 8),
+Student's t what it says where the values are symmetric, as log-perplexities, entropies and paired
+differences are. Perplexities and times are positive and skewed: their interval is symmetric on the
+log scale, which covers 94% at N = 32 where the plain one covers 93% (log-normal with sigma 0.5; 0.2
+to 0.5 is what text has)."""
 
 import numpy as np
 from scipy.special import stdtrit
@@ -15,11 +15,11 @@ from stepimp import randomness
 def ratio(
     values, weights=None, log_scale: bool = False, statements: int = 1
 ) -> tuple[float, float, float]:
-    """sum(values) / sum(weights) and the ends of its interval when the N samples are drawn again; weights: else ones.
+    """sum(values) / sum(weights) and the ends of its interval when the N samples are drawn again;
+    weights: else ones.
 
-    With ones it is the mean. log_scale: for what is positive. statements: so many intervals are to hold together at 95%
-    (Bonferroni). One sample alone has no interval: NaN.
-    """
+    With ones it is the mean. log_scale: for what is positive. statements: so many intervals are to
+    hold together at 95% (Bonferroni). One sample alone has no interval: NaN."""
     values = np.asarray(values, dtype=float)
     weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)
     n, centre = len(values), values.sum() / weights.sum()
@@ -52,10 +52,9 @@ def resampled_means(
 ) -> np.ndarray:
     """Means over sequences: of those measured, then of each resample of them.
 
-    values: [S, N], NaN where a sequence counts for nothing; weights: [S, N], else all count alike. Returns
-    [S, 1 + resamples]. A resample draws N sequences with replacement, the same for all S statistics, so that sums and
-    differences of them stay paired.
-    """
+    values: [S, N], NaN where a sequence counts for nothing; weights: [S, N], else all count alike.
+    Returns [S, 1 + resamples]. A resample draws N sequences with replacement, the same for all S
+    statistics, so that sums and differences of them stay paired."""
     sequences = values.shape[1]
     draw = randomness.generator(seed, randomness.BOOTSTRAP).multinomial
     times_drawn = draw(sequences, np.full(sequences, 1 / sequences), size=resamples)
@@ -66,7 +65,8 @@ def resampled_means(
 
 
 def band(means: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What `resampled_means` returned, [..., 1 + R] -> the mean and the ends of its 95% percentile band, [...] each.
+    """What `resampled_means` returned, [..., 1 + R] -> the mean and the ends of its 95% percentile
+    band, [...] each.
 
     The ends are NaN where some resample held no sequence that counts.
     """

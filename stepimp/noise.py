@@ -1,7 +1,7 @@
 """The noise schedule alpha_t and the corruption it defines (formulas 1 and 2 of the paper).
 
-t = 1 is fully masked, the start of sampling; t = 0 is clean. Everything here takes floats, NumPy arrays or tensors.
-"""
+t = 1 is fully masked, the start of sampling; t = 0 is clean. Everything here takes floats, NumPy
+arrays or tensors."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ EPS = {"linear": 0.0, "loglinear": 1e-3}
 class NoiseSchedule:
     """alpha_t = 1 - (1 - eps) t, the probability that a token is still clean at time t.
 
-    `linear` has eps = 0. `loglinear` is MDLM's: its total noise sigma(t) = -log alpha_t stays finite at t = 1.
-    """
+    `linear` has eps = 0. `loglinear` is MDLM's: its total noise sigma(t) = -log alpha_t stays
+    finite at t = 1."""
 
     name: str = "linear"
 
@@ -42,7 +42,9 @@ class NoiseSchedule:
         return (1 - self.eps) * t
 
     def nelbo_weight(self, t):
-        """-alpha'_t / (1 - alpha_t), the weight of the cross-entropy in the NELBO; 1/t for both schedules."""
+        """-alpha'_t / (1 - alpha_t), the weight of the cross-entropy in the NELBO; 1/t for both
+        schedules.
+        """
         return -self.alpha_derivative(t) / self.masked(t)
 
     def inverse(self, alpha):
@@ -53,7 +55,7 @@ class NoiseSchedule:
 def corrupt(x, uniforms, t, mask_id: int, noise: NoiseSchedule):
     """z_t: each token of x becomes the mask token where its uniform lies below 1 - alpha_t.
 
-    x, uniforms: [B, L]; t: a float or [B, 1]. One uniform per position serves every t and every model, so the masked
-    set only grows with t and differences between models or timesteps are paired.
-    """
+    x, uniforms: [B, L]; t: a float or [B, 1]. One uniform per position serves every t and every
+    model, so the masked set only grows with t and differences between models or timesteps are
+    paired."""
     return x.masked_fill(uniforms < noise.masked(t), mask_id)

@@ -1,10 +1,13 @@
-"""Several processes under torchrun: which of them this is, its part of the work, and what the others found."""
+"""Several processes under torchrun: which of them this is, its part of the work, and what the
+others found.
+"""
 
 import atexit
 import os
 from datetime import timedelta
 
-# Rank 0 may measure curves while the others wait, and a slow machine finishes its part hours after a fast one.
+# Rank 0 may measure curves while the others wait, and a slow machine finishes its part hours after
+# a fast one.
 PATIENCE = timedelta(days=7)
 
 
@@ -14,7 +17,8 @@ class Processes:
     def __init__(self):
         self.rank, self.count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if self.count > 1:
-            # Imported after the group is made, its functions would hold the group as a default argument.
+            # Imported after the group is made, its functions would hold the group as a default
+            # argument.
             import torch.distributed.nn  # noqa: F401
             from torch import distributed
 

@@ -1,8 +1,8 @@
 """Random numbers by counter: each a function of (seed, stream, index, position) alone.
 
-So nothing depends on batch size, order, number of processes or a resume, and runs with one seed share their draws.
-Philox 4x64 (Salmon et al. 2011), the generator NumPy ships; every kernel can reproduce it.
-"""
+So nothing depends on batch size, order, number of processes or a resume, and runs with one seed
+share their draws. Philox 4x64 (Salmon et al. 2011), the generator NumPy ships; every kernel can
+reproduce it."""
 
 import numpy as np
 
@@ -16,6 +16,8 @@ def generator(seed: int, stream: int, index: int = 0, position: int = 0) -> np.r
 
 
 def uniforms(seed: int, stream: int, indices, length: int) -> np.ndarray:
-    """[len(indices), length] uniforms on [0, 1) in float64; row r depends on (seed, stream, indices[r]) alone."""
+    """[len(indices), length] uniforms on [0, 1) in float64; row r depends on (seed, stream,
+    indices[r]) alone.
+    """
     rows = [generator(seed, stream, int(index)).random(length) for index in indices]
     return np.stack(rows) if rows else np.empty((0, length))

@@ -1,4 +1,6 @@
-"""The results document (one JSON per run), the journal of finished work beside it, and provenance."""
+"""The results document (one JSON per run), the journal of finished work beside it, and
+provenance.
+"""
 
 import hashlib
 import json
@@ -21,7 +23,9 @@ SCHEMA = "stepimp/1"
 
 
 def results_folder(out: str) -> Path:
-    """The folder, made if it is missing. Raises StepimpError where it cannot be written, before any work is done."""
+    """The folder, made if it is missing. Raises StepimpError where it cannot be written, before any
+    work is done.
+    """
     folder = Path(out).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +95,9 @@ class Run:
         self.path = results_folder(out) / f"{command}-{self.key}.json"
 
     def journal(self, rank: int = 0, processes: int = 1) -> "Journal":
-        """Of several processes each writes its own, and takes over those that an earlier run with more of them left."""
+        """Of several processes each writes its own, and takes over those that an earlier run with
+        more of them left.
+        """
         own = Journal(self.path.with_suffix(f".{rank}.journal" if rank else ".journal"), self.key)
         for path in self.journals():
             other = int(path.suffixes[0][1:]) if len(path.suffixes) > 1 else 0
@@ -139,7 +145,9 @@ class Run:
 
 
 def in_lines(document: dict) -> str:
-    """A document as JSON with a line for each part, and for each row of a part that consists of rows."""
+    """A document as JSON with a line for each part, and for each row of a part that consists of
+    rows.
+    """
 
     def part(value) -> str:
         rows = isinstance(value, list) and value and isinstance(value[0], dict)
@@ -168,9 +176,9 @@ def finite(value):
 class Journal:
     """Finished units of work, one JSON line each, so that a killed run goes on where it was.
 
-    The first line names the run; it is there twice where two processes began at once. A last line cut off by a kill is
-    dropped; anything else unreadable is an error. A journal without a finished unit is no file.
-    """
+    The first line names the run; it is there twice where two processes began at once. A last line
+    cut off by a kill is dropped; anything else unreadable is an error. A journal without a finished
+    unit is no file."""
 
     def __init__(self, path: Path, key: str):
         header = {"run": key}
@@ -217,7 +225,9 @@ class Kept:
 
 
 def read_document(path) -> dict:
-    """A results document. Raises StepimpError for a file that is truncated, foreign or of another version."""
+    """A results document. Raises StepimpError for a file that is truncated, foreign or of another
+    version.
+    """
     path = Path(path)
     try:
         document = json.loads(path.read_text("utf-8"))

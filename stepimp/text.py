@@ -1,8 +1,8 @@
 """Text to token blocks, through the datasets library.
 
-Corpora come as documents (name, text); a fixed part of the documents is held out from training. Blocks are the
-documents' tokens, separated by the end-of-text token, cut every `length` tokens and cached.
-"""
+Corpora come as documents (name, text); a fixed part of the documents is held out from training.
+Blocks are the documents' tokens, separated by the end-of-text token, cut every `length` tokens and
+cached."""
 
 import ast
 import hashlib
@@ -38,7 +38,8 @@ FEW_DOCUMENTS = (
     20  # below this the last tenth of each document is held out instead of a tenth of the documents
 )
 TOKENIZER_DOCUMENTS = 10_000  # a BPE vocabulary needs no more
-# Parts of the standard library that are not in every Python 3.11+, or are not its own, and everybody's tests.
+# Parts of the standard library that are not in every Python 3.11+, or are not its own, and
+# everybody's tests.
 SKIPPED = set(
     [
         "site-packages",
@@ -59,14 +60,18 @@ DOCUMENTED = ("matplotlib", "networkx", "numpy", "pandas", "scipy", "sympy", "to
 
 @dataclass(frozen=True)
 class Blocks:
-    """Token blocks [N, L] and the fingerprint of the corpus, tokenizer, length and split they come from."""
+    """Token blocks [N, L] and the fingerprint of the corpus, tokenizer, length and split they come
+    from.
+    """
 
     tokens: torch.Tensor
     fingerprint: str
 
 
 def cache_folder() -> Path:
-    """Where corpora and blocks are kept: STEPIMP_CACHE, else stepimp/ in the user's cache folder."""
+    """Where corpora and blocks are kept: STEPIMP_CACHE, else stepimp/ in the user's cache
+    folder.
+    """
     folder = Path(
         os.environ.get("STEPIMP_CACHE")
         or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "stepimp"
@@ -115,7 +120,9 @@ def read_source(path: Path) -> str:
 
 
 def docstrings(source: str) -> str:
-    """All docstrings of a module in the order of the source, one blank line between them; none where it does not parse."""
+    """All docstrings of a module in the order of the source, one blank line between them; none
+    where it does not parse.
+    """
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     try:
         with warnings.catch_warnings(action="ignore"):  # of escapes in other people's strings
@@ -127,7 +134,9 @@ def docstrings(source: str) -> str:
 
 
 def documented() -> list[str]:
-    """Those of DOCUMENTED that are installed: some are requirements of requirements, which may drop them."""
+    """Those of DOCUMENTED that are installed: some are requirements of requirements, which may drop
+    them.
+    """
     return [package for package in DOCUMENTED if find_spec(package)]
 
 
@@ -154,7 +163,9 @@ BUNDLED = {"docs": bundled_docs, "code": bundled_code}
 
 
 def load_bundled(name: str, split: str) -> datasets.Dataset:
-    """A split of a bundled corpus, read from this Python's installation once and then from the cache."""
+    """A split of a bundled corpus, read from this Python's installation once and then from the
+    cache.
+    """
     versions = (
         [f"{package} {version(package)}" for package in documented()] if name == "docs" else []
     )
@@ -218,7 +229,9 @@ def load_files(path: Path) -> datasets.Dataset:
 
 @cache
 def offline_unless_reachable():
-    """Where the Hugging Face hub does not answer, go by its local cache at once, not after half a minute of retries."""
+    """Where the Hugging Face hub does not answer, go by its local cache at once, not after half a
+    minute of retries.
+    """
     if not constants.HF_HUB_OFFLINE:
         try:
             get_session().head(constants.ENDPOINT, timeout=5)
@@ -259,12 +272,16 @@ def as_documents(found: datasets.Dataset, where: str) -> datasets.Dataset:
 
 
 def split_of(name: str) -> str:
-    """ "heldout" for the tenth of the documents that training never sees, else "train". Fixed by the document's name."""
+    """ "heldout" for the tenth of the documents that training never sees, else "train". Fixed by
+    the document's name.
+    """
     return "train" if zlib.crc32(name.encode("utf-8", "surrogatepass")) % 10 else "heldout"
 
 
 def load_documents(data: str, split: str) -> datasets.Dataset:
-    """The documents (name, text) of a corpus that belong to a split: "train", "heldout" or "all"."""
+    """The documents (name, text) of a corpus that belong to a split: "train", "heldout" or
+    "all".
+    """
     datasets.disable_progress_bars()
     if data in BUNDLED:
         return load_bundled(data, split)
@@ -313,7 +330,9 @@ def load_blocks(data: str, tokenizer, length: int, split: str) -> Blocks:
 
 
 def hub_split(found: datasets.DatasetDict, data: str, split: str) -> datasets.Dataset:
-    """The training or held-out documents of a hub dataset: its own test split, else its last documents."""
+    """The training or held-out documents of a hub dataset: its own test split, else its last
+    documents.
+    """
     if "train" not in found:
         raise StepimpError(f"{data} has no split 'train': its splits are {', '.join(found)}.")
     train = as_documents(found["train"], data)
@@ -366,7 +385,8 @@ def tokenized_blocks(
 
 
 def train_tokenizer(data: str, vocab_size: int):
-    """A byte-level BPE tokenizer for a corpus' training documents; the mask token is its last entry.
+    """A byte-level BPE tokenizer for a corpus' training documents; the mask token is its last
+    entry.
 
     vocab_size counts the end-of-text and the mask token. Returns a transformers tokenizer.
     """

@@ -1,10 +1,11 @@
-"""Time and memory of the curves and of the optimiser, on one CPU thread: python tests/bench_curves.py.
+"""Time and memory of the curves and of the optimiser, on one CPU thread: python
+tests/bench_curves.py.
 
-First the statistics are checked against their float64 twin; on a failure no speed is reported. All ways run in one
-process and take turns, and their medians are compared; memory is measured in a fresh process. Seconds are processor
-seconds of the one thread, so that other load on the machine distorts the ratios little. The plain way runs bodies as
-one writes them first (tests/plain.py); the engine's faster ones are part of what is compared.
-"""
+First the statistics are checked against their float64 twin; on a failure no speed is reported. All
+ways run in one process and take turns, and their medians are compared; memory is measured in a
+fresh process. Seconds are processor seconds of the one thread, so that other load on the machine
+distorts the ratios little. The plain way runs bodies as one writes them first (tests/plain.py); the
+engine's faster ones are part of what is compared."""
 
 import resource
 import statistics
@@ -21,8 +22,9 @@ from rich.table import Table
 
 from stepimp.curves import measure
 from stepimp.intervals import resampled_means
-from stepimp.kernels import reference, vocabulary_statistics
+from stepimp.kernels import reference
 from stepimp.kernels.linear import linear
+from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
 from stepimp.noise import NoiseSchedule, corrupt
 from stepimp.schedules.costs import step_costs
@@ -35,7 +37,9 @@ TIMES = measure.time_grid(20)  # as `stepimp kl` has them
 
 
 def check():
-    """The statistics against the float64 reference, at the benchmark's vocabulary and a few ragged rows."""
+    """The statistics against the float64 reference, at the benchmark's vocabulary and a few ragged
+    rows.
+    """
     rows, heads, targets = projections(13)
     found = vocabulary_statistics(rows, heads, targets, VOCAB - 1)
     wanted = reference.vocabulary_statistics(rows, heads, targets, VOCAB - 1)
@@ -69,7 +73,9 @@ def interleaved(repeats: int, **ways) -> dict[str, float]:
 
 
 def print_extra_bytes():
-    """What the statistics add to the most memory this process ever held; in a fresh process, before anything larger."""
+    """What the statistics add to the most memory this process ever held; in a fresh process, before
+    anything larger.
+    """
     rows, heads, targets = projections(ROWS)
     vocabulary_statistics([x[:1] for x in rows], heads, targets[:1], VOCAB - 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -78,7 +84,9 @@ def print_extra_bytes():
 
 
 def bench_statistics(table: Table):
-    """The vocabulary pass against one plain matrix product per model, and its memory against holding the logits."""
+    """The vocabulary pass against one plain matrix product per model, and its memory against
+    holding the logits.
+    """
     rows, heads, targets = projections(ROWS)
 
     def bare():
@@ -135,7 +143,8 @@ def masked_loss(log_h, log_l, masked, tokens):
 
 
 def bench_pairs(table: Table):
-    """All of four light models and a baseline at once, at all times of a curve, against pair by pair.
+    """All of four light models and a baseline at once, at all times of a curve, against pair by
+    pair.
 
     What the plain ways cost does not depend on the time: they run at every tenth.
     """

@@ -1,11 +1,11 @@
 """The GPU path against its goals, on one CUDA device: python tests/bench_gpu.py, or make bench-gpu.
 
-First the kernels and the replayed body are checked against their references; on a failure no speed is reported. All
-models are random, of the published shape (12 to 4 blocks, width 768, V = 50258, L = 1024), in bf16. Both samplers use
-the same weights and the same attention. Two figures are put together from measured parts and say so: the published
-sampler's time, from a forward pass with full probabilities and a draw over all of [B, L, V], and that of the curves at
-the paper's protocol, from some of their times on one batch. Writes one results document.
-"""
+First the kernels and the replayed body are checked against their references; on a failure no speed
+is reported. All models are random, of the published shape (12 to 4 blocks, width 768, V = 50258, L
+= 1024), in bf16. Both samplers use the same weights and the same attention. Two figures are put
+together from measured parts and say so: the published sampler's time, from a forward pass with full
+probabilities and a draw over all of [B, L, V], and that of the curves at the paper's protocol, from
+some of their times on one batch. Writes one results document."""
 
 import argparse
 import statistics
@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from stepimp.curves import measure
-from stepimp.kernels import project_and_draw, vocabulary_statistics
+from stepimp.kernels.draw import project_and_draw
 from stepimp.kernels.linear import project
+from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.checkpoints import fingerprint, pick_attention
 from stepimp.models.cuda_graphs import BATCHES, FEWEST_QUERIES, compiled
 from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM

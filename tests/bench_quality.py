@@ -1,9 +1,10 @@
-"""Scoring of text against transformers' own forward pass, on one CPU thread: python tests/bench_quality.py.
+"""Scoring of text against transformers' own forward pass, on one CPU thread: python
+tests/bench_quality.py.
 
-The same random GPT-2 (12 layers, width 768, V = 50257) and the same batch, once with texts of one length and once with
-texts of many. First the scores are held against transformers' own loss, text by text; on a failure no speed is
-reported. All ways run in one process and take turns; processor seconds of the one thread are compared.
-"""
+The same random GPT-2 (12 layers, width 768, V = 50257) and the same batch, once with texts of one
+length and once with texts of many. First the scores are held against transformers' own loss, text
+by text; on a failure no speed is reported. All ways run in one process and take turns; processor
+seconds of the one thread are compared."""
 
 import numpy as np
 import torch

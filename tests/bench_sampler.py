@@ -1,14 +1,16 @@
-"""The sampler against the published way of sampling, on one CPU thread: python tests/bench_sampler.py [--full].
+"""The sampler against the published way of sampling, on one CPU thread: python
+tests/bench_sampler.py [--full].
 
-Both run the same weights (12 blocks, width 768, V = 50258, random), the same T and L, in one process. First both are
-checked against an exactly enumerated distribution; on a failure no speed is reported. Seconds are processor seconds of
-the one thread, so that other load on the machine distorts the ratios little. The published sampler runs the body as one
-writes it first (tests/plain.py); the engine's faster body is part of what is compared.
+Both run the same weights (12 blocks, width 768, V = 50258, random), the same T and L, in one
+process. First both are checked against an exactly enumerated distribution; on a failure no speed is
+reported. Seconds are processor seconds of the one thread, so that other load on the machine
+distorts the ratios little. The published sampler runs the body as one writes it first
+(tests/plain.py); the engine's faster body is part of what is compared.
 
-The published sampler's time is put together from the cost of its two parts, each the median of several runs here: a
-forward pass with full probabilities, run as often as its own rule asks for (counted by running its unmasking), and a
-draw over all of [B, L, V] at every step. --full runs it out instead, which takes most of an hour.
-"""
+The published sampler's time is put together from the cost of its two parts, each the median of
+several runs here: a forward pass with full probabilities, run as often as its own rule asks for
+(counted by running its unmasking), and a draw over all of [B, L, V] at every step. --full runs it
+out instead, which takes most of an hour."""
 
 import argparse
 import statistics
@@ -61,10 +63,11 @@ def seconds(function, *arguments):
 
 
 def race(denoisers: dict, plans: dict[str, Schedule], samples: int = BATCH):
-    """Draws samples with each schedule, a slice of the steps in turn, so that a slow spell of the machine hits all.
+    """Draws samples with each schedule, a slice of the steps in turn, so that a slow spell of the
+    machine hits all.
 
-    Returns the seconds of each plan, and of the bare body for the forward passes of the first, timed in every slice.
-    """
+    Returns the seconds of each plan, and of the bare body for the forward passes of the first,
+    timed in every slice."""
     first, *_ = plans
     steps, mask_id = plans[first].steps, denoisers["12b"].mask_id
     states = {name: sampler.begin(range(samples), LENGTH, steps, mask_id, seed=0) for name in plans}
@@ -87,7 +90,9 @@ def race(denoisers: dict, plans: dict[str, Schedule], samples: int = BATCH):
 
 
 def published_forwards(steps: int) -> int:
-    """How often the published sampler runs its model: unmasking does not depend on the logits, so a fake will do."""
+    """How often the published sampler runs its model: unmasking does not depend on the logits, so a
+    fake will do.
+    """
     counts = sampler.Counts()
     fake = FakeDenoiser(vocab=1, length=1)
     fake.max_length, fake.table = LENGTH, torch.zeros(1, LENGTH, 2, dtype=torch.float64)

@@ -1,9 +1,10 @@
-"""The search against its 210 schedules run alone, on one CPU thread: python tests/bench_search.py [--samples N].
+"""The search against its 210 schedules run alone, on one CPU thread: python tests/bench_search.py
+[--samples N].
 
-Both draw the same samples of the bundled family in fp32 in one process, half of the schedules alone before the search
-and half after it, so that a slow spell of the machine hits both. First the tokens are compared: where one differs, no
-speed is reported. Seconds are processor seconds of the one thread. Scoring costs both the same and is left out.
-"""
+Both draw the same samples of the bundled family in fp32 in one process, half of the schedules alone
+before the search and half after it, so that a slow spell of the machine hits both. First the tokens
+are compared: where one differs, no speed is reported. Seconds are processor seconds of the one
+thread. Scoring costs both the same and is left out."""
 
 import argparse
 import time

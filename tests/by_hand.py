@@ -45,8 +45,9 @@ def plans(steps, light="4b"):
 def comparison(
     effects=AS_PUBLISHED, schedules=None, noise=0.001, entropy=(), samples=20, steps=8, **params
 ):
-    """A document of `compare`. effects: {name: log-PPL above all-heavy}; schedules: {name: (schedule, light)}, else the
-    paper's seven; noise: spread of the paired differences; entropy: {name: nats above all-heavy}."""
+    """A document of `compare`. effects: {name: log-PPL above all-heavy}; schedules: {name:
+    (schedule, light)}, else the paper's seven; noise: spread of the paired differences; entropy:
+    {name: nats above all-heavy}."""
     schedules = schedules or {
         name: (one, None if name == "all-heavy" else "4b") for name, one in plans(steps).items()
     }

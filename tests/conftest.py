@@ -42,7 +42,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def device():
-    """Where Triton's kernels are tested: compiled on a GPU if there is one, else in the interpreter on the CPU."""
+    """Where Triton's kernels are tested: compiled on a GPU if there is one, else in the interpreter
+    on the CPU.
+    """
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -72,7 +74,9 @@ def python():
 
 @pytest.fixture
 def full_disk():
-    """A context manager (limit): files can grow to so many bytes and no further, which fails as a full disk does."""
+    """A context manager (limit): files can grow to so many bytes and no further, which fails as a
+    full disk does.
+    """
 
     @contextmanager
     def full(limit=0):
@@ -88,7 +92,9 @@ def full_disk():
 
 @pytest.fixture(scope="session")
 def random_model():
-    """A function (seed=0, **config) -> an MDLM in eval mode all of whose weights are random, none left at zero."""
+    """A function (seed=0, **config) -> an MDLM in eval mode all of whose weights are random, none
+    left at zero.
+    """
     from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
 
     def build(seed=0, **config):
@@ -135,7 +141,9 @@ def tiny_text(tmp_path_factory):
 
 
 def write_judge(folder, data, context=24):
-    """A random GPT-2 with a tokenizer of its own; its weights are large, so that it has opinions."""
+    """A random GPT-2 with a tokenizer of its own; its weights are large, so that it has
+    opinions.
+    """
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from stepimp.text import train_tokenizer
@@ -157,7 +165,9 @@ def tiny_judge(tiny_family):
 
 @pytest.fixture(scope="session")
 def tiny_family(tmp_path_factory, tiny_text, random_model):
-    """Path of a family of random models, "2b", "1b" and "2b_seed2", written as a training would write them; a judge."""
+    """Path of a family of random models, "2b", "1b" and "2b_seed2", written as a training would
+    write them; a judge.
+    """
     from stepimp.models.family import SCHEMA, write_manifest
     from stepimp.text import train_tokenizer
 

@@ -13,7 +13,9 @@ WIDTHS = (16, 8, 16, 24)  # of the heavy model and the others
 
 
 def projections(n, vocab, widths=WIDTHS, seed=0, dtype=torch.float32, spread=1.0):
-    """Rows, heads and targets of random models whose logits have about unit variance times `spread`."""
+    """Rows, heads and targets of random models whose logits have about unit variance times
+    `spread`.
+    """
     draw = torch.Generator().manual_seed(seed)
     rows = [torch.randn(n, width, generator=draw).to(dtype) for width in widths]
     heads = [
@@ -27,7 +29,9 @@ def projections(n, vocab, widths=WIDTHS, seed=0, dtype=torch.float32, spread=1.0
 
 
 class FakeDenoiser:
-    """Logits are an arbitrary fixed function of (z, t, position): a table with one row for each input."""
+    """Logits are an arbitrary fixed function of (z, t, position): a table with one row for each
+    input.
+    """
 
     noise = NoiseSchedule("linear")
     blocks = 2
@@ -64,8 +68,8 @@ class FakeDenoiser:
 
 
 def exact_distribution(denoisers, schedule, length, prefix=()):
-    """{tokens: probability} by enumerating the definition: at step i each masked position unmasks with probability 1/i
-    and is then drawn from the step's model."""
+    """{tokens: probability} by enumerating the definition: at step i each masked position unmasks
+    with probability 1/i and is then drawn from the step's model."""
     mask_id = next(iter(denoisers.values())).mask_id
     states = {tuple(prefix) + (mask_id,) * (length - len(prefix)): 1.0}
     steps = schedule.steps

@@ -1,11 +1,15 @@
-"""An MDLM as one writes it first, from the published description and torch's own operators: what speed is measured against."""
+"""An MDLM as one writes it first, from the published description and torch's own operators: what
+speed is measured against.
+"""
 
 import torch
 import torch.nn.functional as F
 
 
 class PlainDenoiser:
-    """The weights of an MDLM behind the protocol of `stepimp.models.checkpoints`, with nothing folded, fused or left out."""
+    """The weights of an MDLM behind the protocol of `stepimp.models.checkpoints`, with nothing
+    folded, fused or left out.
+    """
 
     def __init__(self, model):
         self.model, self.dtype = model, model.dtype

@@ -1,10 +1,10 @@
 """How well the members of a family copy from their context: python tests/probe_copying.py [FAMILY].
 
-Held-out text is masked at t = 0.5. A masked token can be copied if a visible neighbour of it stands elsewhere next to
-the same token, on the same side and both visible. Printed per member: its loss at those tokens and at the other masked
-ones, less the first member's, with 95% intervals over sequences; and the head whose attention goes from masked tokens
-most to tokens with the same left neighbour, or the same right one: an induction head.
-"""
+Held-out text is masked at t = 0.5. A masked token can be copied if a visible neighbour of it stands
+elsewhere next to the same token, on the same side and both visible. Printed per member: its loss at
+those tokens and at the other masked ones, less the first member's, with 95% intervals over
+sequences; and the head whose attention goes from masked tokens most to tokens with the same left
+neighbour, or the same right one: an induction head."""
 
 import sys
 
@@ -32,14 +32,18 @@ def watched_attention(*arguments, **options):
 
 
 def same_neighbour(z: torch.Tensor, mask_id: int, side: int) -> torch.Tensor:
-    """[B, L, L]: whether masked token l has the same visible neighbour as visible token j; side -1 left, 1 right."""
+    """[B, L, L]: whether masked token l has the same visible neighbour as visible token j; side -1
+    left, 1 right.
+    """
     neighbour = F.pad(z, (1, 1), value=mask_id)[:, 1 + side : 1 + side + z.shape[1]]
     same = (neighbour[:, :, None] == neighbour[:, None]) & (neighbour != mask_id)[:, :, None]
     return same & (z == mask_id)[:, :, None] & (z != mask_id)[:, None]
 
 
 def sharpest_head(like: torch.Tensor) -> tuple[float, str]:
-    """Mean attention to the tokens marked in `like`, of the head that gives them most, and that head."""
+    """Mean attention to the tokens marked in `like`, of the head that gives them most, and that
+    head.
+    """
     asks = like.any(-1)
     shares = {
         f"{block}.{head}": (p[:, head] * like).sum(-1)[asks].mean().item()

@@ -1,12 +1,16 @@
-"""What only a CUDA device can show. The kernels' own tests run there as well: see the `device` fixture."""
+"""What only a CUDA device can show. The kernels' own tests run there as well: see the `device`
+fixture.
+"""
 
 import pytest
 import torch
 from fakes import projections
 
 from stepimp.curves import measure
-from stepimp.kernels import choice, project_and_draw, reference, vocabulary_statistics
+from stepimp.kernels import choice, reference
+from stepimp.kernels.draw import project_and_draw
 from stepimp.kernels.linear import project
+from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.cuda_graphs import BATCHES
 from stepimp.noise import NoiseSchedule

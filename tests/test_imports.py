@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"stepimp": "stepimp", "stepimp.commands": "commands", "stepimp.plots": "plots"}
 SLOW = {"torch", "transformers", "datasets", "matplotlib", "seaborn", "scipy", "pandas", "numpy"}
-# What a room may import of stepimp, beside the rooms of SMALL. Rooms stand in the order of the data.
+# What a room may import of stepimp, beside the rooms of SMALL. Rooms stand in the order of the
+# data.
 SMALL = {"errors", "randomness", "noise", "intervals", "results", "processes", "text"}
 ROOMS = {
     "kernels": set(),

@@ -1,4 +1,6 @@
-"""The intervals cover what they say, on values like those of text; Student's t is held against scipy's own."""
+"""The intervals cover what they say, on values like those of text; Student's t is held against
+scipy's own.
+"""
 
 import numpy as np
 import pytest
@@ -31,7 +33,9 @@ def test_the_mean_perplexity_is_covered(n, spread):
 
 @pytest.mark.parametrize("n", [4, 8, 32, 160])
 def test_the_paired_difference_is_covered(n):
-    """Of two schedules whose samples have much in common, and one of which is worse by a skewed amount."""
+    """Of two schedules whose samples have much in common, and one of which is worse by a skewed
+    amount.
+    """
 
     def draw(rng):
         common = log_ppl(rng, n, 0.5)
@@ -43,7 +47,9 @@ def test_the_paired_difference_is_covered(n):
 
 @pytest.mark.parametrize("n", [32, 160])
 def test_the_corpus_perplexity_is_covered(n):
-    """Long texts weigh more and are likelier here: the interval knows that the weights are random as well."""
+    """Long texts weigh more and are likelier here: the interval knows that the weights are random
+    as well.
+    """
 
     def draw(rng):
         tokens = rng.integers(60, 120, n)

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-# Handlers run last in, first out: the first one sees what the group's own has left. The system may list a thread for a
-# moment after it has been joined.
+# Handlers run last in, first out: the first one sees what the group's own has left. The system may
+# list a thread for a moment after it has been joined.
 SCRIPT = """
 import atexit, os, time
 

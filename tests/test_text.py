@@ -27,7 +27,9 @@ def jsonl(path, texts):
 
 
 def reference_blocks(texts, tokenizer, length):
-    """One stream of all documents, each followed by the end-of-text token, cut every `length` tokens."""
+    """One stream of all documents, each followed by the end-of-text token, cut every `length`
+    tokens.
+    """
     stream = []
     for text in texts:
         stream += tokenizer.encode(text, add_special_tokens=False) + [tokenizer.eos_token_id]
@@ -38,7 +40,9 @@ def reference_blocks(texts, tokenizer, length):
 
 @pytest.fixture
 def some_modules(monkeypatch, tmp_path):
-    """A part of the standard library for the whole and one small library for the others, in a cache of its own."""
+    """A part of the standard library for the whole and one small library for the others, in a cache
+    of its own.
+    """
     some = list(islice(library.stdlib_sources(), 40))
     monkeypatch.setattr(library, "stdlib_sources", lambda: iter(some))
     monkeypatch.setattr(library, "DOCUMENTED", ("click", "not_installed"))

@@ -1,8 +1,8 @@
 """Where the corrupted inputs come from: held-out text, or the heavy model's own trajectories.
 
-Both give clean tokens and one uniform per position, below whose threshold the position is masked (`noise.corrupt`),
-drawn when they are asked for, each a function of (seed, index of the sequence) alone.
-"""
+Both give clean tokens and one uniform per position, below whose threshold the position is masked
+(`noise.corrupt`), drawn when they are asked for, each a function of (seed, index of the sequence)
+alone."""
 
 from dataclasses import dataclass
 

@@ -1,9 +1,9 @@
-"""Step-importance curves: cross-entropy and KL of several models on the same corrupted inputs (formulas 4 to 6).
+"""Step-importance curves: cross-entropy and KL of several models on the same corrupted inputs
+(formulas 4 to 6).
 
-Every model's body runs once per input, one pass over the vocabulary at the masked rows gives all statistics, and per
-sequence and time only sums are kept. All bands are percentile bootstraps over sequences that resample all times and
-models together.
-"""
+Every model's body runs once per input, one pass over the vocabulary at the masked rows gives all
+statistics, and per sequence and time only sums are kept. All bands are percentile bootstraps over
+sequences that resample all times and models together."""
 
 import functools
 
@@ -13,7 +13,7 @@ import torch
 from stepimp.curves.measurements import Measurements
 from stepimp.errors import StepimpError
 from stepimp.intervals import band, resampled_means
-from stepimp.kernels import vocabulary_statistics
+from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.noise import NoiseSchedule, corrupt
 from stepimp.results import Kept
 
@@ -24,11 +24,11 @@ def time_grid(points: int) -> np.ndarray:
 
 
 def statistics_at(models: list, tokens, z, t: float):
-    """Statistics of all models at the masked positions of one time; the first model is the heavy one.
+    """Statistics of all models at the masked positions of one time; the first model is the heavy
+    one.
 
-    tokens: [B, L] clean; z: [B, L] corrupted. Returns sums over the masked positions: masked [B], ce [K, B], kl [K, B],
-    entropy [B].
-    """
+    tokens: [B, L] clean; z: [B, L] corrupted. Returns sums over the masked positions: masked [B],
+    ce [K, B], kl [K, B], entropy [B]."""
     masked = z == models[0].mask_id
     count, heads = masked.sum(1), [model.head() for model in models]
     clock = torch.full((len(z),), t, device=z.device)
@@ -48,14 +48,18 @@ def statistics_at(models: list, tokens, z, t: float):
 
 
 def masked_positions(masked):
-    """masked: [B, L]. Returns at, [B, n] positions that hold every masked one, and asked, [B, n]: which those are."""
+    """masked: [B, L]. Returns at, [B, n] positions that hold every masked one, and asked, [B, n]:
+    which those are.
+    """
     widest = max(1, int(masked.sum(1).max()))  # attention takes no empty query
     asked, at = masked.sort(dim=1, descending=True, stable=True)
     return at[:, :widest], asked[:, :widest]
 
 
 def sums_by_sequence(values, masked):
-    """values: [..., n] at the n masked positions of masked [B, L]. Returns [..., B], in a fixed order of summation."""
+    """values: [..., n] at the n masked positions of masked [B, L]. Returns [..., B], in a fixed
+    order of summation.
+    """
     whole = values.new_zeros(*values.shape[:-1], *masked.shape)
     whole[..., masked] = values
     return whole.sum(-1)
@@ -65,8 +69,8 @@ def sums_by_sequence(values, masked):
 def measure_chunk(denoisers: dict, tokens, uniforms, times, noise: NoiseSchedule) -> dict:
     """All statistics of one chunk of inputs. The first denoiser is the heavy one.
 
-    tokens, uniforms: [B, L]. Returns {"masked": [times, B], "ce", "kl": {name: [times, B]}, "entropy": [times, B]}.
-    """
+    tokens, uniforms: [B, L]. Returns {"masked": [times, B], "ce", "kl": {name: [times, B]},
+    "entropy": [times, B]}."""
     models = list(denoisers.values())
     device = models[0].head()[0].device
     tokens, uniforms = tokens.to(device), uniforms.to(device)
@@ -99,10 +103,10 @@ def measure(
 ) -> Measurements:
     """Runs every model on the same corrupted inputs.
 
-    denoisers: {name: Denoiser}; inputs: as in `stepimp.curves.inputs`; times: t values in (0, 1]. journal: finished chunks of
-    sequences are kept there and not run again. until: stop as soon as the widest 95% band of the relative KL is at
-    most plus or minus so many nats, else take all inputs. seed: of the bootstrap that says so.
-    """
+    denoisers: {name: Denoiser}; inputs: as in `stepimp.curves.inputs`; times: t values in (0, 1].
+    journal: finished chunks of sequences are kept there and not run again. until: stop as soon as
+    the widest 95% band of the relative KL is at most plus or minus so many nats, else take all
+    inputs. seed: of the bootstrap that says so."""
     if baseline and denoisers[baseline].fingerprint == denoisers[heavy].fingerprint:
         raise StepimpError(
             f"Baseline {baseline} holds the same weights as {heavy}: it must be that model trained from another seed."
@@ -171,7 +175,9 @@ def assemble(parts, heavy, lights, baseline, inputs, times) -> Measurements:
 
 
 def widest_band(found: Measurements, seed: int) -> float:
-    """Half the width, in nats, of the widest 95% band of the relative KL over times and light models."""
+    """Half the width, in nats, of the widest 95% band of the relative KL over times and light
+    models.
+    """
     values = np.concatenate(
         [found.per_sequence(found.relative_kl(model)) for model in found.lights]
     )
@@ -180,7 +186,9 @@ def widest_band(found: Measurements, seed: int) -> float:
 
 
 def rows_with_bands(found: Measurements, columns: dict, seed: int) -> list[dict]:
-    """One row per model and time. columns: name -> function of a model giving [times, sequences]."""
+    """One row per model and time. columns: name -> function of a model giving [times,
+    sequences].
+    """
     stacked = np.concatenate([columns[name](model) for model in found.lights for name in columns])
     shape = (len(found.lights), len(columns), len(found.times))
     ends = [
@@ -213,7 +221,9 @@ def loss_rows(found: Measurements, seed: int) -> list[dict]:
 
 
 def kl_rows(found: Measurements, seed: int) -> list[dict]:
-    """The rows of `stepimp kl`: formula (6), raw, baseline and relative. Without a baseline only the raw KL."""
+    """The rows of `stepimp kl`: formula (6), raw, baseline and relative. Without a baseline only
+    the raw KL.
+    """
     columns = {"kl_nats": lambda model: found.per_sequence(found.kl[model])}
     if found.baseline:
         columns["baseline_kl_nats"] = lambda model: found.per_sequence(found.kl[found.baseline])

@@ -1,4 +1,6 @@
-"""What a run of all models over the corrupted inputs leaves: sums per time and sequence, and the averages of them."""
+"""What a run of all models over the corrupted inputs leaves: sums per time and sequence, and the
+averages of them.
+"""
 
 from dataclasses import dataclass
 
@@ -12,11 +14,11 @@ BY_MODEL = ("ce", "kl")
 
 @dataclass(frozen=True)
 class Measurements:
-    """Sums over the masked positions of each input, in nats. Arrays are [times, sequences, repeats].
+    """Sums over the masked positions of each input, in nats. Arrays are [times, sequences,
+    repeats].
 
-    masked: how many positions; ce: for every model; kl: KL(heavy || model) for every model but the heavy one; entropy:
-    of the heavy model.
-    """
+    masked: how many positions; ce: for every model; kl: KL(heavy || model) for every model but the
+    heavy one; entropy: of the heavy model."""
 
     heavy: str
     lights: tuple[str, ...]
@@ -33,7 +35,8 @@ class Measurements:
         return self.masked.shape[1]
 
     def per_sequence(self, sums: np.ndarray) -> np.ndarray:
-        """Mean over masked positions, then over repeats, as formulas (4) to (6): [times, sequences].
+        """Mean over masked positions, then over repeats, as formulas (4) to (6): [times,
+        sequences].
 
         A repeat without a masked position is left out, and a sequence with no other is NaN.
         """
@@ -49,22 +52,27 @@ class Measurements:
         return self.masked.sum(-1)
 
     def per_token(self, sums: np.ndarray) -> np.ndarray:
-        """Mean over the masked positions of all repeats: [times, sequences], NaN where there are none.
+        """Mean over the masked positions of all repeats: [times, sequences], NaN where there are
+        none.
 
-        Weighted by `tokens`, its mean over sequences is the token-weighted one of formulas (9) and (10), E[sum over M]
-        / (L t), with the number of masked tokens in place of its expectation L t, so that its noise cancels.
-        """
+        Weighted by `tokens`, its mean over sequences is the token-weighted one of formulas (9) and
+        (10), E[sum over M] / (L t), with the number of masked tokens in place of its expectation L
+        t, so that its noise cancels."""
         return np.divide(
             sums.sum(-1), self.tokens, out=np.full(self.tokens.shape, np.nan), where=self.tokens > 0
         )
 
     def loss_difference(self, model: str, absolute: bool) -> np.ndarray:
-        """Formula (5) per sequence, CE_L - CE_H of the same input or its absolute value: [times, sequences]."""
+        """Formula (5) per sequence, CE_L - CE_H of the same input or its absolute value: [times,
+        sequences].
+        """
         difference = self.ce[model] - self.ce[self.heavy]  # of sums: |sum| / |M| is |CE_L - CE_H|
         return self.per_sequence(np.abs(difference) if absolute else difference)
 
     def relative_kl(self, model: str) -> np.ndarray:
-        """Sums of KL(heavy || model) minus those of the baseline, or of the raw KL where there is no baseline."""
+        """Sums of KL(heavy || model) minus those of the baseline, or of the raw KL where there is
+        no baseline.
+        """
         return self.kl[model] - (self.kl[self.baseline] if self.baseline else 0)
 
     def pack(self) -> dict:

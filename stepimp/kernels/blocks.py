@@ -8,12 +8,14 @@ EXCLUDED = (
 
 
 def join(lse, kl, entropy):
-    """From blocks to the whole vocabulary: lse, kl [K, blocks, n] and entropy [blocks, n] without their blocks.
+    """From blocks to the whole vocabulary: lse, kl [K, blocks, n] and entropy [blocks, n] without
+    their blocks.
 
-    By the chain rule, w_b being the probability of block b: the KL is the mean over the heavy w_b of the KL inside the
-    block + log(w_b / w_b,k), and the entropy that of the one inside - log w_b.
+    By the chain rule, w_b being the probability of block b: the KL is the mean over the heavy w_b
+    of the KL inside the block + log(w_b / w_b,k), and the entropy that of the one inside - log w_b.
     """
-    # One model at a time, so that a further model changes no summation order and with it no bit of the others.
+    # One model at a time, so that a further model changes no summation order and with it no bit of
+    # the others.
     total = [one.logsumexp(0) for one in lse]
     log_w = [one - whole for one, whole in zip(lse, total)]
     w = log_w[0].exp()

@@ -10,7 +10,8 @@ IMPLEMENTATIONS = ("auto", "reference", "torch", "triton")
 
 
 def choose(impl: str, x: torch.Tensor) -> str:
-    """`impl`, or for `auto` what suits x: triton on a CUDA device where it is installed, else torch.
+    """`impl`, or for `auto` what suits x: triton on a CUDA device where it is installed, else
+    torch.
 
     Raises StepimpError for a name that is none and for Triton where it is missing or cannot run.
     """
@@ -49,7 +50,9 @@ def interpreted() -> bool:
 
 
 def check_projection(x: torch.Tensor, head, mask_id: int):
-    """Raises ValueError unless x [n, D] fits a head of weight [V, D] and bias [V] with the mask token in it."""
+    """Raises ValueError unless x [n, D] fits a head of weight [V, D] and bias [V] with the mask
+    token in it.
+    """
     weight, bias = head
     if (
         x.ndim != 2

@@ -10,18 +10,18 @@ from stepimp.kernels import reference
 from stepimp.kernels.choice import check_projection, choose
 from stepimp.kernels.linear import project
 
-ROW_BLOCK = 64  # rows projected and drawn at once: bounds memory when many positions unmask together (T = 1)
-# Below so many rows torch's fp32 CPU kernels add up in another order (measured: a product with 1 row). Filled up to
-# them, the logits are the same bits whatever else is in the batch.
+# rows projected and drawn at once: bounds memory when many positions unmask together (T = 1)
+ROW_BLOCK = 64
+# Below so many rows torch's fp32 CPU kernels add up in another order (measured: a product with 1
+# row). Filled up to them, the logits are the same bits whatever else is in the batch.
 FEWEST_ROWS = 2
 
 
 def exponentials(seed: int, sample: int, position: int, vocab_size: int) -> np.ndarray:
     """[V] standard exponentials in float64.
 
-    From -log(1 - u) with u on a grid of 2^-53 and half a step in place of 0: the smallest is 2^-54, so that a token of
-    any probability down to 1e-16 can win and none has infinite noise.
-    """
+    From -log(1 - u) with u on a grid of 2^-53 and half a step in place of 0: the smallest is 2^-54,
+    so that a token of any probability down to 1e-16 can win and none has infinite noise."""
     u = randomness.generator(seed, randomness.TOKEN, sample, position).random(vocab_size)
     return -np.log1p(-np.maximum(u, 2.0**-54))
 
@@ -29,9 +29,9 @@ def exponentials(seed: int, sample: int, position: int, vocab_size: int) -> np.n
 def draw_tokens(logits: torch.Tensor, seed: int, samples, positions) -> torch.Tensor:
     """One token per row by Gumbel-max: argmax over v of logits_v - log E_v, in float64.
 
-    logits: [n, V]; samples, positions: n integers each, which name the row's random numbers. Two models that see the
-    same noise agree as often as their distributions allow them to within Gumbel coupling. Returns [n] token ids.
-    """
+    logits: [n, V]; samples, positions: n integers each, which name the row's random numbers. Two
+    models that see the same noise agree as often as their distributions allow them to within Gumbel
+    coupling. Returns [n] token ids."""
     tokens = torch.empty(len(logits), dtype=torch.long, device=logits.device)
     for row, (sample, position) in enumerate(zip(samples, positions)):
         noise = torch.from_numpy(
@@ -51,14 +51,15 @@ def project_and_draw(
     impl: str = "auto",
     timed=lambda part: nullcontext(),
 ) -> torch.Tensor:
-    """`draw_tokens(rows @ weight.T + bias, ...)` with the mask token excluded: one token per hidden row.
+    """`draw_tokens(rows @ weight.T + bias, ...)` with the mask token excluded: one token per hidden
+    row.
 
-    rows: [n, D]; head: weight [V, D] and bias [V]; samples, positions: n integers each. Returns [n] token ids on the
-    device of the rows. All implementations draw with the same noise, so that they agree up to floating-point ties.
-    impl: reference; torch; triton, which never writes logits down; auto: triton on a CUDA device, else torch. timed:
-    called as `with timed(part)` around "projection" and "draw"; triton does both in one, "draw". Raises StepimpError
-    where triton cannot run.
-    """
+    rows: [n, D]; head: weight [V, D] and bias [V]; samples, positions: n integers each. Returns [n]
+    token ids on the device of the rows. All implementations draw with the same noise, so that they
+    agree up to floating-point ties. impl: reference; torch; triton, which never writes logits down;
+    auto: triton on a CUDA device, else torch. timed: called as `with timed(part)` around
+    "projection" and "draw"; triton does both in one, "draw". Raises StepimpError where triton
+    cannot run."""
     check_projection(rows, head, mask_id)
     impl = choose(impl, rows)
     if impl == "triton":

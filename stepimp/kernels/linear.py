@@ -16,7 +16,8 @@ def runs_on_onednn(tensor: torch.Tensor) -> bool:
 
 
 def pack(weight: torch.Tensor) -> torch.Tensor:
-    """A copy of a weight [N, D] in oneDNN's own layout, for `linear` alone; the weight itself where that has none.
+    """A copy of a weight [N, D] in oneDNN's own layout, for `linear` alone; the weight itself where
+    that has none.
 
     The products are the same bits, measured 4 to 6% faster at width 768.
     """
@@ -34,9 +35,9 @@ def linear(
 
     weight: [N, D], or what `pack` makes of it.
 
-    On a CPU, without gradients, by oneDNN: torch takes its fp32 products from MKL, which was measured 1.3 to 1.6 times
-    slower on an AMD EPYC, and oneDNN fuses the activation. Elsewhere torch's own operators.
-    """
+    On a CPU, without gradients, by oneDNN: torch takes its fp32 products from MKL, which was
+    measured 1.3 to 1.6 times slower on an AMD EPYC, and oneDNN fuses the activation. Elsewhere
+    torch's own operators."""
     if weight.is_mkldnn or runs_on_onednn(x) and not torch.is_grad_enabled():
         activation = ("gelu", [], "tanh") if gelu else ("none", [], "")
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *activation)
@@ -45,7 +46,9 @@ def linear(
 
 
 def project(rows: torch.Tensor, head, mask_id: int) -> torch.Tensor:
-    """[..., D] -> [..., V] logits in fp32 or wider, minus infinity at the mask token. head: weight [V, D], bias [V]."""
+    """[..., D] -> [..., V] logits in fp32 or wider, minus infinity at the mask token. head: weight
+    [V, D], bias [V].
+    """
     weight, bias = head
     wide = torch.promote_types(rows.dtype, torch.float32)
     half = rows.element_size() == 2 and weight.dtype == rows.dtype

@@ -12,7 +12,9 @@ def log_probabilities(x, head, mask_id):
 
 
 def vocabulary_statistics(rows, heads, targets, mask_id):
-    """Formulas (4) and (6) per row, with all of [n, V] held at once. See `kernels.vocabulary_statistics`."""
+    """Formulas (4) and (6) per row, with all of [n, V] held at once. See
+    `kernels.statistics.vocabulary_statistics`.
+    """
     log_p = [log_probabilities(x, head, mask_id) for x, head in zip(rows, heads)]
     p_heavy = log_p[0].exp()
     asked = targets if targets.ndim == 2 else targets[:, None]
@@ -25,5 +27,7 @@ def vocabulary_statistics(rows, heads, targets, mask_id):
 
 
 def gumbel_argmax(logits, exponentials):
-    """argmax over v of logits_v + G_v with Gumbel noise G_v = -log E_v, E_v exponential. [n, V] each -> [n]."""
+    """argmax over v of logits_v + G_v with Gumbel noise G_v = -log E_v, E_v exponential. [n, V]
+    each -> [n].
+    """
     return (logits.double() - exponentials.double().log()).argmax(-1)

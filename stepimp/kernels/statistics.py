@@ -25,16 +25,17 @@ def vocabulary_statistics(
 ):
     """Statistics of K models at the same n positions; the first model is the heavy one.
 
-    rows: K tensors [n, D_k], what each model's projection takes; heads: K pairs of weight [V, D_k] and bias [V];
-    targets: [n] clean tokens, or [n, m] to ask about m tokens at each position. Returns float64 tensors
+    rows: K tensors [n, D_k], what each model's projection takes; heads: K pairs of weight [V, D_k]
+    and bias [V]; targets: [n] clean tokens, or [n, m] to ask about m tokens at each position.
+    Returns float64 tensors
       ce [K, n] or [K, n, m]   -log p_k(target),
       kl [K, n]                KL(p_heavy || p_k), zero for k = 0,
       entropy [n]              of p_heavy, all in nats, with the mask token excluded from every p.
-    Equals `reference.vocabulary_statistics`, but never holds more than a block of [rows, V] per model. Logits leave
-    the projection in fp32 or wider. impl: reference; torch, in blocks of the two sizes, with everything after the
-    projection in float64, because a KL is a small difference of large sums; triton, one kernel that sums a span of the
-    vocabulary in fp32; auto: triton on a CUDA device, else torch. Raises StepimpError where triton cannot run.
-    """
+    Equals `reference.vocabulary_statistics`, but never holds more than a block of [rows, V] per
+    model. Logits leave the projection in fp32 or wider. impl: reference; torch, in blocks of the
+    two sizes, with everything after the projection in float64, because a KL is a small difference
+    of large sums; triton, one kernel that sums a span of the vocabulary in fp32; auto: triton on a
+    CUDA device, else torch. Raises StepimpError where triton cannot run."""
     for x, head in zip(rows, heads, strict=True):
         check_projection(x, head, mask_id)
     impl, asked = choose(impl, rows[0]), targets if targets.ndim == 2 else targets[:, None]
@@ -71,8 +72,9 @@ def _row_block(rows, heads, targets, mask_id, width):
     ]
     vocab_size = len(heads[0][0])
     starts = range(0, vocab_size, width)
-    # All memory that outlives a block comes first. Fresh memory of a block's size would be mapped and zeroed by the
-    # system each time, and small tensors kept from every block would leave the heap in pieces too small for the next.
+    # All memory that outlives a block comes first. Fresh memory of a block's size would be mapped
+    # and zeroed by the system each time, and small tensors kept from every block would leave the
+    # heap in pieces too small for the next.
     make = functools.partial(torch.empty, dtype=torch.float64, device=targets.device)
     scratch = make(4, len(targets), min(width, vocab_size))
     lse, kl = make(2, len(rows), len(starts), len(targets))
@@ -97,11 +99,12 @@ def _project(x, head, block, mask_id):
 
 
 def _vocabulary_block(logits, columns, chosen, scratch):
-    """Of each model the log-sum-exp of a block, its KL inside the block, and the heavy model's entropy there.
+    """Of each model the log-sum-exp of a block, its KL inside the block, and the heavy model's
+    entropy there.
 
-    logits: of each model in turn, [n, C]; columns: [n, m], the targets counted from the start of the block, whose
-    logits are added to `chosen`, K tensors [m, n], where they lie inside it; scratch: [4, n, C].
-    """
+    logits: of each model in turn, [n, C]; columns: [n, m], the targets counted from the start of
+    the block, whose logits are added to `chosen`, K tensors [m, n], where they lie inside it;
+    scratch: [4, n, C]."""
     heavy, p, other, q = scratch
     inside, columns = (
         (columns >= 0) & (columns < heavy.shape[1]),

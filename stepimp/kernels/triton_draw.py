@@ -1,7 +1,8 @@
-"""`project_and_draw` as one Triton kernel: logits, noise and their best by tiles of the vocabulary, and no [n, V].
+"""`project_and_draw` as one Triton kernel: logits, noise and their best by tiles of the vocabulary,
+and no [n, V].
 
-The noise is NumPy's Philox 4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), word for word.
-"""
+The noise is NumPy's Philox 4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2,
+3"), word for word."""
 
 import numpy as np
 import torch
@@ -15,13 +16,14 @@ ROWS, COLUMNS, DEPTH, WARPS = 64, 64, 64, 8
 
 
 def project_and_draw(rows, head, mask_id: int, seed: int, samples, positions):
-    """`kernels.project_and_draw`: [n] token ids on the device of the rows."""
+    """`kernels.draw.project_and_draw`: [n] token ids on the device of the rows."""
     n, vocab = len(rows), len(head[0])
     models = Models([rows], [head], mask_id, COLUMNS, DEPTH)
     tiles = triton.cdiv(vocab, COLUMNS)
     keys = torch.empty(tiles, n, dtype=torch.float64, device=rows.device)
     tokens = torch.empty(tiles, n, dtype=torch.long, device=rows.device)
-    # What names the random numbers, in one copy to the device: the generator's key, then each row's counter.
+    # What names the random numbers, in one copy to the device: the generator's key, then each row's
+    # counter.
     key = np.array([seed, randomness.TOKEN], np.uint64).view(np.int64)
     names = np.concatenate([key, *(np.asarray(one, np.int64) for one in (samples, positions))])
     names = torch.from_numpy(names).to(rows.device, non_blocking=True)
@@ -57,7 +59,9 @@ def _best_of_tiles(
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
 ):
-    """keys, tokens: [tiles, n], of each row the largest logit + Gumbel noise in a tile, and where. Grid as those."""
+    """keys, tokens: [tiles, n], of each row the largest logit + Gumbel noise in a tile, and where.
+    Grid as those.
+    """
     column, first = tl.program_id(0) * COLUMNS, tl.program_id(1) * ROWS
     rows = tl.minimum(tl.arange(0, ROWS), n - 1 - first)
     logits = logits_tile(model, first, rows, column, vocab, TYPE, EVEN, UPCAST, COLUMNS, DEPTH)
@@ -77,7 +81,9 @@ def _best_of_tiles(
 
 @triton.jit
 def gumbel(key, sample, position, block):
-    """[n, 4 C] noise -log E in float64, E as in `draw.exponentials`; of blocks [C] of four neighbouring tokens each."""
+    """[n, 4 C] noise -log E in float64, E as in `draw.exponentials`; of blocks [C] of four
+    neighbouring tokens each.
+    """
     # NumPy counts up before its first block, and one block of the generator serves four tokens.
     c0 = (block + 1).to(tl.uint64)[None, :] + tl.zeros((sample.shape[0], block.shape[0]), tl.uint64)
     c1 = tl.zeros_like(c0)
@@ -92,7 +98,9 @@ def gumbel(key, sample, position, block):
 
 @triton.jit
 def minus_log_exponential(word):
-    """-log(-log(1 - u)) of u = the word's upper 53 bits; 1 - u is exact in float64, so the logarithm needs no log1p."""
+    """-log(-log(1 - u)) of u = the word's upper 53 bits; 1 - u is exact in float64, so the
+    logarithm needs no log1p.
+    """
     u = (word >> 11).to(tl.float64) * (1.0 / (1 << 53))
     return -tl.log(tl.where(u > 0, -tl.log(1.0 - u), 0.5 / (1 << 53)))
 

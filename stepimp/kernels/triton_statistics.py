@@ -1,9 +1,9 @@
 """`vocabulary_statistics` as one Triton kernel: a pass over the vocabulary for all models at once.
 
-A program takes a block of rows through a span of the vocabulary, tile by tile. Of each tile the heavy model's logits h
-stay in registers while those of the others, l, come and go. Per row and model a span leaves its running maximum m,
-the sum of exp(l - m), and of the heavy model's p = exp(h - m) the sum of p (h - l), for the heavy model of p (h - m).
-"""
+A program takes a block of rows through a span of the vocabulary, tile by tile. Of each tile the
+heavy model's logits h stay in registers while those of the others, l, come and go. Per row and
+model a span leaves its running maximum m, the sum of exp(l - m), and of the heavy model's p = exp(h
+- m) the sum of p (h - l), for the heavy model of p (h - m)."""
 
 import torch
 import triton
@@ -12,16 +12,19 @@ import triton.language as tl
 from stepimp.kernels.statistics import EXCLUDED, join
 from stepimp.kernels.triton_tiles import Models, common_dtype, logits_tile
 
-# Tiles of which ptxas spills nothing for sm_90; the large ones for 16-bit numbers and widths of whole tiles.
+# Tiles of which ptxas spills nothing for sm_90; the large ones for 16-bit numbers and widths of
+# whole tiles.
 LARGE = dict(ROWS=128, COLUMNS=128, DEPTH=64, num_warps=8, num_stages=3)
 SMALL = dict(ROWS=64, COLUMNS=64, DEPTH=32, num_warps=8, num_stages=3)
-# Programs that share rows run side by side, so that the rows of all models come from the L2 cache; more of them where
-# there are few rows, to fill the GPU.
+# Programs that share rows run side by side, so that the rows of all models come from the L2 cache;
+# more of them where there are few rows, to fill the GPU.
 SPANS, PROGRAMS = 8, 264
 
 
 def vocabulary_statistics(rows, heads, targets, mask_id: int):
-    """`kernels.vocabulary_statistics` with targets [n, m]: ce [K, n, m], kl [K, n], entropy [n] in float64."""
+    """`kernels.statistics.vocabulary_statistics` with targets [n, m]: ce [K, n, m], kl [K, n], entropy [n] in
+    float64.
+    """
     n, vocab, device = len(targets), len(heads[0][0]), targets.device
     whole = common_dtype(rows, heads).itemsize == 2 and all(
         x.shape[1] % LARGE["DEPTH"] == 0 for x in rows
@@ -52,7 +55,9 @@ def _of_spans(top, mass, mean):
 
 
 def asked_logits(rows, heads, targets, mask_id: int):
-    """[K, n, m] logits of the targets [n, m]. Picked out of its tiles they would make the kernel spill."""
+    """[K, n, m] logits of the targets [n, m]. Picked out of its tiles they would make the kernel
+    spill.
+    """
     found = torch.empty(len(rows), *targets.shape, dtype=torch.float64, device=targets.device)
     for one, x, (weight, bias) in zip(found, rows, heads):
         for column, target in enumerate(targets.T):
@@ -77,7 +82,9 @@ def _spans(
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
 ):
-    """sums: [3, K, spans, n], written over: m, from -1e30, and both sums, from 0. Grid: (spans, blocks of rows)."""
+    """sums: [3, K, spans, n], written over: m, from -1e30, and both sums, from 0. Grid: (spans,
+    blocks of rows).
+    """
     step = tl.num_programs(0).to(tl.int64) * n  # from one model to the next
     first = tl.program_id(1) * ROWS
     live = tl.arange(0, ROWS) < n - first
@@ -100,7 +107,8 @@ def _spans(
             old, mass, mean = _load(mine, step, K)
             top = tl.maximum(old, tl.max(other, 1))
             mass = mass * tl.exp(old - top) + tl.sum(tl.exp(other - top[:, None]), 1)
-            # From memory, so that the compiler cannot keep p itself: a third tile does not fit into the registers.
+            # From memory, so that the compiler cannot keep p itself: a third tile does not fit into
+            # the registers.
             p = tl.exp(heavy - tl.load(sums)[:, None])
             _store(mine, step, K, live, top, mass, mean * shrink + tl.sum(p * (heavy - other), 1))
 

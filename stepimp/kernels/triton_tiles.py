@@ -14,9 +14,9 @@ TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: 
 class Models:
     """Rows and heads of K models for `logits_tile`; they are kept alive as long as this is.
 
-    table: [K, 4] int64 on the device: the addresses of rows [n, D], weight [V, D] and bias, and D. The bias is fp32,
-    filled up to whole tiles, and `EXCLUDED` at the mask token and past the vocabulary: no kernel needs to know of them.
-    options: what `logits_tile` takes at compile time.
+    table: [K, 4] int64 on the device: the addresses of rows [n, D], weight [V, D] and bias, and D.
+    The bias is fp32, filled up to whole tiles, and `EXCLUDED` at the mask token and past the
+    vocabulary: no kernel needs to know of them. options: what `logits_tile` takes at compile time.
     """
 
     def __init__(self, rows, heads, mask_id: int, columns: int, depth: int):
@@ -72,10 +72,11 @@ def logits_tile(
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
 ):
-    """[rows, COLUMNS] logits in fp32 of one model, a line of `Models.table`: rows first + rows, columns from `column`.
+    """[rows, COLUMNS] logits in fp32 of one model, a line of `Models.table`: rows first + rows,
+    columns from `column`.
 
-    Rows must lie inside; where COLUMNS reach past the vocabulary the bias excludes what was computed.
-    """
+    Rows must lie inside; where COLUMNS reach past the vocabulary the bias excludes what was
+    computed."""
     x = tl.multiple_of(tl.load(model).to(tl.pointer_type(TYPE)), 16)
     weight = tl.multiple_of(tl.load(model + 1).to(tl.pointer_type(TYPE)), 16)
     bias = tl.multiple_of(tl.load(model + 2).to(tl.pointer_type(tl.float32)), 16)
@@ -103,6 +104,7 @@ def logits_tile(
             )
         if UPCAST:
             a, b = a.to(tl.float32), b.to(tl.float32)
-        # Of fp32 inputs three products in tf32 keep 21 bits or more and run on the tensor cores, as "ieee" does not.
+        # Of fp32 inputs three products in tf32 keep 21 bits or more and run on the tensor cores, as
+        # "ieee" does not.
         logits = tl.dot(a, b, logits, input_precision="tf32x3")
     return logits + tl.load(bias + column + tl.arange(0, COLUMNS))[None, :]

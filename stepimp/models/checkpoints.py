@@ -24,7 +24,9 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_attention(attn: str, device: torch.device, dtype: torch.dtype) -> str:
-    """`auto` is flash-attn where it is installed and can run, else sdpa; a missing package is an error."""
+    """`auto` is flash-attn where it is installed and can run, else sdpa; a missing package is an
+    error.
+    """
     from transformers import AttentionInterface
     from transformers.utils import is_flash_attn_2_available
 
@@ -43,7 +45,9 @@ def pick_attention(attn: str, device: torch.device, dtype: torch.dtype) -> str:
 
 
 def fingerprint(model: torch.nn.Module) -> str:
-    """12 hex digits of the parameters' names and float32 values: equal weights have equal fingerprints."""
+    """12 hex digits of the parameters' names and float32 values: equal weights have equal
+    fingerprints.
+    """
     state = hashlib.sha256()
     for name, tensor in sorted(model.named_parameters()):
         state.update(name.encode())
@@ -52,10 +56,11 @@ def fingerprint(model: torch.nn.Module) -> str:
 
 
 def load_checkpoint(path: str, device="auto", dtype="float32", attn="auto"):
-    """An MDLM checkpoint in the public layout, from a folder or the Hugging Face hub, ready for inference.
+    """An MDLM checkpoint in the public layout, from a folder or the Hugging Face hub, ready for
+    inference.
 
-    Raises StepimpError, naming the tensor, where one is missing, extra, mis-shaped, or holds NaN or Inf.
-    """
+    Raises StepimpError, naming the tensor, where one is missing, extra, mis-shaped, or holds NaN or
+    Inf."""
     from transformers.utils import logging as transformers_logging
 
     from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM, rope_frequencies

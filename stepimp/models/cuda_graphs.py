@@ -1,4 +1,6 @@
-"""A body that is called in few shapes, so that each can be compiled and captured as a CUDA graph once."""
+"""A body that is called in few shapes, so that each can be compiled and captured as a CUDA graph
+once.
+"""
 
 import torch
 
@@ -15,13 +17,17 @@ def padded_shape(rows: int, queries: int) -> tuple[int, int]:
 
 
 class InFewShapes:
-    """`body(z, t, at)` of a `Denoiser`, filled up to few shapes; what the filling gives is dropped."""
+    """`body(z, t, at)` of a `Denoiser`, filled up to few shapes; what the filling gives is
+    dropped.
+    """
 
     def __init__(self, body):
         self.body = body
 
     def __call__(self, z: torch.Tensor, t: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-        """z: [B, L]; t: [B]; at: [B, n] -> [B, n, D]. Valid until the next call: a CUDA graph reuses its memory."""
+        """z: [B, L]; t: [B]; at: [B, n] -> [B, n, D]. Valid until the next call: a CUDA graph
+        reuses its memory.
+        """
         rows, queries = at.shape
         # Repeats of the last row and of the last position, where there are fewer.
         row, query = (
@@ -34,8 +40,8 @@ class InFewShapes:
 def compiled(body, constants=()):
     """`body` compiled for each shape it meets, and replayed as a CUDA graph.
 
-    constants: tensors it uses and neither takes nor holds as parameters; a replay would else copy each of them.
-    """
+    constants: tensors it uses and neither takes nor holds as parameters; a replay would else copy
+    each of them."""
     import torch._dynamo
 
     for one in constants:

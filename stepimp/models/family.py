@@ -15,8 +15,8 @@ FACTS = {"blocks", "seed", "heldout_nelbo_nats"}  # what the manifest says of ea
 
 
 def family_folder(folder: str | None = None) -> Path:
-    """The given folder, else the bundled family docs. The name of a bundled family means that one, unless there is a
-    family in a folder of this name."""
+    """The given folder, else the bundled family docs. The name of a bundled family means that one,
+    unless there is a family in a folder of this name."""
     bundled = Path(str(files("stepimp.fixtures"))) / (folder or "docs")
     if folder and (
         folder != bundled.name
@@ -28,7 +28,9 @@ def family_folder(folder: str | None = None) -> Path:
 
 
 def recorded(family: str | None) -> str | None:
-    """A family as results name it, from whatever directory: a bundled one by its name, docs by None, others by path."""
+    """A family as results name it, from whatever directory: a bundled one by its name, docs by
+    None, others by path.
+    """
     folder = family_folder(family).resolve()
     if folder.parent != family_folder().resolve().parent:
         return str(folder)
@@ -58,7 +60,9 @@ def write_manifest(folder: Path, manifest: dict):
 
 
 def corpus(folder: Path) -> str:
-    """The text that a family was trained on, as --data has it; docs where its manifest does not say."""
+    """The text that a family was trained on, as --data has it; docs where its manifest does not
+    say.
+    """
     return next(
         (facts["data"] for facts in read_manifest(folder)["members"].values() if "data" in facts),
         "docs",

@@ -65,9 +65,8 @@ def load_tokenizer(checkpoint: str):
 def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Family:
     """Loads models by name and checks that they can run together.
 
-    Raises StepimpError for an unknown name, a broken checkpoint, or a different tokenizer, vocabulary, mask token or
-    noise schedule.
-    """
+    Raises StepimpError for an unknown name, a broken checkpoint, or a different tokenizer,
+    vocabulary, mask token or noise schedule."""
     from stepimp.models.checkpoints import load_checkpoint
     from stepimp.text import tokenizer_fingerprint
 
@@ -98,7 +97,9 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
 
 
 def members(folder: Path) -> list[dict]:
-    """Name, blocks, parameters, seed, held-out NELBO and weight fingerprint of each member of a family folder."""
+    """Name, blocks, parameters, seed, held-out NELBO and weight fingerprint of each member of a
+    family folder.
+    """
     from stepimp.models.checkpoints import load_checkpoint
 
     found = read_manifest(folder)["members"]

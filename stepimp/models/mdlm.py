@@ -1,8 +1,7 @@
 """The MDLM denoiser: a diffusion Transformer (DiT) over tokens, in the public checkpoint layout.
 
-Sahoo et al., "Simple and Effective Masked Diffusion Language Models" (arXiv 2406.07524); parameter names and shapes
-are those of kuleshov-group/mdlm-owt.
-"""
+Sahoo et al., "Simple and Effective Masked Diffusion Language Models" (arXiv 2406.07524); parameter
+names and shapes are those of kuleshov-group/mdlm-owt."""
 
 import math
 
@@ -26,7 +25,9 @@ LAYER_NORM_EPS = 1e-5
 
 
 class MDLMConfig(PreTrainedConfig):
-    """Shape of an MDLM. The mask token is the last of the vocabulary unless `mask_token_id` says otherwise."""
+    """Shape of an MDLM. The mask token is the last of the vocabulary unless `mask_token_id` says
+    otherwise.
+    """
 
     model_type = "mdlm"
     attribute_map = {
@@ -69,7 +70,9 @@ def rope_frequencies(head_dim: int) -> torch.Tensor:
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding in the rotate-half layout. x: [..., d]; cos, sin: what `Rotary` returns, for x's positions."""
+    """Rotary embedding in the rotate-half layout. x: [..., d]; cos, sin: what `Rotary` returns, for
+    x's positions.
+    """
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
@@ -81,7 +84,9 @@ def take(x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
 def modulated_norm(
     x: torch.Tensor, weight: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor
 ) -> torch.Tensor:
-    """LayerNorm(x) * weight * (1 + scale) + shift in fp32. shift, scale: [1, D] (one for all) or [B, D]."""
+    """LayerNorm(x) * weight * (1 + scale) + shift in fp32. shift, scale: [1, D] (one for all) or
+    [B, D].
+    """
     wide = torch.promote_types(x.dtype, torch.float32)
     if shift.shape[0] == 1:
         gain = weight.to(wide) * (1 + scale[0].to(wide))
@@ -93,7 +98,9 @@ def modulated_norm(
 
 
 def eager_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, **_):
-    """softmax(q k^T) v in the signature of transformers' attention interface. query: [B, H, L, d]."""
+    """softmax(q k^T) v in the signature of transformers' attention interface. query: [B, H, L,
+    d].
+    """
     scores = query @ key.transpose(-1, -2) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -110,7 +117,9 @@ class Norm(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each behind a modulated norm and a gate; the attention module that transformers dispatches on."""
+    """Attention and MLP, each behind a modulated norm and a gate; the attention module that
+    transformers dispatches on.
+    """
 
     is_causal = False
 
@@ -129,7 +138,9 @@ class Block(nn.Module):
         self._packed = None
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Of the dense layers: queries, keys and values together and apart, attention's output, the MLP up and down."""
+        """Of the dense layers: queries, keys and values together and apart, attention's output, the
+        MLP up and down.
+        """
         if self._packed:
             return self._packed
         qkv, dim = self.attn_qkv.weight, self.config.hidden_dim
@@ -143,7 +154,9 @@ class Block(nn.Module):
         }
 
     def pack(self, *names: str):
-        """Copies these of `weights` to the layout that products are fastest with; they must not change afterwards."""
+        """Copies these of `weights` to the layout that products are fastest with; they must not
+        change afterwards.
+        """
         weights = self.weights()
         self._packed = weights | {name: pack(weights[name]) for name in names}
 
@@ -151,7 +164,9 @@ class Block(nn.Module):
         return super().__getstate__() | {"_packed": None}  # torch cannot copy that layout
 
     def attention(self, x, cos, sin, at=None):
-        """Bidirectional attention; with `at`, keys and values everywhere but queries at those positions only."""
+        """Bidirectional attention; with `at`, keys and values everywhere but queries at those
+        positions only.
+        """
         batch, length, dim = x.shape
         heads, weights = self.config.n_heads, self.weights()
         if at is None:
@@ -212,7 +227,9 @@ class TimestepEmbedder(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Keeps `inv_freq` in the state dict, as the public layout does; the angles are computed in float64."""
+    """Keeps `inv_freq` in the state dict, as the public layout does; the angles are computed in
+    float64.
+    """
 
     def __init__(self, config: MDLMConfig):
         super().__init__()
@@ -248,9 +265,8 @@ class Backbone(nn.Module):
 class MDLMForMaskedLM(PreTrainedModel):
     """p_theta(x | z_t, t) in the SUBS parameterisation: the mask token has probability 0.
 
-    `hidden` runs the body and `logits` the vocabulary projection, so that the projection is paid only for the rows
-    asked about. Follows the protocol `stepimp.models.denoiser.Denoiser`.
-    """
+    `hidden` runs the body and `logits` the vocabulary projection, so that the projection is paid
+    only for the rows asked about. Follows the protocol `stepimp.models.denoiser.Denoiser`."""
 
     config_class = MDLMConfig
     base_model_prefix = "backbone"
@@ -298,9 +314,9 @@ class MDLMForMaskedLM(PreTrainedModel):
     def _init_weights(self, module):
         """Linear layers keep torch's initialisation.
 
-        DiT's zero modulation and vocabulary projection were measured 0.3 to 0.45 nats behind after 300 steps of
-        `stepimp train`. transformers calls this only for modules with parameters of their own.
-        """
+        DiT's zero modulation and vocabulary projection were measured 0.3 to 0.45 nats behind after
+        300 steps of `stepimp train`. transformers calls this only for modules with parameters of
+        their own."""
         if isinstance(module, Embedding):
             nn.init.normal_(module.embedding, std=0.02)
         elif isinstance(module, Norm):
@@ -309,7 +325,9 @@ class MDLMForMaskedLM(PreTrainedModel):
             module.inv_freq.copy_(rope_frequencies(module.head_dim))
 
     def modulations(self, t: torch.Tensor | None):
-        """Shift, scale and gate vectors per block, then the output layer's: [1, D] or, if time-conditioned, [B, D]."""
+        """Shift, scale and gate vectors per block, then the output layer's: [1, D] or, if
+        time-conditioned, [B, D].
+        """
         device = self.backbone.vocab_embed.embedding.device
         if self.config.time_conditioning:
             if t is None:
@@ -325,12 +343,13 @@ class MDLMForMaskedLM(PreTrainedModel):
         return blocks, self.backbone.output_layer.adaLN_modulation(c).chunk(2, dim=-1)
 
     def freeze(self) -> "MDLMForMaskedLM":
-        """For inference: no dropout, no gradients, constants folded. Weights must not change or move afterwards.
+        """For inference: no dropout, no gradients, constants folded. Weights must not change or
+        move afterwards.
 
-        bf16 logits would cost about 8e-3 nats of KL per token. On a CPU the vocabulary projection goes to fp32 or
-        wider; a GPU multiplies bf16 into fp32 and needs no wider weights. There `replayed` is `hidden` for the
-        sampler's batches, compiled in few shapes; elsewhere, and without Triton, it is None.
-        """
+        bf16 logits would cost about 8e-3 nats of KL per token. On a CPU the vocabulary projection
+        goes to fp32 or wider; a GPU multiplies bf16 into fp32 and needs no wider weights. There
+        `replayed` is `hidden` for the sampler's batches, compiled in few shapes; elsewhere, and
+        without Triton, it is None."""
         self.eval().requires_grad_(False)
         embedding = self.backbone.vocab_embed.embedding
         self._constant = None if self.config.time_conditioning else self.modulations(None)
@@ -348,11 +367,11 @@ class MDLMForMaskedLM(PreTrainedModel):
         return self
 
     def hidden(self, z, t=None, at=None) -> torch.Tensor:
-        """What the vocabulary projection takes. z: [B, L] token ids; t: [B] times in [0, 1]; returns [B, L, D].
+        """What the vocabulary projection takes. z: [B, L] token ids; t: [B] times in [0, 1];
+        returns [B, L, D].
 
-        With at, [B, n] positions: [B, n, D], the same rows for less work, since the last block then runs its queries
-        and its MLP at those positions only.
-        """
+        With at, [B, n] positions: [B, n, D], the same rows for less work, since the last block then
+        runs its queries and its MLP at those positions only."""
         blocks, (shift, scale) = self._constant or self.modulations(t)
         x = F.embedding(z, self.backbone.vocab_embed.embedding)
         angles = self._angles or self.backbone.rotary_emb(z.shape[1], x)
@@ -368,14 +387,17 @@ class MDLMForMaskedLM(PreTrainedModel):
         return linear.weight, linear.bias
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
-        """[n, D] rows of `hidden` -> [n, V] logits in fp32 or wider, minus infinity at the mask token."""
+        """[n, D] rows of `hidden` -> [n, V] logits in fp32 or wider, minus infinity at the mask
+        token.
+        """
         return project(rows, self.head(), self.mask_id)
 
     def flops(self, length: int) -> tuple[float, float]:
-        """FLOPs of `hidden` on one sequence apart from the rows asked about, and of each such row with its logits.
+        """FLOPs of `hidden` on one sequence apart from the rows asked about, and of each such row
+        with its logits.
 
-        A multiply-add counts as two. The last block computes keys and values everywhere, all else at the rows only.
-        """
+        A multiply-add counts as two. The last block computes keys and values everywhere, all else
+        at the rows only."""
         dim = self.config.hidden_dim
         row = (
             2 * 10 * dim**2 + 4 * length * dim
@@ -395,13 +417,14 @@ class MDLMForMaskedLM(PreTrainedModel):
         label_probabilities=None,
         **_,
     ) -> MaskedLMOutput:
-        """input_ids, labels, label_weights: [B, L]; labels are -100 where there is none; timesteps: [B].
+        """input_ids, labels, label_weights: [B, L]; labels are -100 where there is none; timesteps:
+        [B].
 
         label_probabilities: [n, V] distributions in place of the n labels.
 
-        Without labels: logits [B, L, V]. With labels: loss = sum of weight * cross-entropy over the labelled positions
-        / (B L); the projection runs at those positions alone, and logits are None.
-        """
+        Without labels: logits [B, L, V]. With labels: loss = sum of weight * cross-entropy over the
+        labelled positions / (B L); the projection runs at those positions alone, and logits are
+        None."""
         hidden = self.hidden(input_ids, timesteps)
         if labels is None:
             return MaskedLMOutput(logits=self.logits(hidden))

@@ -1,9 +1,10 @@
-"""The paper's five claims, each held against the results by intervals: reproduced, not reproduced or undecided.
+"""The paper's five claims, each held against the results by intervals: reproduced, not reproduced
+or undecided.
 
-A claim is several statements on several results. It is reproduced where every one of them is resolved as claimed, not
-reproduced where one is resolved the other way round, and undecided in between or where results are missing. All
-statements of a claim hold together at 95% (Bonferroni), except those on curves, whose bands are 95% point by point.
-"""
+A claim is several statements on several results. It is reproduced where every one of them is
+resolved as claimed, not reproduced where one is resolved the other way round, and undecided in
+between or where results are missing. All statements of a claim hold together at 95% (Bonferroni),
+except those on curves, whose bands are 95% point by point."""
 
 from itertools import combinations
 
@@ -36,11 +37,14 @@ ENTROPY_LIMITS = {
     "prefix_128": 0.03,
     "lm1b": 0.09,
 }  # nats
-MIDDLE = 0.25  # of a search's segments those are in the middle whose centre is no farther than this from t = 0.5
+# of a search's segments those are in the middle whose centre is no farther than this from t = 0.5
+MIDDLE = 0.25
 
 
 def claims(documents: dict) -> list[dict]:
-    """For each claim its text, verdict, the reason in one sentence, and the commands that are needed to decide it."""
+    """For each claim its text, verdict, the reason in one sentence, and the commands that are
+    needed to decide it.
+    """
     checks = (peak_claim, order_claim, search_claim, settings_claim, entropy_claim)
     return [{"claim": claim, **check(documents)} for claim, check in zip(paper()["claims"], checks)]
 
@@ -106,12 +110,16 @@ def per_sample(document: dict, what: str) -> dict[str, np.ndarray]:
 
 
 def difference(a: np.ndarray, b: np.ndarray, statements: int) -> tuple[float, float, float]:
-    """Mean of a - b over paired samples, and the ends of its interval if as many statements are to hold at 95%."""
+    """Mean of a - b over paired samples, and the ends of its interval if as many statements are to
+    hold at 95%.
+    """
     return ratio(a - b, statements=statements)
 
 
 def in_order(document: dict, pairs, close=(), statements=None):
-    """Whether the better of each pair has the lower log-PPL. close: pairs that need not be resolved."""
+    """Whether the better of each pair has the lower log-PPL. close: pairs that need not be
+    resolved.
+    """
     log_ppl, every = per_sample(document, "log_ppl"), [*pairs, *close]
     found = {
         pair: difference(log_ppl[pair[1]], log_ppl[pair[0]], statements or len(every))
@@ -130,14 +138,18 @@ def in_order(document: dict, pairs, close=(), statements=None):
 
 
 def order_claim(documents: dict) -> dict:
-    """Claim 2: both inner quarters are worse than all others, and nothing is better than the sandwich."""
+    """Claim 2: both inner quarters are worse than all others, and nothing is better than the
+    sandwich.
+    """
     return decide(
         documents, {"unconditional": lambda document: in_order(document, SANDWICH_BEST, CLOSE)}
     )
 
 
 def settings_claim(documents: dict) -> dict:
-    """Claim 4, as far as the paper's own numbers bear it: with prefixes and on LM1B the inner quarters are worst."""
+    """Claim 4, as far as the paper's own numbers bear it: with prefixes and on LM1B the inner
+    quarters are worst.
+    """
 
     def test(name):
         def in_setting(document):
@@ -178,7 +190,9 @@ def entropy_claim(documents: dict) -> dict:
 
 
 def search_claim(documents: dict) -> dict:
-    """Claim 3: the best schedules are light more often at the ends than in the middle, the worst less often."""
+    """Claim 3: the best schedules are light more often at the ends than in the middle, the worst
+    less often.
+    """
     return decide(documents, {"search": light_at_the_ends})
 
 
@@ -199,7 +213,9 @@ def light_at_the_ends(document: dict):
 
 
 def both_at_95(means: np.ndarray) -> tuple[float, float, float]:
-    """[1 + R] measured and on resamples -> the mean and the ends of its percentile band, one of two statements."""
+    """[1 + R] measured and on resamples -> the mean and the ends of its percentile band, one of two
+    statements.
+    """
     return float(means[0]), *map(float, np.percentile(means[1:], [1.25, 98.75]))
 
 
@@ -209,7 +225,9 @@ def samples_of(document: dict) -> int:
 
 
 def light_rows(document: dict) -> dict[str, list[dict]]:
-    """The `influence` rows of a search with a 95% band, for "light_in_top" and for "light_in_bottom"."""
+    """The `influence` rows of a search with a 95% band, for "light_in_top" and for
+    "light_in_bottom".
+    """
     columns = zip(("light_in_top", "light_in_bottom"), light_shares(document))
     return {
         name: [
@@ -221,7 +239,8 @@ def light_rows(document: dict) -> dict[str, list[dict]]:
 
 
 def light_shares(document: dict) -> tuple[np.ndarray, np.ndarray]:
-    """How often the best and the worst schedules of a search are light in each segment, [segments, 1 + R] each.
+    """How often the best and the worst schedules of a search are light in each segment, [segments,
+    1 + R] each.
 
     Measured and on resamples of the samples, which are ranked anew each time.
     """

@@ -1,9 +1,10 @@
-"""Which results each figure, table and claim of the paper needs, which document fills a need, and what makes one.
+"""Which results each figure, table and claim of the paper needs, which document fills a need, and
+what makes one.
 
-A need is what the paper measured once: curves, the search, or one comparison of schedules. Documents are told apart by
-what their rows and params say; of several that fit, the newest counts. The paper's openwebtext is the family asked for
-(by default the bundled docs), its LM1B is a family called code.
-"""
+A need is what the paper measured once: curves, the search, or one comparison of schedules.
+Documents are told apart by what their rows and params say; of several that fit, the newest counts.
+The paper's openwebtext is the family asked for (by default the bundled docs), its LM1B is a family
+called code."""
 
 import shlex
 from pathlib import Path
@@ -76,7 +77,9 @@ def plan(row: dict, document: dict) -> Schedule:
 
 
 def hand_crafted(document: dict) -> dict[str, dict]:
-    """{name: row} of the paper's seven schedules with the lightest model, as far as a comparison has them."""
+    """{name: row} of the paper's seven schedules with the lightest model, as far as a comparison
+    has them.
+    """
     params, light = document["params"], lightest(document)
     heavy, steps = params["heavy"], params["steps"]
     known = [
@@ -102,7 +105,9 @@ def sandwiches(document: dict) -> list[dict]:
 
 
 def by_light(document: dict) -> dict[str, dict]:
-    """{light model: its row} with a quarter of the steps light in a sandwich, the shallowest model first."""
+    """{light model: its row} with a quarter of the steps light in a sandwich, the shallowest model
+    first.
+    """
     rows = {
         row["light"]: row
         for row in sandwiches(document)
@@ -160,7 +165,9 @@ NEEDS = {
 
 
 def recipe(need: str, steps: int = 1000, length: int = LENGTH) -> list[str]:
-    """The arguments of stepimp that fill a need, but for --family. steps: T; length: tokens of a sample."""
+    """The arguments of stepimp that fill a need, but for --family. steps: T; length: tokens of a
+    sample.
+    """
     lights = [part for light in LIGHTS for part in ("--light", light)]
     curves = ["--heavy", "12b", *lights, "--baseline", "12b_seed2"]
     quarter = sandwich(steps, round(steps / 4), "12b", "4b").format("12b", "4b")
@@ -186,7 +193,9 @@ def family_options(need: str, family: str | None) -> list[str]:
 
 
 def made_by(need: str, family: str | None = None, documents: dict | None = None) -> str:
-    """The command line that fills a need. documents: those there are, which know family and length of samples."""
+    """The command line that fills a need. documents: those there are, which know family and length
+    of samples.
+    """
     known = [one["params"] for of, one in (documents or {}).items() if one and of != "lm1b"]
     family = family or next((params["family"] for params in known if params.get("family")), None)
     length = next((params["length"] for params in known if "length" in params), LENGTH)
@@ -194,7 +203,9 @@ def made_by(need: str, family: str | None = None, documents: dict | None = None)
 
 
 def find_documents(results, family: str | None = None) -> dict[str, dict | None]:
-    """{need: the newest document that fills it, or None}. Raises StepimpError for a damaged or incomplete document."""
+    """{need: the newest document that fills it, or None}. Raises StepimpError for a damaged or
+    incomplete document.
+    """
     kinds = {command for command, _ in NEEDS.values()}
     paths = [
         path

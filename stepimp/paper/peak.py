@@ -1,4 +1,6 @@
-"""Where the curves of the loss difference and of the relative KL peak, and whether that is where the paper says."""
+"""Where the curves of the loss difference and of the relative KL peak, and whether that is where
+the paper says.
+"""
 
 from dataclasses import dataclass
 
@@ -33,7 +35,9 @@ def values(rows: list[dict], column: str) -> np.ndarray:
 
 
 def importance(rows: list[dict]) -> str:
-    """The column that says how much a step matters: the relative KL, else the raw one, else the loss difference."""
+    """The column that says how much a step matters: the relative KL, else the raw one, else the
+    loss difference.
+    """
     return [column for column in NAMES if column in rows[0]][0]
 
 
@@ -41,9 +45,8 @@ def importance(rows: list[dict]) -> str:
 class Peak:
     """Where one model's curve is largest.
 
-    resolved: its lower band lies above the upper bands at both ends. contradicted: the largest value lies outside the
-    paper's middle, and its lower band above all upper bands there.
-    """
+    resolved: its lower band lies above the upper bands at both ends. contradicted: the largest
+    value lies outside the paper's middle, and its lower band above all upper bands there."""
 
     t: float
     resolved: bool
@@ -62,7 +65,9 @@ def in_the_middle(t: float) -> bool:
 
 
 def peak(rows: list[dict], column: str) -> Peak:
-    """The peak of one model's rows, which are in the order of t. Without a band nothing is resolved."""
+    """The peak of one model's rows, which are in the order of t. Without a band nothing is
+    resolved.
+    """
     measured = [row for row in rows if row.get(column) is not None]
     top = int(np.argmax(values(measured, column)))
     low, high = values(measured, f"{column}_low"), values(measured, f"{column}_high")
@@ -72,7 +77,9 @@ def peak(rows: list[dict], column: str) -> Peak:
 
 
 def peak_statement(rows: list[dict]) -> str:
-    """Whether the importance of each light model peaks in the middle, as the paper claims. Up to three sentences."""
+    """Whether the importance of each light model peaks in the middle, as the paper claims. Up to
+    three sentences.
+    """
     column = importance(rows)
     peaks = {model: peak(own, column) for model, own in by_model(rows).items()}
     sentences = []

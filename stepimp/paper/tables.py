@@ -1,8 +1,8 @@
 """The paper's six tables from results documents, each of our numbers beside the published one.
 
-Perplexities are on other scales (models, text, judge), so that what can be held against the paper is the change against
-all-heavy: as a log-PPL difference in nats per token, ours paired over samples.
-"""
+Perplexities are on other scales (models, text, judge), so that what can be held against the paper
+is the change against all-heavy: as a log-PPL difference in nats per token, ours paired over
+samples."""
 
 import csv as csv_module
 import io
@@ -53,7 +53,9 @@ def log_change(row: dict | None, heavy: dict) -> float | None:
 
 
 def log_change_half(row: dict, heavy: dict) -> float | None:
-    """Half the width of its interval, from the published ones as if the two had been independent."""
+    """Half the width of its interval, from the published ones as if the two had been
+    independent.
+    """
     if row is heavy or "ci" not in row:
         return None
     return math.hypot(row["ci"] / row["gen_ppl"], heavy["ci"] / heavy["gen_ppl"])
@@ -87,7 +89,9 @@ def published_cells(row: dict | None, heavy: dict) -> list:
 
 
 def schedules_table(title: str, need: str, published: str):
-    """A function documents -> Table of the seven hand-crafted schedules and our recommendation, with entropy."""
+    """A function documents -> Table of the seven hand-crafted schedules and our recommendation,
+    with entropy.
+    """
 
     def build(documents: dict) -> Table:
         document, theirs = documents.get(need), dict(zip(HAND_CRAFTED, paper()[published]["rows"]))
@@ -122,7 +126,9 @@ def schedules_table(title: str, need: str, published: str):
 
 
 def table1(documents: dict) -> Table:
-    """Sandwiches with a quarter of the steps light, by size of the light model; last the heavy model itself."""
+    """Sandwiches with a quarter of the steps light, by size of the light model; last the heavy
+    model itself.
+    """
     document, theirs = (
         documents.get("light_sizes"),
         {row["light"]: row for row in paper()["table1_light_size"]["rows"]},
@@ -147,7 +153,9 @@ def table1(documents: dict) -> Table:
 
 
 def table2(documents: dict) -> Table:
-    """Sandwiches by fraction of light steps: quality, FLOPs and time. The paper prints no intervals here."""
+    """Sandwiches by fraction of light steps: quality, FLOPs and time. The paper prints no intervals
+    here.
+    """
     document = documents.get("light_fractions")
     theirs = {row["light_pct"]: row for row in paper()["table2_light_fraction"]["rows"]}
     ours = by_fraction(document) if document else {}
@@ -252,7 +260,8 @@ LATEX = {letter: rf"\{letter}" for letter in "%_&#${}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    # in LaTeX's first fonts these are other letters, and two hyphens or a bracket after a row mean something
+    # in LaTeX's first fonts these are other letters, and two hyphens or a bracket after a row mean
+    # something
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
@@ -269,7 +278,9 @@ def latex_text(words: str) -> str:
 
 
 def latex_column(table: Table, column: int) -> tuple[str, str]:
-    """How LaTeX sets a column, and its name: a word below the other, so that the name is no wider than the numbers."""
+    """How LaTeX sets a column, and its name: a word below the other, so that the name is no wider
+    than the numbers.
+    """
     name = escaped(table.columns[column], LATEX)
     if max(len(text(row[column])) for row in table.rows) > LONG:
         return r"p{0.6\linewidth}", name
@@ -277,7 +288,9 @@ def latex_column(table: Table, column: int) -> tuple[str, str]:
 
 
 def latex(table: Table) -> str:
-    """The table as a LaTeX `table` as wide as the line; it needs the packages booktabs and graphicx."""
+    """The table as a LaTeX `table` as wide as the line; it needs the packages booktabs and
+    graphicx.
+    """
     align, heads = zip(*(latex_column(table, k) for k in range(len(table.columns))))
     cells = [[latex_text(text(value)) for value in row] for row in table.rows]
     head, *rows = (" & ".join(row) + r" \\" for row in [heads, *cells])

@@ -1,9 +1,10 @@
-"""Schedules side by side: the same samples drawn with each, their text scored by a judge, their cost counted and timed.
+"""Schedules side by side: the same samples drawn with each, their text scored by a judge, their
+cost counted and timed.
 
-All schedules share their random numbers, and prefixes: sample i of one is paired with sample i of another. What was
-drawn with a schedule stays in a file of its own, named by all it depends on; whoever asks for the same samples again,
-after a kill, with another judge or among other schedules, finds them there.
-"""
+All schedules share their random numbers, and prefixes: sample i of one is paired with sample i of
+another. What was drawn with a schedule stays in a file of its own, named by all it depends on;
+whoever asks for the same samples again, after a kill, with another judge or among other schedules,
+finds them there."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -30,7 +31,9 @@ LIGHT_SHARE = 0.25  # of the paper's hand-crafted schedules
 
 @dataclass(frozen=True)
 class Plan:
-    """A schedule to compare: what it is called, and the light model it is about, None for all-heavy."""
+    """A schedule to compare: what it is called, and the light model it is about, None for
+    all-heavy.
+    """
 
     name: str
     light: str | None
@@ -41,8 +44,8 @@ class Plan:
 class Setting:
     """What all schedules share. out: the folder that samples are kept in.
 
-    prefixes: [samples, P] tokens or None; text: fingerprint of the text that they are the beginnings of.
-    """
+    prefixes: [samples, P] tokens or None; text: fingerprint of the text that they are the
+    beginnings of."""
 
     family: Family
     heavy: str
@@ -68,7 +71,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Measured:
-    """One schedule's samples. seconds, sizes, stamps: by turn; a stamp names the run that drew and timed a turn."""
+    """One schedule's samples. seconds, sizes, stamps: by turn; a stamp names the run that drew and
+    timed a turn.
+    """
 
     scores: Scores
     entropy: np.ndarray
@@ -81,7 +86,9 @@ class Measured:
 
 
 def hand_crafted(steps: int, heavy: str, light: str) -> list[Plan]:
-    """The paper's seven: a quarter of the steps light in a sandwich or in one quarter, all light and all heavy."""
+    """The paper's seven: a quarter of the steps light in a sandwich or in one quarter, all light
+    and all heavy.
+    """
     named = comparisons(steps, round(LIGHT_SHARE * steps), heavy, light)
     return [
         Plan(name, None if name == "all-heavy" else light, schedule)
@@ -101,7 +108,9 @@ def swept(steps: int, fractions, heavy: str, light: str) -> list[Plan]:
 def recommended(
     out, steps: int, heavy: str, light: str, fingerprints: dict[str, str]
 ) -> Plan | None:
-    """The newest recommendation for these very models, T and a quarter of light steps, if there is one."""
+    """The newest recommendation for these very models, T and a quarter of light steps, if there is
+    one.
+    """
 
     def matches(document):
         params, known = document["params"], document["provenance"]["fingerprints"]["models"]
@@ -122,7 +131,9 @@ def recommended(
 
 
 def text_prefixes(data: str, family: Family, samples: int, length: int, given: int, seed: int):
-    """The first `given` tokens of as many held-out sequences: ([samples, given], a fingerprint of the text)."""
+    """The first `given` tokens of as many held-out sequences: ([samples, given], a fingerprint of
+    the text).
+    """
     blocks = load_blocks(data, family.tokenizer, length, "heldout")
     if len(blocks.tokens) < samples:
         raise StepimpError(
@@ -134,7 +145,9 @@ def text_prefixes(data: str, family: Family, samples: int, length: int, given: i
 
 
 def kept_samples(setting: Setting, schedule: Schedule) -> Journal:
-    """The file of what was drawn with a schedule: its name is a digest of all that the samples and times depend on."""
+    """The file of what was drawn with a schedule: its name is a digest of all that the samples and
+    times depend on.
+    """
     prints, given = (
         setting.family.fingerprints,
         0 if setting.prefixes is None else setting.prefixes.shape[1],
@@ -164,8 +177,8 @@ def unit(turn: range) -> str:
 def draw(
     setting: Setting, schedules: list[Schedule], stamp: str, progress=lambda done, total: None
 ) -> dict:
-    """Draws what is not there yet, schedule -> its file. Every schedule has its turn before any has its next, so that a
-    slow spell of the machine hits all alike. stamp: names this run."""
+    """Draws what is not there yet, schedule -> its file. Every schedule has its turn before any has
+    its next, so that a slow spell of the machine hits all alike. stamp: names this run."""
     files = {schedule: kept_samples(setting, schedule) for schedule in schedules}
     left = [
         (turn, one)
@@ -234,11 +247,12 @@ def measure(setting: Setting, schedule: Schedule, file: Journal, judge: Judge) -
 def compare(
     setting: Setting, plans: list[Plan], judge: Judge, stamp: str, progress=lambda done, total: None
 ):
-    """Rows of `stepimp compare`, all-heavy among them, and log_ppl and entropy_nats of every sample by schedule.
+    """Rows of `stepimp compare`, all-heavy among them, and log_ppl and entropy_nats of every sample
+    by schedule.
 
-    Each statistic has its 95% interval over samples, `seconds` over turns. log_ppl_diff and entropy_diff_nats are the
-    means of the paired differences to all-heavy; saved_seconds is 1 - seconds / those of all-heavy over the turns that
-    both had in one run, NaN where there are none.
+    Each statistic has its 95% interval over samples, `seconds` over turns. log_ppl_diff and
+    entropy_diff_nats are the means of the paired differences to all-heavy; saved_seconds is 1 -
+    seconds / those of all-heavy over the turns that both had in one run, NaN where there are none.
     """
     all_heavy = Schedule.of([setting.heavy] * plans[0].schedule.steps)
     plans = list(dict.fromkeys(plans))
@@ -264,11 +278,12 @@ def compare(
 
 
 def placements(rows: list[dict], each: dict, heavy: str) -> list[dict]:
-    """Which place for the light steps is better: all pairs of schedules with as many steps of one light model.
+    """Which place for the light steps is better: all pairs of schedules with as many steps of one
+    light model.
 
-    rows, each: of `compare`. Returns schedules `better` and `worse`, their names, and the mean of the paired differences
-    in log-PPL, the largest first; all intervals hold together at 95% (Bonferroni).
-    """
+    rows, each: of `compare`. Returns schedules `better` and `worse`, their names, and the mean of
+    the paired differences in log-PPL, the largest first; all intervals hold together at 95%
+    (Bonferroni)."""
     groups = {}
     for row in rows:
         schedule = parse(row["schedule"], heavy, row["light"])

@@ -1,11 +1,11 @@
 """The quality of generated text: its perplexity under a judge (gen-PPL) and its unigram entropy.
 
-Text is tokenised anew by the judge, which adds no token of its own. Every token is scored given all before it, except
-the first, which has nothing before it, and those of a prefix, which condition and are not scored. An end-of-text token
-is a token like any other: it is scored, and so is what follows it. No text is left out: one with nothing to score
-counts as one token of probability 1/V, as under a judge that knows nothing. Text longer than the judge's context is
-read in windows that overlap by half: a token has all of the text before it, or at least half a context.
-"""
+Text is tokenised anew by the judge, which adds no token of its own. Every token is scored given all
+before it, except the first, which has nothing before it, and those of a prefix, which condition and
+are not scored. An end-of-text token is a token like any other: it is scored, and so is what follows
+it. No text is left out: one with nothing to score counts as one token of probability 1/V, as under
+a judge that knows nothing. Text longer than the judge's context is read in windows that overlap by
+half: a token has all of the text before it, or at least half a context."""
 
 import math
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ MDLM_CHUNK = 1024  # tokens; the context size written into the MDLM repository
 
 @dataclass(frozen=True)
 class Scores:
-    """nll: [N] sum of nats over the scored tokens of each text; tokens: [N] how many those are, at least 1."""
+    """nll: [N] sum of nats over the scored tokens of each text; tokens: [N] how many those are, at
+    least 1.
+    """
 
     nll: np.ndarray
     tokens: np.ndarray
@@ -37,7 +39,9 @@ class Scores:
 
 
 def windows(tokens: list[int], first: int, context: int | None):
-    """(tokens read, the first of them that is scored): pieces that together score tokens[first:] once each."""
+    """(tokens read, the first of them that is scored): pieces that together score tokens[first:]
+    once each.
+    """
     context = context or len(tokens)
     start = 0
     while first < len(tokens):
@@ -51,7 +55,8 @@ def windows(tokens: list[int], first: int, context: int | None):
 def score(
     judge: Judge, texts: list[str], prefixes: list[str] | None = None, batch_size: int = 16
 ) -> Scores:
-    """Scores each text given its prefix, which the text does not repeat. A text's score depends on these two alone.
+    """Scores each text given its prefix, which the text does not repeat. A text's score depends on
+    these two alone.
 
     Texts of like length share a batch, so that little of it is padding.
     """
@@ -90,13 +95,14 @@ def unscorable(scores: Scores, judge: Judge) -> int:
 
 
 def score_as_mdlm(judge: Judge, texts: list[str], length: int, batch_size: int = 8) -> Scores:
-    """Scores as the MDLM repository does (`compute_generative_perplexity`), for comparison with its numbers.
+    """Scores as the MDLM repository does (`compute_generative_perplexity`), for comparison with its
+    numbers.
 
-    Text is cut at `length` tokens of the judge, padded with its end-of-text token to the longest and read in chunks of
-    1024 (of the judge's context, if that is less), whose first token is not scored. In each chunk the first end-of-text
-    token counts, padding or not, and later ones do not; tokens after it do. Texts beyond the last whole batch are
-    dropped. Prefixes count like any text. The repository's number is the corpus-level one.
-    """
+    Text is cut at `length` tokens of the judge, padded with its end-of-text token to the longest
+    and read in chunks of 1024 (of the judge's context, if that is less), whose first token is not
+    scored. In each chunk the first end-of-text token counts, padding or not, and later ones do not;
+    tokens after it do. Texts beyond the last whole batch are dropped. Prefixes count like any text.
+    The repository's number is the corpus-level one."""
     batch_size, eos = min(batch_size, len(texts)), judge.tokenizer.eos_token_id
     if eos is None:
         raise StepimpError(
@@ -122,7 +128,9 @@ def score_as_mdlm(judge: Judge, texts: list[str], length: int, batch_size: int =
 
 
 def unigram_entropy(tokens) -> np.ndarray:
-    """Entropy in nats of the token frequencies within each sample: [N, L] -> [N]. Rows may differ in length."""
+    """Entropy in nats of the token frequencies within each sample: [N, L] -> [N]. Rows may differ
+    in length.
+    """
     shares = [np.unique(one, return_counts=True)[1] / max(1, len(one)) for one in tokens]
     return np.array([-(share * np.log(share)).sum() for share in shares]) + 0.0  # no -0.0
 
@@ -135,10 +143,11 @@ def evaluate(
     journal=None,
     progress=lambda done, total: None,
 ) -> tuple[dict, dict]:
-    """The row of `stepimp evaluate`, and log_ppl and entropy_nats of every sample. compat: None or "mdlm".
+    """The row of `stepimp evaluate`, and log_ppl and entropy_nats of every sample. compat: None or
+    "mdlm".
 
-    journal: keeps what is scored. Entropy is of the samples' own tokens, or of the judge's where the file has none.
-    """
+    journal: keeps what is scored. Entropy is of the samples' own tokens, or of the judge's where
+    the file has none."""
     wholes = [prefix + text for prefix, text in zip(samples.prefixes, samples.texts)]
     tokens = samples.tokens or judge.encode(wholes)
     if compat == "mdlm":
@@ -168,10 +177,11 @@ def score_in_parts(judge: Judge, samples: Samples, batch_size: int, journal, pro
 
 
 def quality(scores: Scores, entropy: np.ndarray) -> dict:
-    """gen_ppl, the mean over samples of exp(log_ppl); corpus_ppl, exp(sum nll / sum tokens); entropy_nats; samples.
+    """gen_ppl, the mean over samples of exp(log_ppl); corpus_ppl, exp(sum nll / sum tokens);
+    entropy_nats; samples.
 
-    Each of the three with its 95% interval over samples, columns _low and _high (see `stepimp.intervals`).
-    """
+    Each of the three with its 95% interval over samples, columns _low and _high (see
+    `stepimp.intervals`)."""
     return {
         **columns("gen_ppl", ratio(np.exp(scores.log_ppl), log_scale=True)),
         **columns("corpus_ppl", tuple(np.exp(ratio(scores.nll, scores.tokens)))),

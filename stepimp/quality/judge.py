@@ -25,8 +25,8 @@ def wide(x: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Judge:
-    """model: a causal language model of transformers; name: its id, or the last two parts of its folder's path;
-    fingerprint: of weights and tokenizer."""
+    """model: a causal language model of transformers; name: its id, or the last two parts of its
+    folder's path; fingerprint: of weights and tokenizer."""
 
     model: torch.nn.Module
     tokenizer: object
@@ -44,7 +44,9 @@ class Judge:
 
     @cached_property
     def plain_head(self) -> bool:
-        """Whether its logits are the output embedding of the body's last hidden state and nothing more, by trial."""
+        """Whether its logits are the output embedding of the body's last hidden state and nothing
+        more, by trial.
+        """
         ids = torch.arange(4, device=self.model.device)[None]
         rows = self.model.base_model(ids, use_cache=False)[0][0]
         whole = wide(self.model(ids, use_cache=False).logits[0])
@@ -70,9 +72,9 @@ class Judge:
     def nll(self, ids: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
         """-log p of the tokens asked about, given all before them in their row, in nats.
 
-        ids: [B, L], padded on the right with anything, which no earlier token sees; asked: [B, L], never at position
-        0. Returns [n] float64, row by row. Only the rows asked about are projected, a block at a time.
-        """
+        ids: [B, L], padded on the right with anything, which no earlier token sees; asked: [B, L],
+        never at position 0. Returns [n] float64, row by row. Only the rows asked about are
+        projected, a block at a time."""
         ids, wanted = ids.to(self.model.device), asked[:, 1:].to(self.model.device)
         targets = ids[:, 1:][wanted]
         if self.plain_head:
@@ -98,10 +100,11 @@ def judge_of(folder: Path) -> str:
 
 
 def load_judge(source: str, device="auto", dtype="float32") -> Judge:
-    """A causal language model from a folder or the Hugging Face hub: safetensors only, and no code of its own is run.
+    """A causal language model from a folder or the Hugging Face hub: safetensors only, and no code
+    of its own is run.
 
-    Raises StepimpError where there is no such model, the hub does not answer, or it is no causal language model.
-    """
+    Raises StepimpError where there is no such model, the hub does not answer, or it is no causal
+    language model."""
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 

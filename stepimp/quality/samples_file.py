@@ -1,4 +1,6 @@
-"""Generated text in files: one JSON object a line, {"text", "tokens", "prefix"}, of which only the text is needed."""
+"""Generated text in files: one JSON object a line, {"text", "tokens", "prefix"}, of which only the
+text is needed.
+"""
 
 import json
 from dataclasses import dataclass
@@ -11,10 +13,11 @@ from stepimp.results import read_document
 
 @dataclass(frozen=True)
 class Samples:
-    """prefixes, texts: [N], what was given and what follows it; tokens: of the whole samples, None where unknown.
+    """prefixes, texts: [N], what was given and what follows it; tokens: of the whole samples, None
+    where unknown.
 
-    path: the file; document: the results document of `stepimp generate` that goes with it, if there is one.
-    """
+    path: the file; document: the results document of `stepimp generate` that goes with it, if there
+    is one."""
 
     prefixes: list[str]
     texts: list[str]
@@ -24,7 +27,9 @@ class Samples:
 
 
 def split_prefix(whole: str, prefix: str) -> tuple[str, str]:
-    """Prefix and rest. A character that the two share, bytes of it on either side, belongs to the rest."""
+    """Prefix and rest. A character that the two share, bytes of it on either side, belongs to the
+    rest.
+    """
     prefix = commonprefix([whole, prefix])
     return prefix, whole[len(prefix) :]
 

@@ -35,9 +35,9 @@ def generate(
 ):
     """Draws samples 0..samples-1, those that the journal has not, and returns (texts, counts).
 
-    precision: "exact", or "mdlm" for the published sampler. watch: called as watch(step, model, tokens) while sample 0
-    denoises. Texts are {"index", "tokens", "text"} in the order of their index; counts say what was drawn now.
-    """
+    precision: "exact", or "mdlm" for the published sampler. watch: called as watch(step, model,
+    tokens) while sample 0 denoises. Texts are {"index", "tokens", "text"} in the order of their
+    index; counts say what was drawn now."""
     given = encode_prefix(family.tokenizer, prefix)
     sampler.check(family.denoisers, schedule, length, given)
     counts = sampler.Counts()

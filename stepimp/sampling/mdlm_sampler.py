@@ -1,9 +1,10 @@
-"""The published MDLM sampler, for comparison with published numbers and as the baseline of the benchmark.
+"""The published MDLM sampler, for comparison with published numbers and as the baseline of the
+benchmark.
 
-At every step it draws each masked position from V tokens or "stay masked" by Gumbel noise in 32 bits over all of
-[B, L, V] (`ddpm_cache` of the MDLM repository). The noise's granularity of 2^-24 cuts off unlikely tokens, which lowers
-both generative perplexity and entropy; `stepimp.sampling.sampler` has neither the cost nor the cut.
-"""
+At every step it draws each masked position from V tokens or "stay masked" by Gumbel noise in 32
+bits over all of [B, L, V] (`ddpm_cache` of the MDLM repository). The noise's granularity of 2^-24
+cuts off unlikely tokens, which lowers both generative perplexity and entropy;
+`stepimp.sampling.sampler` has neither the cost nor the cut."""
 
 import torch
 
@@ -26,7 +27,9 @@ def sample_published(
     rounding: torch.dtype | None = torch.bfloat16,
     counts=None,
 ) -> torch.Tensor:
-    """Samples [N, length] in the published way. rounding: dtype of the log-probabilities, None for the models' own."""
+    """Samples [N, length] in the published way. rounding: dtype of the log-probabilities, None for
+    the models' own.
+    """
     check(denoisers, schedule, length, prefix)
     batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
     return torch.cat(
@@ -71,7 +74,9 @@ def _batch(denoisers, schedule, indices, length, seed, prefix, rounding, counts)
 
 
 def draw(probabilities, t, dt, mask_id, generators):
-    """[B, L] outcomes of Gumbel-max in 32 bits: a token with probability p dt, the mask token with t - dt."""
+    """[B, L] outcomes of Gumbel-max in 32 bits: a token with probability p dt, the mask token with
+    t - dt.
+    """
     outcomes = probabilities * dt
     outcomes[..., mask_id] = t - dt
     noise = torch.stack(

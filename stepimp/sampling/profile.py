@@ -31,7 +31,9 @@ def run(denoisers: dict, schedule: Schedule, samples: int, length: int, seed: in
 
 @torch.no_grad()
 def published_step(denoiser, length: int, batch_size: int, repeats: int = 3) -> dict:
-    """Seconds by part of one step of the published sampler: all positions projected, all of [B, L, V] drawn."""
+    """Seconds by part of one step of the published sampler: all positions projected, all of [B, L,
+    V] drawn.
+    """
     device = denoiser.head()[0].device
     x = torch.full((batch_size, length), denoiser.mask_id, device=device)
     clock = torch.full((batch_size,), 0.5, device=device)
@@ -51,7 +53,9 @@ def published_step(denoiser, length: int, batch_size: int, repeats: int = 3) -> 
 
 
 def part_rows(name: str, way: str, seconds: dict, total: float) -> list[dict]:
-    """One row per part with its share, the share outside the body and the bound (7) that it sets."""
+    """One row per part with its share, the share outside the body and the bound (7) that it
+    sets.
+    """
     parts = {part: seconds.get(part, 0.0) for part in PARTS[:-1]}
     parts["rest"] = max(0.0, total - sum(parts.values()))
     outside = 1 - parts["body"] / total
@@ -86,11 +90,11 @@ def profile(
     repeats: int = 3,
     progress=lambda done, total: None,
 ) -> list[dict]:
-    """Rows of `stepimp profile`: `part` rows per model and way of sampling, and `saving` rows per schedule.
+    """Rows of `stepimp profile`: `part` rows per model and way of sampling, and `saving` rows per
+    schedule.
 
-    A saving is the median over repeats of 1 - seconds / seconds of the all-heavy run beside it. fractions: light
-    fractions of the sandwiches to run; schedule: one more to run.
-    """
+    A saving is the median over repeats of 1 - seconds / seconds of the all-heavy run beside it.
+    fractions: light fractions of the sandwiches to run; schedule: one more to run."""
     all_heavy = Schedule.of([heavy] * steps)
     plans = [sandwich(steps, round(fraction * steps), heavy, light) for fraction in fractions]
     plans = list(dict.fromkeys([*plans, *([schedule] if schedule else [])]))

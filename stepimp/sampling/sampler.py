@@ -1,10 +1,9 @@
 """From a schedule to tokens: exact ancestral sampling of a masked diffusion model, event by event.
 
-Each masked position unmasks at a step that is uniform on 1..T and independent of the logits, so all steps are drawn
-first. A sample then goes from one of its events to the next on its own clock: nothing runs at a step where none of its
-positions unmask, the projection runs only at the positions that do, and samples waiting for the same model share a
-batch whatever step they are at.
-"""
+Each masked position unmasks at a step that is uniform on 1..T and independent of the logits, so all
+steps are drawn first. A sample then goes from one of its events to the next on its own clock:
+nothing runs at a step where none of its positions unmask, the projection runs only at the positions
+that do, and samples waiting for the same model share a batch whatever step they are at."""
 
 from collections import Counter
 from contextlib import nullcontext
@@ -15,11 +14,11 @@ import torch
 
 from stepimp import randomness
 from stepimp.errors import StepimpError
-from stepimp.kernels import project_and_draw
+from stepimp.kernels.draw import project_and_draw
 from stepimp.schedules.schedule import Schedule
 
-# Below so many queries torch's fp32 CPU attention adds up in another order. Filled up to them, the logits are the same
-# bits whatever else is in the batch.
+# Below so many queries torch's fp32 CPU attention adds up in another order. Filled up to them, the
+# logits are the same bits whatever else is in the batch.
 FEWEST_QUERIES = 4
 
 
@@ -27,9 +26,8 @@ FEWEST_QUERIES = 4
 class State:
     """Samples somewhere on their way. `clock`: all events at steps above it have happened.
 
-    indices: [N] sample indices; z: [N, L] tokens; unmask_step: [N, L] the step at which each position unmasks, 0 where
-    it was given; shared: all samples started from the same tokens.
-    """
+    indices: [N] sample indices; z: [N, L] tokens; unmask_step: [N, L] the step at which each
+    position unmasks, 0 where it was given; shared: all samples started from the same tokens."""
 
     indices: np.ndarray
     z: torch.Tensor
@@ -44,7 +42,9 @@ class State:
 
 @dataclass
 class Counts:
-    """What sampling cost. By model: sequences that went through its body and tokens drawn from it; calls of a body."""
+    """What sampling cost. By model: sequences that went through its body and tokens drawn from it;
+    calls of a body.
+    """
 
     forwards: Counter = field(default_factory=Counter)
     tokens: Counter = field(default_factory=Counter)
@@ -56,7 +56,9 @@ class Counts:
 
 
 def check(denoisers: dict, schedule: Schedule, length: int, prefix=None):
-    """Raises StepimpError for models the schedule names and nobody loaded, and for lengths that cannot be."""
+    """Raises StepimpError for models the schedule names and nobody loaded, and for lengths that
+    cannot be.
+    """
     for name in schedule.models:
         if name not in denoisers:
             raise StepimpError(
@@ -77,7 +79,9 @@ def check(denoisers: dict, schedule: Schedule, length: int, prefix=None):
 def begin(
     indices, length: int, steps: int, mask_id: int, seed: int, prefix=None, device="cpu"
 ) -> State:
-    """Samples before the first step. prefix: [P] tokens for all samples or [N, P], kept as they are."""
+    """Samples before the first step. prefix: [P] tokens for all samples or [N, P], kept as they
+    are.
+    """
     indices = np.asarray(indices)
     unmask_step = 1 + (
         randomness.uniforms(seed, randomness.UNMASK_STEP, indices, length) * steps
@@ -100,16 +104,18 @@ def advance(
     counts: Counts | None = None,
     timed=lambda part: nullcontext(),
 ):
-    """Runs steps clock, clock - 1, ..., stop + 1 in place and yields the row of each sample that has come to `stop`.
+    """Runs steps clock, clock - 1, ..., stop + 1 in place and yields the row of each sample that
+    has come to `stop`.
 
-    The schedule covers all T steps, and its part from the clock to `stop` is used. counts: filled with what it cost.
-    timed: called as `with timed(part)` around "body", "projection" and "draw".
+    The schedule covers all T steps, and its part from the clock to `stop` is used. counts: filled
+    with what it cost. timed: called as `with timed(part)` around "body", "projection" and "draw".
     """
     runner = _Runner(state, denoisers, schedule, stop, seed, counts or Counts(), timed)
     waiting: list[int] = []
     entering = iter(range(len(state.indices)))
     while True:
-        # Twice as many samples in flight as fit a batch for each model: what waits for one model can fill a batch.
+        # Twice as many samples in flight as fit a batch for each model: what waits for one model
+        # can fill a batch.
         while (
             len(waiting) < 2 * batch_size * len(schedule.models)
             and (row := next(entering, None)) is not None
@@ -124,7 +130,8 @@ def advance(
         groups: dict[str, list[int]] = {}
         for row in waiting:
             groups.setdefault(runner.model(row), []).append(row)
-        # A full batch of any model, else that which those farthest behind wait for: they join the others.
+        # A full batch of any model, else that which those farthest behind wait for: they join the
+        # others.
         model = max(
             groups,
             key=lambda name: (len(groups[name]) >= batch_size, max(map(runner.left, groups[name]))),
@@ -164,7 +171,9 @@ class _Runner:
         return self.by_step[self.events[row][-1] - 1]
 
     def enter(self, row: int):
-        """The first event of a fresh sample needs no forward pass of its own: all start from the same tokens."""
+        """The first event of a fresh sample needs no forward pass of its own: all start from the
+        same tokens.
+        """
         state = self.state
         if not state.shared or not self.events[row] or state.unmask_step[row].max() > state.clock:
             return
@@ -239,7 +248,9 @@ def sample(
     batch_size: int = 16,
     counts: Counts | None = None,
 ) -> torch.Tensor:
-    """Samples with these indices, each a function of (seed, index, models, schedule, prefix) alone: [N, length]."""
+    """Samples with these indices, each a function of (seed, index, models, schedule, prefix) alone:
+    [N, length].
+    """
     check(denoisers, schedule, length, prefix)
     first = denoisers[schedule.models[0]]
     device = first.head()[0].device
@@ -250,5 +261,7 @@ def sample(
 
 
 def expected_forwards(masked: int, steps: int) -> float:
-    """Forward passes a sample needs: the expected number of distinct steps at which its masked positions unmask."""
+    """Forward passes a sample needs: the expected number of distinct steps at which its masked
+    positions unmask.
+    """
     return steps * (1 - (1 - 1 / steps) ** masked)

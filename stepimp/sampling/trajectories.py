@@ -12,11 +12,12 @@ from stepimp.schedules.schedule import Schedule
 
 @dataclass(frozen=True)
 class SampleInputs:
-    """The states that the heavy model passes through when it samples in `steps` steps: under them (9) is exact.
+    """The states that the heavy model passes through when it samples in `steps` steps: under them
+    (9) is exact.
 
-    A position unmasks at step 1 + floor(u * steps), so the uniforms that chose the unmasking steps also say which
-    positions of the finished sample are still masked at t = i/steps: those with u < t.
-    """
+    A position unmasks at step 1 + floor(u * steps), so the uniforms that chose the unmasking steps
+    also say which positions of the finished sample are still masked at t = i/steps: those with u <
+    t."""
 
     denoisers: dict
     heavy: str

@@ -13,17 +13,20 @@ Means = dict[str, np.ndarray]
 
 
 def interpolation(times: np.ndarray, steps: int) -> np.ndarray:
-    """[steps, len(times)] weights that carry a curve from its times to t_i = i/T, linearly; constant below the first."""
+    """[steps, len(times)] weights that carry a curve from its times to t_i = i/T, linearly;
+    constant below the first.
+    """
     t = np.arange(steps, 0, -1) / steps
     return np.stack([np.interp(t, times, one) for one in np.eye(len(times))], axis=1)
 
 
 def cost_curves(found: Measurements, by: str) -> dict[str, np.ndarray]:
-    """model -> [times, sequences] what running it at t costs, in nats; a schedule costs the mean over its steps.
+    """model -> [times, sequences] what running it at t costs, in nats; a schedule costs the mean
+    over its steps.
 
-    path: KL(heavy || model), formula (9); nelbo: CE, formula (10); kl: as path, relative to the baseline where there is
-    one; these three are per token. loss: |CE_L - CE_H| per sequence, formula (5).
-    """
+    path: KL(heavy || model), formula (9); nelbo: CE, formula (10); kl: as path, relative to the
+    baseline where there is one; these three are per token. loss: |CE_L - CE_H| per sequence,
+    formula (5)."""
     zero = {found.heavy: np.zeros(found.tokens.shape)}
     match by:
         case "path":
@@ -37,7 +40,9 @@ def cost_curves(found: Measurements, by: str) -> dict[str, np.ndarray]:
 
 
 def mean_curves(found: Measurements, by: str, seed: int) -> Means:
-    """The cost curves' means over sequences with their resamples, which all models and kinds of cost share."""
+    """The cost curves' means over sequences with their resamples, which all models and kinds of
+    cost share.
+    """
     means = means_over_sequences(
         cost_curves(found, by), seed, None if by == "loss" else found.tokens
     )
@@ -51,7 +56,9 @@ def mean_curves(found: Measurements, by: str, seed: int) -> Means:
 def means_over_sequences(
     curves: dict[str, np.ndarray], seed: int, tokens: np.ndarray | None
 ) -> Means:
-    """model -> [times, sequences] of nats, each sequence weighted by its tokens or all alike, as `Means`."""
+    """model -> [times, sequences] of nats, each sequence weighted by its tokens or all alike, as
+    `Means`.
+    """
     weights = None if tokens is None else np.concatenate([tokens] * len(curves))
     means = resampled_means(np.concatenate(list(curves.values())), seed, weights)
     return dict(zip(curves, np.split(means, len(curves))))
@@ -64,14 +71,18 @@ def step_costs(means: Means, times, steps: int) -> dict[str, np.ndarray]:
 
 
 def schedule_cost(schedule: Schedule, means: Means, times) -> np.ndarray:
-    """[1 + R] mean cost over the steps of a schedule: (1/T) sum over i of the cost of s(i) at t_i."""
+    """[1 + R] mean cost over the steps of a schedule: (1/T) sum over i of the cost of s(i) at
+    t_i.
+    """
     models = np.array(schedule.by_step()[::-1])
     carry = interpolation(times, schedule.steps)
     return sum(carry[models == m].sum(0) @ means[m] for m in schedule.models) / schedule.steps
 
 
 def predict(found: Measurements, schedules: list[Schedule], by: str, seed: int) -> list[dict]:
-    """Path KL (9), NELBO (10) and objective of each schedule in nats, with 95% bands, without sampling."""
+    """Path KL (9), NELBO (10) and objective of each schedule in nats, with 95% bands, without
+    sampling.
+    """
     columns = {"path_kl_nats": "path", "nelbo_nats": "nelbo", "objective": by}
     means = {name: mean_curves(found, kind, seed) for name, kind in columns.items()}
     return [
@@ -87,11 +98,11 @@ def predict(found: Measurements, schedules: list[Schedule], by: str, seed: int) 
 def nelbo_rows(
     found: Measurements, blocks: dict[str, int], seed: int, steps: int = 1000
 ) -> list[dict]:
-    """NELBO (10) of each model alone in nats per token, the baseline's too, shallowest first, with 95% bands.
+    """NELBO (10) of each model alone in nats per token, the baseline's too, shallowest first, with
+    95% bands.
 
-    Beside it the paired differences, of the same inputs: to the heavy model, and to the next deeper one, `deeper`. NaN
-    where at some t no sequence has a masked token.
-    """
+    Beside it the paired differences, of the same inputs: to the heavy model, and to the next deeper
+    one, `deeper`. NaN where at some t no sequence has a masked token."""
     means = means_over_sequences(
         {m: found.per_token(ce) for m, ce in found.ce.items()}, seed, found.tokens
     )
@@ -110,7 +121,9 @@ def nelbo_rows(
 
 
 def saved_units(blocks: dict[str, int], heavy: str, save_flops: bool) -> dict[str, int]:
-    """What a step of each model saves: 1 if it is not heavy, or for saved FLOPs its missing blocks in common units."""
+    """What a step of each model saves: 1 if it is not heavy, or for saved FLOPs its missing blocks
+    in common units.
+    """
     if not save_flops:
         return {model: int(model != heavy) for model in blocks}
     saved = {model: max(0, blocks[heavy] - count) for model, count in blocks.items()}

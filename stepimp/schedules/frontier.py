@@ -9,16 +9,17 @@ from stepimp.schedules.schedule import Schedule
 
 
 class Frontier:
-    """Schedules of at most `segments` segments of at least `shortest` steps each, for B cost tables at once.
+    """Schedules of at most `segments` segments of at least `shortest` steps each, for B cost tables
+    at once.
 
-    costs: model -> [B, T] cost of each step, the start of sampling first; gains: model -> whole units saved by a step
-    that runs it. After construction `cost` is [B, S + 1]: the least summed cost at each saving, inf where no schedule
-    saves exactly that much.
+    costs: model -> [B, T] cost of each step, the start of sampling first; gains: model -> whole
+    units saved by a step that runs it. After construction `cost` is [B, S + 1]: the least summed
+    cost at each saving, inf where no schedule saves exactly that much.
 
-    State after step i: (segments so far - 1, model, units saved). A segment enters with its first `shortest` steps at
-    once and then grows by single steps; `_entered` notes which, so that a schedule can be read back. A segment may
-    follow one of the same model: that is one longer segment, counted twice, so it gains nothing and needs no rule.
-    """
+    State after step i: (segments so far - 1, model, units saved). A segment enters with its first
+    `shortest` steps at once and then grows by single steps; `_entered` notes which, so that a
+    schedule can be read back. A segment may follow one of the same model: that is one longer
+    segment, counted twice, so it gains nothing and needs no rule."""
 
     def __init__(
         self, costs: dict[str, np.ndarray], gains: dict[str, int], segments: int, shortest: int = 1

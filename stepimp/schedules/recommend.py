@@ -1,8 +1,9 @@
-"""From curves to schedules: what a schedule costs (formulas 9 and 10), and the cheapest one under a budget.
+"""From curves to schedules: what a schedule costs (formulas 9 and 10), and the cheapest one under a
+budget.
 
-Arrays over steps are in sampling order: index 0 is step T (t = 1), the last index is step 1. `Means` are curves with
-their bootstrap: model -> [times, 1 + R], the mean over sequences and that of each resample.
-"""
+Arrays over steps are in sampling order: index 0 is step T (t = 1), the last index is step 1.
+`Means` are curves with their bootstrap: model -> [times, 1 + R], the mean over sequences and that
+of each resample."""
 
 import math
 from dataclasses import replace
@@ -42,7 +43,9 @@ def comparisons(steps: int, light_steps: int, heavy: str, light: str) -> dict[st
 
 
 def meet(frontier: Frontier, budget: float, top: float, at_least: bool) -> int:
-    """The saving that meets a budget at the least cost. top: the budget that saving all units at every step meets."""
+    """The saving that meets a budget at the least cost. top: the budget that saving all units at
+    every step meets.
+    """
     reachable = np.flatnonzero(np.isfinite(frontier.cost[0]))
     budgets = reachable / (frontier.cost.shape[1] - 1) * top
     if at_least:
@@ -63,11 +66,12 @@ def meet(frontier: Frontier, budget: float, top: float, at_least: bool) -> int:
 def boundaries(
     best: Schedule, means: Means, times, gains: dict, saving: int, segments: int, shortest: int
 ) -> dict:
-    """How far the boundaries of a schedule move when the sequences are drawn again: it is optimised anew on resamples.
+    """How far the boundaries of a schedule move when the sequences are drawn again: it is optimised
+    anew on resamples.
 
-    Returns {"agreement": share of the resamples whose optimum has the same models in the same order, "moves": for each
-    boundary of the schedule {"before", "after": models, "t", "t_low", "t_high": 95% of those resamples}}.
-    """
+    Returns {"agreement": share of the resamples whose optimum has the same models in the same
+    order, "moves": for each boundary of the schedule {"before", "after": models, "t", "t_low",
+    "t_high": 95% of those resamples}}."""
     steps = min(best.steps, REOPTIMISED_STEPS)
     resampled = {model: values[:, 1 : 1 + REOPTIMISED] for model, values in means.items()}
     frontier = Frontier(
@@ -118,8 +122,9 @@ def recommend(
 ) -> dict:
     """The exact optimum under a budget, beside the schedules people would write by hand.
 
-    budget: the fraction of steps that run light, met exactly, or with save_flops the saved FLOPs of formula (3), met at
-    least. by: see `cost_curves`. segments, shortest: most segments, fewest steps in one. Returns
+    budget: the fraction of steps that run light, met exactly, or with save_flops the saved FLOPs of
+    formula (3), met at least. by: see `cost_curves`. segments, shortest: most segments, fewest
+    steps in one. Returns
       rows        the recommendation, then the others by their objective, with predictions,
       tradeoff    the best schedule for budgets from nothing to all, with predictions,
       boundaries  how far the recommendation moves under the bootstrap.
@@ -165,7 +170,9 @@ def spread_out(frontier: Frontier) -> list[Schedule]:
 
 
 def describe(name: str, schedule: Schedule, blocks: dict[str, int], found: Measurements) -> dict:
-    """Columns that need no curve. With one light model the notation is H and L, with more it is by name."""
+    """Columns that need no curve. With one light model the notation is H and L, with more it is by
+    name.
+    """
     letters = (found.heavy, found.lights[0]) if len(found.lights) == 1 else (None, None)
     return {
         "name": name,
@@ -176,7 +183,9 @@ def describe(name: str, schedule: Schedule, blocks: dict[str, int], found: Measu
 
 
 def schedules_to_verify(rows: list[dict]) -> list[dict]:
-    """Of the rows of `recommend`: the recommendation, the sandwich if any, the worst quarter and all-heavy."""
+    """Of the rows of `recommend`: the recommendation, the sandwich if any, the worst quarter and
+    all-heavy.
+    """
     worst = max((row for row in rows if row["name"] in QUARTERS), key=lambda row: row["objective"])
     return [
         row
@@ -188,8 +197,8 @@ def schedules_to_verify(rows: list[dict]) -> list[dict]:
 def recommend_from(document: dict, lights: list[str], budget: float, **options) -> dict:
     """`recommend` on a results document of `kl` or `loss`, with these of its light models.
 
-    Besides what `recommend` returns, the curves it read: those of the light models, as `kl` and `loss` report them.
-    """
+    Besides what `recommend` returns, the curves it read: those of the light models, as `kl` and
+    `loss` report them."""
     found = Measurements.unpack(document)
     for light in lights:
         if light not in found.lights:

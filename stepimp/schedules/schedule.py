@@ -1,8 +1,7 @@
 """The model schedule: which model runs at which of the T denoising steps.
 
-Written from the start of sampling (t = 1) to its end: `L125,H750,L125` for one heavy and one light model,
-`4b:100,8b:100,12b:600,4b:200` for several.
-"""
+Written from the start of sampling (t = 1) to its end: `L125,H750,L125` for one heavy and one light
+model, `4b:100,8b:100,12b:600,4b:200` for several."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ SEGMENT = re.compile(r"([HL])(\d+)|([^:,\s]+):(\d+)")
 
 @dataclass(frozen=True)
 class Schedule:
-    """segments: (model name, number of steps) from the start of sampling to its end; neighbours differ."""
+    """segments: (model name, number of steps) from the start of sampling to its end; neighbours
+    differ.
+    """
 
     segments: tuple[tuple[str, int], ...]
 
@@ -52,10 +53,11 @@ class Schedule:
 
 
 def parse(text: str, heavy: str, light: str | None = None, steps: int | None = None) -> Schedule:
-    """Reads the notation. H and L stand for `heavy` and `light`; steps: the T it must sum to, if one is asked for.
+    """Reads the notation. H and L stand for `heavy` and `light`; steps: the T it must sum to, if
+    one is asked for.
 
-    Raises StepimpError where it does not parse, has an empty segment, names L without a light model or misses T.
-    """
+    Raises StepimpError where it does not parse, has an empty segment, names L without a light model
+    or misses T."""
     segments = []
     for part in text.replace(" ", "").split(","):
         match = SEGMENT.fullmatch(part)
@@ -97,17 +99,23 @@ def sandwich(steps: int, light_steps: int, heavy: str, light: str) -> Schedule:
 
 
 def light_window(steps: int, start: int, stop: int, heavy: str, light: str) -> Schedule:
-    """Light from the start-th to before the stop-th step of sampling (counted from 0), heavy elsewhere."""
+    """Light from the start-th to before the stop-th step of sampling (counted from 0), heavy
+    elsewhere.
+    """
     return Schedule.of([light if start <= i < stop else heavy for i in range(steps)])
 
 
 def quarters(steps: int, heavy: str, light: str) -> list[Schedule]:
-    """The four schedules that are light in one quarter of the trajectory, the first quarter first."""
+    """The four schedules that are light in one quarter of the trajectory, the first quarter
+    first.
+    """
     edges = [round(k * steps / 4) for k in range(5)]
     return [light_window(steps, a, b, heavy, light) for a, b in zip(edges, edges[1:]) if a < b]
 
 
 def saved_flops(schedule: Schedule, blocks: dict[str, int], heavy: str) -> float:
-    """Formula (3): 1 - mean over steps of B_s(i) / B_H, counting blocks only. blocks: model name -> block count."""
+    """Formula (3): 1 - mean over steps of B_s(i) / B_H, counting blocks only. blocks: model name ->
+    block count.
+    """
     mean = sum(blocks[model] * count for model, count in schedule.segments) / schedule.steps
     return 1 - mean / blocks[heavy]

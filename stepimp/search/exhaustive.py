@@ -1,8 +1,8 @@
 """The exhaustive search: every coarse schedule, sampled under common random numbers.
 
-Coarse schedules cut the trajectory into equal segments, a fixed number of them light. Those that begin alike share that
-part of the trajectory: of 210 schedules of ten segments, four of them light, 790 segments run instead of 2100.
-"""
+Coarse schedules cut the trajectory into equal segments, a fixed number of them light. Those that
+begin alike share that part of the trajectory: of 210 schedules of ten segments, four of them light,
+790 segments run instead of 2100."""
 
 import itertools
 from dataclasses import dataclass
@@ -23,9 +23,8 @@ from stepimp.search.elimination import Race
 class Coarse:
     """All schedules of `segments` equal parts of T steps, `light_segments` of them light.
 
-    A schedule's name has a letter per segment, H or L, the start of sampling first: LHHHHHHLLL. Where T is no multiple
-    of the segments their edges are rounded.
-    """
+    A schedule's name has a letter per segment, H or L, the start of sampling first: LHHHHHHLLL.
+    Where T is no multiple of the segments their edges are rounded."""
 
     heavy: str
     light: str
@@ -66,10 +65,9 @@ def segment_runs(names) -> int:
 def walk(names: list[str], state: sampler.State, coarse: Coarse, advance, depth: int = 0):
     """(name, tokens [N, L]) of each schedule, depth first, so that few states are kept at a time.
 
-    names: sorted, alike in their first `depth` segments, which `state` has behind it. advance: called as
-    advance(state, schedule, stop). Always by single segments: whichever schedules are asked for, the batches of a
-    schedule are the same.
-    """
+    names: sorted, alike in their first `depth` segments, which `state` has behind it. advance:
+    called as advance(state, schedule, stop). Always by single segments: whichever schedules are
+    asked for, the batches of a schedule are the same."""
     if depth == coarse.segments:
         yield from ((name, state.z) for name in names)
         return
@@ -102,11 +100,11 @@ def search(
 ):
     """Draws samples 0..samples-1 with every schedule and scores them.
 
-    score: a function of tokens [N, L] that gives (log-PPL [N], entropy [N]) in nats. chunk: samples that go through the
-    tree together. race: after each chunk drops the schedules that are out of the running. journal: keeps the scores of
-    a schedule on a chunk as soon as they are there. processes: share the schedules among themselves. Returns (log-PPL,
-    entropy), [schedules, samples] each in the order of `coarse.names()`, NaN where a schedule was dropped before.
-    """
+    score: a function of tokens [N, L] that gives (log-PPL [N], entropy [N]) in nats. chunk: samples
+    that go through the tree together. race: after each chunk drops the schedules that are out of
+    the running. journal: keeps the scores of a schedule on a chunk as soon as they are there.
+    processes: share the schedules among themselves. Returns (log-PPL, entropy), [schedules,
+    samples] each in the order of `coarse.names()`, NaN where a schedule was dropped before."""
     journal, processes, counts = (
         journal or Kept(),
         processes or Processes(),

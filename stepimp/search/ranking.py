@@ -1,9 +1,9 @@
-"""What an exhaustive search says: the ranking, what each segment matters, and how well the curves foresaw it.
+"""What an exhaustive search says: the ranking, what each segment matters, and how well the curves
+foresaw it.
 
-Tables are [schedules, samples] in the order of `Coarse.names()`, NaN where nothing was measured. A schedule's own
-intervals are those of `stepimp.intervals`; all others are bootstraps over samples that draw the same samples for every
-schedule, so that differences stay paired.
-"""
+Tables are [schedules, samples] in the order of `Coarse.names()`, NaN where nothing was measured. A
+schedule's own intervals are those of `stepimp.intervals`; all others are bootstraps over samples
+that draw the same samples for every schedule, so that differences stay paired."""
 
 from dataclasses import replace
 
@@ -24,7 +24,9 @@ PREDICTIONS = {
 
 
 def predictions(measured: Measurements, coarse: Coarse, seed: int) -> list[dict]:
-    """Path KL (9) and NELBO (10) of each schedule with bands, and with a baseline the path KL relative to it."""
+    """Path KL (9) and NELBO (10) of each schedule with bands, and with a baseline the path KL
+    relative to it.
+    """
     measured = replace(measured, lights=(coarse.light,))
     schedules = [coarse.schedule(name) for name in coarse.names()]
     known = {
@@ -37,7 +39,9 @@ def predictions(measured: Measurements, coarse: Coarse, seed: int) -> list[dict]
 
 
 def results(coarse: Coarse, log_ppl, entropy, predicted: list[dict], seed: int) -> dict:
-    """rows: the ranking; influence: a row per segment; predictions: a row per kind; log_ppl: of every sample."""
+    """rows: the ranking; influence: a row per segment; predictions: a row per kind; log_ppl: of
+    every sample.
+    """
     rows = ranking(coarse, log_ppl, entropy, predicted)
     means = shared_means(log_ppl, entropy, seed)
     return {
@@ -49,7 +53,9 @@ def results(coarse: Coarse, log_ppl, entropy, predicted: list[dict], seed: int) 
 
 
 def ranking(coarse: Coarse, log_ppl, entropy, predicted: list[dict]) -> list[dict]:
-    """A row per schedule, the best first; those dropped by a race after those that were not, the last dropped first."""
+    """A row per schedule, the best first; those dropped by a race after those that were not, the
+    last dropped first.
+    """
     rows = [
         {"schedule": coarse.schedule(name).format(coarse.heavy, coarse.light), "segments": name}
         | columns("gen_ppl", ratio(np.exp(present(log_ppl[i])), log_scale=True))
@@ -73,7 +79,9 @@ def drawn(entropy: np.ndarray) -> int:
 
 
 def shared_means(log_ppl, entropy, seed: int) -> np.ndarray:
-    """[schedules, 1 + R] mean gen-PPL over the samples that all schedules have: without a race all of them."""
+    """[schedules, 1 + R] mean gen-PPL over the samples that all schedules have: without a race all
+    of them.
+    """
     return resampled_means(np.exp(log_ppl[:, : min(map(drawn, entropy))]), seed)
 
 
@@ -83,7 +91,8 @@ def is_light(coarse: Coarse) -> np.ndarray:
 
 
 def influence(means: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """[segments, ...] formula (8): mean gen-PPL of the schedules light in a segment, minus the mean over all.
+    """[segments, ...] formula (8): mean gen-PPL of the schedules light in a segment, minus the mean
+    over all.
 
     means: [schedules, ...] gen-PPL; light: [schedules, segments].
     """
@@ -91,8 +100,8 @@ def influence(means: np.ndarray, light: np.ndarray) -> np.ndarray:
 
 
 def influence_rows(coarse: Coarse, means: np.ndarray, rows: list[dict]) -> list[dict]:
-    """A row per segment, the start of sampling first: its influence, and how often the schedules at both ends of the
-    ranking, `extremes` at each, are light there."""
+    """A row per segment, the start of sampling first: its influence, and how often the schedules at
+    both ends of the ranking, `extremes` at each, are light there."""
     ends = min(EXTREMES, len(rows) // 2)
     top, bottom = rows[:ends], rows[len(rows) - ends :]
     found = influence(means, is_light(coarse))
@@ -115,7 +124,9 @@ def light_share(rows: list[dict], segment: int) -> float:
 
 
 def rank_correlations(predicted: np.ndarray, means: np.ndarray) -> dict[str, np.ndarray]:
-    """Spearman's rho and Kendall's tau between a prediction [schedules] and each column of means [schedules, 1 + R]."""
+    """Spearman's rho and Kendall's tau between a prediction [schedules] and each column of means
+    [schedules, 1 + R].
+    """
     ranks = np.stack([predicted, *means.T])
     ranks = stats.rankdata(ranks, axis=1) - (len(predicted) + 1) / 2
     norms = np.sqrt((ranks**2).sum(1))
@@ -128,8 +139,9 @@ def rank_correlations(predicted: np.ndarray, means: np.ndarray) -> dict[str, np.
 def prediction_rows(
     coarse: Coarse, log_ppl, means: np.ndarray, rows: list[dict], predicted: list[dict], seed: int
 ):
-    """For each kind of prediction a row: its correlations with the measured gen-PPL, the schedule it would choose, and
-    how much higher the gen-PPL of that one is than that of the best found, on the samples both have (`regret_ppl`)."""
+    """For each kind of prediction a row: its correlations with the measured gen-PPL, the schedule
+    it would choose, and how much higher the gen-PPL of that one is than that of the best found, on
+    the samples both have (`regret_ppl`)."""
     order = {row["segments"]: row for row in rows}
     names = coarse.names()
     best = names.index(rows[0]["segments"])
@@ -149,7 +161,9 @@ def prediction_rows(
 
 
 def race_rounds(coarse: Coarse, entropy: np.ndarray, chunk: int) -> dict:
-    """What a race saved. rounds: schedules still running and the segments they took, by chunk of samples."""
+    """What a race saved. rounds: schedules still running and the segments they took, by chunk of
+    samples.
+    """
     counts, rounds = [drawn(own) for own in entropy], []
     for start in range(0, entropy.shape[1], chunk):
         running = [name for name, count in zip(coarse.names(), counts) if count > start]

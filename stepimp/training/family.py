@@ -17,10 +17,11 @@ from stepimp.training.trainer import claim, fit, join_processes, save, start_tra
 
 
 def own_seed(seed: int, blocks: int) -> int:
-    """Of a member's draws. Depths with one initialisation and order of the data would be more alike than seeds are.
+    """Of a member's draws. Depths with one initialisation and order of the data would be more alike
+    than seeds are.
 
-    Measured: KL(12b || 8b) then was 0.015 nats below KL(12b || another seed), which hides what depth is worth.
-    """
+    Measured: KL(12b || 8b) then was 0.015 nats below KL(12b || another seed), which hides what
+    depth is worth."""
     return (seed + 1000 * blocks) % 2**32
 
 
@@ -35,11 +36,11 @@ def train_member(
     callbacks=(),
     teacher=None,
 ):
-    """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint in its work folder.
+    """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint
+    in its work folder.
 
-    recipe: as for `fit`, compile, and weights (the dtype to store); teacher: as for `nelbo_loss`. Returns the held-out
-    NELBO in nats per token.
-    """
+    recipe: as for `fit`, compile, and weights (the dtype to store); teacher: as for `nelbo_loss`.
+    Returns the held-out NELBO in nats per token."""
     seed = own_seed(seed, config.n_blocks)
     start_training(seed)
     model = MDLMForMaskedLM(config)
@@ -57,8 +58,8 @@ def train_member(
 def load_teacher(path: str, tokenizer, shape: dict, device):
     """A denoiser for members of this shape to learn from.
 
-    Raises StepimpError where it has another tokenizer or noise schedule, or reads only shorter texts.
-    """
+    Raises StepimpError where it has another tokenizer or noise schedule, or reads only shorter
+    texts."""
     teacher = load_checkpoint(path, str(device))
     same = tokenizer_fingerprint(load_tokenizer(path)) == tokenizer_fingerprint(tokenizer)
     if not same or (teacher.vocab_size, teacher.mask_id) != (
@@ -93,12 +94,13 @@ def train_family(
     callbacks=(),
     teacher: str | None = None,
 ):
-    """Trains the missing members of a family in `folder`: one per depth, and the deepest again from `baseline_seed`.
+    """Trains the missing members of a family in `folder`: one per depth, and the deepest again from
+    `baseline_seed`.
 
-    shape: MDLMConfig arguments shared by all members. teacher: a checkpoint whose predictions they learn in place of
-    the text's tokens. Finished members stand in the manifest and are left alone, an unfinished one goes on from its
-    last checkpoint, and a further call may add depths. Yields (name, NELBO in nats).
-    """
+    shape: MDLMConfig arguments shared by all members. teacher: a checkpoint whose predictions they
+    learn in place of the text's tokens. Finished members stand in the manifest and are left alone,
+    an unfinished one goes on from its last checkpoint, and a further call may add depths. Yields
+    (name, NELBO in nats)."""
     folder = results_folder(folder)
     processes = join_processes()
     with processes.main_process_first():  # the others find the tokenizer and the blocks it made

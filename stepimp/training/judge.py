@@ -1,4 +1,6 @@
-"""Trains a judge: a small language model of GPT-2's architecture on the text that a family is trained on."""
+"""Trains a judge: a small language model of GPT-2's architecture on the text that a family is
+trained on.
+"""
 
 import json
 import platform
@@ -28,7 +30,9 @@ class JudgeTrainer(Trainer):
 
 @torch.no_grad()
 def held_out_nats(model, tokens: torch.Tensor, batch_size: int = 32) -> float:
-    """Mean over [N, L] blocks of -log p per token in nats; the first token of a block is not scored."""
+    """Mean over [N, L] blocks of -log p per token in nats; the first token of a block is not
+    scored.
+    """
     total = 0.0
     for part in tokens.to(model.device).split(batch_size):
         total += model(part, labels=part).loss.item() * len(part)
@@ -56,12 +60,12 @@ def train_judge(
     command: str = "",
     callbacks=(),
 ) -> dict:
-    """Trains the judge of a family folder into its folder `judge` and returns its recipe, which is written beside it.
+    """Trains the judge of a family folder into its folder `judge` and returns its recipe, which is
+    written beside it.
 
-    shape: n_layer, n_embd, n_head, n_positions and dropout of the GPT-2 config; recipe: as for `training.fit`, and
-    weights. Text is tokenised by a byte-level BPE of its own. A killed training goes on from its last checkpoint, and a
-    finished judge stays as it is.
-    """
+    shape: n_layer, n_embd, n_head, n_positions and dropout of the GPT-2 config; recipe: as for
+    `training.fit`, and weights. Text is tokenised by a byte-level BPE of its own. A killed training
+    goes on from its last checkpoint, and a finished judge stays as it is."""
     folder = results_folder(family) / FOLDER
     if finished := read_recipe(folder):
         return finished

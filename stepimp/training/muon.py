@@ -7,7 +7,8 @@ import torch
 
 
 def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
-    """Muon's Newton-Schulz iteration: of each matrix U S V^T about U V^T. matrices: [n, rows, columns], so returned.
+    """Muon's Newton-Schulz iteration: of each matrix U S V^T about U V^T. matrices: [n, rows,
+    columns], so returned.
 
     https://kellerjordan.github.io/posts/muon
     """
@@ -22,7 +23,9 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class BatchedMuon(torch.optim.Muon):
-    """torch's Muon, the matrices of one shape in one batch: for small ones the calls cost more than the products."""
+    """torch's Muon, the matrices of one shape in one batch: for small ones the calls cost more than
+    the products.
+    """
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -61,7 +64,8 @@ class MuonAdamW(torch.optim.Optimizer):
         self._share_groups()
 
     def _share_groups(self):
-        # The learning-rate scheduler writes into these groups: both optimizers must read the same dicts.
+        # The learning-rate scheduler writes into these groups: both optimizers must read the same
+        # dicts.
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
     @torch.no_grad()

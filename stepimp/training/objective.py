@@ -10,17 +10,20 @@ MIN_T = 1e-3  # the weight 1/t has no upper bound
 
 
 def low_discrepancy_times(n: int, device) -> torch.Tensor:
-    """n times in (MIN_T, 1], one in each of n equal intervals, all shifted by one uniform draw. Returns [n]."""
+    """n times in (MIN_T, 1], one in each of n equal intervals, all shifted by one uniform draw.
+    Returns [n].
+    """
     u = torch.rand(1, device=device)
     return MIN_T + (1 - MIN_T) * (1 - (u + torch.arange(n, device=device) / n) % 1)
 
 
 def nelbo_loss(model: MDLMForMaskedLM, x, t, uniforms, call=None, teacher=None) -> torch.Tensor:
-    """Formula (2): mean over the batch of (1/t) sum over masked positions of -log p(x_l | z_t), per token.
+    """Formula (2): mean over the batch of (1/t) sum over masked positions of -log p(x_l | z_t), per
+    token.
 
-    x, uniforms: [B, L]; t: [B]. call: what to run in the model's place, its wrapper under several processes. teacher:
-    a denoiser whose predictions at z_t take the place of the tokens x_l. Returns a scalar in nats per token.
-    """
+    x, uniforms: [B, L]; t: [B]. call: what to run in the model's place, its wrapper under several
+    processes. teacher: a denoiser whose predictions at z_t take the place of the tokens x_l.
+    Returns a scalar in nats per token."""
     call = model if call is None else call
     noise, mask_id = model.noise, model.mask_id
     z = corrupt(x, uniforms, t[:, None], mask_id, noise)
@@ -39,11 +42,12 @@ def predictions(denoiser, z, t) -> torch.Tensor:
 
 @torch.no_grad()
 def initialize(model: MDLMForMaskedLM):
-    """Starts each block as the identity, by zero output matrices behind open gates, not by DiT's zero gates.
+    """Starts each block as the identity, by zero output matrices behind open gates, not by DiT's
+    zero gates.
 
-    Muon moves every block's output by about as much per step, whatever the depth: embeddings of unit variance and gates
-    that shrink with the depth keep that small beside the residual stream, so that deep members start as fast.
-    """
+    Muon moves every block's output by about as much per step, whatever the depth: embeddings of
+    unit variance and gates that shrink with the depth keep that small beside the residual stream,
+    so that deep members start as fast."""
     torch.nn.init.normal_(model.backbone.vocab_embed.embedding)
     for block in model.backbone.blocks:
         block.adaLN_modulation.bias.view(6, model.config.hidden_dim)[[2, 5]] = 4 / model.blocks
@@ -61,7 +65,9 @@ def block_matrices(model: MDLMForMaskedLM) -> list[torch.nn.Parameter]:
 
 
 class MDLMTrainer(Trainer):
-    """The weighted objective; the random draws come from the Trainer's seeded generators, so a resume repeats them."""
+    """The weighted objective; the random draws come from the Trainer's seeded generators, so a
+    resume repeats them.
+    """
 
     def __init__(self, *args, teacher=None, **kwargs):
         super().__init__(*args, **kwargs)

@@ -1,4 +1,6 @@
-"""Trains any model on transformers' Trainer: resumable, with averaged weights, in one process or several."""
+"""Trains any model on transformers' Trainer: resumable, with averaged weights, in one process or
+several.
+"""
 
 import json
 import math
@@ -22,8 +24,8 @@ from stepimp.training.muon import MuonAdamW
 class EMA(TrainerCallback):
     """Exponential moving average of the weights, saved and restored with the Trainer's checkpoints.
 
-    It is the last file written into a checkpoint and appears there whole: a checkpoint that has it is complete.
-    """
+    It is the last file written into a checkpoint and appears there whole: a checkpoint that has it
+    is complete."""
 
     FILE = "ema.pt"
 
@@ -76,12 +78,16 @@ def work_folder(folder: Path) -> Path:
 
 
 def join_processes() -> PartialState:
-    """The processes that torchrun started, this one among them. On a CPU accelerate looks for others only when told to."""
+    """The processes that torchrun started, this one among them. On a CPU accelerate looks for
+    others only when told to.
+    """
     return PartialState(cpu=not torch.cuda.is_available())
 
 
 def claim(work: Path, origin: dict):
-    """Notes what is trained in a work folder. Raises StepimpError if the checkpoints there are of another training."""
+    """Notes what is trained in a work folder. Raises StepimpError if the checkpoints there are of
+    another training.
+    """
     note, text = work / "training.json", json.dumps(origin, sort_keys=True, indent=1)
     if note.exists() and note.read_text("utf-8") != text:
         raise StepimpError(
@@ -94,7 +100,9 @@ def claim(work: Path, origin: dict):
 
 @contextmanager
 def full_disk_explained(work: Path):
-    """torch and safetensors report a full disk each in its own way; all of them become one StepimpError."""
+    """torch and safetensors report a full disk each in its own way; all of them become one
+    StepimpError.
+    """
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -109,11 +117,11 @@ def full_disk_explained(work: Path):
 def fit(
     model, trainer_class, matrices, folder: Path, tokens, recipe: dict, seed: int, callbacks=()
 ):
-    """Trains a model and returns its averaged weights, in eval mode. Resumes from the newest checkpoint.
+    """Trains a model and returns its averaged weights, in eval mode. Resumes from the newest
+    checkpoint.
 
-    trainer_class: a Trainer with the objective; matrices: those of its parameters that Muon takes; recipe: steps,
-    batch_size, muon_lr, adamw_lr, warmup, ema, save_every, bf16.
-    """
+    trainer_class: a Trainer with the objective; matrices: those of its parameters that Muon takes;
+    recipe: steps, batch_size, muon_lr, adamw_lr, warmup, ema, save_every, bf16."""
     if recipe["bf16"] and not torch.cuda.is_available():
         model.set_attn_implementation(
             "eager"
@@ -176,7 +184,9 @@ def start_training(seed: int):
 
 
 def save(model, tokenizer, folder: Path, loss: float, weights: str):
-    """Writes a trained model as a Hugging Face folder. loss: held-out; weights: the dtype to store."""
+    """Writes a trained model as a Hugging Face folder. loss: held-out; weights: the dtype to
+    store.
+    """
     if not math.isfinite(loss):
         raise StepimpError(
             f"{folder.name} diverged: delete {work_folder(folder)} and train with a lower --muon-lr and --adamw-lr."

@@ -1,4 +1,6 @@
-"""Every bad input of a user ends in one message that says what to do next: no traceback, nothing half-written."""
+"""Every bad input of a user ends in one message that says what to do next: no traceback, nothing
+half-written.
+"""
 
 import json
 import shutil
@@ -29,7 +31,9 @@ FAST = ["--sequences", "4", "--points", "2", "--length", "8"]
 
 
 class Outcome:
-    """How a command ended. Anything but an orderly exit fails the test with the exception itself."""
+    """How a command ended. Anything but an orderly exit fails the test with the exception
+    itself.
+    """
 
     def __init__(self, result):
         if result.exception and not isinstance(result.exception, SystemExit):
@@ -46,7 +50,9 @@ class Outcome:
 
 @pytest.fixture
 def run(tiny_family, tiny_text, tmp_path, monkeypatch):
-    """A function (command, *options) -> Outcome, on the tiny family and text, with results in the test's own folder."""
+    """A function (command, *options) -> Outcome, on the tiny family and text, with results in the
+    test's own folder.
+    """
     monkeypatch.setenv("STEPIMP_FAMILY", str(tiny_family))
     monkeypatch.setenv("STEPIMP_RESULTS", str(tmp_path / "results"))
 

@@ -141,7 +141,7 @@ def test_bad_options_end_in_one_message_before_any_work(options, tmp_path, extra
     assert not list(tmp_path.iterdir())
 
 
-# ---- recommend -------------------------------------------------------------------------------------------------------
+# ---- recommend ----
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,9 @@ def test_other_objectives_and_budgets_need_no_new_curves(results, tiny_family, t
     [("kl", 0.01, False), ("kl", -0.01, True), ("loss", -0.01, False), ("kl", None, False)],
 )
 def test_a_relative_kl_that_is_nowhere_above_0_is_warned_of(results, tmp_path, by, low, warned):
-    """Curves whose relative KL is -1 everywhere and `low` at one t, without any noise; None: no baseline."""
+    """Curves whose relative KL is -1 everywhere and `low` at one t, without any noise; None: no
+    baseline.
+    """
     found = document(results[0], "kl")
     sums, masked = found["measurements"]["kl"], found["measurements"]["masked"]
     for i, ones in enumerate(masked):

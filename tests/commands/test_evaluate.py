@@ -21,7 +21,9 @@ TEXTS = [
 
 @pytest.fixture
 def call(tiny_family, tmp_path):
-    """A function (command, *options) -> its result, on the tiny family, with results in the test's own folder."""
+    """A function (command, *options) -> its result, on the tiny family, with results in the test's
+    own folder.
+    """
 
     def run(command, *options, code=0):
         where = ["--family", tiny_family, "--out", tmp_path]

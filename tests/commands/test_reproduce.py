@@ -23,7 +23,9 @@ FORWARDS = 4 * (1 - (1 - 1 / 4) ** 8)  # of a sample of 8 tokens in 4 steps
 
 @pytest.fixture
 def ran(monkeypatch, tmp_path):
-    """The command lines that would run; each leaves a document, unless its command is in `failing`."""
+    """The command lines that would run; each leaves a document, unless its command is in
+    `failing`.
+    """
     lines = []
 
     def run(arguments, results, step):

@@ -1,4 +1,6 @@
-"""`stepimp search` on a family of tiny random models: what it writes and shows, kills, several processes, bad input."""
+"""`stepimp search` on a family of tiny random models: what it writes and shows, kills, several
+processes, bad input.
+"""
 
 import json
 import os
@@ -111,7 +113,9 @@ def test_the_document_has_all_schedules_ranked(searched):
 def test_its_gen_ppl_is_that_of_the_text_which_generate_and_evaluate_give(
     searched, options, tmp_path
 ):
-    """The same samples through the other commands: the search adds nothing and leaves nothing out."""
+    """The same samples through the other commands: the search adds nothing and leaves nothing
+    out.
+    """
     _, found = searched
     for row in (found["rows"][0], found["rows"][-1]):
         models = [*options[:6], "--length", 8, "--samples", 6]
@@ -203,7 +207,7 @@ def test_other_curves_and_none(searched, options, out, tmp_path, monkeypatch):
     )
 
 
-# ---- kills and processes ---------------------------------------------------------------------------------------------
+# ---- kills and processes ----
 
 
 def start(program, options, out):
@@ -266,7 +270,7 @@ def test_two_processes_under_torchrun_give_the_same_rows(searched, options, out)
     assert found["log_ppl"] == searched[1]["log_ppl"] and not list(out.glob("*.journal"))
 
 
-# ---- bad input -------------------------------------------------------------------------------------------------------
+# ---- bad input ----
 
 BAD = {
     "no heavy segment": (["--light-segments", 5], 2, "5 must be fewer than the 5 segments"),

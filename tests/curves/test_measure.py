@@ -1,4 +1,6 @@
-"""The measurement behind `loss` and `kl` against formulas (4) to (6), its bands, and what a killed run leaves."""
+"""The measurement behind `loss` and `kl` against formulas (4) to (6), its bands, and what a killed
+run leaves.
+"""
 
 import copy
 import itertools
@@ -71,11 +73,13 @@ def measured(three, inputs, times=TIMES, **options):
     return measure.measure(three, "heavy", ("light",), "seed2", inputs, times, 0, **options)
 
 
-# ---- the formulas ----------------------------------------------------------------------------------------------------
+# ---- the formulas ----
 
 
 def per_sequence(models, x, u, t):
-    """(4) of every model and mean over M of KL(p_H || p_k), of one sequence in float64; None where M is empty."""
+    """(4) of every model and mean over M of KL(p_H || p_k), of one sequence in float64; None where
+    M is empty.
+    """
     mask_id = models["heavy"].mask_id
     z = torch.where(u < t, mask_id, x)
     masked = z == mask_id
@@ -96,7 +100,9 @@ def per_sequence(models, x, u, t):
 
 
 def reference(models, inputs, t):
-    """The columns of `loss` and `kl` by formulas (4) to (6), and how many sequences they average."""
+    """The columns of `loss` and `kl` by formulas (4) to (6), and how many sequences they
+    average.
+    """
     exact = {name: copy.deepcopy(model).double().freeze() for name, model in models.items()}
     with torch.no_grad():
         found = [per_sequence(exact, x, u, t) for x, u in zip(inputs.tokens, inputs.uniforms[0])]
@@ -201,11 +207,13 @@ def test_repeats_are_separate_corruptions_of_the_same_sequences(three):
         assert np.array_equal(both.kl["light"][..., repeat], alone.kl["light"][..., 0])
 
 
-# ---- one pass --------------------------------------------------------------------------------------------------------
+# ---- one pass ----
 
 
 class Fake(FakeDenoiser):
-    """A fake whose rows a projection can take: the mask token's logit is left to what excludes it."""
+    """A fake whose rows a projection can take: the mask token's logit is left to what excludes
+    it.
+    """
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
@@ -263,7 +271,7 @@ def test_a_baseline_of_the_same_weights_is_refused(three):
         measure.measure(models, "heavy", ("light",), "copy", some_inputs(23), TIMES, 0)
 
 
-# ---- what a run leaves -----------------------------------------------------------------------------------------------
+# ---- what a run leaves ----
 
 
 @pytest.mark.parametrize("finished", [1, 2, 3])
@@ -299,7 +307,7 @@ def test_a_document_without_curves_is_refused(document):
         Measurements.unpack(document | {"path": "loss.json"})
 
 
-# ---- bands -----------------------------------------------------------------------------------------------------------
+# ---- bands ----
 
 
 def test_until_stops_at_the_first_chunk_that_is_narrow_enough(three):
@@ -337,7 +345,9 @@ def test_bands_agree_with_scipys_bootstrap():
 
 
 def test_bands_cover_the_truth_as_often_as_they_say():
-    """2000 data sets of 100 sequences, a tenth of them left out: 95% of the bands hold the mean, give or take 1.5%."""
+    """2000 data sets of 100 sequences, a tenth of them left out: 95% of the bands hold the mean,
+    give or take 1.5%.
+    """
     draw = np.random.default_rng(2)
     values = np.where(
         draw.random((2000, 100)) < 0.1, np.nan, draw.normal(3.0, 1.0, size=(2000, 100))
@@ -364,7 +374,7 @@ def test_resamples_are_shared_by_all_statistics():
     assert not np.array_equal(resampled_means(values, 0), resampled_means(values, 1))
 
 
-# ---- where inputs come from ------------------------------------------------------------------------------------------
+# ---- where inputs come from ----
 
 
 def test_text_is_corrupted_by_uniforms_of_the_seed_the_sequence_and_the_repeat():
@@ -383,7 +393,9 @@ def test_text_is_corrupted_by_uniforms_of_the_seed_the_sequence_and_the_repeat()
 
 
 def test_samples_are_masked_as_they_were_on_the_way():
-    """At t = i/T the inputs are the very states that the heavy model's sampler was in after step i + 1."""
+    """At t = i/T the inputs are the very states that the heavy model's sampler was in after step i
+    + 1.
+    """
     denoisers, steps = {"heavy": Fake(seed=1, length=5)}, 8
     inputs = SampleInputs(denoisers, "heavy", 6, 5, seed=3, steps=steps)
     tokens, uniforms = inputs.draw(0, 6, 0)

@@ -4,8 +4,8 @@ import torch
 from scipy import stats
 
 from stepimp import randomness
-from stepimp.kernels import draw_tokens, reference
-from stepimp.kernels.draw import exponentials
+from stepimp.kernels import reference
+from stepimp.kernels.draw import draw_tokens, exponentials
 from stepimp.kernels.linear import linear
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from fakes import projections
 
-from stepimp.kernels import reference, vocabulary_statistics
+from stepimp.kernels import reference
+from stepimp.kernels.statistics import vocabulary_statistics
 
 
 def assert_equals_reference(rows, heads, targets, mask_id, rtol=1e-5, **blocks):
@@ -84,7 +85,9 @@ def test_a_model_has_no_divergence_from_itself():
 
 
 def test_bfloat16_rows_give_fp32_results():
-    """The products of bfloat16 numbers are summed in fp32; a projection in bfloat16 would be wrong by 1e-2."""
+    """The products of bfloat16 numbers are summed in fp32; a projection in bfloat16 would be wrong
+    by 1e-2.
+    """
     rows, heads, targets = projections(10, 101, dtype=torch.bfloat16)
     assert_equals_reference(rows, heads, targets, 100, vocabulary_block=16)
     rounded = [torch.log_softmax((x @ w.T + b).double(), -1) for x, (w, b) in zip(rows, heads)]
@@ -126,7 +129,9 @@ def test_no_rows():
 
 
 def test_a_block_is_all_that_is_held():
-    """Nothing computed from the rows is larger than a block of rows by a block of the vocabulary."""
+    """Nothing computed from the rows is larger than a block of rows by a block of the
+    vocabulary.
+    """
     sizes = []
 
     class Watched(torch.Tensor):

@@ -1,4 +1,6 @@
-"""Triton's kernels compile for sm_90, without a GPU, and no register is spilled in any shipped configuration."""
+"""Triton's kernels compile for sm_90, without a GPU, and no register is spilled in any shipped
+configuration.
+"""
 
 import json
 import os

@@ -6,7 +6,8 @@ import torch
 from fakes import projections
 from scipy import stats
 
-from stepimp.kernels import choice, draw, project_and_draw
+from stepimp.kernels import choice, draw
+from stepimp.kernels.draw import project_and_draw
 from stepimp.sampling import sampler
 from stepimp.schedules.schedule import parse
 

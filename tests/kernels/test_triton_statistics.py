@@ -5,7 +5,8 @@ import torch
 from fakes import projections
 
 from stepimp.errors import StepimpError
-from stepimp.kernels import choice, reference, vocabulary_statistics
+from stepimp.kernels import choice, reference
+from stepimp.kernels.statistics import vocabulary_statistics
 
 pytest.importorskip("triton", reason="needs Triton")
 from stepimp.kernels import triton_statistics
@@ -68,7 +69,9 @@ def test_it_equals_the_float64_reference(device, spans, poisoned_memory, n, voca
 
 @pytest.mark.parametrize("mask_id", [0, 1, 63, 64, 100, 128])
 def test_the_mask_token_may_stand_anywhere(device, spans, mask_id):
-    """First, last, at the edges of a tile, and, at 128, alone in the last one; its own logit counts for nothing."""
+    """First, last, at the edges of a tile, and, at 128, alone in the last one; its own logit counts
+    for nothing.
+    """
     rows, heads, targets = projections(5, 129)
     targets[targets == mask_id] = 50
     for _, bias in heads:

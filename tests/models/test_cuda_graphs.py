@@ -26,7 +26,9 @@ def test_shapes_are_few(rows, queries, shape):
 
 @pytest.fixture
 def bodies(random_model):
-    """Two MDLMs in float64, one of them time-conditioned, as they are and with a body in few shapes; the shapes seen."""
+    """Two MDLMs in float64, one of them time-conditioned, as they are and with a body in few
+    shapes; the shapes seen.
+    """
     plain = {"h": random_model(1, time_conditioning=True), "l": random_model(2, n_blocks=1)}
     plain = {name: model.double().freeze() for name, model in plain.items()}
     seen = set()

@@ -68,7 +68,9 @@ def public_shapes(blocks: int) -> dict[str, tuple]:
 
 
 def reference(weights: dict, z: np.ndarray, sigma: np.ndarray, blocks: int) -> np.ndarray:
-    """log p [L, V] of one sequence z [L] in float64, written from the published description and from nothing else."""
+    """log p [L, V] of one sequence z [L] in float64, written from the published description and
+    from nothing else.
+    """
     w = {
         name.removeprefix("backbone."): tensor.double().numpy() for name, tensor in weights.items()
     }
@@ -127,7 +129,9 @@ def z():
 
 @pytest.fixture
 def public_checkpoint(tmp_path):
-    """A folder as the publishers wrote it: their names, shapes and config.json, and nothing of stepimp's own."""
+    """A folder as the publishers wrote it: their names, shapes and config.json, and nothing of
+    stepimp's own.
+    """
     generator = torch.Generator().manual_seed(5)
     tensors = {
         name: 0.3 * torch.randn(shape, generator=generator)

@@ -456,7 +456,9 @@ def test_an_incomplete_document_is_named_without_a_traceback(tmp_path):
 
 
 def measurements():
-    """Two models and a baseline whose KL is largest in the middle, as the curves module holds them."""
+    """Two models and a baseline whose KL is largest in the middle, as the curves module holds
+    them.
+    """
     from stepimp.curves.measure import Measurements
 
     times = np.arange(1, 5) / 4
@@ -516,7 +518,9 @@ def test_the_report_holds_what_was_drawn_and_names_what_was_not(tmp_path, unsave
 def test_what_the_commands_write_can_be_drawn(
     tmp_path, unsaved, tiny_family, tiny_text, monkeypatch
 ):
-    """Comparisons and a search as `compare` and `search` write them, and not as this file thinks they do."""
+    """Comparisons and a search as `compare` and `search` write them, and not as this file thinks
+    they do.
+    """
     monkeypatch.setenv("STEPIMP_FAMILY", str(tiny_family))
     monkeypatch.setenv("STEPIMP_RESULTS", str(tmp_path))
     models = ["--heavy", "2b", "--light", "1b"]

@@ -1,4 +1,6 @@
-"""Schedules side by side: pairing, reuse of what was drawn, timing in turns, and the command around it."""
+"""Schedules side by side: pairing, reuse of what was drawn, timing in turns, and the command around
+it.
+"""
 
 import json
 
@@ -301,12 +303,14 @@ def test_the_recommendation_is_of_these_models_steps_and_budget(tmp_path):
     )
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------
+# ---- the command ----
 
 
 @pytest.fixture
 def run(tiny_family, tmp_path):
-    """A function (*options) -> the result of the command on the tiny family, with few and short samples."""
+    """A function (*options) -> the result of the command on the tiny family, with few and short
+    samples.
+    """
 
     def run(*options, code=0):
         small = [

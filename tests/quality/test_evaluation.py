@@ -37,7 +37,9 @@ def judge(tiny_family):
 
 
 def plain(judge, text):
-    """(sum of nats, tokens) of one text by transformers' own loss, which is float32 whatever the model is."""
+    """(sum of nats, tokens) of one text by transformers' own loss, which is float32 whatever the
+    model is.
+    """
     ids = torch.tensor([judge.tokenizer(text).input_ids])
     with torch.no_grad():
         return judge.model(ids, labels=ids).loss.item() * (ids.shape[1] - 1), ids.shape[1] - 1
@@ -155,7 +157,7 @@ def test_a_body_whose_logits_are_more_than_its_head_is_read_whole(judge):
     assert score(capped, SHORT[:1]).nll[0] == pytest.approx(expected, rel=1e-6)
 
 
-# ---- as the MDLM repository does -------------------------------------------------------------------------------------
+# ---- as the MDLM repository does ----
 
 
 def mdlm_reference(judge, texts, length, chunk, batch):
@@ -195,7 +197,7 @@ def test_the_mdlm_way_needs_an_end_of_text_token(judge):
         score_as_mdlm(evaluation.Judge(judge.model, Endless(), "endless", "0"), ["a"], 4)
 
 
-# ---- a whole file ----------------------------------------------------------------------------------------------------
+# ---- a whole file ----
 
 
 def samples(texts, tokens=None, prefixes=None):

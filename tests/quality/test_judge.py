@@ -153,7 +153,7 @@ def test_a_hub_judge_that_cannot_be_had_says_what_works_offline():
     assert "\n" not in str(error.value)
 
 
-# ---- the bundled judge -----------------------------------------------------------------------------------------------
+# ---- the bundled judge ----
 
 
 def test_the_bundled_judge_knows_english_documentation():
@@ -169,7 +169,7 @@ def test_the_bundled_judge_knows_english_documentation():
     assert sum(file.stat().st_size for file in (folder / "judge").iterdir()) < 3e6
 
 
-# ---- training --------------------------------------------------------------------------------------------------------
+# ---- training ----
 
 
 @pytest.fixture

@@ -17,11 +17,13 @@ from stepimp.schedules import costs, recommend
 from stepimp.schedules.frontier import Frontier
 from stepimp.schedules.schedule import Schedule, parse
 
-# ---- what a schedule costs -------------------------------------------------------------------------------------------
+# ---- what a schedule costs ----
 
 
 class Fake(FakeDenoiser):
-    """A fake whose rows a projection can take: the mask token's logit is left to what excludes it."""
+    """A fake whose rows a projection can take: the mask token's logit is left to what excludes
+    it.
+    """
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
@@ -36,7 +38,9 @@ class Fake(FakeDenoiser):
 
 
 def step_kernel(model, z, i, mask_id):
-    """{z': probability} of one denoising step: each masked position unmasks with probability 1/i and is then drawn."""
+    """{z': probability} of one denoising step: each masked position unmasks with probability 1/i
+    and is then drawn.
+    """
     p = model.logits(model.hidden(torch.tensor([z]), torch.tensor([0.0])))[0].softmax(-1).numpy()
     choices = [
         [(token, 1.0)]
@@ -52,8 +56,8 @@ def step_kernel(model, z, i, mask_id):
 
 
 def exact_path_kl(denoisers, schedule, length):
-    """KL in nats between the all-heavy chain and the schedule's, by the chain rule over steps, and the heavy chain's
-    distribution at the end."""
+    """KL in nats between the all-heavy chain and the schedule's, by the chain rule over steps, and
+    the heavy chain's distribution at the end."""
     mask_id = denoisers["heavy"].mask_id
     states, total = {(mask_id,) * length: 1.0}, 0.0
     for i, name in zip(range(schedule.steps, 0, -1), reversed(schedule.by_step())):
@@ -71,7 +75,9 @@ def exact_path_kl(denoisers, schedule, length):
 
 @pytest.fixture(scope="module")
 def enumerable():
-    """Two denoisers small enough to enumerate, and what is measured on 3000 of the heavy one's own samples."""
+    """Two denoisers small enough to enumerate, and what is measured on 3000 of the heavy one's own
+    samples.
+    """
     denoisers = {"heavy": Fake(seed=1), "light": Fake(seed=2)}
     inputs = SampleInputs(denoisers, "heavy", 3000, 3, seed=0, steps=4)
     return denoisers, measure.measure(
@@ -88,7 +94,8 @@ def test_on_the_heavy_models_own_samples_the_path_kl_is_exact(enumerable, notati
     error = (row["path_kl_nats_high"] - row["path_kl_nats_low"]) / 2 / 1.96
     assert 3 * row["path_kl_nats"] == pytest.approx(exact, rel=1e-6, abs=3 * 3.3 * error)
     assert 3 * 3.3 * error < 0.1 * exact  # and that says something
-    # The enumeration itself agrees with the sampler's, and the path KL bounds the KL between the generated texts.
+    # The enumeration itself agrees with the sampler's, and the path KL bounds the KL between the
+    # generated texts.
     heavy, other = (
         exact_distribution(plain(denoisers), plan, 3) for plan in (parse("H4", "heavy"), schedule)
     )
@@ -114,7 +121,9 @@ def favourites(n):
 
 @pytest.fixture(scope="module")
 def learned(random_model):
-    """A model that learned to look for the favourite, so that its cross-entropy depends on t; and such text."""
+    """A model that learned to look for the favourite, so that its cross-entropy depends on t; and
+    such text.
+    """
     from stepimp.training.objective import nelbo_loss
 
     torch.manual_seed(0)
@@ -171,7 +180,9 @@ def middle(t):
 
 
 def test_a_schedules_cost_is_the_token_weighted_mean_over_its_steps():
-    """Formulas (9) and (10) by plain loops, with T = the number of times, so that nothing is interpolated."""
+    """Formulas (9) and (10) by plain loops, with T = the number of times, so that nothing is
+    interpolated.
+    """
     found = by_hand({"a": middle, "b": np.square, "seed2": np.zeros_like}, baseline="seed2")
     schedule = parse("a:1,heavy:2,b:2", "heavy")
     row = costs.predict(found, [schedule], "kl", 0)[0]
@@ -189,7 +200,9 @@ def test_a_schedules_cost_is_the_token_weighted_mean_over_its_steps():
 
 
 def test_the_nelbo_of_each_model_and_its_paired_differences():
-    """By plain loops with T = the number of times; each model is compared with the heavy and with the next deeper one."""
+    """By plain loops with T = the number of times; each model is compared with the heavy and with
+    the next deeper one.
+    """
     found = by_hand({"a": middle, "b": np.square, "seed2": np.zeros_like}, baseline="seed2")
     rows = costs.nelbo_rows(found, {"a": 2, "b": 4, "heavy": 6, "seed2": 6}, 0, steps=5)
     assert [(row["model"], row["deeper"]) for row in rows] == [
@@ -243,7 +256,7 @@ def test_the_optimiser_minimises_what_is_reported(by):
     assert rows[0]["objective"] == pytest.approx(best)
 
 
-# ---- the optimiser ---------------------------------------------------------------------------------------------------
+# ---- the optimiser ----
 
 
 def every_schedule(models, steps, segments, shortest=1):
@@ -292,7 +305,7 @@ def test_a_saving_nothing_can_reach_is_an_error():
         frontier.best(2)
 
 
-# ---- recommendations -------------------------------------------------------------------------------------------------
+# ---- recommendations ----
 
 BLOCKS = {"heavy": 4, "a": 1, "b": 2}
 
@@ -403,7 +416,9 @@ def test_the_tradeoff_goes_from_nothing_to_all_and_holds_the_recommendation():
 
 
 def test_boundaries_that_the_sequences_do_not_determine_move_far():
-    """A peak of one height in all sequences against one whose place differs from sequence to sequence."""
+    """A peak of one height in all sequences against one whose place differs from sequence to
+    sequence.
+    """
     times, draw = measure.time_grid(20), np.random.default_rng(0)
     masked = np.full((20, 12, 1), 5.0)
     ranges = {}

@@ -1,4 +1,6 @@
-"""The tree of schedules against each schedule alone, kills, several processes, the race's promise, and the ranking."""
+"""The tree of schedules against each schedule alone, kills, several processes, the race's promise,
+and the ranking.
+"""
 
 import itertools
 import random
@@ -27,7 +29,9 @@ def fakes():
 
 
 def score(tokens):
-    """Log-PPL that falls with the token ids, and as "entropy" a number that tells all texts apart."""
+    """Log-PPL that falls with the token ids, and as "entropy" a number that tells all texts
+    apart.
+    """
     tokens = tokens.double().numpy()
     return 3 - tokens.mean(1), tokens @ 4.0 ** np.arange(tokens.shape[1])
 
@@ -37,7 +41,7 @@ def run(denoisers, coarse=SMALL, samples=10, **options):
     return search(denoisers, coarse, samples, **{**defaults, **options})
 
 
-# ---- the schedules ---------------------------------------------------------------------------------------------------
+# ---- the schedules ----
 
 
 def test_the_papers_schedules():
@@ -60,11 +64,13 @@ def test_segments_of_a_t_they_do_not_divide_differ_by_one_step(steps, segments):
     )
 
 
-# ---- the tree --------------------------------------------------------------------------------------------------------
+# ---- the tree ----
 
 
 def tree_and_alone(denoisers, coarse, samples, length, **options):
-    """Tokens of every schedule, [schedules, samples, length], from the tree and from each run alone."""
+    """Tokens of every schedule, [schedules, samples, length], from the tree and from each run
+    alone.
+    """
     drawn = []
 
     def keep(tokens):
@@ -108,7 +114,8 @@ def test_what_schedules_begin_with_alike_runs_once(fakes):
     alone = sampler.Counts()
     for name in coarse.names():
         sampler.sample(fakes, coarse.schedule(name), range(10), 6, seed=3, counts=alone)
-    # Of six tokens a sixth are drawn first, for which nothing runs: 790 / 2100 is reached with longer texts.
+    # Of six tokens a sixth are drawn first, for which nothing runs: 790 / 2100 is reached with
+    # longer texts.
     assert counts.forwards.total() < 0.5 * alone.forwards.total()
 
 
@@ -124,7 +131,7 @@ def test_a_length_over_the_maximum(fakes):
         run(fakes, length=7)
 
 
-# ---- kills -----------------------------------------------------------------------------------------------------------
+# ---- kills ----
 
 
 class Killed(Exception):
@@ -163,7 +170,9 @@ def test_a_search_killed_ten_times_ends_with_the_same_tables(fakes, tmp_path, ra
 
 
 def test_a_kill_costs_at_most_one_way_through_the_tree(fakes, tmp_path):
-    """Killed after each of its units in turn: what is run twice is at most what leads to the next one."""
+    """Killed after each of its units in turn: what is run twice is at most what leads to the next
+    one.
+    """
     counts, at = sampler.Counts(), []
     run(fakes, counts=counts, samples=4, progress=lambda *_: at.append(counts.forwards.total()))
     for units, before in enumerate(at, 1):
@@ -189,7 +198,7 @@ def test_an_interrupt_from_the_progress_bar_loses_nothing(fakes, tmp_path):
     assert len(Journal(tmp_path / "a", "key").done) == 17
 
 
-# ---- several processes -----------------------------------------------------------------------------------------------
+# ---- several processes ----
 
 
 class Thread(Processes):
@@ -241,7 +250,9 @@ def test_parts_are_disjoint_and_complete():
 
 
 def test_a_search_begun_by_three_processes_is_ended_by_one(fakes, tmp_path):
-    """Whatever number of processes goes on: the journals of all are taken over, and removed in the end."""
+    """Whatever number of processes goes on: the journals of all are taken over, and removed in the
+    end.
+    """
     three = Run(tmp_path, "search", {"a": 1}, {})
     run_together(fakes, 3, lambda rank: three.journal(rank, 3))
     names = [f"search-{three.key}{part}" for part in (".1.journal", ".2.journal", ".journal")]
@@ -263,11 +274,13 @@ def test_a_search_begun_by_three_processes_is_ended_by_one(fakes, tmp_path):
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
 
 
-# ---- the race --------------------------------------------------------------------------------------------------------
+# ---- the race ----
 
 
 def raced(values, race, chunk):
-    """Which schedules are left after a race over values [S, n], looking after each chunk but the last."""
+    """Which schedules are left after a race over values [S, n], looking after each chunk but the
+    last.
+    """
     running = np.arange(len(values))
     looks = range(chunk, values.shape[1], chunk)
     level = race.level(len(values), len(looks))
@@ -277,7 +290,9 @@ def raced(values, race, chunk):
 
 
 def share_of_wrong_drops(race, schedules, trials, skewed, seed=0):
-    """How often at least one of the first race.top schedules is dropped, although all are equally good."""
+    """How often at least one of the first race.top schedules is dropped, although all are equally
+    good.
+    """
     draw, wrong = np.random.default_rng(seed), 0
     for _ in range(trials):
         values = draw.normal(size=(schedules, 60)) + draw.normal(size=60)
@@ -294,7 +309,9 @@ def test_a_race_drops_one_of_the_best_at_most_as_often_as_it_says(top, schedules
 
 
 def test_the_bound_is_nearly_reached_where_it_can_be():
-    """Two equal schedules: without its share for each look, the race would err too often, and this would see it."""
+    """Two equal schedules: without its share for each look, the race would err too often, and this
+    would see it.
+    """
     assert share_of_wrong_drops(Race(1, 0.8), 2, 600, skewed=False) > 0.08
 
 
@@ -310,7 +327,9 @@ def test_equal_schedules_stay():
 
 
 class Clear(FakeDenoiser):
-    """Draws its own token only, whatever it sees: one schedule's text is better than another's by design."""
+    """Draws its own token only, whatever it sees: one schedule's text is better than another's by
+    design.
+    """
 
     def __init__(self, token):
         super().__init__(length=6)
@@ -319,7 +338,9 @@ class Clear(FakeDenoiser):
 
 
 def test_a_race_runs_only_the_subtrees_that_survive():
-    """Light tokens make the text worse, and the second segment holds most events: schedules light there go."""
+    """Light tokens make the text worse, and the second segment holds most events: schedules light
+    there go.
+    """
     models = {"h": Clear(2), "l": Clear(0)}
     counts, raced_counts = sampler.Counts(), sampler.Counts()
     whole, entropy = run(models, samples=100, chunk=10, counts=counts)
@@ -336,7 +357,7 @@ def test_a_race_runs_only_the_subtrees_that_survive():
     assert saved == pytest.approx(rounds["saved"], abs=0.05) and saved > 0.05
 
 
-# ---- the ranking -----------------------------------------------------------------------------------------------------
+# ---- the ranking ----
 
 TOY = Coarse("h", "l", 30, segments=3, light_segments=2)  # HLL, LHL, LLH
 TOY_PPL = np.array([[10.0, 20.0], [10.0, 30.0], [40.0, 50.0]])  # means 15, 20, 45; of all 80/3
@@ -354,7 +375,8 @@ def test_influence_is_formula_8_by_hand():
     by_hand = [(20 + 45) / 2 - 80 / 3, (15 + 45) / 2 - 80 / 3, (15 + 20) / 2 - 80 / 3]
     assert [row["influence_ppl"] for row in rows] == pytest.approx(by_hand)
     assert [row["t_from"] for row in rows] == pytest.approx([1, 2 / 3, 1 / 3])
-    # A resample has the first sample twice, or the second, or both: the bands' ends are the extremes of those.
+    # A resample has the first sample twice, or the second, or both: the bands' ends are the
+    # extremes of those.
     own = [
         [(10 + 40) / 2 - 20, (10 + 40) / 2 - 20, (10 + 10) / 2 - 20],
         [(30 + 50) / 2 - 100 / 3, (20 + 50) / 2 - 100 / 3, (20 + 30) / 2 - 100 / 3],
