@@ -1,7 +1,6 @@
 """What a command shows: tables, small curves, and the document for machines."""
 
 import json
-import math
 
 import click
 from rich.console import Console
@@ -34,14 +33,9 @@ def banded(row: dict, name: str, digits: int | None = None) -> str:
     """A value and half the width of its 95% band, to so many decimals, else to four to six so that
     the band shows.
     """
-    if row.get(name) is None or math.isnan(row[name]):
-        return "-"
-    low, high = row.get(name + "_low"), row.get(name + "_high")
-    half = 0 if low is None else (high - low) / 2
-    if not half > 5e-7:
-        return f"{row[name]:.{4 if digits is None else digits}f}"
-    digits = min(6, max(4, 1 - math.floor(math.log10(half)))) if digits is None else digits
-    return f"{row[name]:.{digits}f} ±{half:.{digits}f}"
+    from stepimp.intervals import Estimate
+
+    return Estimate.of(row, name).text(digits)
 
 
 def sparkline(values) -> str:

@@ -361,4 +361,7 @@ def bar(value: float, most: float) -> str:
 
 def interval(row: dict, name: str) -> str:
     """A value and its 95% band, which need not have the value in its middle."""
-    return f"{row[name]:.2f} [{row[name + '_low']:.2f}, {row[name + '_high']:.2f}]"
+    from stepimp.intervals import Estimate
+
+    estimate = Estimate.of(row, name)
+    return f"{estimate.value:.2f} {estimate.brackets()}"

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from stepimp.intervals import columns, ratio
+from stepimp.intervals import Estimate, ratio
 from stepimp.paper.needs import HAND_CRAFTED
 from stepimp.schedules.schedule import Schedule, parse, quarters, sandwich
 
@@ -72,12 +72,12 @@ def comparison(
                 "light_fraction": light_fraction,
                 "saved_flops": light_fraction * 2 / 3,
                 "saved_flops_exact": light_fraction * 0.7,
-                **columns("gen_ppl", ratio(np.exp(log_ppl))),
-                **columns("entropy_nats", ratio(nats)),
-                **columns("log_ppl_diff", ratio(log_ppl - base - heavy_noise)),
-                **columns("entropy_diff_nats", ratio(nats - 5.2)),
-                **columns("seconds", (9 - 3 * light_fraction, 8, 10)),
-                **columns("saved_seconds", (light_fraction / 3, 0, 0.5)),
+                **ratio(np.exp(log_ppl)).columns("gen_ppl"),
+                **ratio(nats).columns("entropy_nats"),
+                **ratio(log_ppl - base - heavy_noise).columns("log_ppl_diff"),
+                **ratio(nats - 5.2).columns("entropy_diff_nats"),
+                **Estimate(9 - 3 * light_fraction, 8, 10).columns("seconds"),
+                **Estimate(light_fraction / 3, 0, 0.5).columns("saved_seconds"),
             }
         )
     lights = list(dict.fromkeys(light for _, light in schedules.values() if light))
@@ -125,7 +125,7 @@ def search(effects, segments=6, light=2, samples=30, noise=0.01, extremes=5, **p
             "segments": name,
             "schedule": name,
             "predicted_path_kl_nats": float(found[name].mean() - 3),
-            **columns("gen_ppl", ratio(np.exp(found[name]))),
+            **ratio(np.exp(found[name])).columns("gen_ppl"),
         }
         for rank, name in enumerate(order, 1)
     ]
@@ -136,14 +136,14 @@ def search(effects, segments=6, light=2, samples=30, noise=0.01, extremes=5, **p
             "t_from": 1 - k / segments,
             "t_to": 1 - (k + 1) / segments,
             "extremes": extremes,
-            **columns("influence_ppl", (effects[k], effects[k] - 1, effects[k] + 1)),
+            **Estimate(effects[k], effects[k] - 1, effects[k] + 1).columns("influence_ppl"),
             **{name: sum(one[k] == "L" for one in own) / extremes for name, own in ends.items()},
         }
         for k in range(segments)
     ]
     correlation = {
         "predicted_by": "predicted_path_kl_nats",
-        **columns("spearman", (0.9, 0.8, 0.95)),
+        **Estimate(0.9, 0.8, 0.95).columns("spearman"),
     }
     known = {
         "heavy": "12b",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stepimp.intervals import columns, ratio
+from stepimp.intervals import Estimate, ratio
 
 DRAWS = 4000  # standard error of a coverage: 0.35%
 
@@ -87,4 +87,4 @@ def test_one_sample_has_no_interval():
 
 
 def test_columns():
-    assert columns("a", (1, np.float64(0), 2)) == {"a": 1.0, "a_low": 0.0, "a_high": 2.0}
+    assert Estimate(1, np.float64(0), 2).columns("a") == {"a": 1.0, "a_low": 0.0, "a_high": 2.0}

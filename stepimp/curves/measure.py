@@ -12,7 +12,7 @@ import torch
 
 from stepimp.curves.measurements import Measurements
 from stepimp.errors import StepimpError
-from stepimp.intervals import band, resampled_means
+from stepimp.intervals import bands, resampled_means
 from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.noise import NoiseSchedule, corrupt
 from stepimp.results import Kept
@@ -181,7 +181,7 @@ def widest_band(found: Measurements, seed: int) -> float:
     values = np.concatenate(
         [found.per_sequence(found.relative_kl(model)) for model in found.lights]
     )
-    _, low, high = band(resampled_means(values, seed))
+    _, low, high = bands(resampled_means(values, seed))
     return float(np.nan_to_num(high - low, nan=np.inf).max() / 2)
 
 
@@ -193,7 +193,7 @@ def rows_with_bands(found: Measurements, columns: dict, seed: int) -> list[dict]
     shape = (len(found.lights), len(columns), len(found.times))
     ends = [
         (end, np.reshape(one, shape))
-        for end, one in zip(("", "_low", "_high"), band(resampled_means(stacked, seed)))
+        for end, one in zip(("", "_low", "_high"), bands(resampled_means(stacked, seed)))
     ]
     counted = (found.masked > 0).any(-1).sum(-1)
     return [

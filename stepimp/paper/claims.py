@@ -6,11 +6,12 @@ resolved as claimed, not reproduced where one is resolved the other way round, a
 between or where results are missing. All statements of a claim hold together at 95% (Bonferroni),
 except those on curves, whose bands are 95% point by point."""
 
+import math
 from itertools import combinations
 
 import numpy as np
 
-from stepimp.intervals import ratio, resampled_means, with_band
+from stepimp.intervals import Estimate, bootstrap, ratio, resampled_means
 from stepimp.paper.needs import hand_crafted, made_by, plan
 from stepimp.paper.numbers import paper
 from stepimp.paper.peak import NAMES, by_model, importance, peak
@@ -95,9 +96,9 @@ def peaks_in_the_middle(document: dict):
 
 
 def banded(row: dict, column: str) -> str:
-    low, high = row.get(column + "_low"), row.get(column + "_high")
-    interval = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
-    return f"{row[column]:.3f}{interval}"
+    estimate = Estimate.of(row, column)
+    interval = "" if math.isnan(estimate.half) else f" {estimate.brackets(3)}"
+    return f"{estimate.value:.3f}{interval}"
 
 
 def per_sample(document: dict, what: str) -> dict[str, np.ndarray]:
@@ -109,11 +110,9 @@ def per_sample(document: dict, what: str) -> dict[str, np.ndarray]:
     }
 
 
-def difference(a: np.ndarray, b: np.ndarray, statements: int) -> tuple[float, float, float]:
-    """Mean of a - b over paired samples, and the ends of its interval if as many statements are to
-    hold at 95%.
-    """
-    return ratio(a - b, statements=statements)
+def difference(a: np.ndarray, b: np.ndarray, jointly: int) -> Estimate:
+    """Mean of a - b over paired samples; jointly: intervals that must hold jointly at 95%."""
+    return ratio(a - b, jointly=jointly)
 
 
 def in_order(document: dict, pairs, close=(), statements=None):
@@ -231,7 +230,7 @@ def light_rows(document: dict) -> dict[str, list[dict]]:
     columns = zip(("light_in_top", "light_in_bottom"), light_shares(document))
     return {
         name: [
-            row | with_band(name, share) | {name: row[name]}
+            row | bootstrap(share).columns(name) | {name: row[name]}
             for row, share in zip(document["influence"], shares)
         ]
         for name, shares in columns

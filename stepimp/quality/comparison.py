@@ -14,7 +14,7 @@ import torch
 
 from stepimp import __version__, randomness
 from stepimp.errors import StepimpError
-from stepimp.intervals import columns, ratio
+from stepimp.intervals import Estimate, ratio
 from stepimp.models.loading import Family
 from stepimp.quality.evaluation import Scores, quality, score, unigram_entropy, unscorable
 from stepimp.quality.judge import Judge
@@ -299,13 +299,13 @@ def placements(rows: list[dict], each: dict, heavy: str) -> list[dict]:
     for light, group, pair in pairs:
         log_ppl = {key: np.array(each[key]["log_ppl"]) for key in pair}
         better, worse = sorted(pair, key=lambda key: log_ppl[key].mean())
-        ends = ratio(log_ppl[worse] - log_ppl[better], statements=len(pairs))
+        ends = ratio(log_ppl[worse] - log_ppl[better], jointly=len(pairs))
         names = {
             f"{what}{part}": group[key][column]
             for what, key in (("better", better), ("worse", worse))
             for part, column in (("", "schedule"), ("_name", "name"))
         }
-        found.append({"light": light, **names, **columns("log_ppl_diff", ends)})
+        found.append({"light": light, **names, **ends.columns("log_ppl_diff")})
     return sorted(found, key=lambda row: -row["log_ppl_diff"])
 
 
@@ -324,19 +324,18 @@ def describe(plan: Plan, setting: Setting) -> dict:
 def statistics(own: Measured, heavy: Measured) -> dict:
     """Columns of a schedule's samples, and of their pairs with those of all-heavy."""
     together = np.array([a == b for a, b in zip(own.stamps, heavy.stamps)])
-    share = (
-        ratio(own.seconds[together], heavy.seconds[together]) if together.any() else (np.nan,) * 3
-    )
-    saved, low, high = 1 - share[0], 1 - share[2], 1 - share[1]
+    saved = Estimate(np.nan)
+    if together.any():
+        share = ratio(own.seconds[together], heavy.seconds[together])
+        saved = Estimate(1 - share.value, 1 - share.high, 1 - share.low)
+    seconds = ratio(own.seconds, own.sizes, log_scale=True).scaled(own.sizes.sum())
     return {
         "saved_flops_exact": 1 - own.flops / heavy.flops,
         **quality(own.scores, own.entropy),
-        **columns("log_ppl_diff", ratio(own.scores.log_ppl - heavy.scores.log_ppl)),
-        **columns("entropy_diff_nats", ratio(own.entropy - heavy.entropy)),
-        **columns(
-            "seconds", np.array(ratio(own.seconds, own.sizes, log_scale=True)) * own.sizes.sum()
-        ),
-        **columns("saved_seconds", (saved, low, high)),
+        **ratio(own.scores.log_ppl - heavy.scores.log_ppl).columns("log_ppl_diff"),
+        **ratio(own.entropy - heavy.entropy).columns("entropy_diff_nats"),
+        **seconds.columns("seconds"),
+        **saved.columns("saved_seconds"),
         "empty": own.empty,
         "samples_file": own.file,
     }

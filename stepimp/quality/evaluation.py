@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from stepimp.errors import StepimpError
-from stepimp.intervals import columns, ratio
+from stepimp.intervals import Estimate, ratio
 from stepimp.quality.judge import Judge
 from stepimp.quality.samples_file import Samples
 from stepimp.results import Kept
@@ -183,8 +183,8 @@ def quality(scores: Scores, entropy: np.ndarray) -> dict:
     Each of the three with its 95% interval over samples, columns _low and _high (see
     `stepimp.intervals`)."""
     return {
-        **columns("gen_ppl", ratio(np.exp(scores.log_ppl), log_scale=True)),
-        **columns("corpus_ppl", tuple(np.exp(ratio(scores.nll, scores.tokens)))),
-        **columns("entropy_nats", ratio(entropy)),
+        **ratio(np.exp(scores.log_ppl), log_scale=True).columns("gen_ppl"),
+        **Estimate(*np.exp(ratio(scores.nll, scores.tokens))).columns("corpus_ppl"),
+        **ratio(entropy).columns("entropy_nats"),
         "samples": len(scores.nll),
     }

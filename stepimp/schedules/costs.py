@@ -6,7 +6,7 @@ import numpy as np
 
 from stepimp.curves.measurements import Measurements
 from stepimp.errors import StepimpError
-from stepimp.intervals import resampled_means, with_band
+from stepimp.intervals import bootstrap, resampled_means
 from stepimp.schedules.schedule import Schedule
 
 Means = dict[str, np.ndarray]
@@ -89,7 +89,9 @@ def predict(found: Measurements, schedules: list[Schedule], by: str, seed: int) 
         {
             key: value
             for name, curves in means.items()
-            for key, value in with_band(name, schedule_cost(schedule, curves, found.times)).items()
+            for key, value in bootstrap(schedule_cost(schedule, curves, found.times))
+            .columns(name)
+            .items()
         }
         for schedule in schedules
     ]
@@ -113,9 +115,9 @@ def nelbo_rows(
     for model in sorted(cost, key=lambda one: (blocks[one], one != found.heavy)):
         above = [one for one in cost if blocks[one] > blocks[model] and one != found.baseline]
         deeper = min(above, key=blocks.get, default=None)
-        row = {"model": model, "deeper": deeper} | with_band("nelbo_nats", cost[model])
-        row |= with_band("nelbo_diff_nats", cost[model] - cost[found.heavy])
-        row |= with_band("deeper_diff_nats", cost[model] - cost[deeper]) if deeper else {}
+        row = {"model": model, "deeper": deeper} | bootstrap(cost[model]).columns("nelbo_nats")
+        row |= bootstrap(cost[model] - cost[found.heavy]).columns("nelbo_diff_nats")
+        row |= bootstrap(cost[model] - cost[deeper]).columns("deeper_diff_nats") if deeper else {}
         rows.append(row)
     return rows
 

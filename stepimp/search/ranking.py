@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from stepimp.curves.measurements import Measurements
-from stepimp.intervals import columns, ratio, resampled_means, with_band
+from stepimp.intervals import Estimate, bootstrap, ratio, resampled_means
 from stepimp.schedules.costs import predict
 from stepimp.search.exhaustive import Coarse, segment_runs
 
@@ -33,8 +33,12 @@ def predictions(measured: Measurements, coarse: Coarse, seed: int) -> list[dict]
         old: new for old, new in PREDICTIONS.items() if old != "objective" or measured.baseline
     }
     return [
-        {new + end: one[old + end] for old, new in known.items() for end in ("", "_low", "_high")}
-        for one in predict(measured, schedules, "kl", seed)
+        {
+            column: value
+            for old, new in known.items()
+            for column, value in Estimate.of(row, old).columns(new).items()
+        }
+        for row in predict(measured, schedules, "kl", seed)
     ]
 
 
@@ -58,8 +62,8 @@ def ranking(coarse: Coarse, log_ppl, entropy, predicted: list[dict]) -> list[dic
     """
     rows = [
         {"schedule": coarse.schedule(name).format(coarse.heavy, coarse.light), "segments": name}
-        | columns("gen_ppl", ratio(np.exp(present(log_ppl[i])), log_scale=True))
-        | columns("entropy_nats", ratio(present(entropy[i])))
+        | ratio(np.exp(present(log_ppl[i])), log_scale=True).columns("gen_ppl")
+        | ratio(present(entropy[i])).columns("entropy_nats")
         | predicted[i]
         | {"samples": drawn(entropy[i])}
         for i, name in enumerate(coarse.names())
@@ -108,7 +112,7 @@ def influence_rows(coarse: Coarse, means: np.ndarray, rows: list[dict]) -> list[
     times = [1 - edge / coarse.steps for edge in coarse.edges]
     return [
         {"segment": j + 1, "t_from": times[j], "t_to": times[j + 1]}
-        | with_band("influence_ppl", found[j])
+        | bootstrap(found[j]).columns("influence_ppl")
         | {
             "extremes": ends,
             "light_in_top": light_share(top, j),
@@ -152,11 +156,11 @@ def prediction_rows(
         regret = resampled_means(np.exp(log_ppl[chosen]) - np.exp(log_ppl[best])[None], seed)[0]
         row = {"predicted_by": column}
         for name, correlation in rank_correlations(values, means).items():
-            row |= with_band(name, correlation)
+            row |= bootstrap(correlation).columns(name)
         row |= {
             key: order[names[chosen]][key] for key in ("rank", "schedule", "segments", "gen_ppl")
         }
-        found.append(row | with_band("regret_ppl", regret))
+        found.append(row | bootstrap(regret).columns("regret_ppl"))
     return found
 
 

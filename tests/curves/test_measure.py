@@ -16,7 +16,7 @@ from stepimp.curves import measure
 from stepimp.curves.inputs import TextInputs
 from stepimp.curves.measurements import Measurements
 from stepimp.errors import StepimpError
-from stepimp.intervals import band, resampled_means
+from stepimp.intervals import bands, resampled_means
 from stepimp.noise import NoiseSchedule, corrupt
 from stepimp.results import Journal
 from stepimp.sampling import sampler
@@ -334,7 +334,7 @@ def test_the_width_is_that_of_the_widest_band_of_the_relative_kl(three):
 
 def test_bands_agree_with_scipys_bootstrap():
     values = np.random.default_rng(1).exponential(size=(1, 80))
-    _, low, high = band(resampled_means(values, 0, resamples=20_000))
+    _, low, high = bands(resampled_means(values, 0, resamples=20_000))
     scipys = stats.bootstrap(
         (values[0],), np.mean, n_resamples=20_000, method="percentile", rng=0
     ).confidence_interval
@@ -352,7 +352,7 @@ def test_bands_cover_the_truth_as_often_as_they_say():
     values = np.where(
         draw.random((2000, 100)) < 0.1, np.nan, draw.normal(3.0, 1.0, size=(2000, 100))
     )
-    _, low, high = band(resampled_means(values, 0))
+    _, low, high = bands(resampled_means(values, 0))
     assert 0.935 <= ((low <= 3.0) & (high >= 3.0)).mean() <= 0.965
 
 
@@ -362,7 +362,7 @@ def test_bands_of_weighted_means_cover_the_ratio_of_expectations():
     weights = draw.integers(0, 5, size=(2000, 100)).astype(float)
     values = weights + draw.normal(size=weights.shape)
     truth = np.mean(np.arange(5.0) ** 2) / np.mean(np.arange(5.0))
-    point, low, high = band(resampled_means(values, 0, weights))
+    point, low, high = bands(resampled_means(values, 0, weights))
     assert point.mean() == pytest.approx(truth, abs=0.02)
     assert 0.93 <= ((low <= truth) & (truth <= high)).mean() <= 0.97
 
