@@ -82,3 +82,33 @@ def resolve(name: str, folder: Path) -> str:
         else f"there is no family in {folder}"
     )
     raise StepimpError(f"Unknown model {name!r}: {known}. A checkpoint folder or hub id works too.")
+
+
+def default_members(folder: Path) -> tuple[str, str]:
+    """(heavy, light): the family's deepest and shallowest member, of several seeds the lowest.
+
+    These are 12b and 4b in the bundled families. Raises StepimpError where the manifest lists no
+    two depths.
+    """
+    members = read_manifest(folder)["members"]
+    by_depth = sorted(members, key=lambda name: (members[name]["blocks"], members[name]["seed"]))
+    depths = {members[name]["blocks"]: name for name in reversed(by_depth)}
+    if len(depths) < 2:
+        raise StepimpError(
+            f"There is no family of models of several depths in {folder}: name the heavy and the "
+            "light model."
+        )
+    return depths[max(depths)], depths[min(depths)]
+
+
+def other_seed(folder: Path, heavy: str) -> str | None:
+    """The member as deep as `heavy` that was trained from another seed (the lowest), or None."""
+    members = read_manifest(folder)["members"]
+    if heavy not in members:
+        return None
+    others = [
+        name
+        for name, facts in members.items()
+        if facts["blocks"] == members[heavy]["blocks"] and facts["seed"] != members[heavy]["seed"]
+    ]
+    return min(others, key=lambda name: members[name]["seed"], default=None)
