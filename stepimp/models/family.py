@@ -10,6 +10,7 @@ from stepimp.results import write_atomically
 
 MANIFEST = "family.json"
 SCHEMA = "stepimp-family/1"
+OTHER_SEED = re.compile(r"_seed\d+$")  # how training names a member of another seed
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 FACTS = {"blocks", "seed", "heldout_nelbo_nats"}  # what the manifest says of each member at least
 
@@ -85,14 +86,18 @@ def resolve(name: str, folder: Path) -> str:
 
 
 def default_members(folder: Path) -> tuple[str, str]:
-    """(heavy, light): the family's deepest and shallowest member, of several seeds the lowest.
+    """(heavy, light): the family's deepest and shallowest member: 12b and 4b in the bundled ones.
 
-    These are 12b and 4b in the bundled families. Raises StepimpError where the manifest lists no
-    two depths.
+    Of several as deep one that is not named as another seed's (12b_seed2), then the lowest seed.
+    Raises StepimpError where the manifest lists no two depths.
     """
     members = read_manifest(folder)["members"]
-    by_depth = sorted(members, key=lambda name: (members[name]["blocks"], members[name]["seed"]))
-    depths = {members[name]["blocks"]: name for name in reversed(by_depth)}
+    preferred_last = sorted(
+        members,
+        key=lambda name: (bool(OTHER_SEED.search(name)), members[name]["seed"]),
+        reverse=True,
+    )
+    depths = {members[name]["blocks"]: name for name in preferred_last}
     if len(depths) < 2:
         raise StepimpError(
             f"There is no family of models of several depths in {folder}: name the heavy and the "

@@ -169,8 +169,8 @@ def manifest(folder, **members):
     write_manifest(folder, {"schema": SCHEMA, "members": facts})
 
 
-def test_the_default_members_are_the_deepest_and_the_shallowest_of_the_lowest_seed(tmp_path):
-    manifest(tmp_path, a=(6, 4), b=(6, 3), c=(3, 1), d=(2, 9), e=(2, 8))
+def test_the_default_members_are_the_deepest_and_the_shallowest(tmp_path):
+    manifest(tmp_path, a=(6, 4), b=(6, 3), b_seed1=(6, 1), c=(3, 1), d=(2, 9), e=(2, 8))
     assert default_members(tmp_path) == ("b", "e")
     for name in ("docs", "code"):
         assert default_members(family_folder(name)) == ("12b", "4b")
