@@ -1,49 +1,47 @@
-"""The small print in a figure, which is all of its caption: what it shows, what was measured, and
-how to read it.
-"""
+"""The words of a figure: its title above, and below it what was measured and how to read it."""
 
 import math
 import textwrap
 
-from stepimp.paper.needs import family_name
-from stepimp.paper.peak import listing
+from stepimp.intervals import Estimate
 
-from .style import FAINT
+from .style import FAINT, SMALL
 
-CHARACTERS_PER_INCH = 22
-
-
-def measured(document: dict) -> str:
-    """Models, sequences, corpus and version behind the curves of a document."""
-    rows, params = (
-        document.get("curves", document["rows"]),
-        document.get("curve_params", document["params"]),
-    )
-    counts = sorted({row["sequences"] for row in rows})
-    sequences = " to ".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
-    corpus = (
-        f"sampled from {params['heavy']}"
-        if params["inputs"] == "samples"
-        else f"of {params['data']}"
-    )
-    baseline = f", baseline {params['baseline']}" if params["baseline"] else ""
-    models = f"Family {family_name(document)}, heavy {params['heavy']}, light {listing(params['lights'])}{baseline}"
-    return f"{models}; {sequences} sequences {corpus}; stepimp {document['provenance']['version']}."
+TITLE_CHARACTERS, NOTE_CHARACTERS = 13.5, 18.5  # per inch of the figure's width
+SPACE = "\N{NO-BREAK SPACE}"
 
 
-def with_half(row: dict, column: str) -> str:
+def with_half(estimate: Estimate) -> str:
     """A value and half the width of its 95% interval, both to two digits of that half, or to whole
-    numbers.
+    numbers; the value alone where there is no interval.
     """
-    half = (row[column + "_high"] - row[column + "_low"]) / 2
-    digits = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 2
-    return f"{row[column]:.{digits}f} ±{half:.{digits}f}"
+    if math.isnan(estimate.half):
+        return f"{estimate.value:.4g}"
+    digits = 2
+    if estimate.half > 0:
+        digits = max(0, 1 - math.floor(math.log10(estimate.half)))
+    return f"{estimate.value:.{digits}f} ±{estimate.half:.{digits}f}"
 
 
-def footnote(figure, *paragraphs: str):
-    """Small text below the panels, each paragraph wrapped to the width of the figure."""
-    width = int(figure.get_figwidth() * CHARACTERS_PER_INCH)
-    # A constrained layout makes room for a figure's x label, and for no other text.
-    whole = (one.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}") for one in paragraphs)
-    text = "\n".join(textwrap.fill(one, width, break_on_hyphens=False) for one in whole)
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=5.8, color=FAINT, linespacing=1.35)
+def unbroken(words: str) -> str:
+    """With spaces that no line breaks at around an equals sign."""
+    return words.replace(" = ", f"{SPACE}={SPACE}")
+
+
+def annotate(figure, title: str, *notes: str):
+    """The title above the panels, and notes below them, each a paragraph as wide as the figure."""
+    inches = figure.get_figwidth()
+    title_lines = textwrap.fill(unbroken(title), int(inches * TITLE_CHARACTERS))
+    figure.suptitle(title_lines, x=0.01, ha="left", fontsize=8, fontweight="bold")
+    width = int(inches * NOTE_CHARACTERS)
+    lines = [textwrap.fill(unbroken(note), width, break_on_hyphens=False) for note in notes]
+    # a constrained layout makes room for a figure's x label, and for no other text below
+    figure.supxlabel(
+        "\n".join(lines), x=0.01, ha="left", fontsize=SMALL, color=FAINT, linespacing=1.3
+    )
+
+
+def caption(figure) -> str:
+    """All the words of a figure in one line."""
+    parts = (figure.get_suptitle(), figure.get_supxlabel())
+    return ". ".join(part.replace("\n", " ").replace(SPACE, " ") for part in parts)
