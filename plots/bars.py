@@ -11,6 +11,7 @@ from stepimp.intervals import Estimate
 from .style import FAINT, INK, LINE, SMALL
 
 PAPER = {
+    "linestyle": "",
     "marker": "D",
     "markersize": 3.6,
     "markerfacecolor": "white",
@@ -96,7 +97,7 @@ def draw_changes(ax, bars: list[Bar], printed: list[Estimate | None], label: str
         )
         if published is not None:
             interval(ax, published.value, y + 0.2, published, color=FAINT, linewidth=0.7)
-            ax.plot(published.value, y + 0.2, "", label=PAPER_LABEL, zorder=4, **PAPER)
+            ax.plot(published.value, y + 0.2, label=PAPER_LABEL, zorder=4, **PAPER)
     ax.axvline(0, color=LINE, linewidth=0.8, zorder=1)
     rows_of(ax, bars, label)
     ax.margins(x=0.06)

@@ -23,7 +23,7 @@ from stepimp.paper.tables import log_change, log_change_half
 from . import bars, savings
 from .bars import Bar
 from .notes import annotate, with_half
-from .style import WIDE, colours, legend
+from .style import WIDE, colours
 
 GEN_PPL = "gen-PPL"
 CHANGE = "change in log-PPL against all-heavy (nats per token)"
@@ -115,7 +115,6 @@ def seven(
             {light: tint[light], None: tint[heavy]},
             [published.get(schedule) for schedule in rows],
         )
-        legend(figure)
         saved = rows["sandwich"]["saved_flops"]
         annotate(
             figure,
@@ -145,7 +144,6 @@ def fractions(document: dict) -> Figure:
     bars.margin(left, [with_half(bar.estimate) for bar in bar_rows], GEN_PPL)
     left.set_ylabel("light fraction of the steps")
     savings.draw(right, list(rows.values()), list(table.values()))
-    legend(figure)
     key = "Lines on bars: 95% intervals over samples. Seconds: of the runs that drew the samples, "
     annotate(
         figure,
@@ -173,15 +171,12 @@ def entropy(document: dict) -> Figure:
             for row in rows.values()
         ]
 
-    changes = [
-        Estimate(table[name]["entropy"] - table["all-heavy"]["entropy"]) for name in rows
-    ]
+    changes = [Estimate(table[name]["entropy"] - table["all-heavy"]["entropy"]) for name in rows]
     bars.draw(left, bars_of("entropy_nats"), "entropy (nats)")
     bars.margin(left, [f"{bar.estimate.value:.3f}" for bar in bars_of("entropy_nats")], "entropy")
     bars.draw_changes(right, bars_of("entropy_diff_nats"), changes, "change in entropy (nats)")
     bars.margin(right, [f"{table[name]['entropy']:.2f}" for name in rows], "paper's entropy")
     right.set_yticklabels([])
-    legend(figure)
     annotate(
         figure,
         title("entropy"),

@@ -10,7 +10,7 @@ from stepimp.paper.numbers import paper
 
 from . import breakdown, savings, tradeoff
 from .notes import annotate
-from .style import COLUMN, WIDE, legend
+from .style import COLUMN, WIDE
 
 
 def trade_off(document: dict) -> Figure:
@@ -41,7 +41,6 @@ def profile(document: dict) -> Figure:
         row for row in rows if row["kind"] == "saving" and row["schedule"] != params["schedule"]
     ]
     savings.draw(right, swept, paper()["table2_light_fraction"]["rows"])
-    legend(figure)
     annotate(
         figure,
         title("profile"),

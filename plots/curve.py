@@ -11,7 +11,7 @@ from .style import DASHES
 
 
 def curve(ax, rows: list[dict], column: str, band: bool = True, dashes=(), **line):
-    """One model's column over t, with its 95% band. dashes: lengths of dashes and gaps, in points."""
+    """One model's column over t, with its 95% band. dashes: lengths of dashes and of gaps."""
     t, height = values(rows, "t"), values(rows, column)
     seaborn.lineplot(x=t, y=height, errorbar=None, estimator=None, ax=ax, legend=False, **line)
     drawn = ax.lines[-1]

@@ -12,12 +12,12 @@ from html import escape
 from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
 
+from stepimp.paper.describe import measured
 from stepimp.paper.peak import by_model, importance, peak_statement
 from stepimp.schedules.schedule import parse
 
 from . import kl, loss
 from .markup import table, tag
-from .notes import measured
 from .schedule import ink_on
 from .style import INK, colours
 from .tradeoff import BUDGETS, OBJECTIVES

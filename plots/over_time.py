@@ -10,7 +10,7 @@ from stepimp.paper.peak import importance, peak_statement
 
 from . import kl, loss, schedule
 from .notes import annotate
-from .style import COLUMN, WIDE, colours, legend
+from .style import COLUMN, WIDE, colours
 
 KEY = "Bands: 95%, bootstrap over sequences. Shaded: where the paper finds the peak."
 NO_BASELINE = "No second seed of the heavy model was measured: this is the KL itself."
@@ -26,7 +26,6 @@ def figure4(document: dict) -> Figure:
     figure, rows = Figure(figsize=(WIDE, 3.4)), document["rows"]
     for ax, column in zip(figure.subplots(1, 2), loss.PANELS):
         loss.draw(ax, rows, colours(document), column)
-    legend(figure)
     annotate(figure, title("figure4"), *notes(document, rows))
     return figure
 
@@ -47,7 +46,6 @@ def relative_kl(name: str) -> Callable[[dict], Figure]:
             kl.draw(axes[1], rows, tint, part)
         if parts:
             axes[1].set(title="KL to the heavy model", ylabel="")
-        legend(figure)
         missing = [] if parts else [NO_BASELINE]
         annotate(figure, title(name), *missing, *notes(document, rows))
         return figure
@@ -68,7 +66,6 @@ def recommended(document: dict) -> Figure:
     (loss if column in loss.PANELS else kl).draw(above, curves, tint, column)
     schedule.draw(below, strips, params["heavy"], min(params["lights"], key=blocks.get), tint)
     above.set(xlabel="")
-    legend(figure)
     annotate(figure, title("recommended"), *notes(document, curves))
     return figure
 

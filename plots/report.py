@@ -12,8 +12,12 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from stepimp.paper.contents import label
+from stepimp.paper.describe import is_reference
+
 from .explorer import explorer
 from .markup import table, tag
+from .notes import words
 from .style import house
 
 SIGNS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?"}
@@ -38,8 +42,8 @@ def page(
 ) -> str:
     """The report as HTML. The same input gives the same bytes.
 
-    figures: name -> (caption, svg), as `inline` gives them; tables: name, title, columns, rows and
-    note of each; claims: claim, verdict (a key of SIGNS), reason and needs of each, the last being
+    figures: name -> (title, notes, svg), as `inline` gives them; tables: name, title, columns,
+    rows and note of each; claims: claim, verdict (a key of SIGNS), reason and needs of each, the last being
     commands with ", then " between them, or None; documents: the results all this comes from, with
     their paths; missing: name of what is left out -> commands that make what it needs. Raises
     LookupError for a `recommend` document without its trade-off or curves."""
@@ -97,7 +101,11 @@ def summary(documents: list[dict]) -> str:
     )
     of = f" on the models {', '.join(models)}" if models else ""
     count = "1 results document" if len(documents) == 1 else f"{len(documents)} results documents"
-    return escape(f"{count} of stepimp {', '.join(versions)}{of}, beside what the paper printed.")
+    shipped = sum(map(is_reference, documents))
+    here = f" {shipped} of them from the shipped reference run, not measured here." if shipped else ""
+    return escape(
+        f"{count} of stepimp {', '.join(versions)}{of}, beside what the paper printed.{here}"
+    )
 
 
 def claim_list(claims: list[dict]) -> str:
@@ -126,34 +134,30 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def number(name: str) -> str:
-    """figure4 -> Figure 4, tradeoff -> Tradeoff."""
-    return re.sub(r"(\D)(\d)", r"\1 \2", name.replace("_", " ")).capitalize()
-
-
 def figure_list(figures: dict) -> str:
     return figures and tag(
         "div", "\n".join(figure(name, *shown) for name, shown in figures.items()), class_="figures"
     )
 
 
-def figure(name: str, caption: str, svg: str) -> str:
-    """A figure under its number, which links to itself."""
-    link = tag("a", tag("b", number(name) + "."), href=f"#{name}")
-    box = tag("div", svg, class_="card scroll", role="region", tabindex=0, aria_label=number(name))
+def figure(name: str, title: str, notes: str, svg: str) -> str:
+    """A figure above its title, which links to itself, and its notes."""
+    link = tag("a", tag("b", escape(title) + "."), href=f"#{name}")
+    box = tag("div", svg, class_="card scroll", role="region", tabindex=0, aria_label=label(name))
     return tag(
         "figure",
-        box + tag("figcaption", f"{link} {escape(caption)}", id=f"{name}-caption"),
+        box + tag("figcaption", f"{link} {escape(notes)}", id=f"{name}-caption"),
         id=name,
     )
 
 
-def inline(plot, name: str) -> tuple[str, str]:
-    """(caption, svg) of a matplotlib figure. Its small print leaves the drawing and is the caption.
+def inline(plot, name: str) -> tuple[str, str, str]:
+    """(title, notes, svg) of a matplotlib figure, whose words leave the drawing.
 
     Ids get the figure's name in front, so that figures on one page keep their own.
     """
-    caption, buffer = plot.get_supxlabel().replace("\n", " "), io.StringIO()
+    (title, notes), buffer = words(plot), io.StringIO()
+    plot.suptitle("\n" * plot.get_suptitle().count("\n"))  # room for the legend
     plot.supxlabel("")
     with house():
         plot.savefig(
@@ -161,7 +165,7 @@ def inline(plot, name: str) -> tuple[str, str]:
         )
     svg = STYLESHEET.sub("", buffer.getvalue())
     svg = REFERENCE.sub(rf"\g<1>{name}-", svg[svg.index("<svg") :])
-    return caption, svg.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption"', 1)
+    return title, notes, svg.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption"', 1)
 
 
 def titled_table(shown: dict) -> str:
@@ -175,7 +179,7 @@ def absent(missing: dict[str, list[str]]) -> str:
     """What is left out, each name as an anchor, by the commands that would make it."""
     by_command = {}
     for name, commands in missing.items():
-        by_command.setdefault(tuple(commands), []).append(tag("span", number(name), id=name))
+        by_command.setdefault(tuple(commands), []).append(tag("span", label(name), id=name))
     lines = (
         tag("li", f"{', '.join(names)}: run {chain(commands)}")
         for commands, names in by_command.items()

@@ -44,11 +44,11 @@ def frequency(name: str, column: str) -> Callable[[dict], Figure]:
 
     def build(document: dict) -> Figure:
         params, extremes = document["params"], document["influence"][0]["extremes"]
-        figure = Figure(figsize=(COLUMN, 3.1))
+        figure = Figure(figsize=(COLUMN, 3.5))
         ax = figure.subplots()
         chance = params["light_segments"] / params["segments"]
         segments.draw(ax, light_rows(document, column), column, LIGHT_SEGMENT, chance)
-        ax.set(ylim=(0, 1), ylabel=f"share of the {extremes} with {params['light']} here")
+        ax.set(ylim=(0, 1), ylabel=f"share of the {extremes} schedules")
         annotate(
             figure,
             title(name, extremes=extremes, ranked=len(document["rows"])),
@@ -63,7 +63,7 @@ def frequency(name: str, column: str) -> Callable[[dict], Figure]:
 
 def figure6(document: dict) -> Figure:
     """Influence of each segment, formula (8)."""
-    figure = Figure(figsize=(COLUMN, 3.1))
+    figure = Figure(figsize=(COLUMN, 3.5))
     ax = figure.subplots()
     segments.draw(ax, document["influence"], "influence_ppl", LIGHT_SEGMENT)
     ax.set(ylabel="influence (gen-PPL)")

@@ -80,24 +80,6 @@ def colours(document: dict) -> dict[str, str | tuple]:
     return shades | {heavy: HEAVY} | ({baseline: BASELINE} if baseline else {})
 
 
-def legend(figure: Figure):
-    """One legend above all panels: each label once."""
-    handles = {}
-    for ax in figure.axes:
-        for handle, label in zip(*ax.get_legend_handles_labels()):
-            handles.setdefault(label, handle)
-        if ax.get_legend():
-            ax.get_legend().remove()
-    mean_width = sum(len(label) + 6 for label in handles) / len(handles)  # characters
-    columns = max(1, int(figure.get_figwidth() * 17 / mean_width))  # an inch holds 17
-    figure.legend(
-        handles.values(),
-        handles.keys(),
-        loc="outside upper center",
-        ncols=min(columns, len(handles)),
-    )
-
-
 def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     """Writes name.png, name.pdf and name.svg, each whole or not at all; the same figure gives the
     same bytes.

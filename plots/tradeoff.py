@@ -3,7 +3,7 @@
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
-from .style import FAINT, HEAVY, INK
+from .style import FAINT, HEAVY, INK, SMALL
 
 OBJECTIVES = {
     "kl": "predicted KL (nats per token)",
@@ -43,7 +43,7 @@ def label(ax, name: str, point: tuple, at: tuple, side: str):
         at,
         ha=side,
         va="center",
-        fontsize=6.5,
+        fontsize=SMALL,
         path_effects=[withStroke(linewidth=2, foreground="white")],
         arrowprops={
             "arrowstyle": "-",

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 
 from stepimp.intervals import Estimate, bootstrap, ratio, resampled_means
+from stepimp.paper.describe import REFERENCE, is_reference
 from stepimp.paper.needs import made_by
 from stepimp.paper.numbers import paper
 from stepimp.paper.peak import NAMES, by_model, importance, peak
@@ -69,13 +70,20 @@ def claims(documents: dict[str, dict | None]) -> list[Verdict]:
     return [{"claim": claim, **check(documents)} for claim, check in zip(paper()["claims"], checks)]
 
 
-def as_table(verdicts: list[Verdict]) -> Table:
+def as_table(verdicts: list[Verdict], documents: dict[str, dict | None]) -> Table:
+    """documents: those the verdicts are from."""
     rows = [
         [str(number), verdict["claim"], verdict["verdict"], verdict["reason"]]
         for number, verdict in enumerate(verdicts, 1)
     ]
     columns = ["claim", "what the paper says", "verdict", "by our results"]
-    return Table("The paper's claims", columns, rows, "Decided by 95% intervals.")
+    shipped = [document for document in documents.values() if document and is_reference(document)]
+    measured_here = [document for document in documents.values() if document not in (None, *shipped)]
+    note = "Decided by 95% intervals."
+    if shipped:
+        note += f" {'Part' if measured_here else 'All'} of the results: {REFERENCE[0].lower()}"
+        note += REFERENCE[1:].strip()
+    return Table("The paper's claims", columns, rows, note)
 
 
 def decide(documents: dict, tests: dict[str, Test]) -> dict:

@@ -17,7 +17,9 @@ class Item:
 
 
 SEVEN = "Gen-PPL of the seven hand-crafted schedules"
-QUARTER = "a quarter of the steps on the light model of {light} blocks, the others on {heavy} blocks"
+QUARTER = (
+    "a quarter of the steps on the light model of {light} blocks, the others on {heavy} blocks"
+)
 RELATIVE_KL = (
     "Relative KL over t: KL between the heavy and each light model, less the KL between two seeds "
     "of the heavy model"
@@ -106,7 +108,7 @@ NAMES = [*DRAWN, *TABLES, CLAIMS]
 
 
 def label(name: str) -> str:
-    """figure4 -> Figure 4, table1 -> Table 1; the other names are no numbers: tradeoff -> Tradeoff."""
+    """figure4 -> Figure 4, table1 -> Table 1, tradeoff -> Tradeoff."""
     for kind in ("figure", "table"):
         if name.removeprefix(kind).isdigit():
             return f"{kind.capitalize()} {name.removeprefix(kind)}"

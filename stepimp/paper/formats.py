@@ -9,6 +9,8 @@ from stepimp.paper.tables import Table
 from stepimp.results import write_atomically
 
 GAP = "–"  # where nothing was measured or published
+
+
 def text(value) -> str:
     """A cell for reading: at most four digits of a number, and four decimals."""
     if value is None:

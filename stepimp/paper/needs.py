@@ -42,9 +42,7 @@ def of_depth(document: dict, paper_blocks: int) -> bool:
 def as_lm1b(document: dict) -> bool:
     """Whether all seven were compared with as many steps as tokens, as the paper does on LM1B."""
     params = document["params"]
-    return (
-        unprefixed(document) and params["steps"] == params["length"] and has_all_seven(document)
-    )
+    return unprefixed(document) and params["steps"] == params["length"] and has_all_seven(document)
 
 
 def anything(document: dict) -> bool:

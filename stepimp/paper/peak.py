@@ -93,4 +93,3 @@ def peak_statement(rows: list[dict]) -> str:
         if models:
             sentences.append(sentence.format(what=NAMES[column], models=listing(models)))
     return " ".join(sentences)
-

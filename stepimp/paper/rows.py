@@ -35,14 +35,10 @@ def hand_crafted(document: dict, light: str | None = None) -> dict[str, dict]:
     heavy, steps = params["heavy"], params["steps"]
     named = schedules.hand_crafted(steps, round(LIGHT_SHARE * steps), heavy, light)
     rows = {
-        schedule_of(row, document): row
-        for row in document["rows"]
-        if row["light"] in (light, None)
+        schedule_of(row, document): row for row in document["rows"] if row["light"] in (light, None)
     }
     return {
-        name: rows[named[name]]
-        for name in HAND_CRAFTED
-        if name in named and named[name] in rows
+        name: rows[named[name]] for name in HAND_CRAFTED if name in named and named[name] in rows
     }
 
 
@@ -75,7 +71,7 @@ def by_light(document: dict) -> dict[str, dict]:
 
 
 def by_fraction(document: dict) -> dict[int, dict]:
-    """{percent of light steps: its row} of the sandwiches with the shallowest model, least first."""
+    """{percent of light steps: its row} of the sandwiches with the shallowest model."""
     light = lightest(document)
     rows = {
         round(100 * row["light_fraction"]): row

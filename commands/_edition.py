@@ -1,0 +1,83 @@
+"""What `stepimp figures` and `stepimp reproduce` write: figures, tables, verdicts and the report."""
+
+from pathlib import Path
+
+
+class Edition:
+    """Figures and tables in a folder, made from documents and made again as those change.
+
+    documents: {need: document or None}; family: whose commands would make what is missing.
+    made: {name: Figure or Table}; written: {name: its files}; missing: {name: commands}.
+    """
+
+    def __init__(self, folder: Path, documents: dict[str, dict | None], family: str | None = None):
+        self.folder, self.documents, self.family = folder, documents, family
+        self.made, self.written, self.missing = {}, {}, {}
+
+    def make(self, name: str):
+        """Draws a figure or writes a table, or notes the command that makes what it needs."""
+        from stepimp.paper.contents import CLAIMS, DRAWN, TABLES
+        from stepimp.paper.needs import incomplete, made_by
+
+        need = None if name == CLAIMS else (DRAWN | TABLES)[name].need
+        if need and not self.documents[need]:
+            self.missing[name] = [made_by(need, self.family, self.documents)]
+            return
+        try:
+            self.made[name], paths = self.draw(name) if name in DRAWN else self.tabulate(name)
+        except LookupError as error:
+            sources = [self.documents[need]] if need else filter(None, self.documents.values())
+            raise incomplete(list(sources), error) from error
+        self.missing.pop(name, None)
+        self.written[name] = [str(path) for path in paths]
+
+    def draw(self, name: str) -> tuple:
+        from stepimp.paper.contents import DRAWN
+        from stepimp.plots import figures, style
+
+        figure = figures.draw(name, self.documents[DRAWN[name].need])
+        return figure, style.save(figure, self.folder, name)
+
+    def tabulate(self, name: str) -> tuple:
+        from stepimp.paper import formats
+        from stepimp.paper.claims import as_table
+        from stepimp.paper.contents import CLAIMS
+        from stepimp.paper.tables import BUILDS
+
+        if name == CLAIMS:
+            table = as_table(self.claims(), self.documents)
+        else:
+            table = BUILDS[name](self.documents)
+        return table, formats.save(table, self.folder, name)
+
+    def claims(self) -> list[dict]:
+        from stepimp.paper.claims import claims
+
+        return claims(self.documents)
+
+    def write_report(self):
+        """The page of all that was made."""
+        from stepimp.paper.contents import DRAWN, TABLES
+        from stepimp.paper.formats import text
+        from stepimp.paper.needs import incomplete
+        from stepimp.plots.report import inline, page
+        from stepimp.results import write_atomically
+
+        figures = {name: inline(self.made[name], name) for name in DRAWN if name in self.made}
+        tables = [
+            {"name": name}
+            | vars(self.made[name])
+            | {"rows": [[text(cell) for cell in row] for row in self.made[name].rows]}
+            for name in TABLES
+            if name in self.made
+        ]
+        documents = {document["path"]: document for document in self.documents.values() if document}
+        advice = self.documents["recommend"]
+        missing = self.missing if advice else {"explorer": self.missing["tradeoff"]} | self.missing
+        try:
+            whole = page(figures, tables, self.claims(), list(documents.values()), missing)
+        except LookupError as error:
+            raise incomplete([advice], error) from error
+        path = self.folder / "report.html"
+        write_atomically(path, whole)
+        self.written["report"] = [str(path)]
