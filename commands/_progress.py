@@ -71,10 +71,9 @@ class TimeLeft(ProgressColumn):
 
 
 class Overall:
-    """One bar over several steps, which is there while one of them runs; a line per step where
-    there is no terminal.
+    """One bar over several steps that may run at once; a line per step where there is no terminal.
 
-    work: how much all steps are together, in the unit of `step`.
+    work: how much all steps are together, in the unit of `moved`.
     """
 
     def __init__(self, work: float):
@@ -90,21 +89,32 @@ class Overall:
             transient=True,
             expand=True,
         )
-        self.task = self.bar.add_task("", total=work)
+        self.task, self.done = self.bar.add_task("", total=work), {}
+
+    def __enter__(self):
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error):
+        self.bar.stop()
+
+    def begun(self, title: str):
+        log(title)
+        self.bar.update(self.task, description=title)
+
+    def moved(self, title: str, work: float):
+        """work: what this step has done so far."""
+        self.done[title] = work
+        self.bar.update(self.task, completed=sum(self.done.values()))
 
     @contextmanager
-    def step(self, title: str, work: float):
-        """Yields the function (done, total) that moves the bar through the step's part of it."""
-        log(title)
-        before = self.bar.tasks[0].completed
-
-        def moved(done, total):
-            self.bar.update(self.task, completed=before + work * done / total)
-
-        self.bar.update(self.task, description=title)
-        with self.bar:
-            yield moved
-        moved(1, 1)
+    def paused(self):
+        """Room for lines of text, which a bar would be drawn over."""
+        self.bar.stop()
+        try:
+            yield
+        finally:
+            self.bar.start()
 
 
 def status(message: str):

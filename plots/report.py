@@ -102,7 +102,9 @@ def summary(documents: list[dict]) -> str:
     of = f" on the models {', '.join(models)}" if models else ""
     count = "1 results document" if len(documents) == 1 else f"{len(documents)} results documents"
     shipped = sum(map(is_reference, documents))
-    here = f" {shipped} of them from the shipped reference run, not measured here." if shipped else ""
+    here = (
+        f" {shipped} of them from the shipped reference run, not measured here." if shipped else ""
+    )
     return escape(
         f"{count} of stepimp {', '.join(versions)}{of}, beside what the paper printed.{here}"
     )

@@ -78,7 +78,9 @@ def as_table(verdicts: list[Verdict], documents: dict[str, dict | None]) -> Tabl
     ]
     columns = ["claim", "what the paper says", "verdict", "by our results"]
     shipped = [document for document in documents.values() if document and is_reference(document)]
-    measured_here = [document for document in documents.values() if document not in (None, *shipped)]
+    measured_here = [
+        document for document in documents.values() if document not in (None, *shipped)
+    ]
     note = "Decided by 95% intervals."
     if shipped:
         note += f" {'Part' if measured_here else 'All'} of the results: {REFERENCE[0].lower()}"

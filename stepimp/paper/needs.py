@@ -9,14 +9,14 @@ code.
 
 import json
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stepimp.errors import StepimpError
 from stepimp.models.family import default_members, family_folder, other_seed, read_manifest
 from stepimp.paper.describe import LM1B
-from stepimp.paper.rows import by_fraction, by_light, has_all_seven, light_of_depth
+from stepimp.paper.rows import by_fraction, by_light, has_all_seven, light_of_depth, lightest
 from stepimp.results import read_document
 
 LM1B_LENGTH = 128  # tokens, and as many steps, of the paper's LM1B
@@ -67,6 +67,12 @@ NEEDS: dict[str, tuple[str, Callable[[dict], bool]]] = {
     "kl_lm1b": ("kl", anything),
     "lm1b": ("compare", as_lm1b),
 }
+
+
+# need: those whose documents its command reads, where they are there
+READS = {"recommend": ("kl",), "unconditional": ("recommend",), "search": ("kl",)}
+# needs whose light model is the family's shallowest
+SHALLOWEST = ("unconditional", "light_fractions", "prefix_256", "prefix_128", "lm1b")
 
 
 @dataclass(frozen=True)
@@ -146,13 +152,20 @@ def is_bundled(folder: Path) -> bool:
     return folder.resolve().parent == family_folder().resolve().parent
 
 
-def arguments(need: str, family: str | None = None, sizes: list[str] = ()) -> list[str]:
-    """The arguments of stepimp that fill a need. sizes: the options for how much is measured."""
+def arguments(
+    need: str, family: str | None = None, sizes: Sequence[str] = (), light: str | None = None
+) -> list[str]:
+    """The arguments of stepimp that fill a need. sizes: the options for how much is measured;
+    light: the one light model of the comparison, by default those that the need asks for.
+    """
     name = family_of(need, family)
     folder = family_folder(name)
     bundled = is_bundled(folder) or not read_manifest(folder)["members"]
+    members = members_or_bundled(folder)
+    if light:
+        members = replace(members, lights=(light,))
     family_option = ["--family", name] if name else []
-    return [*recipe(need, members_or_bundled(folder), bundled), *sizes, *family_option]
+    return [*recipe(need, members, bundled), *sizes, *family_option]
 
 
 def made_by(need: str, family: str | None = None, documents: dict | None = None) -> str:
@@ -199,9 +212,18 @@ def fills(document: dict, need: str, family: str | None) -> bool:
     else:
         right_family = folder == family_folder(family).resolve()
     try:
+        if need in SHALLOWEST and not shallowest_compared(document, folder):
+            return False
         return right_family and fits(document)
     except LookupError as error:
         raise incomplete([document], error) from error
+
+
+def shallowest_compared(document: dict, folder: Path) -> bool:
+    """Whether a comparison has the shallowest model of its family, as far as that is there."""
+    members = read_manifest(folder)["members"].values()
+    least = min((facts["blocks"] for facts in members), default=0)
+    return not least or document["blocks"][lightest(document)] <= least
 
 
 def incomplete(documents: list[dict], error: LookupError) -> StepimpError:
