@@ -1,4 +1,4 @@
-"""What `stepimp figures` and `stepimp reproduce` write: figures, tables, verdicts and the report."""
+"""Figures, tables, verdicts and the report, as `stepimp figures` and `reproduce` write them."""
 
 from pathlib import Path
 

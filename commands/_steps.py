@@ -79,7 +79,7 @@ def start(step: Step, results: Path, workers: int) -> Child:
     environment.pop("STEPIMP_FAMILY", None)  # its command line says what it is of
     if workers > 1:
         environment.setdefault("OMP_NUM_THREADS", "1")
-    output, errors = TemporaryFile("w+", errors="replace"), TemporaryFile("w+", errors="replace")
+    output, errors = (TemporaryFile("w+", errors="replace") for _ in range(2))  # noqa: SIM115
     command = [sys.executable, "-m", "stepimp", *step.arguments]
     process = subprocess.Popen(
         command, env=environment, stdout=output, stderr=errors, pass_fds=[pipe]

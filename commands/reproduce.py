@@ -1,5 +1,5 @@
-"""`stepimp reproduce`: all measurements of the paper, several at once, and all figures and tables as
-their results are there.
+"""`stepimp reproduce`: all measurements of the paper, several at once, and all figures and tables
+as their results are there.
 """
 
 import click

@@ -43,10 +43,11 @@ def page(
     """The report as HTML. The same input gives the same bytes.
 
     figures: name -> (title, notes, svg), as `inline` gives them; tables: name, title, columns,
-    rows and note of each; claims: claim, verdict (a key of SIGNS), reason and needs of each, the last being
-    commands with ", then " between them, or None; documents: the results all this comes from, with
-    their paths; missing: name of what is left out -> commands that make what it needs. Raises
-    LookupError for a `recommend` document without its trade-off or curves."""
+    rows and note of each; claims: claim, verdict (a key of SIGNS), reason and needs of each,
+    the last being commands with ", then " between them, or None; documents: the results all this
+    comes from, with their paths; missing: name of what is left out -> commands that make what it
+    needs. Raises LookupError for a `recommend` document without its trade-off or curves.
+    """
     advice = next((document for document in documents if document["command"] == "recommend"), None)
     script = part("explorer.js") if advice else ""
     sections = {
@@ -89,7 +90,10 @@ def policy(script: str) -> str:
     smuggled in.
     """
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    return (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'"
+    )
 
 
 def summary(documents: list[dict]) -> str:
@@ -106,7 +110,8 @@ def summary(documents: list[dict]) -> str:
         f" {shipped} of them from the shipped reference run, not measured here." if shipped else ""
     )
     return escape(
-        f"{count} of stepimp {', '.join(versions)}{of}, beside what the paper printed.{here}"
+        f"{count} of stepimp {', '.join(versions)}{of}, beside what the paper printed."
+        f"{here if shipped else ''}"
     )
 
 
@@ -195,9 +200,9 @@ def chain(commands) -> str:
 
 def origin(document: dict) -> str:
     """One results document, folded: what made it, where, when and from what."""
-    known = document["provenance"]
-    prints = known.get("fingerprints", {})
-    rows = [[label, known.get(column)] for column, label in ORIGIN.items()]
+    provenance = document["provenance"]
+    prints = provenance.get("fingerprints", {})
+    rows = [[label, provenance.get(column)] for column, label in ORIGIN.items()]
     rows += [
         [f"fingerprint of {model}", value] for model, value in prints.get("models", {}).items()
     ]
@@ -207,8 +212,6 @@ def origin(document: dict) -> str:
         [f"parameter {key}", json.dumps(value, ensure_ascii=False)] for key, value in params.items()
     ]
     file = Path(document["path"]).name
-    told = tag(
-        "summary",
-        f"{tag('code', escape(file))} {escape(str(known.get('command_line', document['command'])))}",
-    )
-    return tag("details", told + table(["what", "value"], rows, f"Origin of {file}"))
+    command = str(provenance.get("command_line", document["command"]))
+    heading = tag("summary", f"{tag('code', escape(file))} {escape(command)}")
+    return tag("details", heading + table(["what", "value"], rows, f"Origin of {file}"))

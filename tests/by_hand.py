@@ -8,7 +8,7 @@ import numpy as np
 
 from stepimp.intervals import Estimate, ratio
 from stepimp.paper.rows import HAND_CRAFTED
-from stepimp.schedules.schedule import Schedule, hand_crafted, sandwich
+from stepimp.schedules.schedule import hand_crafted, sandwich
 
 BLOCKS = {"12b": 12, "4b": 4, "6b": 6, "8b": 8, "10b": 10, "12b_seed2": 12}
 LIGHTS = ("4b", "6b", "8b", "10b")
@@ -251,7 +251,7 @@ def recommendation(
     asked = {"by": "kl", "segments": 3, "steps": 10, "save_flops": False, "budget": 0.3}
     blocks = {light: 4 + 2 * k for k, light in enumerate(lights)}
     moves = [{"before": lights[0], "after": heavy, "t": 0.7, "t_low": 0.6, "t_high": 0.8}]
-    rows = [costed(chosen, 0.3, "recommended"), costed(tradeoff[1], 0.4, "sandwich")]
+    rows = [costed(chosen, 0.3, "recommended"), costed("L2,H6,L2", 0.4, "sandwich")]
     rows += [costed(tradeoff[0], 0.0, "all-heavy"), costed(tradeoff[-1], 1.0, "all-light")]
     return document(
         "recommend",
@@ -283,32 +283,3 @@ def profile():
     params = {"heavy": "12b", "light": "4b", "schedule": "L1,H9", "steps": 10, "length": 8}
     params |= {"samples": 2, "batch_size": 2, "dtype": "float32", "repeats": 3, "family": None}
     return document("profile", params, parts + savings)
-
-
-def filled(**options):
-    """{need: a document that fills it}, as the paper has it. options: of the comparisons."""
-    return {
-        "loss": curves("loss"),
-        "kl": curves("kl"),
-        "recommend": recommendation(),
-        "unconditional": sizes(**options),
-        "light_fractions": fractions(**options),
-        "prefix_256": comparison(prefix_length=32, **options),
-        "prefix_128": comparison(prefix_length=16, **options),
-        "search": search([0, 0.2, 0.5, 0.5, 0.2, 0]),
-        "profile": profile(),
-        "kl_lm1b": curves("kl", family="code"),
-        "lm1b": lm1b(**options),
-    }
-
-
-def by_need():
-    """{need: document} of all needs: one comparison fills those of every light model."""
-    documents = filled()
-    shared = ("light_6", "light_8", "light_10", "light_sizes")
-    return documents | {need: documents["unconditional"] for need in shared}
-
-
-def write_all(folder):
-    """A file for each document of `filled`: {need: path}."""
-    return {need: write(folder, content, need) for need, content in filled().items()}

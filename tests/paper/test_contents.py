@@ -55,7 +55,7 @@ def test_all_numbers_are_there_and_our_own_have_names():
     assert {"fractions", "entropy", "predicted", "tradeoff", "recommended", "profile"} == set(
         EXTRAS
     )
-    assert NAMES == [*FIGURES, *EXTRAS, *TABLES, "claims"]
+    assert [*FIGURES, *EXTRAS, *TABLES, "claims"] == NAMES
     assert {item.need for item in (DRAWN | TABLES).values()} == set(NEEDS)
 
 

@@ -3,7 +3,7 @@ import io
 import re
 
 import pytest
-from by_hand import by_need
+from filled import by_need
 
 from stepimp.paper import claims, formats, tables
 from stepimp.paper.contents import TABLES

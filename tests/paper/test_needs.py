@@ -1,7 +1,8 @@
 import os
 
 import pytest
-from by_hand import comparison, curves, filled, lm1b, plans, sizes, write, write_all
+from by_hand import comparison, curves, lm1b, plans, sizes, write
+from filled import filled, write_all
 
 from stepimp.commands import main
 from stepimp.errors import StepimpError

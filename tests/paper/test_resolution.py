@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from by_hand import AS_PUBLISHED, by_need, comparison, fractions, search, sizes
+from by_hand import AS_PUBLISHED, comparison, fractions, search, sizes
+from filled import by_need
 
 from stepimp.intervals import Estimate, ratio
 from stepimp.paper.describe import reference_folder

@@ -1,7 +1,8 @@
 import math
 
 import pytest
-from by_hand import AS_PUBLISHED, by_need, comparison, filled, sizes
+from by_hand import AS_PUBLISHED, comparison, sizes
+from filled import by_need, filled
 
 from stepimp.paper import tables
 from stepimp.paper.contents import TABLES, title

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from by_hand import by_need, comparison, curves, fractions, sizes
+from by_hand import comparison, curves, fractions, sizes
+from filled import by_need
 from matplotlib.colors import to_hex
 from read_artists import bars_of, intervals_of, words_of
 
@@ -107,6 +108,7 @@ def test_a_missing_interval_leaves_the_bar():
 def test_figure2_has_the_best_left_and_the_worst_right_with_light_segments_red():
     rows = DOCUMENTS["search"]["rows"]
     best, worst = axes("figure2")
+    best.figure.draw_without_rendering()  # maps values to colours
     assert best.get_subplotspec().colspan.start < worst.get_subplotspec().colspan.start
     for ax, shown in ((best, rows[:5]), (worst, rows[-5:])):
         assert [text.get_text() for text in ax.get_yticklabels()] == [
@@ -238,3 +240,13 @@ def test_a_comparison_without_its_size_is_no_figure_of_that_size():
     with pytest.raises(LookupError):
         draw("figure8", comparison())
     assert draw("figure8", sizes())
+
+
+def test_the_profile_stacks_its_parts_and_keeps_to_the_sandwiches():
+    breakdown, savings = axes("profile")
+    assert [label.get_text() for label in breakdown.get_yticklabels()][0] == "12b, stepimp"
+    bars = {(round(bar.get_y(), 2), round(bar.get_x(), 2)): bar for bar in breakdown.patches}
+    assert len(bars) == 16 and sum(bar.get_width() for bar in bars.values()) == pytest.approx(4)
+    lines = {line.get_label(): line for line in savings.lines}
+    assert list(lines["seconds, measured"].get_xdata()) == [0, 0.5, 1], "the sandwiches alone"
+    assert max(lines["paper: seconds"].get_ydata()) == pytest.approx(0.283)

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from by_hand import by_need
+from filled import by_need
 from matplotlib.text import Text
 from read_artists import words_of
 
