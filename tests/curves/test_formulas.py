@@ -12,7 +12,7 @@ from stepimp.curves.measurements import Measurements
 
 
 def per_sequence(models, x, u, t):
-    """(4) and the mean over M of KL(p_H || p_k) of every model, for one sequence in float64; None where
+    """(4) and the mean over M of KL(p_H || p_k) of every model, in float64; None where
     M is empty.
     """
     mask_id = models["heavy"].mask_id
