@@ -17,6 +17,7 @@ def work(arguments: list[str], folder: Path) -> float:
     blocks = {name: facts["blocks"] for name, facts in read_manifest(folder)["members"].items()}
     command, *options = arguments
     params = main.commands[command].make_context(command, options).params
+    params |= default_models(params, folder)
     length = params.get("length") or members_of(folder).length
     if command == "recommend":  # reads curves, runs no model
         return 0.0
@@ -28,6 +29,15 @@ def work(arguments: list[str], folder: Path) -> float:
         return length * params["samples"] * passes(command, params, blocks, length)
     except KeyError:
         return 0.0
+
+
+def default_models(params: dict, folder: Path) -> dict:
+    """The family's deepest and shallowest model, where a command line names none."""
+    from stepimp.models.family import default_members
+
+    heavy, light = default_members(folder)
+    defaults = {"heavy": heavy, "light": light, "lights": (light,)}
+    return {name: model for name, model in defaults.items() if name in params and not params[name]}
 
 
 def passes(command: str, params: dict, blocks: dict[str, int], length: int) -> float:

@@ -190,7 +190,8 @@ def plan(scale: str, family: str | None) -> list:
     for need, (command, _) in NEEDS.items():
         folder = family_folder(family_of(need, family))
         if need not in LM1B_NEEDS or (folder / MANIFEST).exists():
-            line = tuple(arguments(need, family, sizes.get(need, sizes[command])))
+            source = "kl" if need == "loss" else need  # two views of the same curves
+            line = tuple(arguments(source, family, sizes.get(need, sizes[command])))
             needs_of.setdefault(line, []).append(need)
             folders[line] = folder
     steps = [
@@ -213,13 +214,15 @@ def is_there(results, step) -> bool:
     from pathlib import Path
 
     from stepimp.models.family import MANIFEST
+    from stepimp.paper.needs import kinds as kinds_of
     from stepimp.results import read_document
 
     trained = (step.folder / MANIFEST).stat().st_mtime
+    kinds = kinds_of(step.needs[0])
     paths = [
         path
-        for path in Path(results).glob(f"{step.arguments[0]}-*.json")
-        if path.stat().st_mtime >= trained
+        for path in Path(results).glob("*.json")
+        if path.name.split("-")[0] in kinds and path.stat().st_mtime >= trained
     ]
     lines = (read_document(path)["provenance"]["command_line"] for path in paths)
     return any(shlex.split(line)[1:] == list(step.arguments) for line in lines)

@@ -1,11 +1,16 @@
-"""Results documents written by hand, one builder for each command: what they find is chosen."""
+"""Results documents whose content is chosen: of curves, comparisons and searches.
+
+They have all the columns that `stepimp.rows` declares, and as measurements only what a test asks
+for.
+"""
 
 import itertools
 import json
-import math
 
 import numpy as np
 
+from stepimp.columns import view
+from stepimp.curves.measurements import Measurements
 from stepimp.intervals import Estimate, ratio
 from stepimp.paper.rows import HAND_CRAFTED
 from stepimp.schedules.schedule import hand_crafted, sandwich
@@ -14,7 +19,6 @@ BLOCKS = {"12b": 12, "4b": 4, "6b": 6, "8b": 8, "10b": 10, "12b_seed2": 12}
 LIGHTS = ("4b", "6b", "8b", "10b")
 # log-PPL above all-heavy, in the order of HAND_CRAFTED; as the paper has it
 AS_PUBLISHED = dict(zip(HAND_CRAFTED, [0.22, 0.04, 0.11, 0.09, 0.06, 0.03, 0.0]))
-COSTS = ("path_kl_nats", "nelbo_nats", "objective")
 CURVES = {
     "loss": ("loss_abs_diff_nats", "loss_diff_nats", "ce_nats", "ce_heavy_nats"),
     "kl": ("kl_nats", "baseline_kl_nats", "relative_kl_nats"),
@@ -30,51 +34,75 @@ PROVENANCE = {
     "fingerprints": {"models": {"12b": "print-0", "4b": "print-1"}, "data": "print-data"},
 }
 
+CURVE_PARAMS = {
+    "heavy": "12b",
+    "lights": ["4b"],
+    "baseline": "12b_seed2",
+    "data": "docs",
+    "inputs": "text",
+    "length": 64,
+    "seed": 0,
+    "family": None,
+}
+
 
 def document(command, params, rows, **parts):
+    """A results document. parts: what it has beside its rows."""
+    provenance = PROVENANCE | {"command_line": f"stepimp {command}"}
     return {
         "schema": "stepimp/1",
         "command": command,
         "params": params,
         "blocks": BLOCKS,
         "rows": rows,
-        "provenance": PROVENANCE | {"command_line": f"stepimp {command}"},
+        "provenance": provenance,
         "path": f"{command}-0.json",
         **parts,
     }
 
 
 def write(folder, content, name="0"):
+    """Writes a document to a results folder and returns its path."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{content['command']}-{name}.json"
     path.write_text(json.dumps(content))
     return path
 
 
+def around(name, value, half=0.1):
+    """The three columns of a statistic with a symmetric interval."""
+    return Estimate(value, value - half, value + half).columns(name)
+
+
 def hill(t):
-    """Largest in the middle."""
-    return math.sin(math.pi * t)
+    """A curve with its peak in the middle."""
+    return np.sin(np.pi * t)
 
 
-def curve_rows(columns, shape=hill, models=("4b",), times=(0.25, 0.5, 0.75, 1.0), band=0.1):
+def curve_rows(columns, shape=hill, models=("4b",), times=(0.25, 0.5, 0.75, 1.0), half=0.1):
     """A row for each model and time: every column is shape(t) times the place of its model."""
-    return [
-        {"t": t, "model": model, "sequences": 9}
-        | {
-            column + end: place * shape(t) + add
-            for column in columns
-            for end, add in (("", 0), ("_low", -band), ("_high", band))
-        }
-        for place, model in enumerate(models, 1)
-        for t in times
+    rows = []
+    for (place, model), t in itertools.product(enumerate(models, 1), times):
+        row = {"t": t, "model": model, "sequences": 9}
+        for column in columns:
+            row |= around(column, float(place * shape(t)), half)
+        rows.append(row)
+    return rows
+
+
+def curves(command="curves", lights=("4b",), rows=None, **params):
+    """A document of curves, or of one view of them: loss or kl."""
+    rows = rows or curve_rows([*CURVES["kl"], *CURVES["loss"]], models=lights)
+    nelbo = {"4b": 3.2, "6b": 3.15, "8b": 3.1, "10b": 3.05, "12b": 3.0, "12b_seed2": 3.01}
+    nelbo_rows = [
+        {"model": model, "deeper": None if model.startswith("12b") else "12b"}
+        | around("nelbo_nats", nelbo[model])
+        | around("nelbo_diff_nats", nelbo[model] - nelbo["12b"])
+        for model in (*lights, "12b", "12b_seed2")
     ]
-
-
-def curves(command="kl", lights=("4b",), columns=None, rows=None, **params):
-    """A document of `loss` or `kl`."""
-    known = {"heavy": "12b", "lights": list(lights), "baseline": "12b_seed2", "data": "docs"}
-    rows = rows or curve_rows(columns or CURVES[command], models=lights)
-    return document(command, known | {"inputs": "text", "family": None} | params, rows)
+    asked = CURVE_PARAMS | {"lights": list(lights)} | params
+    whole = document(command, asked, rows, nelbo=nelbo_rows)
+    return whole if command == "curves" else view(whole, command)
 
 
 def plans(steps, light="4b"):
@@ -98,20 +126,25 @@ def all_sizes(steps=8):
 def comparison(
     effects=AS_PUBLISHED, schedules=None, noise=0.001, entropy=(), samples=20, steps=8, **params
 ):
-    """A document of `compare`. effects: {name: log-PPL above all-heavy}; schedules: {name:
-    (schedule, light)}, else the paper's seven; noise: spread of the paired differences; entropy:
-    {name: nats above all-heavy}.
+    """A document of `compare`.
+
+    effects: {name: log-PPL above all-heavy}; schedules: {name: (schedule, light)}, else the paper's
+    seven; noise: spread of the paired differences; entropy: {name: nats above all-heavy}.
     """
     schedules = schedules or {
-        name: (plan, None if name == "all-heavy" else "4b") for name, plan in plans(steps).items()
+        name: (schedule, None if name == "all-heavy" else "4b")
+        for name, schedule in plans(steps).items()
     }
     draw, rows, each, entropy = np.random.default_rng(0), [], {}, dict(entropy)
     base = 3.8 + 0.3 * draw.standard_normal(samples)
     heavy_noise = noise * draw.standard_normal(samples)
     for name, (schedule, light) in schedules.items():
         heavy = schedule.models == ("12b",)
-        own_noise = heavy_noise if heavy else noise * draw.standard_normal(samples)
-        log_ppl = base + effects.get(name, 0.0) + own_noise
+        log_ppl = (
+            base
+            + effects.get(name, 0.0)
+            + (heavy_noise if heavy else noise * draw.standard_normal(samples))
+        )
         nats = 5.2 + entropy.get(name, 0.0) + noise * draw.standard_normal(samples)
         each[schedule.format()] = {"log_ppl": log_ppl.tolist(), "entropy_nats": nats.tolist()}
         light_fraction = 1 - schedule.fraction("12b")
@@ -124,6 +157,10 @@ def comparison(
                 "saved_flops": light_fraction * 2 / 3,
                 "saved_flops_exact": light_fraction * 0.7,
                 **ratio(np.exp(log_ppl), log_scale=True).columns("gen_ppl"),
+                **ratio(np.exp(log_ppl)).columns("corpus_ppl"),
+                "samples": samples,
+                "empty": 0,
+                "samples_file": f"samples-{len(rows)}.journal",
                 **ratio(nats).columns("entropy_nats"),
                 **ratio(log_ppl - base - heavy_noise).columns("log_ppl_diff"),
                 **ratio(nats - 5.2).columns("entropy_diff_nats"),
@@ -131,9 +168,10 @@ def comparison(
                 **Estimate(light_fraction / 3, 0, 0.5).columns("saved_seconds"),
             }
         )
-    known = {
+    lights = list(dict.fromkeys(light for _, light in schedules.values() if light))
+    asked = {
         "heavy": "12b",
-        "lights": list(dict.fromkeys(light for _, light in schedules.values() if light)),
+        "lights": lights,
         "steps": steps,
         "samples": samples,
         "length": 128,
@@ -142,7 +180,15 @@ def comparison(
         "family": None,
         "seed": 0,
     }
-    return document("compare", known | params, rows, per_sample=each, pairs=[])
+    return document("compare", asked | params, rows, pairs=[], per_sample=each)
+
+
+def fractions(**options):
+    """A comparison of sandwiches with more and more light steps."""
+    plans = {n: sandwich(8, n, "12b", "4b") for n in (0, 2, 4, 6, 8)}
+    effects = {f"{n} light": 0.02 * n for n in plans}
+    schedules = {f"{n} light": (plan, "4b" if n else None) for n, plan in plans.items()}
+    return comparison(effects, schedules, **options)
 
 
 def sizes(**options):
@@ -153,14 +199,6 @@ def sizes(**options):
 def lm1b(effects=AS_PUBLISHED, **options):
     """A comparison in the role of LM1B: as many steps as tokens."""
     return comparison(effects, **{"family": "code", "length": 8} | options)
-
-
-def fractions(**options):
-    """A comparison of sandwiches, ever lighter."""
-    lights = {n: sandwich(8, n, "12b", "4b") for n in (0, 2, 4, 6, 8)}
-    effects = {f"{n} light": 0.02 * n for n in lights}
-    named = {f"{n} light": (plan, "4b" if n else None) for n, plan in lights.items()}
-    return comparison(effects, named, **options)
 
 
 def search(effects, segments=6, light=2, samples=30, noise=0.01, extremes=5, **params):
@@ -175,8 +213,11 @@ def search(effects, segments=6, light=2, samples=30, noise=0.01, extremes=5, **p
             "rank": rank,
             "segments": name,
             "schedule": name,
-            "predicted_path_kl_nats": float(log_ppl[name].mean() - 3),
             **ratio(np.exp(log_ppl[name])).columns("gen_ppl"),
+            **around("entropy_nats", 5.2),
+            **around("predicted_path_kl_nats", float(log_ppl[name].mean() - 3)),
+            **around("predicted_nelbo_nats", float(log_ppl[name].mean())),
+            "samples": samples,
         }
         for rank, name in enumerate(order, 1)
     ]
@@ -187,16 +228,22 @@ def search(effects, segments=6, light=2, samples=30, noise=0.01, extremes=5, **p
             "t_from": 1 - k / segments,
             "t_to": 1 - (k + 1) / segments,
             "extremes": extremes,
-            **Estimate(effects[k], effects[k] - 1, effects[k] + 1).columns("influence_ppl"),
-            **{end: sum(name[k] == "L" for name in top) / extremes for end, top in ends.items()},
+            **around("influence_ppl", effects[k], 1),
+            **{
+                column: sum(name[k] == "L" for name in names) / extremes
+                for column, names in ends.items()
+            },
         }
         for k in range(segments)
     ]
-    correlation = {
+    prediction = {
         "predicted_by": "predicted_path_kl_nats",
         **Estimate(0.9, 0.8, 0.95).columns("spearman"),
+        **Estimate(0.8, 0.7, 0.85).columns("kendall"),
+        **{name: rows[0][name] for name in ("rank", "schedule", "segments", "gen_ppl")},
+        **around("regret_ppl", 0.0),
     }
-    known = {
+    asked = {
         "heavy": "12b",
         "light": "4b",
         "segments": segments,
@@ -210,76 +257,23 @@ def search(effects, segments=6, light=2, samples=30, noise=0.01, extremes=5, **p
     }
     return document(
         "search",
-        known | params,
+        asked | params,
         rows,
         influence=influence,
-        predictions=[correlation],
+        predictions=[prediction],
         log_ppl={name: values.tolist() for name, values in sorted(log_ppl.items())},
     )
 
 
-def costed(schedule, light, name="best"):
-    """A row of `recommend`: all its costs are the light fraction."""
-    costs = {
-        cost + end: light + add
-        for cost in COSTS
-        for end, add in (("", 0), ("_low", -0.1), ("_high", 0.1))
+def measured_curves(heights, n=4, seed=0, baseline=None, points=5, length=10):
+    """Measurements with KL(heavy || m) = heights[m](t) + noise and CE = 1 + t + KL."""
+    draw, times = np.random.default_rng(seed), np.arange(1, points + 1) / points
+    masked = draw.integers(1, length, size=(points, n, 1)).astype(float)
+    kl = {
+        m: masked * (height(times)[:, None, None] + 0.05 * draw.random((points, n, 1)))
+        for m, height in heights.items()
     }
-    return {
-        "name": name,
-        "schedule": schedule,
-        "light_fraction": light,
-        "saved_flops": light / 2,
-    } | costs
-
-
-def recommendation(
-    heavy="12b",
-    lights=("4b",),
-    tradeoff=("H10", "L5,H5", "L10"),
-    chosen="L3,H7",
-    columns=CURVES["kl"],
-    curve_models=None,
-    **changes,
-):
-    """A document of `recommend` whose recommendation lies between two points of its trade-off.
-
-    columns, curve_models: of its curves, by default the light models'.
-    """
-    read = {"heavy": heavy, "lights": list(lights), "baseline": "12b_seed2", "data": "docs"}
-    read |= {"inputs": "text"}
-    asked = {"by": "kl", "segments": 3, "steps": 10, "save_flops": False, "budget": 0.3}
-    blocks = {light: 4 + 2 * k for k, light in enumerate(lights)}
-    moves = [{"before": lights[0], "after": heavy, "t": 0.7, "t_low": 0.6, "t_high": 0.8}]
-    rows = [costed(chosen, 0.3, "recommended"), costed("L2,H6,L2", 0.4, "sandwich")]
-    rows += [costed(tradeoff[0], 0.0, "all-heavy"), costed(tradeoff[-1], 1.0, "all-light")]
-    return document(
-        "recommend",
-        read | asked | {"family": None} | changes,
-        rows,
-        blocks={heavy: 12, "12b_seed2": 12} | blocks,
-        tradeoff=[costed(text, k / (len(tradeoff) - 1 or 1)) for k, text in enumerate(tradeoff)],
-        curves=curve_rows(columns, models=curve_models or lights),
-        curve_params=dict(read),
-        boundaries={"agreement": 0.5, "moves": moves},
-    )
-
-
-def profile():
-    """A document of `profile`."""
-    parts = [
-        {"kind": "part", "model": model, "sampler": way, "part": part, "share": share}
-        | {"speedup_bound": 5.0}
-        for model in ("12b", "4b")
-        for way in ("stepimp", "published")
-        for part, share in (("body", 0.8), ("projection", 0.1), ("draw", 0.06), ("rest", 0.04))
-    ]
-    savings = [
-        {"kind": "saving", "schedule": text, "light_fraction": x, "saved_flops": x * 2 / 3}
-        | {"saved_flops_exact": x * 0.7}
-        | Estimate(x * 0.6, x * 0.6 - 0.02, x * 0.6 + 0.02).columns("saved_seconds")
-        for text, x in (("H10", 0.0), ("L3,H5,L2", 0.5), ("L10", 1.0), ("L1,H9", 0.1))
-    ]
-    params = {"heavy": "12b", "light": "4b", "schedule": "L1,H9", "steps": 10, "length": 8}
-    params |= {"samples": 2, "batch_size": 2, "dtype": "float32", "repeats": 3, "family": None}
-    return document("profile", params, parts + savings)
+    ce = {"heavy": masked * (1 + times[:, None, None])}
+    ce |= {m: ce["heavy"] + sums for m, sums in kl.items()}
+    lights = tuple(m for m in heights if m != baseline)
+    return Measurements("heavy", lights, baseline, length, times, masked, ce, kl, ce["heavy"])

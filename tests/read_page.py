@@ -3,7 +3,7 @@
 import json
 from html.parser import HTMLParser
 
-from by_hand import recommendation
+from filled import recommendation
 
 from stepimp.plots.figures import draw
 from stepimp.plots.report import inline, page

@@ -81,7 +81,8 @@ def latex_column(table: Table, column: int) -> tuple[str, str]:
     name = escaped(table.columns[column], LATEX)
     if max(len(text(row[column])) for row in table.rows) > LONG:
         return r"p{0.6\linewidth}", name
-    return right_or_left(table, column, "r", "l"), r"\shortstack{%s}" % name.replace(" ", r" \\ ")
+    line_break = r" \\ "
+    return right_or_left(table, column, "r", "l"), rf"\shortstack{{{name.replace(' ', line_break)}}}"
 
 
 def latex(table: Table) -> str:

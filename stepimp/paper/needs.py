@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from stepimp.columns import view
 from stepimp.errors import StepimpError
 from stepimp.models.family import default_members, family_folder, other_seed, read_manifest
 from stepimp.paper.describe import LM1B
@@ -21,6 +22,7 @@ from stepimp.results import read_document
 
 LM1B_LENGTH = 128  # tokens, and as many steps, of the paper's LM1B
 LM1B_NEEDS = ("lm1b", "kl_lm1b")
+VIEWS = ("loss", "kl")  # commands that write the same document of curves
 
 
 def unprefixed(document: dict) -> bool:
@@ -181,30 +183,42 @@ def made_by(need: str, family: str | None = None, documents: dict | None = None)
     return shlex.join(["stepimp", *arguments(need, family or named)])
 
 
+def kinds(need: str) -> set[str]:
+    """The kinds of document that can fill a need. loss and kl are views of the curves; earlier
+    versions wrote a document of each.
+    """
+    command, _ = NEEDS[need]
+    return {command, "curves"} if command in VIEWS else {command}
+
+
 def find_documents(results, family: str | None = None) -> dict[str, dict | None]:
     """{need: the newest document that fills it, or None}. Raises StepimpError for a damaged or
     incomplete document.
     """
-    kinds = {command for command, _ in NEEDS.values()}
+    wanted = set().union(*map(kinds, NEEDS))
     paths = [
         path
         for path in Path(results).expanduser().glob("*.json")
-        if path.name.split("-")[0] in kinds
+        if path.name.split("-")[0] in wanted
     ]
     documents = [
         read_document(path)
         for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
     ]
-    return {
+    found = {
         need: next((document for document in documents if fills(document, need, family)), None)
         for need in NEEDS
     }
+    for need, (command, _) in NEEDS.items():
+        if found[need] and command in VIEWS:
+            found[need] = view(found[need], command)
+    return found
 
 
 def fills(document: dict, need: str, family: str | None) -> bool:
     """Whether a document is what a need asks for."""
-    command, fits = NEEDS[need]
-    if document["command"] != command:
+    _, fits = NEEDS[need]
+    if document["command"] not in kinds(need):
         return False
     folder = family_folder(document["params"].get("family")).resolve()
     if need in LM1B_NEEDS:

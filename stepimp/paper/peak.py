@@ -16,8 +16,8 @@ NAMES = {
 }
 VERDICTS = {
     "middle": "As the paper claims, the {what} peaks in the middle for {models}.",
-    "elsewhere": "The {what} peaks above both ends, but outside the paper's t = %g to %g, for "
-    "{models}." % PAPER_PEAK,
+    "elsewhere": "The {what} peaks above both ends, but outside the paper's t = 0.4 to 0.6, for "
+    "{models}.",
     "none": "No peak in the middle is resolved in the {what} of {models}; in brackets, where it is "
     "largest.",
 }

@@ -3,7 +3,8 @@
 import re
 from html import unescape
 
-from by_hand import CURVES, curve_rows, recommendation
+from by_hand import CURVES, curve_rows
+from filled import recommendation
 from read_page import Elements, data_of, whole
 
 from stepimp.plots.charts import place

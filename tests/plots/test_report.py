@@ -5,7 +5,7 @@ import hashlib
 import re
 
 import pytest
-from by_hand import recommendation
+from filled import recommendation
 from read_page import FIGURES, Elements, data_of, drawn, whole
 
 from stepimp.paper.describe import reference_folder

@@ -1,7 +1,7 @@
 """The trade-off and the recommendation: every schedule is named, and nothing collides."""
 
 import pytest
-from by_hand import recommendation
+from filled import recommendation
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
