@@ -149,14 +149,14 @@ def test_no_results_is_one_line_and_writes_nothing(tmp_path, place):
 
 
 def test_an_incomplete_document_is_named_without_a_traceback(tmp_path):
-    write(tmp_path / "results", curves() | {"rows": []})
+    write(tmp_path / "results", curves("kl") | {"rows": []})
     result = run(tmp_path / "results", tmp_path / "figures")
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
     assert "kl-0.json is incomplete" in result.stderr
 
 
 def test_the_report_holds_what_was_drawn_and_names_what_was_not(tmp_path, unsaved):
-    write(tmp_path / "results", curves())
+    write(tmp_path / "results", curves("kl"))
     assert run(tmp_path / "results", tmp_path / "figures", "--only", "5").exit_code == 0
     assert not (tmp_path / "figures" / "report.html").exists(), "it is a page of everything"
     assert run(tmp_path / "results", tmp_path / "figures").exit_code == 0

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -128,7 +127,7 @@ TINY += ("--points", "2")
 
 def test_a_real_command_reports_its_progress(tmp_path, tiny_family, tiny_text):
     arguments = (*TINY, "--data", str(tiny_text), "--family", str(tiny_family))
-    moves, start = [], time.monotonic()
+    moves = []
     (ended,) = run([step(*arguments)], tmp_path, moved=lambda step, *move: moves.append(move))
-    assert ended.code == 0 and "6 sequences -> " in ended.output and not ended.errors, start
+    assert ended.code == 0 and "6 sequences -> " in ended.output
     assert moves[-1] == (6, 6) and set(moves) <= {(2, 6), (4, 6), (6, 6)}

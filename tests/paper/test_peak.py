@@ -29,17 +29,17 @@ def test_no_peak_is_claimed_for_a_curve_that_has_none(shape):
 
 
 def test_a_peak_lost_in_its_band_is_not_claimed():
-    assert statement(hill, band=0.34).startswith("As the paper claims")
-    assert statement(hill, band=0.36).startswith("No peak in the middle is resolved")
+    assert statement(hill, half=0.34).startswith("As the paper claims")
+    assert statement(hill, half=0.36).startswith("No peak in the middle is resolved")
     rows = [row | {"relative_kl_nats_low": None} for row in rows_of(hill)]
     assert peak_statement(rows).startswith("No peak in the middle")
 
 
 def test_the_peak_must_stand_above_both_ends():
-    assert statement(lambda t: hill(t) + (t == 1.0) * 0.9, band=0.1).startswith(
+    assert statement(lambda t: hill(t) + (t == 1.0) * 0.9, half=0.1).startswith(
         "No peak in the middle is resolved"
     )
-    assert statement(lambda t: hill(t) + (t == 0.1) * 0.6, band=0.1).startswith(
+    assert statement(lambda t: hill(t) + (t == 0.1) * 0.6, half=0.1).startswith(
         "No peak in the middle is resolved"
     )
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from by_hand import comparison, curves, fractions, sizes
+from by_hand import comparison, curve_rows, curves, fractions, sizes
 from filled import by_need
 from matplotlib.colors import to_hex
 from read_artists import bars_of, intervals_of, words_of
@@ -162,7 +162,7 @@ def test_figures_5_and_12_show_the_relative_kl_of_their_families(name, need):
 
 
 def test_without_a_second_seed_the_raw_kl_is_shown_and_said():
-    document = curves("kl", columns=["kl_nats"], baseline=None)
+    document = curves("kl", baseline=None, rows=curve_rows(["kl_nats"]))
     (ax,) = axes("figure5", document)
     assert ax.get_title("left") == "KL(heavy || light)"
     assert "No second seed of the heavy model was measured" in words_of(ax.figure)
