@@ -17,9 +17,7 @@ class Item:
 
 
 SEVEN = "Gen-PPL of the seven hand-crafted schedules"
-QUARTER = (
-    "a quarter of the steps on the light model of {light} blocks, the others on {heavy} blocks"
-)
+QUARTER = "light model of {light} blocks, heavy of {heavy}, a quarter of the steps light"
 RELATIVE_KL = (
     "Relative KL over t: KL between the heavy and each light model, less the KL between two seeds "
     "of the heavy model"

@@ -60,5 +60,5 @@ def test_all_numbers_are_there_and_our_own_have_names():
 
 
 def test_a_figure_of_another_light_model_says_so():
-    assert "light model of 6 blocks, the others on 12" in title("figure7", light=6, heavy=12)
+    assert "light model of 6 blocks, heavy of 12" in title("figure7", light=6, heavy=12)
     assert title("tradeoff").startswith("What a budget")
