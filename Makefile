@@ -49,7 +49,6 @@ ALL_CODE := --family code --heavy 12b --light 4b --light 8b --baseline 12b_seed2
 reference: export STEPIMP_RESULTS = $(RESULTS)/reference
 reference: .venv/ready
 	$(BIN)/stepimp kl $(ALL_DOCS)
-	$(BIN)/stepimp loss $(ALL_DOCS)
 	$(BIN)/stepimp recommend --budget 0.25
 	$(BIN)/stepimp compare $(LIGHTS) --samples 2400
 	$(BIN)/stepimp compare --prefix-length 16 --samples 800
