@@ -38,7 +38,7 @@ def judge(tiny_family):
 
 def plain(judge, text):
     """(sum of nats, tokens) of one text by transformers' own loss, which is float32 whatever the
-    model is.
+    model is: five digits of it are the same on any processor.
     """
     ids = torch.tensor([judge.tokenizer(text).input_ids])
     with torch.no_grad():
@@ -51,11 +51,11 @@ def test_scores_equal_a_plain_loop_over_transformers_loss(judge, batch_size):
     found = score(judge, texts, batch_size=batch_size)
     nll, tokens = zip(*(plain(judge, text) for text in texts))
     assert found.tokens.tolist() == list(tokens)
-    np.testing.assert_allclose(found.nll, nll, rtol=1e-6)
+    np.testing.assert_allclose(found.nll, nll, rtol=1e-5)
     gen_ppl = np.mean(np.exp(np.divide(nll, tokens)))
     row = quality(found, np.zeros(len(texts)))
-    assert row["gen_ppl"] == pytest.approx(gen_ppl, rel=1e-6)
-    assert row["corpus_ppl"] == pytest.approx(math.exp(sum(nll) / sum(tokens)), rel=1e-6)
+    assert row["gen_ppl"] == pytest.approx(gen_ppl, rel=1e-5)
+    assert row["corpus_ppl"] == pytest.approx(math.exp(sum(nll) / sum(tokens)), rel=1e-5)
 
 
 def test_scores_in_float32_agree_to_five_digits(tiny_judge, judge):
@@ -74,7 +74,7 @@ def test_a_prefix_conditions_and_is_not_scored(judge):
     found = score(judge, [text, text], [prefix, ""])
     assert found.tokens.tolist() == [len(own), len(own) - 1]
     assert found.nll[0] == pytest.approx(expected, rel=1e-9)
-    assert found.nll[1] == pytest.approx(plain(judge, text)[0], rel=1e-6)
+    assert found.nll[1] == pytest.approx(plain(judge, text)[0], rel=1e-5)
 
 
 def test_end_of_text_is_a_token_like_any_other(judge):
