@@ -317,7 +317,7 @@ def test_until_stops_at_the_first_chunk_that_is_narrow_enough(three):
         widths[n] = measure.widest_band(
             measured(three, FixedInputs(inputs.tokens[:n], inputs.uniforms[:, :n])), 0
         )
-    for aim in (widths[20], widths[40]):
+    for aim in (1.0001 * widths[20], 1.0001 * widths[40]):  # clear of fp32 rounding
         expected = next(n for n, width in widths.items() if width <= aim)
         assert measured(three, inputs, batch_size=10, until=aim).sequences == expected < 60
     assert measured(three, inputs, batch_size=10, until=1e-9).sequences == 60
