@@ -225,7 +225,7 @@ def start(program, options, out):
 def test_a_search_that_is_killed_goes_on_and_ends_with_the_same_rows(searched, options, out):
     longer = [*options, "--samples", "60"]
     process = start(["stepimp"], longer, out)
-    journals, deadline = [], time.monotonic() + 120
+    journals, deadline = [], time.monotonic() + 300
     while not journals or journals[0].read_bytes().count(b"\n") < 4:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         journals = list(out.glob("*.journal"))
