@@ -3,16 +3,15 @@
 import torch
 import torch.nn.functional as F
 
-ONEDNN_DTYPES = (torch.float32, torch.bfloat16)
 PACKED_FOR = 1024  # rows; the layout hardly depends on it
 
 
 def runs_on_onednn(tensor: torch.Tensor) -> bool:
-    return (
-        tensor.device.type == "cpu"
-        and tensor.dtype in ONEDNN_DTYPES
-        and torch.backends.mkldnn.enabled
-    )
+    if tensor.device.type != "cpu" or not torch.backends.mkldnn.enabled:
+        return False
+    if tensor.dtype == torch.bfloat16:  # oneDNN's needs AVX-512
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return tensor.dtype == torch.float32
 
 
 def pack(weight: torch.Tensor) -> torch.Tensor:
