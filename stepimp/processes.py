@@ -39,7 +39,7 @@ class Processes:
             return dict(found)
         from torch import distributed
 
-        parts = [None] * self.count
+        parts: list[dict] = [{}] * self.count
         distributed.all_gather_object(parts, found)
         return {key: value for part in parts for key, value in part.items()}
 

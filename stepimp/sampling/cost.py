@@ -13,7 +13,7 @@ class Stopwatch:
     """Seconds by part: `with watch(part): ...`, waiting for the device at both ends."""
 
     def __init__(self, device: torch.device):
-        self.device, self.seconds = device, defaultdict(float)
+        self.device, self.seconds = device, defaultdict[str, float](float)
 
     def now(self) -> float:
         if self.device.type == "cuda":

@@ -225,15 +225,12 @@ class _Runner:
         self.counts.tokens[name] += len(positions)
 
 
-def uploaded(device, *arrays) -> list[torch.Tensor]:
+def uploaded(device, *integers) -> list[torch.Tensor]:
     """Integers on the device, in one copy that waits for nothing that runs there."""
-    arrays = [np.asarray(one, dtype=np.int64) for one in arrays]
-    flat = torch.from_numpy(np.concatenate([one.ravel() for one in arrays])).to(
-        device, non_blocking=True
-    )
-    return [
-        part.view(one.shape) for part, one in zip(flat.split([one.size for one in arrays]), arrays)
-    ]
+    arrays = [np.asarray(each, dtype=np.int64) for each in integers]
+    flat = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
+    parts = flat.to(device, non_blocking=True).split([array.size for array in arrays])
+    return [part.view(array.shape) for part, array in zip(parts, arrays)]
 
 
 @torch.no_grad()

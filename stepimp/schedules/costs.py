@@ -37,6 +37,7 @@ def cost_curves(found: Measurements, by: str) -> dict[str, np.ndarray]:
             return zero | {m: found.loss_difference(m, absolute=True) for m in found.lights}
         case "nelbo":
             return {m: found.per_token(found.ce[m]) for m in (found.heavy, *found.lights)}
+    raise ValueError(f"unknown cost {by!r}")
 
 
 def mean_curves(found: Measurements, by: str, seed: int) -> Means:
@@ -114,7 +115,7 @@ def nelbo_rows(
     rows = []
     for model in sorted(cost, key=lambda one: (blocks[one], one != found.heavy)):
         above = [one for one in cost if blocks[one] > blocks[model] and one != found.baseline]
-        deeper = min(above, key=blocks.get, default=None)
+        deeper = min(above, key=blocks.__getitem__, default=None)
         row = {"model": model, "deeper": deeper} | bootstrap(cost[model]).columns("nelbo_nats")
         row |= bootstrap(cost[model] - cost[found.heavy]).columns("nelbo_diff_nats")
         row |= bootstrap(cost[model] - cost[deeper]).columns("deeper_diff_nats") if deeper else {}

@@ -58,7 +58,7 @@ def parse(text: str, heavy: str, light: str | None = None, steps: int | None = N
 
     Raises StepimpError where it does not parse, has an empty segment, names L without a light model
     or misses T."""
-    segments = []
+    segments: list[tuple[str, int]] = []
     for part in text.replace(" ", "").split(","):
         match = SEGMENT.fullmatch(part)
         if not match:
@@ -74,7 +74,7 @@ def parse(text: str, heavy: str, light: str | None = None, steps: int | None = N
         number = int(count or named_count)
         if number < 1:
             raise StepimpError(f"Schedule {text!r}: segment {part!r} has no steps; leave it out.")
-        model = {"H": heavy, "L": light}[letter] if letter else name
+        model = str({"H": heavy, "L": light}[letter] if letter else name)
         if segments and segments[-1][0] == model:
             number += segments.pop()[1]
         segments.append((model, number))

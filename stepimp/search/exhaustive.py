@@ -114,7 +114,7 @@ def search(
     sampler.check(denoisers, coarse.schedule(running[0]), length)
     device, done = first.head()[0].device, processes.gather(journal.done)
     starts = range(0, samples, chunk)
-    level = race and race.level(len(running), looks=len(starts) - 1)
+    level = race.level(len(running), looks=len(starts) - 1) if race else 1.0
 
     def advance(state, schedule, stop):
         for _ in sampler.advance(

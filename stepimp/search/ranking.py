@@ -154,7 +154,7 @@ def prediction_rows(
         values = np.array([one[column] for one in predicted])
         chosen = int(values.argmin())
         regret = resampled_means(np.exp(log_ppl[chosen]) - np.exp(log_ppl[best])[None], seed)[0]
-        row = {"predicted_by": column}
+        row: dict = {"predicted_by": column}
         for name, correlation in rank_correlations(values, means).items():
             row |= bootstrap(correlation).columns(name)
         row |= {
