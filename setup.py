@@ -44,7 +44,7 @@ setup(
         "scipy>=1.15",
         "matplotlib>=3.10",
         "click>=8.2",
-        "rich>=13",
+        "rich>=15",
     ],
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.6", "triton>=3.6; platform_system == 'Linux'"],
