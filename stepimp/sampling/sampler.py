@@ -223,7 +223,10 @@ class _Runner:
         )
 
     def unmask(self, name, hidden, rows, positions):
-        """Draws the tokens at these positions and writes them. hidden: [n, D]; rows, positions: [n]."""
+        """Draws the tokens at n positions and writes them.
+
+        hidden: [n, D]; rows, positions: [n].
+        """
         state, denoiser = self.state, self.denoisers[name]
         where = uploaded(state.z.device, rows, positions)
         state.z[*where] = project_and_draw(
