@@ -1,6 +1,7 @@
 """What a command shows: tables, small curves, and the document for machines."""
 
 import json
+import math
 
 import click
 from rich.console import Console
@@ -36,6 +37,19 @@ def banded(row: dict, name: str, digits: int | None = None) -> str:
     from stepimp.intervals import Estimate
 
     return Estimate.of(row, name).text(digits)
+
+
+def rounded(row: dict, name: str) -> str:
+    """A value and its interval, to two significant digits of the interval and at most two
+    decimals.
+    """
+    from stepimp.intervals import Estimate
+
+    estimate = Estimate.of(row, name)
+    decimals = 2
+    if estimate.half > 0:
+        decimals = min(2, max(0, 1 - math.floor(math.log10(estimate.half))))
+    return estimate.text(decimals)
 
 
 def sparkline(values) -> str:

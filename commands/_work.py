@@ -11,6 +11,7 @@ def work(arguments: list[str], blocks: dict[str, int], length: int) -> float:
     command, *options = arguments
     asked = main.commands[command].make_context(command, options).params
     length = asked.get("length") or length
+    default_models(asked, blocks)
     if command == "recommend":  # reads curves, runs no model
         return 0.0
     if command in ("loss", "kl"):
@@ -18,6 +19,13 @@ def work(arguments: list[str], blocks: dict[str, int], length: int) -> float:
         inputs = asked["sequences"] * asked["repeats"] * asked["points"]
         return length * inputs * sum(blocks[model] for model in models)
     return length * asked["samples"] * passes(command, asked, blocks, length)
+
+
+def default_models(asked: dict, blocks: dict[str, int]):
+    """Puts the deepest and the shallowest model where none is named."""
+    defaults = {"heavy": max(blocks, key=blocks.get), "light": min(blocks, key=blocks.get)}
+    defaults["lights"] = (defaults["light"],)
+    asked.update({name: model for name, model in defaults.items() if not asked.get(name, True)})
 
 
 def passes(command: str, asked: dict, blocks: dict[str, int], length: int) -> float:
@@ -36,9 +44,9 @@ def schedules(command: str, asked: dict) -> list:
     """What a command samples with, as often as it does; of a recommendation nothing is known
     yet.
     """
-    from stepimp.quality import comparison
+    from stepimp.quality import candidates
     from stepimp.schedules.schedule import Schedule, parse, sandwich
-    from stepimp.search.exhaustive import Coarse, segment_runs
+    from stepimp.search.coarse import Coarse, segment_runs
 
     heavy, steps = asked["heavy"], asked["steps"]
     all_heavy = Schedule.of([heavy] * steps)
@@ -57,8 +65,8 @@ def schedules(command: str, asked: dict) -> list:
         parse(text, heavy, light, steps) for light in asked["lights"] for text in asked["schedules"]
     }
     for light in asked["lights"]:
-        known = comparison.swept(steps, asked["fractions"] or (), heavy, light)
+        compared = candidates.sandwiches(steps, asked["fractions"] or (), heavy, light)
         if not asked["fractions"] and not asked["schedules"]:
-            known = comparison.hand_crafted(steps, heavy, light)
-        plans |= {plan.schedule for plan in known}
+            compared = candidates.papers_seven(steps, heavy, light)
+        plans |= {candidate.schedule for candidate in compared}
     return [*plans | {all_heavy}]

@@ -214,7 +214,9 @@ def load_to_verify(document, models, judge):
 
 def verification(members, judge, rows, params, length, run) -> list[dict]:
     """Rows of `stepimp compare`, each with its prediction."""
-    from stepimp.quality.comparison import Plan, Setting, compare
+    from stepimp.quality.candidates import Candidate
+    from stepimp.quality.comparison import compare
+    from stepimp.quality.paired_samples import Setting
     from stepimp.schedules.recommend import schedules_to_verify
     from stepimp.schedules.schedule import parse
 
@@ -222,7 +224,7 @@ def verification(members, judge, rows, params, length, run) -> list[dict]:
     predicted = {row["name"]: row for row in schedules_to_verify(rows)}
     about = {name: None if others or name == "all-heavy" else light for name in predicted}
     plans = [
-        Plan(name, about[name], parse(row["schedule"], heavy, light))
+        Candidate(name, about[name], parse(row["schedule"], heavy, light))
         for name, row in predicted.items()
     ]
     setting = Setting(

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from stepimp.quality.evaluation import score
 from stepimp.quality.judge import Judge
+from stepimp.quality.scoring import score
 
 BATCH = 8
 LENGTHS = {"one length": [96] * BATCH, "many lengths": [24, 96, 40, 80, 32, 72, 56, 48]}

@@ -15,7 +15,8 @@ import torch
 from stepimp.models.family import family_folder
 from stepimp.models.loading import load
 from stepimp.sampling import sampler
-from stepimp.search.exhaustive import Coarse, search
+from stepimp.search.coarse import Coarse
+from stepimp.search.exhaustive import search
 
 LENGTH, STEPS, BATCH = 32, 60, 8
 MOST_FORWARDS, MOST_TIME = 0.40, 0.45

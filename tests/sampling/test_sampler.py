@@ -6,8 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from stepimp.errors import StepimpError
 from stepimp.kernels import draw
-from stepimp.sampling import sampler
-from stepimp.sampling.mdlm_sampler import sample_published
+from stepimp.sampling import mdlm_sampler, sampler
 from stepimp.schedules.schedule import Schedule, parse
 
 CASES = {
@@ -205,7 +204,7 @@ def test_the_published_sampler_follows_the_same_distribution(models_agree):
     schedule = parse("L2,H3", "heavy", "light")
 
     def draw(*arguments, **options):
-        return sample_published(*arguments, rounding=None, **options)
+        return mdlm_sampler.sample(*arguments, rounding=None, **options)
 
     assert chi_square(*observed_and_expected(denoisers, schedule, 3, 3000, draw=draw)) > 1e-3
 
@@ -213,7 +212,8 @@ def test_the_published_sampler_follows_the_same_distribution(models_agree):
 def test_the_published_sampler_does_not_depend_on_the_batch_size_either(models):
     schedule = parse("L10,H10", "h", "l")
     drawn = [
-        sample_published(models, schedule, range(6), 12, seed=3, batch_size=size) for size in (1, 4)
+        mdlm_sampler.sample(models, schedule, range(6), 12, seed=3, batch_size=size)
+        for size in (1, 4)
     ]
     assert torch.equal(*drawn)
 
