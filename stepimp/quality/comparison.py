@@ -5,6 +5,7 @@ cost counted and timed.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stepimp.errors import StepimpError
 from stepimp.models.family import corpus, family_folder, recorded
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
@@ -25,7 +26,7 @@ from stepimp.schedules.schedule import parse
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions(ModelOptions):
-    """What `compare_models` compares."""
+    """What `compare_models` compares. Raises StepimpError if a model is both heavy and light."""
 
     heavy: str
     """Name of the heavy model."""
@@ -51,6 +52,10 @@ class CompareOptions(ModelOptions):
     """Samples drawn with one schedule before it is the next one's turn."""
     judge: str | None = None
     """Folder or Hugging Face id of the judge; None: the family's own, else GPT-2."""
+
+    def __post_init__(self):
+        if self.heavy in self.lights:
+            raise StepimpError(f"{self.heavy} is the heavy model: choose another light one.")
 
     def given(self) -> list[Candidate]:
         """The schedules of `schedules` and `fractions`. Raises StepimpError if one does not

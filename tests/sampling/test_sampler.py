@@ -216,32 +216,3 @@ def test_the_published_sampler_does_not_depend_on_the_batch_size_either(models):
         for size in (1, 4)
     ]
     assert torch.equal(*drawn)
-
-
-def logits_drawn_from(monkeypatch, models, batch_size):
-    """{(sample, position): the logits its token was drawn from}."""
-    seen, plain = {}, draw.draw_tokens
-
-    def spy(logits, seed, samples, positions):
-        seen.update(
-            {(int(s), int(p)): row.clone() for row, s, p in zip(logits, samples, positions)}
-        )
-        return plain(logits, seed, samples, positions)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(draw, "draw_tokens", spy)
-        sampler.sample(
-            models, parse("L20,H60,L20", "h", "l"), range(6), 32, seed=3, batch_size=batch_size
-        )
-    return seen
-
-
-def test_in_fp32_too_the_logits_are_the_same_bits_in_any_batch(random_model, monkeypatch):
-    models = {
-        name: random_model(seed, n_blocks=blocks, hidden_dim=64).freeze()
-        for name, blocks, seed in (("h", 2, 1), ("l", 1, 2))
-    }
-    alone, together = (logits_drawn_from(monkeypatch, models, size) for size in (1, 5))
-    assert len(alone) == 6 * 32 and all(
-        torch.equal(row, together[key]) for key, row in alone.items()
-    )
