@@ -20,6 +20,7 @@ from stepimp.quality.paired_statistics import (
     score_samples,
 )
 from stepimp.results import Run, results_folder
+from stepimp.rows import CompareRow
 from stepimp.sampling import sampler
 from stepimp.schedules.schedule import parse
 
@@ -139,7 +140,7 @@ def compare(
     judge: Judge,
     stamp: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[list[dict], dict[str, dict]]:
+) -> tuple[list[CompareRow], dict[str, dict]]:
     """Rows of `paired_statistics.compare_row`, and log_ppl and entropy_nats of every sample by
     schedule.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stepimp.columns import typed
 from stepimp.errors import StepimpError
 from stepimp.intervals import Estimate, ratio
 from stepimp.models.family import family_folder
@@ -21,6 +22,7 @@ from stepimp.quality.scoring import (
     unscorable,
 )
 from stepimp.results import Journal, Kept, Run, newest, results_folder
+from stepimp.rows import EvaluateRow
 from stepimp.text import digest
 
 SCORED_TOGETHER = 64  # texts that go into the journal at once
@@ -69,7 +71,7 @@ def evaluate_file(
     row, per_sample = evaluate(
         judge, samples, options.compat, options.batch_size, run.journal(), progress
     )
-    row = {"schedule": origin.get("schedule"), **row}
+    row = typed(EvaluateRow, {"schedule": origin.get("schedule"), **row})
     dropped = len(samples.texts) - row["samples"]
     return run.finish([row], per_sample=per_sample, dropped=dropped)
 
@@ -92,7 +94,7 @@ def evaluate(
     journal: Journal | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[dict, dict]:
-    """The row of `stepimp evaluate`, and log_ppl and entropy_nats of every sample.
+    """An `EvaluateRow` without its schedule, and log_ppl and entropy_nats of every sample.
 
     compat: None, or "mdlm" to score as the MDLM repository does. journal: keeps what is scored.
     Entropy is that of the samples' own tokens, or of the judge's if the file has none.

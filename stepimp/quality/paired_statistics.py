@@ -5,6 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
+from stepimp.columns import typed
 from stepimp.intervals import Estimate, ratio
 from stepimp.quality.candidates import Candidate
 from stepimp.quality.evaluation import quality_columns
@@ -13,6 +14,7 @@ from stepimp.quality.paired_samples import Setting, unit
 from stepimp.quality.samples_file import split_prefix
 from stepimp.quality.scoring import Scores, score, unigram_entropy, unscorable
 from stepimp.results import Journal
+from stepimp.rows import CompareRow, PairRow
 from stepimp.schedules.schedule import Schedule, parse, saved_flops
 
 
@@ -62,15 +64,15 @@ def score_samples(setting: Setting, journal: Journal, judge: Judge) -> ScoredSam
 
 def compare_row(
     candidate: Candidate, setting: Setting, samples: ScoredSamples, heavy: ScoredSamples
-) -> dict:
-    """A row of `stepimp compare`. heavy: the samples of the all-heavy schedule.
+) -> CompareRow:
+    """One schedule of a comparison. heavy: the samples of the all-heavy schedule.
 
     Each statistic has its 95% interval over samples, `seconds` over batches. log_ppl_diff and
     entropy_diff_nats are means of the paired differences to all-heavy. saved_seconds is 1 -
     seconds / seconds of all-heavy over the batches that both drew in the same run, NaN if there are
     none.
     """
-    return {
+    row = {
         **schedule_columns(candidate, setting),
         "saved_flops_exact": 1 - samples.flops / heavy.flops,
         **quality_columns(samples.scores, samples.entropy),
@@ -81,6 +83,7 @@ def compare_row(
         "empty": samples.empty,
         "samples_file": samples.file,
     }
+    return typed(CompareRow, row)
 
 
 def schedule_columns(candidate: Candidate, setting: Setting) -> dict:
@@ -112,7 +115,9 @@ def saved_seconds(samples: ScoredSamples, heavy: ScoredSamples) -> Estimate:
     return Estimate(1 - share.value, 1 - share.high, 1 - share.low)
 
 
-def placement_pairs(rows: list[dict], per_sample: dict[str, dict], heavy: str) -> list[dict]:
+def placement_pairs(
+    rows: list[CompareRow], per_sample: dict[str, dict], heavy: str
+) -> list[PairRow]:
     """Which placement of the light steps is better: all pairs of schedules that have equally many
     steps of the same light model.
 
@@ -136,16 +141,15 @@ def placement_pairs(rows: list[dict], per_sample: dict[str, dict], heavy: str) -
         log_ppl = {key: np.array(per_sample[key]["log_ppl"]) for key in pair}
         better, worse = sorted(pair, key=lambda key: log_ppl[key].mean())
         difference = ratio(log_ppl[worse] - log_ppl[better], jointly=len(pairs))
-        pair_rows.append(
-            {
-                "light": light,
-                "better": group[better]["schedule"],
-                "better_name": group[better]["name"],
-                "worse": group[worse]["schedule"],
-                "worse_name": group[worse]["name"],
-                **difference.columns("log_ppl_diff"),
-            }
-        )
+        row = {
+            "light": light,
+            "better": group[better]["schedule"],
+            "better_name": group[better]["name"],
+            "worse": group[worse]["schedule"],
+            "worse_name": group[worse]["name"],
+            **difference.columns("log_ppl_diff"),
+        }
+        pair_rows.append(typed(PairRow, row))
     return sorted(pair_rows, key=lambda row: -row["log_ppl_diff"])
 
 

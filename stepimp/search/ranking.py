@@ -11,8 +11,10 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
+from stepimp.columns import typed
 from stepimp.curves.measurements import Measurements
 from stepimp.intervals import Estimate, bootstrap, ratio, resampled_means
+from stepimp.rows import InfluenceRow, PredictionRow, RoundRow, SearchRow
 from stepimp.schedules.costs import predict
 from stepimp.search.coarse import Coarse, segment_runs
 
@@ -64,7 +66,7 @@ def results(
 
 def ranking(
     coarse: Coarse, log_ppl: np.ndarray, entropy: np.ndarray, predicted: list[dict]
-) -> list[dict]:
+) -> list[SearchRow]:
     """A row per schedule, the best first. Those that were dropped come last, in the reverse order
     of their dropping.
     """
@@ -82,7 +84,7 @@ def ranking(
             }
         )
     rows.sort(key=lambda row: (-row["samples"], np.nan_to_num(row["gen_ppl"], nan=np.inf)))
-    return [{"rank": rank, **row} for rank, row in enumerate(rows, 1)]
+    return [typed(SearchRow, {"rank": rank, **row}) for rank, row in enumerate(rows, 1)]
 
 
 def measured_values(values: np.ndarray) -> np.ndarray:
@@ -111,7 +113,7 @@ def influence(means: np.ndarray, light: np.ndarray) -> np.ndarray:
     return (light.T @ means) / light.sum(0)[:, None] - means.mean(0)
 
 
-def influence_rows(coarse: Coarse, means: np.ndarray, rows: list[dict]) -> list[dict]:
+def influence_rows(coarse: Coarse, means: np.ndarray, rows: list[SearchRow]) -> list[InfluenceRow]:
     """A row per segment, the start of sampling first: its influence, and how often the `extremes`
     schedules at each end of the ranking are light there.
     """
@@ -119,8 +121,9 @@ def influence_rows(coarse: Coarse, means: np.ndarray, rows: list[dict]) -> list[
     top, bottom = rows[:ends], rows[len(rows) - ends :]
     influences = influence(means, coarse.is_light())
     times = [1 - edge / coarse.steps for edge in coarse.edges]
-    return [
-        {
+    segments = []
+    for j in range(coarse.segments):
+        row = {
             "segment": j + 1,
             "t_from": times[j],
             "t_to": times[j + 1],
@@ -129,11 +132,11 @@ def influence_rows(coarse: Coarse, means: np.ndarray, rows: list[dict]) -> list[
             "light_in_top": light_share(top, j),
             "light_in_bottom": light_share(bottom, j),
         }
-        for j in range(coarse.segments)
-    ]
+        segments.append(typed(InfluenceRow, row))
+    return segments
 
 
-def light_share(rows: list[dict], segment: int) -> float:
+def light_share(rows: list[SearchRow], segment: int) -> float:
     """Share of these schedules that are light in a segment, counted from 0."""
     return sum(row["segments"][segment] == "L" for row in rows) / len(rows)
 
@@ -155,10 +158,10 @@ def prediction_rows(
     coarse: Coarse,
     log_ppl: np.ndarray,
     means: np.ndarray,
-    rows: list[dict],
+    rows: list[SearchRow],
     predicted: list[dict],
     seed: int,
-) -> list[dict]:
+) -> list[PredictionRow]:
     """A row per kind of prediction: its correlations with the measured gen-PPL, the schedule it
     would choose, and `regret_ppl`, how much higher the gen-PPL of that one is than that of the best
     schedule, on the samples that both have.
@@ -173,15 +176,14 @@ def prediction_rows(
         regret = resampled_means(np.exp(log_ppl[chosen]) - np.exp(log_ppl[best])[None], seed)[0]
         correlations = rank_correlations(values, means)
         ranked = by_name[names[chosen]]
-        scored.append(
-            {
-                "predicted_by": column,
-                **bootstrap(correlations["spearman"]).columns("spearman"),
-                **bootstrap(correlations["kendall"]).columns("kendall"),
-                **{key: ranked[key] for key in ("rank", "schedule", "segments", "gen_ppl")},
-                **bootstrap(regret).columns("regret_ppl"),
-            }
-        )
+        row = {
+            "predicted_by": column,
+            **bootstrap(correlations["spearman"]).columns("spearman"),
+            **bootstrap(correlations["kendall"]).columns("kendall"),
+            **{key: ranked[key] for key in ("rank", "schedule", "segments", "gen_ppl")},
+            **bootstrap(regret).columns("regret_ppl"),
+        }
+        scored.append(typed(PredictionRow, row))
     return scored
 
 
@@ -193,12 +195,11 @@ def elimination_rounds(coarse: Coarse, entropy: np.ndarray, chunk: int) -> dict:
     samples = entropy.shape[1]
     for start in range(0, samples, chunk):
         running = [name for name, count in zip(names, counts) if count > start]
-        rounds.append(
-            {
-                "samples": min(chunk, samples - start),
-                "schedules": len(running),
-                "segment_runs": segment_runs(running),
-            }
-        )
+        row = {
+            "samples": min(chunk, samples - start),
+            "schedules": len(running),
+            "segment_runs": segment_runs(running),
+        }
+        rounds.append(typed(RoundRow, row))
     made = sum(row["samples"] * row["segment_runs"] for row in rounds)
     return {"rounds": rounds, "saved": 1 - made / (samples * segment_runs(names))}

@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from stepimp.intervals import Estimate
 from stepimp.search import ranking
 from stepimp.search.coarse import Coarse
 
 TOY = Coarse("h", "l", 30, segments=3, light_segments=2)  # HLL, LHL, LLH
 TOY_PPL = np.array([[10.0, 20.0], [10.0, 30.0], [40.0, 50.0]])  # means 15, 20, 45; of all 80/3
 TOY_ENTROPY = np.array([[1.0, 2.0], [1.0, 3.0], [2.0, 2.0]])
-TOY_PREDICTED = [{"predicted_path_kl_nats": value} for value in (0.2, 0.1, 0.3)]
+TOY_PREDICTED = [
+    Estimate(value).columns("predicted_path_kl_nats")
+    | Estimate(-value).columns("predicted_nelbo_nats")
+    for value in (0.2, 0.1, 0.3)
+]
 
 
 def toy(ppl=TOY_PPL, entropy=TOY_ENTROPY):
@@ -56,7 +61,7 @@ def test_rows_are_ranked_and_say_what_they_are_of():
 
 
 def test_the_schedule_the_curves_choose_and_what_it_loses():
-    (row,) = toy()["predictions"]
+    row, _ = toy()["predictions"]
     assert (row["predicted_by"], row["segments"], row["rank"]) == (
         "predicted_path_kl_nats",
         "LHL",
