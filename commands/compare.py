@@ -139,6 +139,7 @@ def show(document: dict):
         f"{given}, judge {params['judge']}; FLOPs, time: saved",
         ["", "schedule", "gen-PPL", "log-PPL diff", "entropy", "FLOPs", "time"],
         [cells(row, len(params["lights"]) > 1) for row in rows],
+        spare=("entropy", "FLOPs"),
     )
     if empty := sum(row["empty"] for row in rows):
         click.echo(

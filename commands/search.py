@@ -182,6 +182,7 @@ def show(document: dict):
             ]
             for row in ends
         ],
+        spare=("relative KL", "NELBO"),
     )
     show_influence(document["influence"])
     show_predictions(document["predictions"], document["curves"])

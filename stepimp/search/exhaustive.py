@@ -63,10 +63,10 @@ def search(
 
     score: (log-PPL [N], entropy [N]) in nats of tokens [N, L]. chunk: samples that go through the
     tree together. elimination: after each chunk drops the schedules that are not among the best.
-    journal: keeps the scores of each schedule on each chunk. processes: share the schedules. counts:
-    updated with what this process ran. Returns (log-PPL, entropy), [schedules, samples] each in the
-    order of `coarse.names()`, NaN for samples of a schedule that was dropped before. Raises
-    StepimpError for a length that cannot be sampled.
+    journal: keeps the scores of each schedule on each chunk. processes: share the schedules.
+    counts: updated with what this process ran. Returns (log-PPL, entropy), [schedules, samples]
+    each in the order of `coarse.names()`, NaN for samples of a schedule that was dropped before.
+    Raises StepimpError for a length that cannot be sampled.
     """
     journal, processes = journal or Kept(), processes or Processes()
     counts = counts or sampler.Counts()

@@ -75,7 +75,7 @@ def test_the_command_writes_and_shows_the_seven_and_misses_a_recommendation(run,
     for row in found["rows"]:
         assert row["schedule"] in result.stdout and (tmp_path / row["samples_file"]).exists()
         assert len(found["per_sample"][parse(row["schedule"], "2b", "1b").format()]["log_ppl"]) == 4
-    assert max(len(line) for line in result.stdout.splitlines()[1:-2]) <= 104
+    assert max(len(line) for line in result.stdout.splitlines()[1:-2]) <= 80
     assert (
         len(found["pairs"]) == 10
         and " of 10 pairs of placements differ, all at 95% together" in result.stdout
