@@ -15,7 +15,7 @@ import torch
 from stepimp import randomness
 from stepimp.curves.options import CurveOptions
 from stepimp.noise import NoiseSchedule
-from stepimp.text import load_blocks
+from stepimp.text.blocks import load_blocks
 
 
 class Inputs(Protocol):

@@ -23,7 +23,7 @@ from stepimp.quality.scoring import (
 )
 from stepimp.results import Journal, Kept, Run, newest, results_folder
 from stepimp.rows import EvaluateRow
-from stepimp.text import digest
+from stepimp.text.cache import digest
 
 SCORED_TOGETHER = 64  # texts that go into the journal at once
 

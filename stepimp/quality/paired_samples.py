@@ -17,7 +17,7 @@ from stepimp.results import Journal, results_folder, run_key
 from stepimp.sampling import sampler
 from stepimp.sampling.cost import Stopwatch, exact_flops
 from stepimp.schedules.schedule import Schedule
-from stepimp.text import load_blocks
+from stepimp.text.blocks import load_blocks
 
 
 @dataclass(frozen=True)

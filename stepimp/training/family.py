@@ -11,7 +11,7 @@ from stepimp.models.family import read_manifest, write_manifest
 from stepimp.models.loading import load_tokenizer, open_tokenizer
 from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
 from stepimp.results import results_folder
-from stepimp.text import load_blocks, tokenizer_fingerprint, train_tokenizer
+from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo, initialize
 from stepimp.training.trainer import claim, fit, join_processes, save, start_training, work_folder
 

@@ -11,7 +11,7 @@ from stepimp.quality.samples_file import split_prefix
 from stepimp.quality.scoring import score, unigram_entropy
 from stepimp.sampling import cost, sampler
 from stepimp.schedules.schedule import parse
-from stepimp.text import load_blocks
+from stepimp.text.blocks import load_blocks
 
 LENGTH = 12  # of the samples of `setting`
 
