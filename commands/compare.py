@@ -1,7 +1,6 @@
 """`stepimp compare`: schedules side by side."""
 
 import math
-from functools import partial
 
 import click
 
@@ -111,23 +110,10 @@ def compare(heavy, lights, schedules, fractions, as_json, **options):
             **options,
         )
     with progress("batches of samples") as moved:
-        document = compare_models(chosen, moved, partial(no_recommendation, chosen))
+        document = compare_models(chosen, moved)
     if as_json:
         return print_json(document)
     show(document)
-
-
-def no_recommendation(options, light: str):
-    """Says that a light model has no recommendation to compare, and how to make one."""
-    command = (
-        f"stepimp recommend --budget 0.25 --heavy {options.heavy} --light {light} "
-        f"--steps {options.steps}"
-    )
-    click.echo(
-        f"No recommendation for {options.heavy} and {light} at T = {options.steps} in "
-        f"{options.out}: {command} makes one.",
-        err=True,
-    )
 
 
 def show(document: dict):

@@ -1,11 +1,13 @@
 """Which schedules a comparison holds side by side."""
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stepimp.results import newest
 from stepimp.schedules.schedule import Schedule, hand_crafted, parse, sandwich
 
+log = logging.getLogger(__name__)
 LIGHT_SHARE = 0.25  # light steps of the paper's hand-crafted schedules
 
 
@@ -85,11 +87,9 @@ def default_candidates(
     heavy: str,
     lights: Iterable[str],
     fingerprints: dict[str, str],
-    no_recommendation: Callable[[str], None] = lambda light: None,
 ) -> list[Candidate]:
-    """The recommendation, if there is one, and the paper's seven for each light model.
-
-    no_recommendation: called with each light model that has none.
+    """The recommendation and the paper's seven for each light model. Logs which has no
+    recommendation.
     """
     candidates = []
     for light in lights:
@@ -98,5 +98,8 @@ def default_candidates(
         if recommendation:
             candidates.insert(0, recommendation)
         else:
-            no_recommendation(light)
+            log.warning(
+                f"No recommendation for {heavy} and {light} at T = {steps} and {LIGHT_SHARE:.0%} "
+                f"light steps in {out}: stepimp recommend makes one."
+            )
     return candidates

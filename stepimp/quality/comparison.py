@@ -75,13 +75,11 @@ class CompareOptions(ModelOptions):
 def compare_models(
     options: CompareOptions,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    no_recommendation: Callable[[str], None] = lambda light: None,
 ) -> dict:
     """The results document of `stepimp compare`, written to the results folder.
 
-    progress: called with the batches of samples drawn and to draw. no_recommendation: called with
-    each light model that has no recommendation to compare, before any sample is drawn. Raises
-    StepimpError for models, schedules, lengths, prefixes and judges that cannot be used.
+    progress: called with the batches of samples drawn and to draw. Raises StepimpError for models,
+    schedules, lengths, prefixes and judges that cannot be used.
     """
     candidates, heavy, lights = options.given(), options.heavy, options.lights
     results_folder(options.out)
@@ -98,7 +96,7 @@ def compare_models(
         )
     if not candidates:
         candidates = of.default_candidates(
-            options.out, options.steps, heavy, lights, family.fingerprints, no_recommendation
+            options.out, options.steps, heavy, lights, family.fingerprints
         )
     setting = Setting(
         family,

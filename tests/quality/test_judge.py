@@ -227,7 +227,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(train, tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(judge.JudgeTrainer, "compute_loss", killed)
-        train("stopped", code=1)
+        train("stopped", code=130)
     assert "unfinished training with other options" in train(
         "stopped", "--steps", 7, code=1
     ).stderr.replace("\n", " ")
