@@ -1,6 +1,4 @@
-"""`stepimp search` on a family of tiny random models: what it writes and shows, kills, several
-processes, bad input.
-"""
+"""`stepimp search` on tiny random models: documents, tables, kills, processes, bad input."""
 
 import json
 import os
@@ -86,9 +84,7 @@ def test_the_document_has_all_schedules_ranked(searched):
 def test_its_gen_ppl_is_that_of_the_text_which_generate_and_evaluate_give(
     searched, options, tmp_path
 ):
-    """The same samples through the other commands: the search adds nothing and leaves nothing
-    out.
-    """
+    """The same samples through the other commands."""
     _, found = searched
     for row in (found["rows"][0], found["rows"][-1]):
         models = [*options[:6], "--length", 8, "--samples", 6]
