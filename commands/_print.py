@@ -24,17 +24,23 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], spare=())
     still too wide runs over the end of the line.
     """
     console, kept = Console(), list(range(len(columns)))
+    available = console.width
     for name in spare:
-        table = laid_out(columns, rows, kept)
-        if not console.is_terminal or console.measure(table).maximum <= console.width:
+        if not console.is_terminal or width_of(laid_out(columns, rows, kept)) <= available:
             break
         kept = [i for i in kept if columns[i] != name]
     table = laid_out(columns, rows, kept)
-    console.width = max(console.width, console.measure(table).maximum, len(title))
+    console.width = max(available, width_of(table), len(title))
     console.print(title, style="bold", highlight=False)
     console.print(table, highlight=False)
     if left_out := [name for i, name in enumerate(columns) if i not in kept]:
-        click.echo(f"Not shown in {console.width} columns: {', '.join(left_out)}.")
+        click.echo(f"Not shown in {available} columns: {', '.join(left_out)}.")
+
+
+def width_of(table: Table) -> int:
+    """Columns a table takes when nothing is cut."""
+    unlimited = Console(width=1_000_000)
+    return unlimited.measure(table).maximum
 
 
 def laid_out(columns: list[str], rows: list[list[str]], kept: list[int]) -> Table:

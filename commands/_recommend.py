@@ -16,7 +16,8 @@ def recommend_now(models: dict, out, *, curves=None, by="kl", heavy=None, lights
 
     results_folder(out)
     document = curves_document(curves) if curves else curves_for(by, heavy, lights, models, out)
+    options |= dict(by=by, heavy=heavy, lights=lights)
+    if not options.get("verification"):
+        return recommendation(document, out, **options)
     with progress("batches of samples") as moved:
-        return recommendation(
-            document, out, by=by, heavy=heavy, lights=lights, progress=moved, **options
-        )
+        return recommendation(document, out, progress=moved, **options)

@@ -10,8 +10,8 @@ def work(arguments: list[str], blocks: dict[str, int], length: int) -> float:
 
     command, *options = arguments
     asked = main.commands[command].make_context(command, options).params
+    asked |= default_models(asked, blocks)
     length = asked.get("length") or length
-    default_models(asked, blocks)
     if command == "recommend":  # reads curves, runs no model
         return 0.0
     if command in ("loss", "kl"):
@@ -21,11 +21,11 @@ def work(arguments: list[str], blocks: dict[str, int], length: int) -> float:
     return length * asked["samples"] * passes(command, asked, blocks, length)
 
 
-def default_models(asked: dict, blocks: dict[str, int]):
-    """Puts the deepest and the shallowest model where none is named."""
-    defaults = {"heavy": max(blocks, key=blocks.get), "light": min(blocks, key=blocks.get)}
-    defaults["lights"] = (defaults["light"],)
-    asked.update({name: model for name, model in defaults.items() if not asked.get(name, True)})
+def default_models(asked: dict, blocks: dict[str, int]) -> dict:
+    """The deepest and the shallowest model, where a command line names none."""
+    deepest, shallowest = (pick(blocks, key=lambda name: blocks[name]) for pick in (max, min))
+    defaults = {"heavy": deepest, "light": shallowest, "lights": (shallowest,)}
+    return {name: model for name, model in defaults.items() if name in asked and not asked[name]}
 
 
 def passes(command: str, asked: dict, blocks: dict[str, int], length: int) -> float:

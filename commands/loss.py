@@ -27,16 +27,18 @@ def loss(device, attn, out, as_json, **options):
     rows = document["rows"]
     print_curves("|CE_light - CE_heavy|, nats", rows, "loss_abs_diff_nats")
     print_curves("CE_light - CE_heavy, nats", rows, "loss_diff_nats")
-    nelbo = [
-        [row["model"], banded(row, "nelbo_nats"), banded(row, "nelbo_diff_nats"), *deeper(row)]
-        for row in document["nelbo"]
-    ]
-    columns = ["model", "NELBO", f"minus {document['params']['heavy']}", "minus the next", "deeper"]
-    title = "NELBO, nats per token, and paired differences"
-    print_table(title, columns, nelbo, spare=("minus the next", "deeper"))
+    title = "NELBO, nats per token, and paired differences to other models"
+    heavy = document["params"]["heavy"]
+    nelbo = [line for row in document["nelbo"] for line in nelbo_lines(row, heavy)]
+    print_table(title, ["model", "NELBO", "difference", "to"], nelbo)
     click.echo(f"{rows[-1]['sequences']} sequences -> {document['path']}")
 
 
-def deeper(row: dict) -> list[str]:
-    """The difference to the next deeper model, and its name."""
-    return [banded(row, "deeper_diff_nats"), row["deeper"] or "-"]
+def nelbo_lines(row: dict, heavy: str) -> list[list[str]]:
+    """A model's NELBO with its differences to the heavy model and to the next deeper one."""
+    differences = {heavy: "nelbo_diff_nats"} if row["model"] != heavy else {}
+    if row["deeper"]:
+        differences.setdefault(row["deeper"], "deeper_diff_nats")
+    cells = [[banded(row, name), model] for model, name in differences.items()] or [["", ""]]
+    names = [[row["model"], banded(row, "nelbo_nats")], *[["", ""]] * (len(cells) - 1)]
+    return [name + cell for name, cell in zip(names, cells)]

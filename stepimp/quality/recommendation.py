@@ -7,7 +7,8 @@ from stepimp.columns import typed
 from stepimp.curves.document import check_weights
 from stepimp.errors import StepimpError
 from stepimp.models.family import family_folder
-from stepimp.models.loading import Family, load
+from stepimp.models import loading
+from stepimp.models.loading import Family
 from stepimp.quality.candidates import Candidate
 from stepimp.quality.comparison import compare
 from stepimp.quality.judge import Judge, judge_of, load_judge
@@ -105,7 +106,7 @@ def load_to_verify(curves: dict, verification: Verification) -> tuple[Family, Ju
     weights = curves["provenance"]["fingerprints"]["models"]
     folder = family_folder(curves["params"]["family"])
     device = verification.device
-    family = load(weights, folder, device, verification.dtype, verification.attn)
+    family = loading.load(weights, folder, device, verification.dtype, verification.attn)
     check_weights(curves, family.fingerprints)
     return family, load_judge(verification.judge or judge_of(folder), device)
 

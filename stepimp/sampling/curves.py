@@ -11,7 +11,8 @@ from stepimp.curves.options import MOST_SAMPLES, CurveOptions
 from stepimp.curves.tables import curve_rows, nelbo_rows
 from stepimp.errors import StepimpError
 from stepimp.models.family import corpus, family_folder, recorded
-from stepimp.models.loading import Family, load
+from stepimp.models import loading
+from stepimp.models.loading import Family
 from stepimp.results import Run, results_folder
 from stepimp.sampling.trajectories import SampleInputs
 
@@ -31,7 +32,7 @@ def measure_curves(
     """
     results_folder(out)
     folder = family_folder(options.family)
-    family = load(options.models, folder, device, options.dtype, attn)
+    family = loading.load(options.models, folder, device, options.dtype, attn)
     options = completed(options, family, corpus(folder))
     inputs, source = curve_inputs(options, family)
     fingerprints = {"models": family.fingerprints, "data": source}
