@@ -6,8 +6,8 @@ from pathlib import Path
 from stepimp.columns import typed
 from stepimp.curves.document import check_weights
 from stepimp.errors import StepimpError
-from stepimp.models.family import family_folder
 from stepimp.models import loading
+from stepimp.models.family import family_folder
 from stepimp.models.loading import Family
 from stepimp.quality.candidates import Candidate
 from stepimp.quality.comparison import compare
