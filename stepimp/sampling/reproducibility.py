@@ -9,6 +9,7 @@ import torch
 
 from stepimp.columns import typed
 from stepimp.kernels.draw import draw_tokens, projected
+from stepimp.models.denoiser import Denoiser
 from stepimp.rows import ReproducibilityRow
 from stepimp.sampling import sampler
 from stepimp.schedules.schedule import Schedule
@@ -20,7 +21,12 @@ STEPS = 8  # T of the samples whose states halfway are the inputs
 
 @torch.no_grad()
 def reproducibility_rows(
-    denoisers: dict, length: int, *, seed: int, batch_sizes=BATCH_SIZES, sequences=SEQUENCES
+    denoisers: dict[str, Denoiser],
+    length: int,
+    *,
+    seed: int,
+    batch_sizes=BATCH_SIZES,
+    sequences=SEQUENCES,
 ) -> list[ReproducibilityRow]:
     """A row per model and batch size: logits in batches of that size against batches of one.
 
@@ -40,7 +46,7 @@ def reproducibility_rows(
     return rows
 
 
-def halfway(denoiser, length: int, sequences: int, seed: int):
+def halfway(denoiser: Denoiser, length: int, sequences: int, seed: int):
     """States z [N, L] of a model's samples halfway, their time t [N], and masked positions [N, Q].
 
     A sequence with fewer than Q masked positions repeats them; one with none asks about position 0.
@@ -56,7 +62,7 @@ def halfway(denoiser, length: int, sequences: int, seed: int):
     return state.z, t, torch.from_numpy(positions).to(device)
 
 
-def logits_in_batches(denoiser, z, t, positions, batch_size: int) -> torch.Tensor:
+def logits_in_batches(denoiser: Denoiser, z, t, positions, batch_size: int) -> torch.Tensor:
     """[Q, N, V] logits at positions [N, Q], computed for `batch_size` sequences at a time."""
     body = getattr(denoiser, "replayed", None) or denoiser.hidden
     columns = []

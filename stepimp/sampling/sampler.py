@@ -21,6 +21,7 @@ import torch
 from stepimp import randomness
 from stepimp.errors import StepimpError
 from stepimp.kernels.draw import project_and_draw
+from stepimp.models.denoiser import Denoiser
 from stepimp.schedules.schedule import Schedule
 
 # With fewer queries torch's fp32 CPU attention sums in another order. Padding to this number takes
@@ -65,7 +66,12 @@ class Counts:
         self.batches += 1
 
 
-def check(denoisers: dict, schedule: Schedule, length: int, prefix: torch.Tensor | None = None):
+def check(
+    denoisers: dict[str, Denoiser],
+    schedule: Schedule,
+    length: int,
+    prefix: torch.Tensor | None = None,
+):
     """Raises StepimpError if the schedule names a model that is not loaded, or if `length` is
     outside 1 to the models' maximum or not above the length of the prefix.
     """
@@ -113,7 +119,7 @@ def begin(
 
 def advance(
     state: State,
-    denoisers: dict,
+    denoisers: dict[str, Denoiser],
     schedule: Schedule,
     stop: int = 0,
     *,
@@ -251,7 +257,7 @@ def uploaded(device, *arrays) -> list[torch.Tensor]:
 
 @torch.no_grad()
 def sample(
-    denoisers: dict,
+    denoisers: dict[str, Denoiser],
     schedule: Schedule,
     indices,
     length: int,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from stepimp.curves.measure import rounded
+from stepimp.models.denoiser import Denoiser
 from stepimp.processes import Processes
 from stepimp.results import Journal, Kept
 from stepimp.sampling import sampler
@@ -44,7 +45,7 @@ def walk(
 
 @torch.no_grad()
 def search(
-    denoisers: dict,
+    denoisers: dict[str, Denoiser],
     coarse: Coarse,
     samples: int,
     length: int,
