@@ -6,7 +6,9 @@ import shutil
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
 
 from stepimp.commands import main
 from stepimp.errors import StepimpError
@@ -121,14 +123,28 @@ SPOILS = {
 @pytest.mark.parametrize(
     "spoil, message", SPOILS.items(), ids=lambda case: getattr(case, "__name__", "")
 )
-def test_what_is_no_judge_is_one_message(copied, spoil, message):
+def test_what_cannot_judge_is_one_message(copied, spoil, message):
     spoil(copied)
     with pytest.raises(StepimpError, match=message) as error:
         load_judge(str(copied), "cpu")
     assert "\n" not in str(error.value)
 
 
-def test_a_denoiser_is_no_judge(tiny_family):
+def test_a_message_keeps_its_cause_and_a_bug_is_not_hidden(copied, monkeypatch):
+    broken(copied)
+    with pytest.raises(StepimpError) as error:
+        load_judge(str(copied), "cpu")
+    assert isinstance(error.value.__cause__, SafetensorError)
+
+    def bug(*_, **__):
+        raise AttributeError("ours")
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", bug)
+    with pytest.raises(AttributeError, match="ours"):
+        load_judge(str(copied), "cpu")
+
+
+def test_a_denoiser_is_not_a_judge(tiny_family):
     with pytest.raises(StepimpError, match="as a judge|not a causal language model"):
         load_judge(str(tiny_family / "2b"), "cpu")
 
