@@ -57,9 +57,9 @@ def schedules(command: str, params: dict) -> list:
     """The schedules a command samples with, as often as it does; without a recommendation, which
     is not known yet.
     """
-    from stepimp.quality import comparison
+    from stepimp.quality import candidates
     from stepimp.schedules.schedule import Schedule, parse, sandwich
-    from stepimp.search.exhaustive import Coarse, segment_runs
+    from stepimp.search.coarse import Coarse, segment_runs
 
     heavy, steps = params["heavy"], params["steps"]
     all_heavy = Schedule.of([heavy] * steps)
@@ -77,8 +77,8 @@ def schedules(command: str, params: dict) -> list:
     compared = {all_heavy}
     for light in params["lights"]:
         compared |= {parse(text, heavy, light, steps) for text in params["schedules"]}
-        plans = comparison.swept(steps, params["fractions"] or (), heavy, light)
+        listed = candidates.sandwiches(steps, params["fractions"] or (), heavy, light)
         if not params["fractions"] and not params["schedules"]:
-            plans = comparison.hand_crafted(steps, heavy, light)
-        compared |= {plan.schedule for plan in plans}
+            listed = candidates.papers_seven(steps, heavy, light)
+        compared |= {candidate.schedule for candidate in listed}
     return list(compared)

@@ -244,7 +244,8 @@ def light_at_the_ends(document: dict) -> Evidence:
 
 def both_at_95(means: np.ndarray) -> Estimate:
     """One of two statements that hold jointly at 95%. means: [1 + R], measured and resampled."""
-    return Estimate(float(means[0]), *map(float, np.percentile(means[1:], [1.25, 98.75])))
+    low, high = np.percentile(means[1:], [1.25, 98.75])
+    return Estimate(float(means[0]), float(low), float(high))
 
 
 def samples_of(document: dict) -> int:

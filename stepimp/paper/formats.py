@@ -82,7 +82,9 @@ def latex_column(table: Table, column: int) -> tuple[str, str]:
     if max(len(text(row[column])) for row in table.rows) > LONG:
         return r"p{0.6\linewidth}", name
     line_break = r" \\ "
-    return right_or_left(table, column, "r", "l"), rf"\shortstack{{{name.replace(' ', line_break)}}}"
+    return right_or_left(
+        table, column, "r", "l"
+    ), rf"\shortstack{{{name.replace(' ', line_break)}}}"
 
 
 def latex(table: Table) -> str:

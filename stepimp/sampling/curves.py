@@ -10,8 +10,8 @@ from stepimp.curves.measure import measure, time_grid
 from stepimp.curves.options import MOST_SAMPLES, CurveOptions
 from stepimp.curves.tables import curve_rows, nelbo_rows
 from stepimp.errors import StepimpError
-from stepimp.models.family import corpus, family_folder, recorded
 from stepimp.models import loading
+from stepimp.models.family import corpus, family_folder, recorded
 from stepimp.models.loading import Family
 from stepimp.results import Run, results_folder
 from stepimp.sampling.trajectories import SampleInputs

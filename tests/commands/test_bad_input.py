@@ -231,7 +231,8 @@ def test_an_output_folder_that_cannot_be_written_is_found_before_the_work(
     (tmp_path / "file").write_text("")
     if command == "figures":  # which need results to be drawn from
         assert run("loss").code == 0
-    for load in ("stepimp.models.checkpoints.load_checkpoint", "stepimp.quality.judge.load_judge"):
+    loads = ("models.checkpoints.load_checkpoint", "quality.evaluation.load_judge")
+    for load in (f"stepimp.{name}" for name in loads):
         monkeypatch.setattr(load, lambda *_, **__: pytest.fail("models were loaded"))
     message = run(command, *NEEDS.get(command, []), "--out", tmp_path / "file" / "below").message
     assert f"Cannot write to {tmp_path / 'file' / 'below'}" in message

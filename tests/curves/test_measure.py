@@ -101,7 +101,7 @@ def test_until_stops_at_the_first_chunk_that_is_narrow_enough(three):
         widths[n] = tables.widest_band(
             measure_three(three, FixedInputs(inputs.tokens[:n], inputs.uniforms[:, :n])), 0
         )
-    for aim in (widths[20], widths[40]):
+    for aim in (1.0001 * widths[20], 1.0001 * widths[40]):  # clear of fp32 rounding
         expected = next(n for n, width in widths.items() if width <= aim)
         assert measure_three(three, inputs, batch_size=10, until=aim).sequences == expected < 60
     assert measure_three(three, inputs, batch_size=10, until=1e-9).sequences == 60
