@@ -12,22 +12,27 @@ class Edition:
 
     def __init__(self, folder: Path, documents: dict[str, dict | None], family: str | None = None):
         self.folder, self.documents, self.family = folder, documents, family
-        self.made, self.written, self.missing = {}, {}, {}
+        self.made: dict = {}
+        self.written: dict[str, list[str]] = {}
+        self.missing: dict[str, list[str]] = {}
 
     def make(self, name: str):
         """Draws a figure or writes a table, or notes the command that makes what it needs."""
         from stepimp.paper.contents import CLAIMS, DRAWN, TABLES
         from stepimp.paper.needs import incomplete, made_by
 
-        need = None if name == CLAIMS else (DRAWN | TABLES)[name].need
-        if need and not self.documents[need]:
-            self.missing[name] = [made_by(need, self.family, self.documents)]
-            return
+        sources = [document for document in self.documents.values() if document]
+        if name != CLAIMS:
+            need = (DRAWN | TABLES)[name].need
+            document = self.documents[need]
+            if not document:
+                self.missing[name] = [made_by(need, self.family, self.documents)]
+                return
+            sources = [document]
         try:
             self.made[name], paths = self.draw(name) if name in DRAWN else self.tabulate(name)
         except LookupError as error:
-            sources = [self.documents[need]] if need else filter(None, self.documents.values())
-            raise incomplete(list(sources), error) from error
+            raise incomplete(sources, error) from error
         self.missing.pop(name, None)
         self.written[name] = [str(path) for path in paths]
 
@@ -35,7 +40,9 @@ class Edition:
         from stepimp.paper.contents import DRAWN
         from stepimp.plots import figures, style
 
-        figure = figures.draw(name, self.documents[DRAWN[name].need])
+        document = self.documents[DRAWN[name].need]
+        assert document, "only what is there is drawn"
+        figure = figures.draw(name, document)
         return figure, style.save(figure, self.folder, name)
 
     def tabulate(self, name: str) -> tuple:
@@ -50,7 +57,7 @@ class Edition:
             table = BUILDS[name](self.documents)
         return table, formats.save(table, self.folder, name)
 
-    def claims(self) -> list[dict]:
+    def claims(self) -> list:
         from stepimp.paper.claims import claims
 
         return claims(self.documents)
@@ -77,7 +84,7 @@ class Edition:
         try:
             whole = page(figures, tables, self.claims(), list(documents.values()), missing)
         except LookupError as error:
-            raise incomplete([advice], error) from error
+            raise incomplete(list(documents.values()), error) from error
         path = self.folder / "report.html"
         write_atomically(path, whole)
         self.written["report"] = [str(path)]

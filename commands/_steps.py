@@ -108,7 +108,7 @@ def run_steps(
     what a step has done and its total. Where the caller stops early, running steps are killed:
     what they have finished is in their journals.
     """
-    waiting, running = list(steps), []
+    waiting, running = list(steps), list[Child]()
     with selectors.DefaultSelector() as selector:
         try:
             while waiting or running:

@@ -186,7 +186,8 @@ def plan(scale: str, family: str | None) -> list:
 
     members_of(family_folder(family))
     sizes = FULL if scale == "full" else QUICK
-    needs_of, folders = {}, {}
+    needs_of: dict[tuple[str, ...], list[str]] = {}
+    folders = {}
     for need, (command, _) in NEEDS.items():
         folder = family_folder(family_of(need, family))
         if need not in LM1B_NEEDS or (folder / MANIFEST).exists():

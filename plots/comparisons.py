@@ -105,6 +105,8 @@ def seven(
 
     def build(document: dict) -> Figure:
         light = light_of_depth(document, paper_blocks) if paper_blocks else lightest(document)
+        if light is None:
+            raise LookupError(f"no light model of {paper_blocks} of 12 blocks")
         heavy, blocks = document["params"]["heavy"], document["blocks"]
         rows, published = hand_crafted(document, light), printed()
         tint = colours(document)
@@ -171,7 +173,9 @@ def entropy(document: dict) -> Figure:
             for row in rows.values()
         ]
 
-    changes = [Estimate(table[name]["entropy"] - table["all-heavy"]["entropy"]) for name in rows]
+    changes: list[Estimate | None] = [
+        Estimate(table[name]["entropy"] - table["all-heavy"]["entropy"]) for name in rows
+    ]
     bars.draw(left, bars_of("entropy_nats"), "entropy (nats)")
     bars.margin(left, [f"{bar.estimate.value:.3f}" for bar in bars_of("entropy_nats")], "entropy")
     bars.draw_changes(right, bars_of("entropy_diff_nats"), changes, "change in entropy (nats)")

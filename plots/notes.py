@@ -3,6 +3,8 @@
 import math
 import textwrap
 
+from matplotlib.artist import Artist
+
 from stepimp.intervals import Estimate
 
 from .style import FAINT, SMALL
@@ -48,7 +50,7 @@ def legend(figure, title_lines: int) -> int:
     """One legend for all panels, each label once, under a title of so many lines. Returns the rows
     it takes, 0 where nothing has a label.
     """
-    handles = {}
+    handles: dict[str, Artist] = {}
     for ax in figure.axes:
         for handle, label in zip(*ax.get_legend_handles_labels()):
             handles.setdefault(label, handle)

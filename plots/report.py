@@ -117,9 +117,8 @@ def summary(documents: list[dict]) -> str:
 
 def claim_list(claims: list[dict]) -> str:
     """One line per claim, its verdict in words."""
-    return claims and tag(
-        "ol", "\n".join(claim_line(*one) for one in enumerate(claims, 1)), class_="claims"
-    )
+    lines = "\n".join(claim_line(*numbered) for numbered in enumerate(claims, 1))
+    return tag("ol", lines, class_="claims") if claims else ""
 
 
 def claim_line(number: int, claim: dict) -> str:
@@ -142,9 +141,8 @@ def sentence(text: str) -> str:
 
 
 def figure_list(figures: dict) -> str:
-    return figures and tag(
-        "div", "\n".join(figure(name, *shown) for name, shown in figures.items()), class_="figures"
-    )
+    listed = "\n".join(figure(name, *shown) for name, shown in figures.items())
+    return tag("div", listed, class_="figures") if figures else ""
 
 
 def figure(name: str, title: str, notes: str, svg: str) -> str:
@@ -184,14 +182,14 @@ def titled_table(shown: dict) -> str:
 
 def absent(missing: dict[str, list[str]]) -> str:
     """What is left out, each name as an anchor, by the commands that would make it."""
-    by_command = {}
+    by_command: dict[tuple[str, ...], list[str]] = {}
     for name, commands in missing.items():
         by_command.setdefault(tuple(commands), []).append(tag("span", label(name), id=name))
     lines = (
         tag("li", f"{', '.join(names)}: run {chain(commands)}")
         for commands, names in by_command.items()
     )
-    return missing and tag("ul", "\n".join(lines))
+    return tag("ul", "\n".join(lines)) if missing else ""
 
 
 def chain(commands) -> str:

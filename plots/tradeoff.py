@@ -25,7 +25,7 @@ def spread(points: list[tuple], reach: float, gap: float) -> list[float]:
     """Heights of labels for points (x, y) in the order of y: pushed up until those within `reach`
     are `gap` apart.
     """
-    placed = []
+    placed: list[tuple[float, float]] = []
     for x, y in points:
         placed.append(
             (x, max([y, *(below + gap for other, below in placed if abs(other - x) < reach)]))

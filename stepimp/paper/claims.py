@@ -50,15 +50,20 @@ class Evidence(NamedTuple):
     reason: str
 
 
-class Verdict(TypedDict):
+class Decision(TypedDict):
     """verdict: reproduced, not reproduced or undecided; needs: the commands that would supply
     missing results, None where there are none.
     """
 
-    claim: str
     verdict: str
     reason: str
     needs: str | None
+
+
+class Verdict(Decision):
+    """A decision on one of the paper's claims. claim: its text."""
+
+    claim: str
 
 
 Test = Callable[[dict], Evidence]
@@ -67,7 +72,9 @@ Test = Callable[[dict], Evidence]
 def claims(documents: dict[str, dict | None]) -> list[Verdict]:
     """The verdict on each of the paper's claims. documents: by need, as `find_documents` does."""
     checks = (peak_claim, order_claim, search_claim, settings_claim, entropy_claim)
-    return [{"claim": claim, **check(documents)} for claim, check in zip(paper()["claims"], checks)]
+    return [
+        Verdict(claim=claim, **check(documents)) for claim, check in zip(paper()["claims"], checks)
+    ]
 
 
 def as_table(verdicts: list[Verdict], documents: dict[str, dict | None]) -> Table:
@@ -88,8 +95,8 @@ def as_table(verdicts: list[Verdict], documents: dict[str, dict | None]) -> Tabl
     return Table("The paper's claims", columns, rows, note)
 
 
-def decide(documents: dict, tests: dict[str, Test]) -> dict:
-    """A verdict without its claim. tests: by need."""
+def decide(documents: dict, tests: dict[str, Test]) -> Decision:
+    """tests: by need."""
     evidence = [test(documents[need]) for need, test in tests.items() if documents.get(need)]
     missing = [made_by(need, documents=documents) for need in tests if not documents.get(need)]
     if any(part.contradicted for part in evidence):
@@ -105,7 +112,7 @@ def decide(documents: dict, tests: dict[str, Test]) -> dict:
     return {"verdict": verdict, "reason": reason + ".", "needs": needs or None}
 
 
-def peak_claim(documents: dict) -> dict:
+def peak_claim(documents: dict) -> Decision:
     """Claim 1, by the shallowest light model, which differs most."""
     return decide(documents, {"loss": peaks_in_the_middle, "kl": peaks_in_the_middle})
 
@@ -171,7 +178,7 @@ def in_order(document: dict, pairs, close=(), statements: int | None = None) -> 
     return Evidence(len(as_claimed) == len(pairs), bool(reversed_pairs), reason)
 
 
-def order_claim(documents: dict) -> dict:
+def order_claim(documents: dict) -> Decision:
     """Claim 2: both inner quarters are worse than all others, and nothing is better than the
     sandwich.
     """
@@ -179,7 +186,7 @@ def order_claim(documents: dict) -> dict:
     return decide(documents, tests)
 
 
-def settings_claim(documents: dict) -> dict:
+def settings_claim(documents: dict) -> Decision:
     """Claim 4, as far as the paper's own numbers support it: with prefixes and on LM1B the inner
     quarters are worst.
     """
@@ -195,7 +202,7 @@ def settings_claim(documents: dict) -> dict:
     return decide(documents, {need: test(SETTINGS[need]) for need in REPEATED})
 
 
-def entropy_claim(documents: dict) -> dict:
+def entropy_claim(documents: dict) -> Decision:
     """Claim 5: no two of the seven schedules differ by more than the limit."""
 
     def test(need: str, limit: float) -> Test:
@@ -218,7 +225,7 @@ def entropy_claim(documents: dict) -> dict:
     return decide(documents, {need: test(need, limit) for need, limit in ENTROPY_LIMITS.items()})
 
 
-def search_claim(documents: dict) -> dict:
+def search_claim(documents: dict) -> Decision:
     """Claim 3: the best schedules are light more often at the ends than in the middle, the worst
     less often.
     """

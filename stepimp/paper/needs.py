@@ -98,7 +98,7 @@ def members_of(folder: Path) -> Members:
     if not facts:
         raise StepimpError(f"{folder} holds no family.")
     heavy, _ = default_members(folder)
-    depths = {}
+    depths: dict[int, str] = {}
     for name in sorted(facts, key=lambda name: (facts[name]["seed"], name)):
         depths.setdefault(facts[name]["blocks"], name)
     depths.pop(facts[heavy]["blocks"])
@@ -205,14 +205,13 @@ def find_documents(results, family: str | None = None) -> dict[str, dict | None]
         read_document(path)
         for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
     ]
-    found = {
-        need: next((document for document in documents if fills(document, need, family)), None)
-        for need in NEEDS
-    }
+    newest: dict[str, dict | None] = dict.fromkeys(NEEDS)
     for need, (command, _) in NEEDS.items():
-        if found[need] and command in VIEWS:
-            found[need] = view(found[need], command)
-    return found
+        for document in documents:
+            if fills(document, need, family):
+                newest[need] = view(document, command) if command in VIEWS else document
+                break
+    return newest
 
 
 def fills(document: dict, need: str, family: str | None) -> bool:

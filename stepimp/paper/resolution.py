@@ -65,7 +65,11 @@ class Effect:
 
     @property
     def seconds_needed(self) -> float:
-        """Kept samples of a comparison are not drawn again; curves and searches start anew."""
+        """Infinite where no number of samples is expected to resolve it. Kept samples of a
+        comparison are not drawn again; curves and searches start anew.
+        """
+        if self.count_needed is None:
+            return math.inf
         more = self.count_needed - (self.count if self.need in SAMPLED else 0)
         return self.seconds * more / self.count
 

@@ -52,9 +52,9 @@ def drop(row: dict | None, heavy: dict | None) -> float | None:
     return 100 * (row["gen_ppl"] / heavy["gen_ppl"] - 1)
 
 
-def log_change(row: dict | None, heavy: dict) -> float | None:
+def log_change(row: dict, heavy: dict) -> float:
     """A published gen-PPL as a difference in log-PPL to the all-heavy one, nats per token."""
-    return None if row is None else math.log(row["gen_ppl"] / heavy["gen_ppl"])
+    return math.log(row["gen_ppl"] / heavy["gen_ppl"])
 
 
 def log_change_half(row: dict, heavy: dict) -> float | None:
@@ -93,7 +93,9 @@ def schedules_table(name: str, published: str) -> Callable[[Documents], Table]:
                 cell(printed.get(light_steps), "gen_ppl"),
                 cell(printed.get(light_steps), "ci"),
                 cell(printed.get(light_steps), "entropy"),
-                log_change(printed.get(light_steps), printed["all-heavy"]),
+                log_change(printed[light_steps], printed["all-heavy"])
+                if light_steps in printed
+                else None,
             ]
             for light_steps in printed | ours
         ]
@@ -153,7 +155,7 @@ def table2(documents: Documents) -> Table:
             cell(printed.get(percent), "saved_flops_pct"),
             cell(printed.get(percent), "time_s"),
             cell(printed.get(percent), "speedup_pct"),
-            log_change(printed.get(percent), printed[0]),
+            log_change(printed[percent], printed[0]) if percent in printed else None,
         ]
         for percent in sorted(ours | printed)
     ]
