@@ -45,6 +45,12 @@ save(draw("{name}", document), ".", "{name}")
 """
 
 
+def command(document: dict) -> str:
+    """The command line that made a document, however it was called."""
+    _, _, arguments = document["provenance"]["command_line"].partition(" ")
+    return f"stepimp {arguments}"
+
+
 def entry(name: str, document: dict, title: str) -> str:
     """One figure's part of the page. title: as the figure has it."""
     heading, _, rest = title.partition(". ") if name in FIGURES else (name.capitalize(), "", title)
@@ -52,7 +58,7 @@ def entry(name: str, document: dict, title: str) -> str:
         heading=heading,
         title=rest,
         image=f"gallery/{name}.png",
-        measure=document["provenance"]["command_line"],
+        measure=command(document),
         only=name.removeprefix("figure"),
         file=Path(document["path"]).name,
         name=name,

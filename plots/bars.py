@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import seaborn
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from stepimp.intervals import Estimate
@@ -36,7 +37,9 @@ def interval(ax, x: float, y: float, estimate: Estimate, horizontal: bool = True
         return
     arms = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
     look = {"color": INK, "linewidth": 1.0, "capsize": 1.8, "zorder": 3} | look
-    ax.errorbar(x, y, **{"xerr" if horizontal else "yerr": arms}, fmt="none", **look)
+    drawn = ax.errorbar(x, y, **{"xerr" if horizontal else "yerr": arms}, fmt="none", **look)
+    for artist in drawn.get_children():  # seen on a dark bar as well
+        artist.set_path_effects([withStroke(linewidth=2, foreground="white")])
 
 
 def margin(ax, lines: list[str], heading: str):
