@@ -237,19 +237,21 @@ def show_resolution(documents: dict, family: str | None):
 
     from ._print import print_table
 
-    rows = []
+    rows, more = [], []
     for effect in effects(documents):
-        if effect.resolved:
-            more, took = "", ""
-        elif effect.count_needed is None:
-            more, took = f"more than {MOST} times the samples", ""
-        else:
-            more, took = more_samples(effect, family), duration(effect.seconds_needed)
         answer = "yes" if effect.resolved else "no"
-        rows.append([effect.where, effect.what, effect.estimate.text(3), answer, took, more])
+        what = f"{effect.where}: {effect.what}"
+        rows.append([what, effect.estimate.text(3), answer])
+        if effect.count_needed is None:
+            more.append(f"{effect.where}: more than {MOST} times the samples.")
+        elif not effect.resolved:
+            line, took = more_samples(effect, family), duration(effect.seconds_needed)
+            more.append(f"{effect.where}: about {took}: {line}")
     if rows:
-        columns = ["", "effect", "measured", "resolved", "time", "what would resolve it"]
-        print_table("What is resolved at 95%", columns, rows)
+        print_table("What is resolved at 95%", ["effect", "measured", "resolved"], rows)
+    if more:
+        click.echo("What would resolve the rest, if it is as large as measured:")
+        click.echo("\n".join(more))
 
 
 def more_samples(effect, family: str | None) -> str:

@@ -17,7 +17,7 @@ from stepimp.paper.rows import (
     schedule_of,
 )
 
-MOST = 100  # times as many samples: an effect that needs more is as good as none
+MOST = 30  # times as many samples: an effect that needs more is as good as none
 MARGIN = 1.2  # on the predicted number of samples, as effect and spread are estimates themselves
 # need: (figure, depth of the paper's light model, None for the shallowest)
 COMPARISONS = {
