@@ -5,7 +5,7 @@ formula (6).
 from stepimp.paper.peak import by_model
 
 from .curve import curve, curves, mark_paper_peak, time_axis
-from .style import BASELINE
+from .style import BASELINE, BASELINE_DASHES
 
 TITLES = {
     "kl_nats": "KL(heavy || light)",
@@ -22,7 +22,8 @@ def draw(ax, rows: list[dict], colours: dict, column: str = "relative_kl_nats", 
     mark_paper_peak(ax)
     if column == "baseline_kl_nats":
         first = next(iter(by_model(rows).values()))
-        curve(ax, first, column, color=BASELINE, label="two seeds of the heavy model", **line)
+        look = {"color": BASELINE, "dashes": BASELINE_DASHES}
+        curve(ax, first, column, label="two seeds of the heavy model", **look, **line)
     else:
         curves(ax, rows, column, colours, **line)
     ax.set(title=TITLES[column], ylabel="nats per masked position")

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 COLUMN, WIDE = 3.7, 7.2  # inches: one column and both
 INK, FAINT, LINE = "#22262e", "#565d69", "#8a8f98"
 SMALL = 6.5  # points of the smallest text
-HEAVY, BASELINE = "#de8f05", "#949494"  # seaborn's colour-blind orange and grey
+HEAVY, BASELINE = "#f5c869", "#6f747c"  # paler than every light model, and grey
 LIGHT_SEGMENT, HEAVY_SEGMENT = "#c1272d", "#e3e6ea"  # of Figure 2: red and nearly white
 LIGHTS = seaborn.color_palette("crest", as_cmap=True)  # the lightness falls: readable in grey
 DASHES = ("", (5, 1.5), (3, 1, 1, 1), (1, 1))  # of the light models, the shallowest first
+BASELINE_DASHES = (6, 1.2, 1, 1.2, 1, 1.2)
 THEME = {
     "font.family": "DejaVu Sans",
     "font.size": 8,

@@ -26,6 +26,7 @@ def test_colours_are_stable_and_told_apart_without_hue():
     assert (several["12b"], several["12b_seed2"]) == (style.HEAVY, style.BASELINE)
     shades = [lightness(style.LIGHTS(share)) for share in np.linspace(0, 1, 13)]
     assert (np.diff(shades) < 0).all(), "the deeper the darker"
+    assert lightness(style.HEAVY) - lightness(several["4b"]) > 0.2, "heavy is the palest"
     assert lightness(style.HEAVY_SEGMENT) - lightness(style.LIGHT_SEGMENT) > 0.5
     assert (np.diff([lightness(colour) for colour in breakdown.PARTS.values()]) > 0.1).all()
 
