@@ -96,9 +96,12 @@ def figures(only, results, family, out, as_json):
 
 
 def show(edition, verdicts: list[dict]):
-    """A line per figure and table, then one per claim."""
-    for name, paths in edition.written.items():
-        click.echo(f"{name}: {', '.join(paths)}")
+    """A line per figure and table, in the order of the paper, then one per claim."""
+    from stepimp.paper.contents import NAMES
+
+    for name in (*NAMES, "report"):
+        if name in edition.written:
+            click.echo(f"{name}: {', '.join(edition.written[name])}")
     for name, commands in edition.missing.items():
         click.echo(f"{name}: not drawn, its results are missing; run: {', then '.join(commands)}")
     for number, verdict in enumerate(verdicts, 1):
