@@ -15,15 +15,15 @@ SPACE = "\N{NO-BREAK SPACE}"
 
 
 def with_half(estimate: Estimate) -> str:
-    """A value and half the width of its 95% interval, both to two digits of that half, or to whole
-    numbers; the value alone where there is no interval.
+    """A value and half the width of its 95% interval, or its ends where it is not symmetric, to two
+    digits of that half or to whole numbers; the value alone where there is no interval.
     """
     if math.isnan(estimate.half):
         return f"{estimate.value:.4g}"
     digits = 2
     if estimate.half > 0:
         digits = max(0, 1 - math.floor(math.log10(estimate.half)))
-    return f"{estimate.value:.{digits}f} ±{estimate.half:.{digits}f}"
+    return estimate.text(digits)
 
 
 def unbroken(words: str) -> str:

@@ -153,7 +153,7 @@ def test_changes_are_points_with_the_papers_below_them():
 def search_rows(names):
     return [
         {"rank": k, "segments": name, "gen_ppl": 40.0 + k}
-        | {"gen_ppl_low": 39.0 + k, "gen_ppl_high": 43.0 + k}
+        | {"gen_ppl_low": 39.0 + k, "gen_ppl_high": 41.0 + k}
         | dict.fromkeys(foreseen.COLUMNS, 0.1 * k)
         for k, name in enumerate(names, 1)
     ]
@@ -171,7 +171,7 @@ def test_coarse_schedules_are_rows_of_segments_light_ones_red():
     assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first row is on top"
     assert [text.get_text() for text in ax.get_xticklabels()] == ["0", "1", "2", "3"]
     assert ax.get_xlim()[0] < ax.get_xlim()[1] and "start of sampling" in ax.get_xlabel()
-    assert [text.get_text() for text in ax.texts] == ["41.0 ±2.0", "42.0 ±2.0"]
+    assert [text.get_text() for text in ax.texts] == ["41.0 ±1.0", "42.0 ±1.0"]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["1", "2"]
 
 
@@ -181,12 +181,16 @@ def test_coarse_schedules_are_rows_of_segments_light_ones_red():
         (244.7, 117.3, "245 ±117"),
         (135.52, 6.98, "135.5 ±7.0"),
         (3.0, 0.0123, "3.000 ±0.012"),
-        (2.0, 0.0, "2.00 ±0.00"),
+        (2.0, 0.0, "2.00"),
         (44.312, np.nan, "44.31"),
     ],
 )
 def test_a_value_has_as_many_decimals_as_its_interval_bears(value, half, shown):
     assert with_half(Estimate(value, value - half, value + half)) == shown
+
+
+def test_an_interval_that_is_not_symmetric_shows_its_ends():
+    assert with_half(Estimate(458.2, 238.4, 879.1)) == "458 [238, 879]"
 
 
 def test_segment_bars_are_in_the_order_of_sampling():
