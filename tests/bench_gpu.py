@@ -23,7 +23,8 @@ from stepimp.kernels.linear import project
 from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.checkpoints import fingerprint, pick_attention
 from stepimp.models.cuda_graphs import BATCHES, FEWEST_QUERIES, compiled
-from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
+from stepimp.models.mdlm import MDLMForMaskedLM
+from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.noise import NoiseSchedule
 from stepimp.results import Run
 from stepimp.sampling import mdlm_sampler, sampler

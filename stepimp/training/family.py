@@ -9,7 +9,8 @@ from stepimp.errors import StepimpError
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.family import read_manifest, write_manifest
 from stepimp.models.loading import load_tokenizer, open_tokenizer
-from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
+from stepimp.models.mdlm import MDLMForMaskedLM
+from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.results import results_folder
 from stepimp.text import load_blocks, tokenizer_fingerprint, train_tokenizer
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo, initialize
