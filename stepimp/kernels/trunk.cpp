@@ -1,0 +1,318 @@
+// A stack of pre-norm Transformer blocks on one CPU thread, forward and backward, in bf16 with fp32
+// sums (AVX512-BF16). One sequence passes through a block while its activations lie in the cache.
+//
+//   x += attention(normalised x) ; x += down(gelu(up(normalised x)))
+//
+// Products take their left factor as rows of bf16 and their right one as `pairs`: panels of 32
+// columns, in each the elements of two successive rows side by side, as vdpbf16ps wants them. A
+// left factor that is transposed is read from pairs too.
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+using u16 = uint16_t;
+using u32 = uint32_t;
+
+constexpr int PANEL = 32, ROWS = 8;  // columns of a panel; rows of C held in registers
+constexpr int TILE = 32;             // rows of scores computed at once
+constexpr float LN2 = 0.6931471805599453f, LOG2E = 1.4426950408889634f, EPS = 1e-5f;
+constexpr float GELU = 1.5957691216057308f, CUBIC = 0.044715f;  // 2 sqrt(2 / pi)
+
+static inline float wide(u16 h) {
+  u32 bits = u32(h) << 16;
+  float x;
+  memcpy(&x, &bits, 4);
+  return x;
+}
+
+static inline u16 narrow(float x) {  // rounds to nearest even
+  u32 bits;
+  memcpy(&bits, &x, 4);
+  return u16((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+static inline float exp2_fast(float x) {  // relative error below 1e-5
+  x = x < -126.f ? -126.f : x;
+  float n = std::rint(x), f = x - n;
+  float p = 1.f + f * (0.69314718f + f * (0.24022651f + f * (0.05550411f + f * (0.0096181f + f * 0.0013333f))));
+  u32 bits = u32(int(n) + 127) << 23;
+  float scale;
+  memcpy(&scale, &bits, 4);
+  return p * scale;
+}
+
+// Rows [rows, columns] of stride ld to pairs, as rows `first` onwards of a matrix with `total` rows.
+static void pairs(const u16* in, int ld, int rows, int columns, u32* out, int total, int first = 0) {
+  for (int panel = 0; panel < columns / PANEL; panel++)
+    for (int i = 0; i < rows / 2; i++) {
+      const u16 *a = in + 2 * i * ld + panel * PANEL, *b = a + ld;
+      u32* to = out + (panel * (total / 2) + first / 2 + i) * PANEL;
+      for (int c = 0; c < PANEL; c++) to[c] = u32(a[c]) | u32(b[c]) << 16;
+    }
+}
+
+// The pairs of the transpose of [rows, columns].
+static void transposed_pairs(const u16* in, int ld, int rows, int columns, u32* out) {
+  for (int r = 0; r < rows; r++)
+    for (int k = 0; k < columns / 2; k++)
+      memcpy(out + ((r / PANEL) * (columns / 2) + k) * PANEL + r % PANEL, in + r * ld + 2 * k, 4);
+}
+
+static inline __m512bh as_bf16(__m512i x) { return (__m512bh)x; }
+
+// C [m, n] (+)= A [m, k] B [k, n]. a: rows of stride lda, or pairs of its transpose if lda is 0.
+static void product(int m, int n, int k, const void* a, int lda, const u32* b, float* c, int ldc, bool add) {
+  const u32* dwords = (const u32*)a;
+  for (int panel = 0; panel < n / PANEL; panel++)
+    for (int row = 0; row < m; row += ROWS) {
+      const u32* left = lda ? dwords + row * (lda / 2) : dwords + row / PANEL * (k / 2) * PANEL + row % PANEL;
+      const long down = lda ? lda / 2 : 1, along = lda ? 1 : PANEL;
+      const u32* right = b + panel * (k / 2) * PANEL;
+      float* to = c + row * ldc + panel * PANEL;
+      __m512 sum[ROWS][2];
+#pragma GCC unroll 8
+      for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < 2; v++) sum[r][v] = add ? _mm512_loadu_ps(to + r * ldc + 16 * v) : _mm512_setzero_ps();
+      for (int i = 0; i < k / 2; i++) {
+        const __m512bh b0 = as_bf16(_mm512_loadu_si512(right + i * PANEL));
+        const __m512bh b1 = as_bf16(_mm512_loadu_si512(right + i * PANEL + 16));
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) {
+          const __m512bh x = as_bf16(_mm512_set1_epi32(left[r * down + i * along]));
+          sum[r][0] = _mm512_dpbf16_ps(sum[r][0], x, b0);
+          sum[r][1] = _mm512_dpbf16_ps(sum[r][1], x, b1);
+        }
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < 2; v++) _mm512_storeu_ps(to + r * ldc + 16 * v, sum[r][v]);
+    }
+}
+
+static void round_rows(const float* in, u16* out, long n) {
+  for (long i = 0; i < n; i++) out[i] = narrow(in[i]);
+}
+
+static void add_columns(const u16* in, int rows, int columns, float* out) {
+  for (int r = 0; r < rows; r++)
+    for (int c = 0; c < columns; c++) out[c] += wide(in[r * columns + c]);
+}
+
+static void normalise(const float* x, int rows, int dim, u16* out, float* rstd) {
+  for (int r = 0; r < rows; r++, x += dim, out += dim) {
+    float mean = 0, square = 0;
+    for (int c = 0; c < dim; c++) mean += x[c];
+    mean /= dim;
+    for (int c = 0; c < dim; c++) square += (x[c] - mean) * (x[c] - mean);
+    rstd[r] = 1 / std::sqrt(square / dim + EPS);
+    for (int c = 0; c < dim; c++) out[c] = narrow((x[c] - mean) * rstd[r]);
+  }
+}
+
+// dx += gradient of `normalise`, of which y is the result and dy its gradient.
+static void normalise_backward(const float* dy, const u16* y, const float* rstd, int rows, int dim, float* dx) {
+  for (int r = 0; r < rows; r++, dy += dim, y += dim, dx += dim) {
+    float mean = 0, along = 0;
+    for (int c = 0; c < dim; c++) mean += dy[c], along += dy[c] * wide(y[c]);
+    mean /= dim, along /= dim;
+    for (int c = 0; c < dim; c++) dx[c] += rstd[r] * (dy[c] - mean - wide(y[c]) * along);
+  }
+}
+
+// Rotates [rows, d] of stride ld by the angles (rotate-half layout), backwards if sign is -1.
+static void rotate(const float* in, int ld, int rows, int d, const float* cosine, const float* sine, float sign, u16* out, int ldo) {
+  const int half = d / 2;
+  for (int r = 0; r < rows; r++, in += ld, out += ldo, cosine += half, sine += half)
+    for (int c = 0; c < half; c++) {
+      const float a = in[c], b = in[c + half], s = sign * sine[c];
+      out[c] = narrow(a * cosine[c] - b * s);
+      out[c + half] = narrow(b * cosine[c] + a * s);
+    }
+}
+
+extern "C" {
+
+struct Shape {
+  int batch, length, dim, heads, blocks;
+};
+
+// Weights are [out, in] in bf16, biases and their gradients fp32, all of one kind block after block.
+struct Weights {
+  const u16 *qkv, *out, *up, *down;
+  const float *qkv_bias, *up_bias, *down_bias, *cosine, *sine;  // angles: [length, head dim / 2]
+};
+
+struct Gradients {  // added to
+  float *qkv, *out, *up, *down, *qkv_bias, *up_bias, *down_bias;
+};
+
+// bf16 elements that one sequence leaves behind in one block.
+long saved_elements(const Shape* s) { return 10l * s->length * s->dim + long(s->heads) * s->length * s->length + 4l * s->length; }
+}
+
+struct Saved {  // what a block keeps of a sequence; q, k, v: [heads, L, d], q and k rotated
+  u16 *norm1, *q, *k, *v, *attended, *norm2, *hidden;
+  u32* probabilities;  // pairs of [L, L] per head
+  float *rstd1, *rstd2;
+  Saved(u16* at, const Shape& s) {
+    const long n = long(s.length) * s.dim;
+    norm1 = at, q = at + n, k = q + n, v = k + n, attended = v + n, norm2 = attended + n, hidden = norm2 + n;
+    probabilities = (u32*)(hidden + 4 * n);
+    rstd1 = (float*)(probabilities + long(s.heads) * s.length * s.length / 2), rstd2 = rstd1 + s.length;
+  }
+};
+
+extern "C" {
+
+// x: [batch, length, dim], replaced by the last block's output. Scores are in units of log 2.
+void trunk_forward(const Shape* shape, const Weights* w, float* x, u16* saved) {
+  const Shape& s = *shape;
+  const int L = s.length, D = s.dim, d = D / s.heads;
+  std::vector<u32> qkv_w(3 * D * D / 2), out_w(D * D / 2), up_w(2 * D * D), down_w(2 * D * D), kt(L * d / 2), vp(L * d / 2);
+  std::vector<float> wide_rows(L * 4 * D), scores(TILE * L);
+  std::vector<u16> p(TILE * L), g(L * 4 * D);
+  float* y = wide_rows.data();
+  for (int block = 0; block < s.blocks; block++) {
+    transposed_pairs(w->qkv + 3l * block * D * D, D, 3 * D, D, qkv_w.data());
+    transposed_pairs(w->out + 1l * block * D * D, D, D, D, out_w.data());
+    transposed_pairs(w->up + 4l * block * D * D, D, 4 * D, D, up_w.data());
+    transposed_pairs(w->down + 4l * block * D * D, 4 * D, D, 4 * D, down_w.data());
+    const float *qkv_b = w->qkv_bias + 3 * block * D, *up_b = w->up_bias + 4 * block * D, *down_b = w->down_bias + block * D;
+    for (int b = 0; b < s.batch; b++) {
+      float* row = x + long(b) * L * D;
+      const Saved save(saved + (long(block) * s.batch + b) * saved_elements(shape), s);
+      normalise(row, L, D, save.norm1, save.rstd1);
+      product(L, 3 * D, D, save.norm1, D, qkv_w.data(), y, 3 * D, false);
+      for (int r = 0; r < L; r++)
+        for (int c = 0; c < 3 * D; c++) y[r * 3 * D + c] += qkv_b[c];
+      for (int h = 0; h < s.heads; h++) {
+        u16 *q = save.q + h * L * d, *k = save.k + h * L * d, *v = save.v + h * L * d;
+        u32* probabilities = save.probabilities + long(h) * L * L / 2;
+        rotate(y + h * d, 3 * D, L, d, w->cosine, w->sine, 1, q, d);
+        rotate(y + D + h * d, 3 * D, L, d, w->cosine, w->sine, 1, k, d);
+        for (int r = 0; r < L; r++) round_rows(y + r * 3 * D + 2 * D + h * d, v + r * d, d);
+        transposed_pairs(k, d, L, d, kt.data());
+        pairs(v, d, L, d, vp.data(), L);
+        for (int top = 0; top < L; top += TILE) {
+          product(TILE, L, d, q + top * d, d, kt.data(), scores.data(), L, false);
+          for (int r = 0; r < TILE; r++) {
+            float *e = scores.data() + r * L, most = -3e38f, sum = 0;
+            for (int c = 0; c < L; c++) most = e[c] > most ? e[c] : most;
+            for (int c = 0; c < L; c++) sum += e[c] = exp2_fast(e[c] - most);
+            sum = 1 / sum;
+            for (int c = 0; c < L; c++) p[r * L + c] = narrow(e[c] * sum);
+          }
+          pairs(p.data(), L, TILE, L, probabilities, L, top);
+          product(TILE, d, L, p.data(), L, vp.data(), scores.data(), d, false);
+          for (int r = 0; r < TILE; r++) round_rows(scores.data() + r * d, save.attended + (top + r) * D + h * d, d);
+        }
+      }
+      product(L, D, D, save.attended, D, out_w.data(), row, D, true);
+      normalise(row, L, D, save.norm2, save.rstd2);
+      product(L, 4 * D, D, save.norm2, D, up_w.data(), y, 4 * D, false);
+      for (int r = 0; r < L; r++)
+        for (int c = 0; c < 4 * D; c++) {
+          const float z = y[r * 4 * D + c] + up_b[c];
+          save.hidden[r * 4 * D + c] = narrow(z);
+          g[r * 4 * D + c] = narrow(z / (1 + exp2_fast(-LOG2E * GELU * (z + CUBIC * z * z * z))));
+        }
+      for (int r = 0; r < L; r++)
+        for (int c = 0; c < D; c++) row[r * D + c] += down_b[c];
+      product(L, D, 4 * D, g.data(), 4 * D, down_w.data(), row, D, true);
+    }
+  }
+}
+
+// dx: gradient of the output, replaced by that of the input. Adds the parameters' gradients to `grads`.
+void trunk_backward(const Shape* shape, const Weights* w, const Gradients* grads, float* dx, const u16* saved) {
+  const Shape& s = *shape;
+  const int L = s.length, D = s.dim, d = D / s.heads;
+  std::vector<u32> qkv_w(3 * D * D / 2), out_w(D * D / 2), up_w(2 * D * D), down_w(2 * D * D);
+  std::vector<u32> vt(L * d / 2), kp(L * d / 2), qp(L * d / 2), dop(L * d / 2), dsp(L * L / 2);
+  std::vector<u32> left(L * 4 * D / 2), right(L * 4 * D / 2);
+  std::vector<float> wide_rows(L * 4 * D), scores(TILE * L), dq(L * d);
+  std::vector<u16> dy(L * D), dh(L * 4 * D), g(L * 4 * D), ds(TILE * L);
+  float* y = wide_rows.data();
+  for (int block = s.blocks - 1; block >= 0; block--) {
+    pairs(w->qkv + 3l * block * D * D, D, 3 * D, D, qkv_w.data(), 3 * D);
+    pairs(w->out + 1l * block * D * D, D, D, D, out_w.data(), D);
+    pairs(w->up + 4l * block * D * D, D, 4 * D, D, up_w.data(), 4 * D);
+    pairs(w->down + 4l * block * D * D, 4 * D, D, 4 * D, down_w.data(), D);
+    float *dqkv_w = grads->qkv + 3l * block * D * D, *dout_w = grads->out + 1l * block * D * D;
+    float *dup_w = grads->up + 4l * block * D * D, *ddown_w = grads->down + 4l * block * D * D;
+    for (int b = 0; b < s.batch; b++) {
+      float* row = dx + long(b) * L * D;
+      const Saved save(const_cast<u16*>(saved) + (long(block) * s.batch + b) * saved_elements(shape), s);
+      // The MLP.
+      round_rows(row, dy.data(), L * D);
+      add_columns(dy.data(), L, D, grads->down_bias + block * D);
+      product(L, 4 * D, D, dy.data(), D, down_w.data(), y, 4 * D, false);
+      for (int i = 0; i < L * 4 * D; i++) {
+        const float z = wide(save.hidden[i]);
+        const float gate = 1 / (1 + exp2_fast(-LOG2E * GELU * (z + CUBIC * z * z * z)));
+        g[i] = narrow(z * gate);
+        dh[i] = narrow(y[i] * (gate + z * gate * (1 - gate) * GELU * (1 + 3 * CUBIC * z * z)));
+      }
+      pairs(dy.data(), D, L, D, left.data(), L);
+      pairs(g.data(), 4 * D, L, 4 * D, right.data(), L);
+      product(D, 4 * D, L, left.data(), 0, right.data(), ddown_w, 4 * D, true);
+      add_columns(dh.data(), L, 4 * D, grads->up_bias + 4 * block * D);
+      pairs(dh.data(), 4 * D, L, 4 * D, left.data(), L);
+      pairs(save.norm2, D, L, D, right.data(), L);
+      product(4 * D, D, L, left.data(), 0, right.data(), dup_w, D, true);
+      product(L, D, 4 * D, dh.data(), 4 * D, up_w.data(), y, D, false);
+      normalise_backward(y, save.norm2, save.rstd2, L, D, row);
+      // Attention.
+      round_rows(row, dy.data(), L * D);
+      pairs(dy.data(), D, L, D, left.data(), L);
+      pairs(save.attended, D, L, D, right.data(), L);
+      product(D, D, L, left.data(), 0, right.data(), dout_w, D, true);
+      product(L, D, D, dy.data(), D, out_w.data(), y, D, false);
+      u16 *attended = g.data(), *dqkv = dh.data();
+      round_rows(y, attended, L * D);
+      for (int h = 0; h < s.heads; h++) {
+        const u16 *q = save.q + h * L * d, *k = save.k + h * L * d, *v = save.v + h * L * d;
+        const u32* probabilities = save.probabilities + long(h) * L * L / 2;
+        transposed_pairs(v, d, L, d, vt.data());
+        pairs(k, d, L, d, kp.data(), L);
+        pairs(q, d, L, d, qp.data(), L);
+        pairs(attended + h * d, D, L, d, dop.data(), L);
+        for (int top = 0; top < L; top += TILE) {
+          product(TILE, L, d, attended + top * D + h * d, D, vt.data(), scores.data(), L, false);
+          for (int r = 0; r < TILE; r++) {
+            float inner = 0, *dp = scores.data() + r * L;
+            const u16 *o = save.attended + (top + r) * D + h * d, *grad = attended + (top + r) * D + h * d;
+            for (int c = 0; c < d; c++) inner += wide(o[c]) * wide(grad[c]);
+            const int shift = r % 2 ? 0 : 16;  // the even row is the lower half of a pair
+            for (int panel = 0; panel < L / PANEL; panel++) {
+              const u32* from = probabilities + (panel * (L / 2) + (top + r) / 2) * PANEL;
+              for (int c = 0; c < PANEL; c++) {
+                const u32 bits = (from[c] << shift) & 0xffff0000u;
+                float probability;
+                memcpy(&probability, &bits, 4);
+                ds[r * L + panel * PANEL + c] = narrow(LN2 * probability * (dp[panel * PANEL + c] - inner));
+              }
+            }
+          }
+          pairs(ds.data(), L, TILE, L, dsp.data(), L, top);
+          product(TILE, d, L, ds.data(), L, kp.data(), dq.data() + top * d, d, false);
+        }
+        rotate(dq.data(), d, L, d, w->cosine, w->sine, -1, dqkv + h * d, 3 * D);
+        product(L, d, L, dsp.data(), 0, qp.data(), dq.data(), d, false);
+        rotate(dq.data(), d, L, d, w->cosine, w->sine, -1, dqkv + D + h * d, 3 * D);
+        product(L, d, L, probabilities, 0, dop.data(), dq.data(), d, false);
+        for (int r = 0; r < L; r++) round_rows(dq.data() + r * d, dqkv + r * 3 * D + 2 * D + h * d, d);
+      }
+      add_columns(dqkv, L, 3 * D, grads->qkv_bias + 3 * block * D);
+      pairs(dqkv, 3 * D, L, 3 * D, left.data(), L);
+      pairs(save.norm1, D, L, D, right.data(), L);
+      product(3 * D, D, L, left.data(), 0, right.data(), dqkv_w, D, true);
+      product(L, D, 3 * D, dqkv, 3 * D, qkv_w.data(), y, D, false);
+      normalise_backward(y, save.norm1, save.rstd1, L, D, row);
+    }
+  }
+}
+}
