@@ -29,6 +29,7 @@ setup(
     },
     package_data={
         "stepimp.fixtures": ["*.json", "*/*.json", "*/*/*.json", "*/*/*.safetensors"],
+        "stepimp.kernels": ["*.cpp"],
         "stepimp.plots": ["page/*"],
     },
     install_requires=[

@@ -6,6 +6,12 @@
 // Products take their left factor as rows of bf16 and their right one as `pairs`: panels of 32
 // columns, in each the elements of two successive rows side by side, as vdpbf16ps wants them. A
 // left factor that is transposed is read from pairs too.
+//
+// Compiled for one shape: -DLENGTH=, -DDIM= and -DHEADS=, of which LENGTH, DIM and DIM / HEADS are
+// multiples of 32. Scores come in units of log 2, by the scale of the query weights.
+#ifndef __AVX512BF16__
+#error "needs a processor with AVX512-BF16"
+#endif
 #include <immintrin.h>
 
 #include <cmath>
@@ -18,6 +24,7 @@ using u32 = uint32_t;
 
 constexpr int PANEL = 32, ROWS = 8;  // columns of a panel; rows of C held in registers
 constexpr int TILE = 32;             // rows of scores computed at once
+constexpr int L = LENGTH, D = DIM, H = HEADS, d = D / H;
 constexpr float LN2 = 0.6931471805599453f, LOG2E = 1.4426950408889634f, EPS = 1e-5f;
 constexpr float GELU = 1.5957691216057308f, CUBIC = 0.044715f;  // 2 sqrt(2 / pi)
 
@@ -45,7 +52,7 @@ static inline float exp2_fast(float x) {  // relative error below 1e-5
 }
 
 // Rows [rows, columns] of stride ld to pairs, as rows `first` onwards of a matrix with `total` rows.
-static void pairs(const u16* in, int ld, int rows, int columns, u32* out, int total, int first = 0) {
+static void pairs(const u16* __restrict in, int ld, int rows, int columns, u32* out, int total, int first = 0) {
   for (int panel = 0; panel < columns / PANEL; panel++)
     for (int i = 0; i < rows / 2; i++) {
       const u16 *a = in + 2 * i * ld + panel * PANEL, *b = a + ld;
@@ -55,7 +62,7 @@ static void pairs(const u16* in, int ld, int rows, int columns, u32* out, int to
 }
 
 // The pairs of the transpose of [rows, columns].
-static void transposed_pairs(const u16* in, int ld, int rows, int columns, u32* out) {
+static void transposed_pairs(const u16* __restrict in, int ld, int rows, int columns, u32* out) {
   for (int r = 0; r < rows; r++)
     for (int k = 0; k < columns / 2; k++)
       memcpy(out + ((r / PANEL) * (columns / 2) + k) * PANEL + r % PANEL, in + r * ld + 2 * k, 4);
@@ -64,7 +71,7 @@ static void transposed_pairs(const u16* in, int ld, int rows, int columns, u32* 
 static inline __m512bh as_bf16(__m512i x) { return (__m512bh)x; }
 
 // C [m, n] (+)= A [m, k] B [k, n]. a: rows of stride lda, or pairs of its transpose if lda is 0.
-static void product(int m, int n, int k, const void* a, int lda, const u32* b, float* c, int ldc, bool add) {
+static void product(int m, int n, int k, const void* __restrict a, int lda, const u32* __restrict b, float* c, int ldc, bool add) {
   const u32* dwords = (const u32*)a;
   for (int panel = 0; panel < n / PANEL; panel++)
     for (int row = 0; row < m; row += ROWS) {
@@ -92,16 +99,16 @@ static void product(int m, int n, int k, const void* a, int lda, const u32* b, f
     }
 }
 
-static void round_rows(const float* in, u16* out, long n) {
+static void round_rows(const float* __restrict in, u16* out, long n) {
   for (long i = 0; i < n; i++) out[i] = narrow(in[i]);
 }
 
-static void add_columns(const u16* in, int rows, int columns, float* out) {
+static void add_columns(const u16* __restrict in, int rows, int columns, float* out) {
   for (int r = 0; r < rows; r++)
     for (int c = 0; c < columns; c++) out[c] += wide(in[r * columns + c]);
 }
 
-static void normalise(const float* x, int rows, int dim, u16* out, float* rstd) {
+static void normalise(const float* __restrict x, int rows, int dim, u16* __restrict out, float* __restrict rstd) {
   for (int r = 0; r < rows; r++, x += dim, out += dim) {
     float mean = 0, square = 0;
     for (int c = 0; c < dim; c++) mean += x[c];
@@ -113,7 +120,7 @@ static void normalise(const float* x, int rows, int dim, u16* out, float* rstd) 
 }
 
 // dx += gradient of `normalise`, of which y is the result and dy its gradient.
-static void normalise_backward(const float* dy, const u16* y, const float* rstd, int rows, int dim, float* dx) {
+static void normalise_backward(const float* __restrict dy, const u16* __restrict y, const float* __restrict rstd, int rows, int dim, float* __restrict dx) {
   for (int r = 0; r < rows; r++, dy += dim, y += dim, dx += dim) {
     float mean = 0, along = 0;
     for (int c = 0; c < dim; c++) mean += dy[c], along += dy[c] * wide(y[c]);
@@ -123,7 +130,7 @@ static void normalise_backward(const float* dy, const u16* y, const float* rstd,
 }
 
 // Rotates [rows, d] of stride ld by the angles (rotate-half layout), backwards if sign is -1.
-static void rotate(const float* in, int ld, int rows, int d, const float* cosine, const float* sine, float sign, u16* out, int ldo) {
+static void rotate(const float* __restrict in, int ld, int rows, int d, const float* __restrict cosine, const float* __restrict sine, float sign, u16* __restrict out, int ldo) {
   const int half = d / 2;
   for (int r = 0; r < rows; r++, in += ld, out += ldo, cosine += half, sine += half)
     for (int c = 0; c < half; c++) {
@@ -135,14 +142,10 @@ static void rotate(const float* in, int ld, int rows, int d, const float* cosine
 
 extern "C" {
 
-struct Shape {
-  int batch, length, dim, heads, blocks;
-};
-
 // Weights are [out, in] in bf16, biases and their gradients fp32, all of one kind block after block.
 struct Weights {
   const u16 *qkv, *out, *up, *down;
-  const float *qkv_bias, *up_bias, *down_bias, *cosine, *sine;  // angles: [length, head dim / 2]
+  const float *qkv_bias, *up_bias, *down_bias, *cosine, *sine;  // angles: [L, d / 2]
 };
 
 struct Gradients {  // added to
@@ -150,45 +153,43 @@ struct Gradients {  // added to
 };
 
 // bf16 elements that one sequence leaves behind in one block.
-long saved_elements(const Shape* s) { return 10l * s->length * s->dim + long(s->heads) * s->length * s->length + 4l * s->length; }
+long saved_elements() { return 10l * L * D + long(H) * L * L + 4l * L; }
 }
 
 struct Saved {  // what a block keeps of a sequence; q, k, v: [heads, L, d], q and k rotated
   u16 *norm1, *q, *k, *v, *attended, *norm2, *hidden;
   u32* probabilities;  // pairs of [L, L] per head
   float *rstd1, *rstd2;
-  Saved(u16* at, const Shape& s) {
-    const long n = long(s.length) * s.dim;
+  explicit Saved(u16* at) {
+    const long n = long(L) * D;
     norm1 = at, q = at + n, k = q + n, v = k + n, attended = v + n, norm2 = attended + n, hidden = norm2 + n;
     probabilities = (u32*)(hidden + 4 * n);
-    rstd1 = (float*)(probabilities + long(s.heads) * s.length * s.length / 2), rstd2 = rstd1 + s.length;
+    rstd1 = (float*)(probabilities + long(H) * L * L / 2), rstd2 = rstd1 + L;
   }
 };
 
 extern "C" {
 
-// x: [batch, length, dim], replaced by the last block's output. Scores are in units of log 2.
-void trunk_forward(const Shape* shape, const Weights* w, float* x, u16* saved) {
-  const Shape& s = *shape;
-  const int L = s.length, D = s.dim, d = D / s.heads;
+// x: [batch, L, D], replaced by the last block's output.
+void trunk_forward(int batch, int blocks, const Weights* w, float* x, u16* saved) {
   std::vector<u32> qkv_w(3 * D * D / 2), out_w(D * D / 2), up_w(2 * D * D), down_w(2 * D * D), kt(L * d / 2), vp(L * d / 2);
-  std::vector<float> wide_rows(L * 4 * D), scores(TILE * L);
+  std::vector<float> wide_rows(L * 4 * D), scores(TILE * (L > d ? L : d));
   std::vector<u16> p(TILE * L), g(L * 4 * D);
   float* y = wide_rows.data();
-  for (int block = 0; block < s.blocks; block++) {
+  for (int block = 0; block < blocks; block++) {
     transposed_pairs(w->qkv + 3l * block * D * D, D, 3 * D, D, qkv_w.data());
     transposed_pairs(w->out + 1l * block * D * D, D, D, D, out_w.data());
     transposed_pairs(w->up + 4l * block * D * D, D, 4 * D, D, up_w.data());
     transposed_pairs(w->down + 4l * block * D * D, 4 * D, D, 4 * D, down_w.data());
     const float *qkv_b = w->qkv_bias + 3 * block * D, *up_b = w->up_bias + 4 * block * D, *down_b = w->down_bias + block * D;
-    for (int b = 0; b < s.batch; b++) {
+    for (int b = 0; b < batch; b++) {
       float* row = x + long(b) * L * D;
-      const Saved save(saved + (long(block) * s.batch + b) * saved_elements(shape), s);
+      const Saved save(saved + (long(block) * batch + b) * saved_elements());
       normalise(row, L, D, save.norm1, save.rstd1);
       product(L, 3 * D, D, save.norm1, D, qkv_w.data(), y, 3 * D, false);
       for (int r = 0; r < L; r++)
         for (int c = 0; c < 3 * D; c++) y[r * 3 * D + c] += qkv_b[c];
-      for (int h = 0; h < s.heads; h++) {
+      for (int h = 0; h < H; h++) {
         u16 *q = save.q + h * L * d, *k = save.k + h * L * d, *v = save.v + h * L * d;
         u32* probabilities = save.probabilities + long(h) * L * L / 2;
         rotate(y + h * d, 3 * D, L, d, w->cosine, w->sine, 1, q, d);
@@ -227,25 +228,23 @@ void trunk_forward(const Shape* shape, const Weights* w, float* x, u16* saved) {
 }
 
 // dx: gradient of the output, replaced by that of the input. Adds the parameters' gradients to `grads`.
-void trunk_backward(const Shape* shape, const Weights* w, const Gradients* grads, float* dx, const u16* saved) {
-  const Shape& s = *shape;
-  const int L = s.length, D = s.dim, d = D / s.heads;
+void trunk_backward(int batch, int blocks, const Weights* w, const Gradients* grads, float* dx, const u16* __restrict saved) {
   std::vector<u32> qkv_w(3 * D * D / 2), out_w(D * D / 2), up_w(2 * D * D), down_w(2 * D * D);
   std::vector<u32> vt(L * d / 2), kp(L * d / 2), qp(L * d / 2), dop(L * d / 2), dsp(L * L / 2);
   std::vector<u32> left(L * 4 * D / 2), right(L * 4 * D / 2);
-  std::vector<float> wide_rows(L * 4 * D), scores(TILE * L), dq(L * d);
+  std::vector<float> wide_rows(L * 4 * D), scores(TILE * (L > d ? L : d)), dq(L * d);
   std::vector<u16> dy(L * D), dh(L * 4 * D), g(L * 4 * D), ds(TILE * L);
   float* y = wide_rows.data();
-  for (int block = s.blocks - 1; block >= 0; block--) {
+  for (int block = blocks - 1; block >= 0; block--) {
     pairs(w->qkv + 3l * block * D * D, D, 3 * D, D, qkv_w.data(), 3 * D);
     pairs(w->out + 1l * block * D * D, D, D, D, out_w.data(), D);
     pairs(w->up + 4l * block * D * D, D, 4 * D, D, up_w.data(), 4 * D);
     pairs(w->down + 4l * block * D * D, 4 * D, D, 4 * D, down_w.data(), D);
     float *dqkv_w = grads->qkv + 3l * block * D * D, *dout_w = grads->out + 1l * block * D * D;
     float *dup_w = grads->up + 4l * block * D * D, *ddown_w = grads->down + 4l * block * D * D;
-    for (int b = 0; b < s.batch; b++) {
+    for (int b = 0; b < batch; b++) {
       float* row = dx + long(b) * L * D;
-      const Saved save(const_cast<u16*>(saved) + (long(block) * s.batch + b) * saved_elements(shape), s);
+      const Saved save(const_cast<u16*>(saved) + (long(block) * batch + b) * saved_elements());
       // The MLP.
       round_rows(row, dy.data(), L * D);
       add_columns(dy.data(), L, D, grads->down_bias + block * D);
@@ -273,7 +272,7 @@ void trunk_backward(const Shape* shape, const Weights* w, const Gradients* grads
       product(L, D, D, dy.data(), D, out_w.data(), y, D, false);
       u16 *attended = g.data(), *dqkv = dh.data();
       round_rows(y, attended, L * D);
-      for (int h = 0; h < s.heads; h++) {
+      for (int h = 0; h < H; h++) {
         const u16 *q = save.q + h * L * d, *k = save.k + h * L * d, *v = save.v + h * L * d;
         const u32* probabilities = save.probabilities + long(h) * L * L / 2;
         transposed_pairs(v, d, L, d, vt.data());

@@ -14,6 +14,7 @@ from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.results import results_folder
 from stepimp.text import load_blocks, tokenizer_fingerprint, train_tokenizer
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo, initialize
+from stepimp.training.speed import speed_up
 from stepimp.training.trainer import claim, fit, join_processes, save, start_training, work_folder
 
 
@@ -47,8 +48,7 @@ def train_member(
     model = MDLMForMaskedLM(config)
     initialize(model)
     if recipe["compile"]:
-        for block in model.backbone.blocks:  # one by one: they share what is compiled for the first
-            block.compile(dynamic=False)
+        speed_up(model, recipe["bf16"])
     trainer = functools.partial(MDLMTrainer, teacher=teacher)
     final = fit(model, trainer, block_matrices(model), folder, tokens, recipe, seed, callbacks)
     nelbo = evaluate_nelbo(final, held_out)
