@@ -16,7 +16,10 @@ from pathlib import Path
 import torch
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-FAST = "-fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math"
+FAST = (
+    "-fassociative-math -ffinite-math-only -fno-math-errno -fno-signed-zeros -fno-trapping-math"
+    " -freciprocal-math"  # -ffast-math, but for what that does to the whole process
+)
 FLAGS = ["-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", *FAST.split()]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 MULTIPLE = 32  # of length, width and head width, as panels of the products are 32 columns wide
