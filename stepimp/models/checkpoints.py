@@ -77,7 +77,7 @@ def load_checkpoint(path: str, device="auto", dtype="float32", attn="auto"):
     if folder.is_absolute() and not folder.exists():
         raise StepimpError(f"{path} is no checkpoint: there is no such folder.")
     if not folder.exists():
-        from stepimp.text import offline_unless_reachable
+        from stepimp.text.hub import offline_unless_reachable
 
         offline_unless_reachable()
     source = str(folder) if folder.exists() else path

@@ -35,7 +35,7 @@ def open_tokenizer(source: str):
     """A transformers tokenizer from a folder or the hub."""
     from transformers import AutoTokenizer
 
-    from stepimp.text import offline_unless_reachable
+    from stepimp.text.hub import offline_unless_reachable
 
     if not Path(source).is_dir():
         offline_unless_reachable()
@@ -68,7 +68,7 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
     Raises StepimpError for an unknown name, a broken checkpoint, or a different tokenizer,
     vocabulary, mask token or noise schedule."""
     from stepimp.models.checkpoints import load_checkpoint
-    from stepimp.text import tokenizer_fingerprint
+    from stepimp.text.blocks import tokenizer_fingerprint
 
     checkpoints = {name: resolve(name, Path(folder)) for name in dict.fromkeys(names)}
     denoisers = {

@@ -7,7 +7,7 @@ from stepimp.errors import StepimpError
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.family import family_folder, read_manifest, recorded, resolve, write_manifest
 from stepimp.models.loading import load, load_tokenizer, members
-from stepimp.text import train_tokenizer
+from stepimp.text.blocks import train_tokenizer
 
 
 def test_names_load_together_with_their_tokenizer(tiny_family):
