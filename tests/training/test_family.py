@@ -2,6 +2,7 @@ import json
 import math
 import resource
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from stepimp.models.loading import load
 from stepimp.text.blocks import load_blocks, train_tokenizer
 from stepimp.training import family as training_family
 from stepimp.training import objective
+from stepimp.training.callbacks import EMA
 from stepimp.training.family import train_family
 from stepimp.training.objective import (
     MIN_T,
@@ -24,11 +26,11 @@ from stepimp.training.objective import (
     low_discrepancy_times,
     nelbo_loss,
 )
-from stepimp.training.trainer import EMA, last_checkpoint
+from stepimp.training.recipe import Recipe
+from stepimp.training.trainer import last_checkpoint
 
 SHAPE = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.1, noise="linear")
-RECIPE = dict(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2)
-RECIPE |= dict(weights="float32", bf16=False, compile=False)
+RECIPE = Recipe(steps=7, batch_size=4, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8, save_every=2)
 
 
 class Killed(Exception):
@@ -189,7 +191,7 @@ def test_a_trained_family_loads_and_says_how_good_it_is(uninterrupted, text):
     folder, nelbo = uninterrupted
     facts = read_manifest(folder)["members"]["1b"]
     assert facts["heldout_nelbo_nats"] == nelbo["1b"] and (facts["blocks"], facts["seed"]) == (1, 3)
-    assert facts["recipe"] == RECIPE and len(facts["data_fingerprint"]) == 12
+    assert facts["recipe"] == RECIPE.as_dict() and len(facts["data_fingerprint"]) == 12
     family = load(["1b"], folder)
     assert len(family.tokenizer) == family.any.vocab_size == 262
     held_out = load_blocks(str(text), family.tokenizer, SHAPE["model_length"], "heldout")
@@ -199,7 +201,7 @@ def test_a_trained_family_loads_and_says_how_good_it_is(uninterrupted, text):
 
 
 def test_training_lowers_the_loss(tmp_path, text):
-    long = {**RECIPE, "steps": 60, "save_every": 60}
+    long = replace(RECIPE, steps=60, save_every=60)
     assert dict(train(tmp_path, text, recipe=long))["1b"] < math.log(262) - 1
 
 
@@ -216,7 +218,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_compiled_blocks_in_mixed_precision_resume_too(tmp_path, text):
-    fast = {**RECIPE, "bf16": True, "compile": True}
+    fast = replace(RECIPE, bf16=True, compile=True)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     nelbo = dict(train(whole, text, recipe=fast, depths=[2]))
     with pytest.raises(Killed):
@@ -239,7 +241,7 @@ def test_a_kill_after_the_last_checkpoint_trains_nothing_again(tmp_path, text, m
     def killed(*_):
         raise Killed
 
-    recipe = {**RECIPE, "steps": 2 * RECIPE["save_every"]}
+    recipe = replace(RECIPE, steps=2 * RECIPE.save_every)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(training_family, "write_manifest", killed)
         train(tmp_path, text, recipe=recipe)
@@ -274,7 +276,7 @@ def test_a_disk_that_fills_up_loses_no_checkpoint(tmp_path, text, uninterrupted,
 
 
 def test_every_depth_has_its_own_initialisation(tmp_path, text):
-    train(tmp_path, text, depths=(1, 2), recipe={**RECIPE, "steps": 1})
+    train(tmp_path, text, depths=(1, 2), recipe=replace(RECIPE, steps=1))
     one, two = (weights(tmp_path, name)["backbone.vocab_embed.embedding"] for name in ("1b", "2b"))
     assert not torch.allclose(one, two, atol=0.1)
 
@@ -285,7 +287,7 @@ def test_finished_members_are_left_alone_and_others_added(tmp_path, text, uninte
             (tmp_path / file.relative_to(uninterrupted[0])).parent.mkdir(exist_ok=True)
             (tmp_path / file.relative_to(uninterrupted[0])).write_bytes(file.read_bytes())
     before = (tmp_path / "1b" / "model.safetensors").stat().st_mtime_ns
-    short = {**RECIPE, "steps": 1}
+    short = replace(RECIPE, steps=1)
     added = train(tmp_path, text, depths=(1, 2), baseline_seed=5, recipe=short)
     assert [name for name, _ in added] == ["2b", "2b_seed5"]
     assert (tmp_path / "1b" / "model.safetensors").stat().st_mtime_ns == before
@@ -300,7 +302,7 @@ def test_an_unfinished_training_goes_on_with_its_own_options_alone(tmp_path, tex
     teacher = str(uninterrupted[0] / "1b")
     for change in (
         dict(hidden_dim=32),
-        dict(recipe={**RECIPE, "muon_lr": 0.1}),
+        dict(recipe=replace(RECIPE, muon_lr=0.1)),
         dict(teacher=teacher),
     ):
         with pytest.raises(
@@ -310,7 +312,7 @@ def test_an_unfinished_training_goes_on_with_its_own_options_alone(tmp_path, tex
 
 
 def test_stored_weights_take_the_dtype_asked_for(tmp_path, text):
-    train(tmp_path, text, recipe={**RECIPE, "steps": 1, "weights": "bfloat16"})
+    train(tmp_path, text, recipe=replace(RECIPE, steps=1, weights="bfloat16"))
     assert {tensor.dtype for tensor in weights(tmp_path).values()} == {torch.bfloat16}
     load_checkpoint(str(tmp_path / "1b"), "cpu")
 
@@ -324,9 +326,9 @@ def test_a_family_that_learns_from_a_teacher_says_so(tmp_path, text, uninterrupt
 
 def test_a_teacher_of_other_tokens_or_noise_or_of_shorter_texts(tmp_path, text, uninterrupted):
     teacher = str(uninterrupted[0] / "1b")
-    with pytest.raises(StepimpError, match="--length up to that"):
+    with pytest.raises(StepimpError, match="a length up to that"):
         train(tmp_path / "longer", text, teacher=teacher, model_length=20)
-    with pytest.raises(StepimpError, match="choose --noise linear"):
+    with pytest.raises(StepimpError, match="choose linear"):
         train(tmp_path / "noise", text, teacher=teacher, noise="loglinear")
     other = tmp_path / "other.txt"
     other.write_text("another text altogether, of which another tokenizer comes. " * 30)
@@ -341,7 +343,7 @@ def test_a_tokenizer_without_a_mask_token_gets_one_after_its_last(tmp_path, text
     options = dict(tokenizer_name=str(tmp_path / "tokenizer"))
     list(
         train_family(
-            tmp_path / "f", [1], 3, None, SHAPE, {**RECIPE, "steps": 1}, str(text), **options
+            tmp_path / "f", [1], 3, None, SHAPE, replace(RECIPE, steps=1), str(text), **options
         )
     )
     model = load_checkpoint(str(tmp_path / "f" / "1b"), "cpu")
@@ -355,13 +357,13 @@ def test_training_prints_nothing(tmp_path, text, capfd):
 
 
 def test_text_for_less_than_one_batch(tmp_path, text):
-    with pytest.raises(StepimpError, match="less than one batch of 4000: lower --batch-size"):
-        train(tmp_path, text, recipe={**RECIPE, "batch_size": 4000})
+    with pytest.raises(StepimpError, match="less than one batch of 4000: choose a smaller"):
+        train(tmp_path, text, recipe=replace(RECIPE, batch_size=4000))
 
 
 def test_a_training_that_diverges_writes_no_member(tmp_path, text):
-    with pytest.raises(StepimpError, match="1b diverged.*lower --muon-lr"):
-        train(tmp_path, text, recipe={**RECIPE, "muon_lr": 1e30, "adamw_lr": 1e30})
+    with pytest.raises(StepimpError, match="1b diverged.*lower learning"):
+        train(tmp_path, text, recipe=replace(RECIPE, muon_lr=1e30, adamw_lr=1e30))
     assert not (tmp_path / "1b").exists()
 
 
