@@ -100,7 +100,7 @@ def depth_list(ctx, param, value):
 )
 @click.option(
     "--teacher",
-    help="Folder or hub id of a denoiser: the members learn its predictions, not the text's tokens.",
+    help="Folder or hub id of a denoiser: members learn its predictions, not the text's tokens.",
 )
 @click.option(
     "--vocab-size",

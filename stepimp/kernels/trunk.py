@@ -21,7 +21,6 @@ FAST = (
     " -freciprocal-math"  # -ffast-math, but for what that does to the whole process
 )
 FLAGS = ["-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", *FAST.split()]
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 MULTIPLE = 32  # of length, width and head width, as panels of the products are 32 columns wide
 
 
@@ -43,18 +42,23 @@ def library(length: int, dim: int, heads: int):
             return None
         loaded = ctypes.CDLL(target)
     loaded.saved_elements.restype = ctypes.c_long
-    keep_freed_memory()
     return loaded
 
 
-def keep_freed_memory():
-    """Large tensors of the last step serve the next one; given back to the system in between, every
-    page would be cleared again (6% of a step).
+class Buffers:
+    """Large buffers that the next step takes over: memory fresh from the system is cleared page by
+    page, which takes longer than to fill it.
     """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+    def __init__(self):
+        self.free: list[torch.Tensor] = []
+
+    def take(self, elements: int) -> torch.Tensor:
+        self.free = [buffer for buffer in self.free if len(buffer) == elements]
+        return self.free.pop() if self.free else torch.empty(elements, dtype=torch.bfloat16)
+
+
+BUFFERS = Buffers()
 
 
 def pointer(tensor):
@@ -74,21 +78,23 @@ class Trunk(torch.autograd.Function):
         matrices = [part.bfloat16().contiguous() for part in (qkv, out, up, down)]
         vectors = [part.float().contiguous() for part in (qkv_bias, up_bias, down_bias, cos, sin)]
         y = torch.empty(x.shape).copy_(x)
-        saved = torch.empty(blocks * batch * ctx.library.saved_elements(), dtype=torch.bfloat16)
+        saved = BUFFERS.take(blocks * batch * ctx.library.saved_elements())
         ctx.library.trunk_forward(
             *ctx.sizes, pointers(matrices + vectors), pointer(y), pointer(saved)
         )
-        ctx.save_for_backward(saved, *matrices, *vectors)
+        ctx.saved = saved
+        ctx.save_for_backward(*matrices, *vectors)
         return y
 
     @staticmethod
     def backward(ctx, dy):
-        saved, *weights = ctx.saved_tensors
+        weights, saved, ctx.saved = ctx.saved_tensors, ctx.saved, None  # one backward pass only
         dx = torch.empty(dy.shape).copy_(dy)
         gradients = [torch.zeros(weight.shape) for weight in weights[:7]]
         ctx.library.trunk_backward(
             *ctx.sizes, pointers(weights), pointers(gradients), pointer(dx), pointer(saved)
         )
+        BUFFERS.free.append(saved)
         return dx, *gradients, None, None, None
 
 

@@ -215,5 +215,5 @@ def train_family(
 
 
 def is_extended(facts: dict, recipe: Recipe, work: Path) -> bool:
-    """Whether a finished member goes on by a longer recipe: only from what its own training kept."""
+    """Whether a longer recipe extends a finished member, from what its own training kept."""
     return (work / NOTE).exists() and recipe.steps > facts["recipe"]["steps"]

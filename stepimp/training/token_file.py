@@ -45,7 +45,7 @@ def read_token_file(file: Path, length: int):
         raise StepimpError(f"{file} is not a file of prepared tokens: {error}.") from error
     if tensors[0].shape[1] != length:
         raise StepimpError(
-            f"{file} has sequences of {tensors[0].shape[1]} tokens, not of {length}: prepare it again "
-            "or train with that length."
+            f"{file} has sequences of {tensors[0].shape[1]} tokens, not of {length}: prepare it "
+            "again or train with that length."
         )
     return facts["data"], tokenizer, *map(Blocks, tensors, fingerprints)
