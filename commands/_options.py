@@ -1,6 +1,7 @@
 """Options that several commands share, as decorators."""
 
 import math
+from contextlib import contextmanager
 
 import click
 
@@ -8,16 +9,18 @@ SEED = click.IntRange(0, 2**32 - 1)  # as NumPy and transformers take them
 
 
 class FloatRange(click.FloatRange):
-    """click's, except that NaN is in no range."""
+    """click's FloatRange, which refuses NaN as well."""
 
     def convert(self, value, param, ctx):
         number = super().convert(value, param, ctx)
         if math.isnan(number):
-            self.fail(f"{value!r} is no number.", param, ctx)
+            self.fail(f"{value!r} is not a number.", param, ctx)
         return number
 
 
 def together(*decorators):
+    """One decorator that applies several, the first one outermost."""
+
     def apply(function):
         for decorate in reversed(decorators):
             function = decorate(function)
@@ -71,18 +74,50 @@ model_options = together(
         "--attn",
         default="auto",
         show_default=True,
-        help="eager, sdpa, flash_attention_2, flash_attention_4 or another of transformers' implementations. "
-        "auto: flash_attention_2 where it is installed and runs, else sdpa.",
+        help="eager, sdpa, flash_attention_2, flash_attention_4 or another of transformers' "
+        "implementations. auto: flash_attention_2 where it is installed and runs, else sdpa.",
     ),
     output_options,
 )
 
 judge_option = click.option(
     "--judge",
-    help="Scores the text: gpt2, gpt2-large or another causal language model, by Hugging Face id or folder.  "
-    "[default: the family's own judge, else gpt2]",
+    help="Scores the text: gpt2, gpt2-large or another causal language model, by Hugging Face id "
+    "or folder.  [default: the family's own judge, else gpt2]",
 )
 
-TEXT = "docs or code (text that is installed with stepimp), a text, JSONL or parquet file or folder, or a Hugging Face id."
+TEXT = (
+    "docs or code (text that is installed with stepimp), a text, JSONL or parquet file or folder, "
+    "or a Hugging Face id."
+)
+heavy_option = click.option(
+    "--heavy", help="The large model.  [default: the family's deepest member]"
+)
+LIGHT = "[default: the family's shallowest member]"
+light_option = click.option("--light", help=f"The smaller one.  {LIGHT}")
+lights_option = click.option(
+    "--light", "lights", multiple=True, help=f"A smaller one; repeatable.  {LIGHT}"
+)
 data_option = click.option("--data", help=f"{TEXT}  [default: what the family was trained on]")
 training_data_option = click.option("--data", default="docs", show_default=True, help=TEXT)
+
+
+def chosen_members(heavy: str | None, lights, family: str | None) -> tuple[str, tuple[str, ...]]:
+    """The heavy and the light models asked for; by default the family's deepest and shallowest."""
+    from stepimp.models.family import default_members, family_folder
+
+    if heavy is None or not lights:
+        deepest, shallowest = default_members(family_folder(family))
+        heavy, lights = heavy or deepest, lights or (shallowest,)
+    return heavy, tuple(dict.fromkeys(lights))
+
+
+@contextmanager
+def usage_errors():
+    """Options that contradict each other are bad usage, exit code 2."""
+    from stepimp.errors import StepimpError
+
+    try:
+        yield
+    except StepimpError as error:
+        raise click.UsageError(str(error)) from error

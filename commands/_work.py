@@ -10,6 +10,7 @@ def work(arguments: list[str], blocks: dict[str, int], length: int) -> float:
 
     command, *options = arguments
     asked = main.commands[command].make_context(command, options).params
+    asked |= default_models(asked, blocks)
     length = asked.get("length") or length
     if command == "recommend":  # reads curves, runs no model
         return 0.0
@@ -18,6 +19,13 @@ def work(arguments: list[str], blocks: dict[str, int], length: int) -> float:
         inputs = asked["sequences"] * asked["repeats"] * asked["points"]
         return length * inputs * sum(blocks[model] for model in models)
     return length * asked["samples"] * passes(command, asked, blocks, length)
+
+
+def default_models(asked: dict, blocks: dict[str, int]) -> dict:
+    """The deepest and the shallowest model, where a command line names none."""
+    deepest, shallowest = (pick(blocks, key=lambda name: blocks[name]) for pick in (max, min))
+    defaults = {"heavy": deepest, "light": shallowest, "lights": (shallowest,)}
+    return {name: model for name, model in defaults.items() if name in asked and not asked[name]}
 
 
 def passes(command: str, asked: dict, blocks: dict[str, int], length: int) -> float:
@@ -36,9 +44,9 @@ def schedules(command: str, asked: dict) -> list:
     """What a command samples with, as often as it does; of a recommendation nothing is known
     yet.
     """
-    from stepimp.quality import comparison
+    from stepimp.quality import candidates
     from stepimp.schedules.schedule import Schedule, parse, sandwich
-    from stepimp.search.exhaustive import Coarse, segment_runs
+    from stepimp.search.coarse import Coarse, segment_runs
 
     heavy, steps = asked["heavy"], asked["steps"]
     all_heavy = Schedule.of([heavy] * steps)
@@ -57,8 +65,8 @@ def schedules(command: str, asked: dict) -> list:
         parse(text, heavy, light, steps) for light in asked["lights"] for text in asked["schedules"]
     }
     for light in asked["lights"]:
-        known = comparison.swept(steps, asked["fractions"] or (), heavy, light)
+        compared = candidates.sandwiches(steps, asked["fractions"] or (), heavy, light)
         if not asked["fractions"] and not asked["schedules"]:
-            known = comparison.hand_crafted(steps, heavy, light)
-        plans |= {plan.schedule for plan in known}
+            compared = candidates.papers_seven(steps, heavy, light)
+        plans |= {candidate.schedule for candidate in compared}
     return [*plans | {all_heavy}]

@@ -33,7 +33,7 @@ def test_a_document_says_what_it_is_and_where_it_comes_from(tmp_path):
     run = a_run(tmp_path)
     document = run.finish([{"t": 0.5, "kl_nats": float("nan")}], blocks={"12b": 12})
     stored = json.loads(
-        run.path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON")
+        run.path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON")
     )
     assert (stored["schema"], stored["command"], stored["params"]) == ("stepimp/1", "kl", PARAMS)
     assert stored["rows"] == [{"t": 0.5, "kl_nats": None}] and stored["blocks"] == {"12b": 12}
@@ -104,7 +104,7 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_scratch(tmp_path, monkeypa
     write_atomically(tmp_path / "a.json", "old")
     with (
         monkeypatch.context() as patch,
-        pytest.raises(StepimpError, match="a.json.*No space left on device.*--out"),
+        pytest.raises(StepimpError, match="a.json.*No space left on device.*choose another folder"),
     ):
         patch.setattr(where, no_space)
         write_atomically(tmp_path / "a.json", "new")
@@ -140,11 +140,11 @@ def test_a_folder_is_made_and_found_writable(tmp_path):
 def test_a_folder_that_cannot_be_written_is_found_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "below", "/proc", "/proc/results"):
-        with pytest.raises(StepimpError, match=f"Cannot write to {out}.*--out"):
+        with pytest.raises(StepimpError, match=f"Cannot write to {out}.*Choose another folder"):
             a_run(out)
 
 
-def test_a_journal_goes_on_where_it_was(tmp_path):
+def test_a_resumed_journal_holds_what_was_finished(tmp_path):
     first = a_run(tmp_path).journal()
     first.add("0:32", [1.5, None])
     first.add("32:64", {"a": 2})
@@ -178,12 +178,12 @@ def test_a_journal_cut_off_anywhere_loses_the_cut_unit_alone(tmp_path):
 def test_two_processes_that_began_a_journal_at_once_leave_a_whole_one(tmp_path):
     journals = [Journal(tmp_path / "a.journal", "key") for _ in range(2)]
     for n, journal in enumerate(journals):
-        journal.add(f"own {n}", n)
+        journal.add(f"unit {n}", n)
         journal.add("both", 5)
-    assert Journal(tmp_path / "a.journal", "key").done == {"own 0": 0, "both": 5, "own 1": 1}
+    assert Journal(tmp_path / "a.journal", "key").done == {"unit 0": 0, "both": 5, "unit 1": 1}
 
 
-def test_a_journal_without_a_finished_unit_is_no_file(tmp_path):
+def test_a_journal_is_created_with_its_first_unit(tmp_path):
     a_run(tmp_path).journal()
     assert list(tmp_path.iterdir()) == []
 
@@ -195,7 +195,7 @@ DAMAGED = {
     "that is binary": b"\x80\x00\n\xff\n",
     "with an unreadable line": b'{"run": "key"}\n{"unit"\n{"unit": "a", "result": 1}\n',
     "with an empty line": b'{"run": "key"}\n\n',
-    "with a line that is no unit": b'{"run": "key"}\n[1]\n',
+    "with a line that is not a unit": b'{"run": "key"}\n[1]\n',
     "without its first line": b'{"unit": "a", "result": 1}\n',
 }
 
@@ -229,18 +229,21 @@ def test_the_newest_of_a_command_is_not_one_whose_name_begins_alike(tmp_path):
 UNREADABLE = {
     "truncated": (
         lambda text: text[: len(text) // 2],
-        "is truncated or no results file: delete it",
+        "is truncated or not a results file: delete it",
     ),
-    "empty": (lambda text: "", "is truncated or no results file"),
-    "foreign": (lambda text: '{"a": 1}', r"no stepimp results file of this version \(stepimp/1\)"),
-    "a list": (lambda text: "[]", "no stepimp results file"),
+    "empty": (lambda text: "", "is truncated or not a results file"),
+    "foreign": (
+        lambda text: '{"a": 1}',
+        r"not a stepimp results file of this version \(stepimp/1\)",
+    ),
+    "a list": (lambda text: "[]", "not a stepimp results file"),
     "of another version": (
         lambda text: text.replace("stepimp/1", "stepimp/9"),
-        "no stepimp results file of this",
+        "not a stepimp results file of this",
     ),
     "without its command": (
         lambda text: text.replace('"command"', '"order"'),
-        "no stepimp results file",
+        "not a stepimp results file",
     ),
 }
 
@@ -263,7 +266,7 @@ def test_a_document_that_is_not_there_or_a_folder_or_not_text(tmp_path):
         read_document(tmp_path / "missing.json")
     (tmp_path / "a.json").write_bytes(b"\xff\xfe")
     for path in (tmp_path, tmp_path / "a.json"):
-        with pytest.raises(StepimpError, match="truncated or no results file"):
+        with pytest.raises(StepimpError, match="truncated or not a results file"):
             read_document(path)
 
 

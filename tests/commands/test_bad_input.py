@@ -231,7 +231,8 @@ def test_an_output_folder_that_cannot_be_written_is_found_before_the_work(
     (tmp_path / "file").write_text("")
     if command == "figures":  # which need results to be drawn from
         assert run("loss").code == 0
-    for load in ("stepimp.models.checkpoints.load_checkpoint", "stepimp.quality.judge.load_judge"):
+    loads = ("models.checkpoints.load_checkpoint", "quality.evaluation.load_judge")
+    for load in (f"stepimp.{name}" for name in loads):
         monkeypatch.setattr(load, lambda *_, **__: pytest.fail("models were loaded"))
     message = run(command, *NEEDS.get(command, []), "--out", tmp_path / "file" / "below").message
     assert f"Cannot write to {tmp_path / 'file' / 'below'}" in message
@@ -285,11 +286,11 @@ def test_a_disk_that_fills_up_during_the_run_keeps_what_is_done(
 
 def test_a_results_file_that_is_truncated_or_foreign(run, tmp_path):
     assert run("kl").code == 0
-    (file,) = (tmp_path / "results").glob("kl-*.json")
+    (file,) = (tmp_path / "results").glob("curves-*.json")
     content = file.read_text()
     for damaged, message in (
         (content[:99], "truncated"),
-        ('{"schema": 1}', "no stepimp results file"),
+        ('{"schema": 1}', "not a stepimp results file"),
     ):
         file.write_text(damaged)
         assert message in run("recommend").message
@@ -304,7 +305,8 @@ def test_a_results_file_of_another_command_is_no_curves(run, tmp_path):
 
 def test_a_journal_of_another_run(run, tmp_path):
     assert run("loss").code == 0
-    (file,) = (tmp_path / "results").glob("loss-*.json")
+    (file,) = (tmp_path / "results").glob("curves-*.json")
+    file.unlink()  # or it would be used again
     file.with_suffix(".journal").write_text('{"run": "00000000"}\n')
     assert "damaged or of another run: delete it" in run("loss").message
 

@@ -1,6 +1,4 @@
-"""`stepimp search` on a family of tiny random models: what it writes and shows, kills, several
-processes, bad input.
-"""
+"""`stepimp search` on tiny random models: documents, tables, kills, processes, bad input."""
 
 import json
 import os
@@ -18,20 +16,8 @@ from click.testing import CliRunner
 from stepimp.commands import main
 from stepimp.results import read_document
 
-SIZE = [
-    "--segments",
-    "5",
-    "--light-segments",
-    "2",
-    "--steps",
-    "20",
-    "--samples",
-    "6",
-    "--chunk",
-    "3",
-    "--length",
-    "8",
-]
+SIZES = {"segments": 5, "light-segments": 2, "steps": 20, "samples": 6, "chunk": 3, "length": 8}
+SIZE = [part for name, value in SIZES.items() for part in (f"--{name}", str(value))]
 
 
 def call(*arguments, code=0):
@@ -51,18 +37,8 @@ def options(tiny_family):
 def curves(tiny_family, tiny_text, tmp_path_factory):
     """A results folder with curves of kl in it."""
     out = tmp_path_factory.mktemp("curves")
-    measured = [
-        "--heavy",
-        "2b",
-        "--light",
-        "1b",
-        "--baseline",
-        "2b_seed2",
-        "--family",
-        tiny_family,
-        "--data",
-        tiny_text,
-    ]
+    models = ["--heavy", "2b", "--light", "1b", "--baseline", "2b_seed2"]
+    measured = [*models, "--family", tiny_family, "--data", tiny_text]
     call("kl", *measured, "--sequences", 6, "--points", 4, "--out", out)
     return out
 
@@ -76,8 +52,8 @@ def out(curves, tmp_path):
 @pytest.fixture(scope="module")
 def searched(curves, options, tmp_path_factory):
     """What a search printed, and its document."""
-    own = shutil.copytree(curves, tmp_path_factory.mktemp("searched") / "results")
-    return call("search", *options, "--out", own), document(own)
+    folder = shutil.copytree(curves, tmp_path_factory.mktemp("searched") / "results")
+    return call("search", *options, "--out", folder), document(folder)
 
 
 def document(out):
@@ -85,39 +61,30 @@ def document(out):
     return read_document(file)
 
 
-STATISTICS = (
-    "gen_ppl",
-    "entropy_nats",
-    "predicted_path_kl_nats",
-    "predicted_nelbo_nats",
-    "predicted_relative_kl_nats",
-)
+PREDICTED = ("predicted_path_kl_nats", "predicted_nelbo_nats", "predicted_relative_kl_nats")
+STATISTICS = ("gen_ppl", "entropy_nats", *PREDICTED)
 
 
 def test_the_document_has_all_schedules_ranked(searched):
-    _, found = searched
-    rows = found["rows"]
+    _, written = searched
+    rows = written["rows"]
     assert len(rows) == 10 and [row["rank"] for row in rows] == list(range(1, 11))
     banded = {name + end for name in STATISTICS for end in ("", "_low", "_high")}
     assert all(row.keys() == {"rank", "schedule", "segments", "samples"} | banded for row in rows)
     assert all(a["gen_ppl"] <= b["gen_ppl"] for a, b in zip(rows, rows[1:]))
-    assert [row["segment"] for row in found["influence"]] == [1, 2, 3, 4, 5]
-    assert [row["predicted_by"] for row in found["predictions"]] == list(STATISTICS[2:])
-    assert found["curves"].startswith("kl-") and set(found["provenance"]["fingerprints"]) == {
-        "models",
-        "judge",
-    }
-    assert found["cost"]["forwards"] > 0 and found["params"]["race"] is None
+    assert [row["segment"] for row in written["influence"]] == [1, 2, 3, 4, 5]
+    assert [row["predicted_by"] for row in written["predictions"]] == list(PREDICTED)
+    assert written["curves"].startswith("curves-")
+    assert set(written["provenance"]["fingerprints"]) == {"models", "judge"}
+    assert written["cost"]["forwards"] > 0 and written["params"]["race"] is None
 
 
 def test_its_gen_ppl_is_that_of_the_text_which_generate_and_evaluate_give(
     searched, options, tmp_path
 ):
-    """The same samples through the other commands: the search adds nothing and leaves nothing
-    out.
-    """
-    _, found = searched
-    for row in (found["rows"][0], found["rows"][-1]):
+    """The same samples through the other commands."""
+    _, written = searched
+    for row in (written["rows"][0], written["rows"][-1]):
         models = [*options[:6], "--length", 8, "--samples", 6]
         call("generate", "--schedule", row["schedule"], *models, "--out", tmp_path)
         scored = json.loads(
@@ -129,9 +96,9 @@ def test_its_gen_ppl_is_that_of_the_text_which_generate_and_evaluate_give(
 
 def test_influence_is_that_of_the_rows(searched):
     """Formula (8) once more, from the document alone."""
-    _, found = searched
-    ppl = {row["segments"]: row["gen_ppl"] for row in found["rows"]}
-    for j, row in enumerate(found["influence"]):
+    _, written = searched
+    ppl = {row["segments"]: row["gen_ppl"] for row in written["rows"]}
+    for j, row in enumerate(written["influence"]):
         light = np.mean([value for name, value in ppl.items() if name[j] == "L"])
         assert row["influence_ppl"] == pytest.approx(light - np.mean(list(ppl.values())))
 
@@ -141,9 +108,9 @@ def test_the_predictions_are_those_of_recommend(searched, curves):
     from stepimp.schedules.costs import predict
     from stepimp.schedules.schedule import parse
 
-    _, found = searched
-    (file,) = curves.glob("kl-*.json")
-    measured, row = Measurements.unpack(read_document(file)), found["rows"][3]
+    _, written = searched
+    (file,) = curves.glob("curves-*.json")
+    measured, row = Measurements.unpack(read_document(file)), written["rows"][3]
     (expected,) = predict(measured, [parse(row["schedule"], "2b", "1b")], "kl", 0)
     assert row["predicted_path_kl_nats_high"] == pytest.approx(expected["path_kl_nats_high"])
     assert row["predicted_nelbo_nats"] == pytest.approx(expected["nelbo_nats"])
@@ -151,36 +118,37 @@ def test_the_predictions_are_those_of_recommend(searched, curves):
 
 
 def test_it_shows_both_ends_influence_and_correlations(searched):
-    printed, found = searched
-    for row in found["rows"]:
+    printed, written = searched
+    for row in written["rows"]:
         assert row["segments"] in printed.stdout
     assert len(re.findall(r"^[1-5] +\d\.\d\d -> \d\.\d\d .*│", printed.stdout, re.MULTILINE)) == 5
     for name in ("path KL", "NELBO", "relative KL"):
         assert re.search(rf"^{name} +-?\d\.\d\d \[", printed.stdout, re.MULTILINE)
-    best, worst = found["rows"][0], found["rows"][-1]
+    best, worst = written["rows"][0], written["rows"][-1]
     assert printed.stdout.splitlines()[-1] == (
-        f"Best: {best['segments']}, gen-PPL {best['gen_ppl']:.1f}; worst: {worst['segments']}, {worst['gen_ppl']:.1f}; "
-        f"{found['cost']['forwards']:,} forwards -> {found['path']}"
+        f"Best: {best['segments']} ({best['schedule']}), gen-PPL {best['gen_ppl']:.1f}; worst: "
+        f"{worst['segments']}, {worst['gen_ppl']:.1f}; {written['cost']['forwards']:,} forwards "
+        f"-> {written['path']}"
     )
     assert printed.stderr == ""
 
 
 def test_json_is_the_document_and_nothing_else(options, out):
     result = call("search", *options, "--json", "--out", out)
-    found = document(out)
-    assert json.loads(result.stdout) | {"path": found["path"]} == found and not result.stderr
+    written = document(out)
+    assert json.loads(result.stdout) | {"path": written["path"]} == written and not result.stderr
 
 
 def test_a_race_says_what_it_saved(searched, options, out):
     result = call(
         "search", *options, "--race", "--top", 1, "--confidence", 0.01, "--chunk", 2, "--out", out
     )
-    found = document(out)
-    assert found["params"]["race"] == {"top": 1, "confidence": 0.01}
-    assert [one["samples"] for one in found["race"]["rounds"]] == [2, 2, 2]
-    assert f"saved {found['race']['saved']:.0%} of the segments" in result.stdout
+    written = document(out)
+    assert written["params"]["race"] == {"top": 1, "confidence": 0.01}
+    assert [round_row["samples"] for round_row in written["race"]["rounds"]] == [2, 2, 2]
+    assert f"saved {written['race']['saved']:.0%} of the segments" in result.stdout
     whole = {row["segments"]: row["gen_ppl"] for row in searched[1]["rows"]}
-    for row in found["rows"]:
+    for row in written["rows"]:
         assert row["samples"] in (2, 4, 6)
         assert row["samples"] < 6 or row["gen_ppl"] == pytest.approx(whole[row["segments"]])
 
@@ -188,23 +156,19 @@ def test_a_race_says_what_it_saved(searched, options, out):
 def test_other_curves_and_none(searched, options, out, tmp_path, monkeypatch):
     from stepimp.commands import _curves
 
-    (file,) = out.glob("kl-*.json")
+    (file,) = out.glob("curves-*.json")
     call("search", *options, "--curves", file, "--out", tmp_path / "other")
     assert document(tmp_path / "other")["rows"] == searched[1]["rows"]
-    asked = {}
+    measured = []
 
-    def measured(command, **chosen):
-        asked.update(chosen, command=command)
+    def measure_curves(options, *_):
+        measured.append(options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_curves, "measure_curves", measured)
-    call("search", *options, "--out", tmp_path / "none", code=1)
-    assert (asked["command"], asked["heavy"], asked["lights"], asked["baseline"]) == (
-        "kl",
-        "2b",
-        ("1b",),
-        "2b_seed2",
-    )
+    monkeypatch.setattr(_curves, "measure_curves", measure_curves)
+    call("search", *options, "--out", tmp_path / "none", code=130)
+    (chosen,) = measured
+    assert (chosen.heavy, chosen.lights, chosen.baseline) == ("2b", ("1b",), "2b_seed2")
 
 
 # ---- kills and processes ----
@@ -225,7 +189,7 @@ def start(program, options, out):
 def test_a_search_that_is_killed_goes_on_and_ends_with_the_same_rows(searched, options, out):
     longer = [*options, "--samples", "60"]
     process = start(["stepimp"], longer, out)
-    journals, deadline = [], time.monotonic() + 120
+    journals, deadline = [], time.monotonic() + 300
     while not journals or journals[0].read_bytes().count(b"\n") < 4:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         journals = list(out.glob("*.journal"))
@@ -241,9 +205,9 @@ def test_a_search_that_is_killed_goes_on_and_ends_with_the_same_rows(searched, o
 
 
 def test_ctrl_c_says_how_to_go_on_and_loses_nothing(searched, options, out, monkeypatch):
-    from stepimp.quality import evaluation
+    from stepimp.quality import scoring
 
-    scores, calls = evaluation.score, []
+    scores, calls = scoring.score, []
 
     def interrupted(*arguments, **chosen):
         calls.append(arguments)
@@ -251,11 +215,9 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(searched, options, out, monk
             raise KeyboardInterrupt
         return scores(*arguments, **chosen)
 
-    monkeypatch.setattr(evaluation, "score", interrupted)
-    result = call("search", *options, "--out", out, code=1)
-    assert "the same command goes on from there" in result.stderr and not list(
-        out.glob("search-*.json")
-    )
+    monkeypatch.setattr(scoring, "score", interrupted)
+    result = call("search", *options, "--out", out, code=130)
+    assert "run the same command again" in result.stderr and not list(out.glob("search-*.json"))
     call("search", *options, "--out", out)
     assert len(calls) == 1 + 20 and document(out)["rows"] == searched[1]["rows"]
 
@@ -265,22 +227,30 @@ def test_two_processes_under_torchrun_give_the_same_rows(searched, options, out)
     process = start(torchrun, [*options, "--json"], out)
     stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
-    found = json.loads(stdout)
-    assert found["rows"] == searched[1]["rows"] and found["cost"]["processes"] == 2
-    assert found["log_ppl"] == searched[1]["log_ppl"] and not list(out.glob("*.journal"))
+    written = json.loads(stdout)
+    assert written["rows"] == searched[1]["rows"] and written["cost"]["processes"] == 2
+    assert written["log_ppl"] == searched[1]["log_ppl"] and not list(out.glob("*.journal"))
 
 
 # ---- bad input ----
 
 BAD = {
-    "no heavy segment": (["--light-segments", 5], 2, "5 must be fewer than the 5 segments"),
-    "fewer steps than segments": (["--steps", 4], 2, "4 steps make no 5 segments"),
+    "no heavy segment": (
+        ["--light-segments", 5],
+        2,
+        "5 light segments must be fewer than the 5 segments",
+    ),
+    "fewer steps than segments": (["--steps", 4], 2, "4 steps cannot be cut into 5 segments"),
     "too many schedules": (
         ["--segments", 20, "--light-segments", 9],
         2,
         "make 167,960 schedules; the most is 10,000",
     ),
-    "a race for all": (["--race", "--top", 10], 2, "10 must be fewer than the 10 schedules"),
+    "a race for all": (
+        ["--race", "--top", 10],
+        2,
+        "10 best schedules must be fewer than the 10 schedules",
+    ),
     "heavy as light": (["--light", "2b"], 2, "2b is the heavy model"),
     "certainty": (["--confidence", 1], 2, "--confidence"),
     "too long": (["--length", 33], 1, "outside 1..32"),
@@ -289,7 +259,7 @@ BAD = {
     "a judge that is none": (
         ["--judge", os.path.dirname(__file__)],
         1,
-        "is no judge: it has no config.json",
+        "is not a judge: it has no config.json",
     ),
     "no curves file": (["--curves", "nowhere.json"], 1, "No results file nowhere.json"),
 }
@@ -307,21 +277,23 @@ def test_bad_options_end_in_one_message_before_any_work(options, out, extra, cod
     "change, message",
     [
         (
-            lambda found: found["provenance"]["fingerprints"]["models"].update({"1b": "0" * 12}),
+            lambda written: written["provenance"]["fingerprints"]["models"].update(
+                {"1b": "0" * 12}
+            ),
             "other weights of 1b: run stepimp kl again",
         ),
         (
-            lambda found: found["params"].update(lights=["4b"]),
+            lambda written: written["params"].update(lights=["4b"]),
             "has curves of 2b and 4b, not of 2b and 1b",
         ),
-        (lambda found: found.update(command="generate"), "holds no curves"),
+        (lambda written: written.update(command="generate"), "holds no curves"),
     ],
 )
 def test_curves_of_other_models(options, out, tmp_path, change, message):
-    (file,) = out.glob("kl-*.json")
-    found = json.loads(file.read_text())
-    change(found)
-    (tmp_path / "changed.json").write_text(json.dumps(found))
+    (file,) = out.glob("curves-*.json")
+    written = json.loads(file.read_text())
+    change(written)
+    (tmp_path / "changed.json").write_text(json.dumps(written))
     result = call(
         "search", *options, "--curves", tmp_path / "changed.json", "--out", tmp_path / "own", code=1
     )

@@ -38,13 +38,20 @@ def compiled(kernel, signature, aligned, num_warps, num_stages=3, **constants):
 
 def statistics(shape, **constants):
     signature = {"models": "*i64", "sums": "*fp32", "n": "i32", "vocab": "i32", "span": "i32"}
-    return compiled(triton_statistics._spans, signature, ["models", "sums", "span"], K=6, UPCAST=False, **shape, **constants)
+    aligned = ["models", "sums", "span"]
+    return compiled(
+        triton_statistics._spans, signature, aligned, K=6, UPCAST=False, **shape, **constants
+    )
 
 def draw(**constants):
-    signature = {"model": "*i64", "names": "*i64", "keys": "*fp64", "tokens": "*i64", "n": "i32", "vocab": "i32"}
+    signature = {"model": "*i64", "names": "*i64", "keys": "*fp64", "tokens": "*i64"}
+    signature |= {"n": "i32", "vocab": "i32"}
     shape = {name: getattr(triton_draw, name) for name in ("ROWS", "COLUMNS", "DEPTH")}
-    return compiled(triton_draw._best_of_tiles, signature, ["model", "names", "keys", "tokens"], num_warps=triton_draw.WARPS,
-                    UPCAST=False, **shape, **constants)
+    shape |= {"num_warps": triton_draw.WARPS}
+    aligned = ["model", "names", "keys", "tokens"]
+    return compiled(
+        triton_draw._best_of_tiles, signature, aligned, UPCAST=False, **shape, **constants
+    )
 
 # Of each shape of tiles the configuration that takes most registers, and what runs in bf16.
 print(json.dumps({
@@ -69,16 +76,16 @@ def kernels():
 
 
 def test_no_register_is_spilled(kernels):
-    for name, one in kernels.items():
-        assert re.findall(r"(?:STACK|LOCAL):(\d+)", one["usage"]) == ["0", "0"], (
-            f"{name}: {one['usage']}"
+    for name, kernel in kernels.items():
+        assert re.findall(r"(?:STACK|LOCAL):(\d+)", kernel["usage"]) == ["0", "0"], (
+            f"{name}: {kernel['usage']}"
         )
 
 
 def test_every_kernel_fits_and_multiplies_on_the_tensor_cores(kernels):
-    for name, one in kernels.items():
-        assert one["shared"] <= SHARED, name
-        assert "wgmma.mma_async" in one["ptx"], name
+    for name, kernel in kernels.items():
+        assert kernel["shared"] <= SHARED, name
+        assert "wgmma.mma_async" in kernel["ptx"], name
     assert all(
-        "cp.async" in one["ptx"] for name, one in kernels.items() if "ragged" not in name
+        "cp.async" in kernel["ptx"] for name, kernel in kernels.items() if "ragged" not in name
     )  # pipelined
