@@ -30,6 +30,7 @@ setup(
     },
     package_data={
         "stepimp.fixtures": ["*.json", "*/*.json", "*/*/*.json", "*/*/*.safetensors"],
+        "stepimp.kernels": ["*.cpp", "*.h"],
         "stepimp.plots": ["page/*"],
     },
     install_requires=[

@@ -118,7 +118,8 @@ def random_model():
     """A function (seed=0, **config) -> an MDLM in eval mode all of whose weights are random, none
     left at zero.
     """
-    from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
+    from stepimp.models.mdlm import MDLMForMaskedLM
+    from stepimp.models.mdlm_config import MDLMConfig
 
     def build(seed=0, **config):
         model = MDLMForMaskedLM(MDLMConfig(**{"vocab_size": 24, "n_blocks": 2, **SHAPE, **config}))

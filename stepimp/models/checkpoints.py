@@ -63,7 +63,9 @@ def load_checkpoint(path: str, device="auto", dtype="float32", attn="auto"):
     Inf."""
     from transformers.utils import logging as transformers_logging
 
-    from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM, rope_frequencies
+    from stepimp.models.layers import rope_frequencies
+    from stepimp.models.mdlm import MDLMForMaskedLM
+    from stepimp.models.mdlm_config import MDLMConfig
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()  # what it would warn of is checked below, strictly

@@ -12,7 +12,8 @@ from transformers import AutoModelForMaskedLM
 from stepimp.errors import StepimpError
 from stepimp.kernels.linear import runs_on_onednn
 from stepimp.models.checkpoints import load_checkpoint
-from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
+from stepimp.models.mdlm import MDLMForMaskedLM
+from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.noise import corrupt
 
 V, LENGTH, WIDTH, COND, HEADS = 24, 12, 16, 4, 2
