@@ -38,16 +38,20 @@ class MDLMForMaskedLM(PreTrainedModel):
     _supports_flash_attn = True
     _supports_attention_backend = True
     _no_split_modules = ["Block"]
+    # What the protocol asks and this layout has no need of.
+    special_ids, frame, shift, trained_masking = frozenset(), ((), ()), 0, 1.0
 
     def __init__(self, config: MDLMConfig):
         super().__init__(config)
         if config.hidden_dim % (2 * config.n_heads):
             raise StepimpError(
-                f"hidden_dim {config.hidden_dim} must be a multiple of 2 * n_heads ({config.n_heads})."
+                f"hidden_dim {config.hidden_dim} must be a multiple of "
+                f"2 * n_heads ({config.n_heads})."
             )
         if not 0 <= config.mask_token_id < config.vocab_size:
             raise StepimpError(
-                f"mask_token_id {config.mask_token_id} is not in the vocabulary of {config.vocab_size}."
+                f"mask_token_id {config.mask_token_id} is not in the vocabulary "
+                f"of {config.vocab_size}."
             )
         self.backbone = Backbone(config)
         self.noise = NoiseSchedule(config.noise)
@@ -166,11 +170,15 @@ class MDLMForMaskedLM(PreTrainedModel):
         row = (
             2 * 10 * dim**2 + 4 * length * dim
         )  # query, output and MLP; scores and weighted values
-        keys_values = 2 * 2 * dim**2
-        last = length * keys_values
-        return (self.blocks - 1) * length * (
-            row + keys_values
+        last = length * 2 * 2 * dim**2  # keys and values
+        return (self.blocks - 1) * self.block_flops(
+            length
         ) + last, row + 2.0 * dim * self.vocab_size
+
+    def block_flops(self, length: int) -> float:
+        """FLOPs of one block on all positions of a sequence."""
+        dim = self.config.hidden_dim
+        return length * (2.0 * 12 * dim**2 + 4 * length * dim)
 
     def forward(
         self,

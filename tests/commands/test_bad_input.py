@@ -122,7 +122,7 @@ def test_a_checkpoint_with(run, copied, change, message):
 
 
 def test_models_of_different_families(run, random_model, tmp_path, tiny_family):
-    random_model(vocab_size=281).save_pretrained(tmp_path / "other")
+    random_model(vocab_size=281, mask_token_id=279).save_pretrained(tmp_path / "other")
     shutil.copy(tiny_family / "tokenizer.json", tmp_path / "other")
     assert "not of one family: vocab_size" in run("loss", "--light", tmp_path / "other").message
 
@@ -313,7 +313,7 @@ def test_a_journal_of_another_run(run, tmp_path):
 @pytest.mark.parametrize("command", ["loss", "kl", "profile", "generate", "compare", "search"])
 def test_cuda_where_there_is_none(run, command):
     message = run(command, *NEEDS[command], "--device", "cuda").message
-    assert message == "--device cuda: this machine's torch sees no CUDA device. Use --device cpu."
+    assert message == "Device 'cuda': this machine's torch sees no CUDA device. Use the device cpu."
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")

@@ -322,7 +322,7 @@ def test_gradients_reach_every_parameter_after_a_step(random_model, z):
 
 
 def test_flash_attention_asked_for_on_the_cpu_is_one_clear_message(public_checkpoint):
-    with pytest.raises(StepimpError, match="flash_attention_2 needs a CUDA device.*--attn sdpa"):
+    with pytest.raises(StepimpError, match="flash_attention_2 needs a CUDA device.*attention sdpa"):
         load_checkpoint(str(public_checkpoint), "cpu", attn="flash_attention_2")
 
 
@@ -331,7 +331,7 @@ def test_flash_attention_asked_for_without_its_package_is_one_clear_message(
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: False)
-    with pytest.raises(StepimpError, match="flash_attention_2 is not installed.*--attn sdpa"):
+    with pytest.raises(StepimpError, match="flash_attention_2 is not installed.*attention sdpa"):
         load_checkpoint(str(public_checkpoint), "cuda", "bfloat16", "flash_attention_2")
 
 

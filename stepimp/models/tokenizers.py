@@ -1,0 +1,49 @@
+"""Tokenizers: beside the weights, or from the hub; code of their own is never run."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import transformers
+from transformers import AutoTokenizer
+
+from stepimp.errors import StepimpError
+from stepimp.text import offline_unless_reachable
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt")
+
+
+def open_tokenizer(source: str, native_class: str | None = None):
+    """A transformers tokenizer from a folder or the hub.
+
+    native_class: where it is published with code of its own, the class of transformers to use."""
+    if not Path(source).is_dir():
+        offline_unless_reachable()
+    opener = getattr(transformers, native_class) if native_class else AutoTokenizer
+    try:
+        return opener.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # transformers and tokenizers document no common exception type
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise StepimpError(f"Cannot load the tokenizer of {source}: {reason}") from error
+
+
+def load_tokenizer(checkpoint: str, fallback: str | None = "gpt2", native_class: str | None = None):
+    """The checkpoint's own tokenizer, else the one that its layout names.
+
+    fallback: GPT-2's for the public MDLM checkpoints, which ship none."""
+    place = Path(checkpoint).expanduser()
+    folder = place.parent if place.is_file() else place
+    if any((folder / file).exists() for file in TOKENIZER_FILES):
+        return open_tokenizer(str(folder), native_class)
+    if not place.exists():
+        with suppress(StepimpError):
+            return open_tokenizer(checkpoint, native_class)
+    name = {"gpt2": "GPT-2's"}.get(fallback, fallback)
+    try:
+        if fallback:
+            return open_tokenizer(fallback)
+    except StepimpError as error:
+        raise StepimpError(
+            f"{checkpoint} has no tokenizer, and {name} could not be fetched: "
+            "put a tokenizer.json beside the weights."
+        ) from error
+    raise StepimpError(f"{checkpoint} has no tokenizer: put a tokenizer.json beside the weights.")
