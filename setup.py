@@ -10,6 +10,7 @@ setup(
         "stepimp",
         "stepimp.kernels",
         "stepimp.models",
+        "stepimp.text",
         "stepimp.training",
         "stepimp.curves",
         "stepimp.schedules",

@@ -202,7 +202,7 @@ def curve_inputs(members, params):
     from stepimp.curves.inputs import TextInputs
     from stepimp.errors import StepimpError
     from stepimp.sampling.trajectories import SampleInputs
-    from stepimp.text import load_blocks
+    from stepimp.text.blocks import load_blocks
 
     length, sequences, seed, heavy = (
         params["length"],

@@ -64,7 +64,7 @@ def evaluate(file, judge, compat, batch_size, family, device, dtype, seed, out, 
     from stepimp.models.family import family_folder
     from stepimp.quality import evaluation
     from stepimp.quality.judge import judge_of, load_judge
-    from stepimp.text import digest
+    from stepimp.text.cache import digest
 
     scorer = load_judge(
         judge or judge_of(family_folder(family or origin.get("family"))), device, dtype

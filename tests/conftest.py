@@ -147,7 +147,7 @@ def write_judge(folder, data, context=24):
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from stepimp.text import train_tokenizer
+    from stepimp.text.blocks import train_tokenizer
 
     tokenizer, ends = train_tokenizer(data, 290), dict.fromkeys(["bos_token_id", "eos_token_id"], 0)
     sizes = dict(n_positions=context, n_embd=16, n_layer=2, n_head=2, initializer_range=0.3)
@@ -171,7 +171,7 @@ def tiny_family(tmp_path_factory, tiny_text, random_model):
     """
     from stepimp.models.checkpoints import fingerprint
     from stepimp.models.family import SCHEMA, write_manifest
-    from stepimp.text import train_tokenizer
+    from stepimp.text.blocks import train_tokenizer
 
     folder = tmp_path_factory.mktemp("family")
     tokenizer = train_tokenizer(str(tiny_text), 280)

@@ -1,6 +1,7 @@
 """Random projections, and denoisers whose sampling distribution is known exactly."""
 
 import itertools
+import json
 
 import numpy as np
 import torch
@@ -118,3 +119,9 @@ def chi_square(observed, expected):
         observed = np.append(observed[~small], observed[small].sum())
         expected = np.append(expected[~small], expected[small].sum())
     return stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue
+
+
+def jsonl(path, texts):
+    """A JSON Lines file with a row of {"text": ...} for each text."""
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    return path

@@ -19,7 +19,7 @@ from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.family import corpus, family_folder, read_manifest
 from stepimp.models.layers import eager_attention
 from stepimp.models.loading import open_tokenizer
-from stepimp.text import load_blocks
+from stepimp.text.blocks import load_blocks
 
 SEQUENCES, T = 400, 0.5
 attended = []  # [B, H, L, L] per block of the last forward pass

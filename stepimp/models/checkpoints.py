@@ -71,7 +71,7 @@ def local_place(path: str) -> Path:
         return place
     if place.is_absolute() or not (HUB_ID.fullmatch(path) or HUB_FILE.fullmatch(path)):
         raise StepimpError(f"{path} is no checkpoint: there is no such folder.")
-    from stepimp.text import offline_unless_reachable
+    from stepimp.text.hub import offline_unless_reachable
 
     offline_unless_reachable()
     try:

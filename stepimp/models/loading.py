@@ -95,7 +95,7 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
 
 def check_together(denoisers: dict[str, Denoiser], tokenizers: dict):
     """Raises StepimpError where models are not of one family."""
-    from stepimp.text import tokenizer_fingerprint
+    from stepimp.text.blocks import tokenizer_fingerprint
 
     first, *others = denoisers
     for other in others:

@@ -7,7 +7,7 @@ import transformers
 from transformers import AutoTokenizer
 
 from stepimp.errors import StepimpError
-from stepimp.text import offline_unless_reachable
+from stepimp.text.hub import offline_unless_reachable
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt")
 

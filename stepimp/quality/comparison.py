@@ -24,7 +24,7 @@ from stepimp.sampling import sampler
 from stepimp.sampling.cost import Stopwatch, exact_flops
 from stepimp.schedules.recommend import comparisons
 from stepimp.schedules.schedule import Schedule, parse, sandwich, saved_flops
-from stepimp.text import load_blocks
+from stepimp.text.blocks import load_blocks
 
 LIGHT_SHARE = 0.25  # of the paper's hand-crafted schedules
 

@@ -10,7 +10,9 @@ from stepimp.errors import StepimpError
 from stepimp.kernels.linear import linear
 from stepimp.models.checkpoints import fingerprint, pick_device
 from stepimp.models.loading import open_tokenizer
-from stepimp.text import digest, offline_unless_reachable, tokenizer_fingerprint
+from stepimp.text.blocks import tokenizer_fingerprint
+from stepimp.text.cache import digest
+from stepimp.text.hub import offline_unless_reachable
 
 FOLDER = "judge"  # the judge's place in a family folder
 GPT2 = "gpt2"

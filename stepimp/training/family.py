@@ -12,7 +12,7 @@ from stepimp.models.loading import load_tokenizer, open_tokenizer
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.results import results_folder
-from stepimp.text import load_blocks, tokenizer_fingerprint, train_tokenizer
+from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo, initialize
 from stepimp.training.trainer import claim, fit, join_processes, save, start_training, work_folder
 

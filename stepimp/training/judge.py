@@ -14,7 +14,7 @@ from stepimp.errors import StepimpError
 from stepimp.models.loading import open_tokenizer
 from stepimp.quality.judge import FOLDER
 from stepimp.results import results_folder, write_atomically
-from stepimp.text import load_blocks, train_tokenizer
+from stepimp.text.blocks import load_blocks, train_tokenizer
 from stepimp.training.trainer import claim, fit, join_processes, save, start_training, work_folder
 
 RECIPE = "recipe.json"  # written last: a judge with a recipe is finished

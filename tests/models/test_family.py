@@ -14,7 +14,7 @@ from stepimp.models.family import (
     write_manifest,
 )
 from stepimp.models.loading import load, load_tokenizer
-from stepimp.text import train_tokenizer
+from stepimp.text.blocks import train_tokenizer
 
 
 def test_names_load_together_with_their_tokenizer(tiny_family):

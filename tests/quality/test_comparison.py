@@ -19,7 +19,7 @@ from stepimp.quality.evaluation import score, unigram_entropy
 from stepimp.results import Run, read_document
 from stepimp.sampling import sampler
 from stepimp.schedules.schedule import parse
-from stepimp.text import load_blocks
+from stepimp.text.blocks import load_blocks
 
 STEPS, LENGTH = 8, 12
 

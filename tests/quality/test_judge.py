@@ -13,7 +13,7 @@ from stepimp.errors import StepimpError
 from stepimp.models.family import family_folder
 from stepimp.quality.evaluation import score
 from stepimp.quality.judge import judge_of, load_judge
-from stepimp.text import load_blocks
+from stepimp.text.blocks import load_blocks
 from stepimp.training import judge
 from stepimp.training.judge import held_out_nats, read_recipe
 

@@ -13,7 +13,7 @@ from stepimp.errors import StepimpError
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.family import read_manifest
 from stepimp.models.loading import load
-from stepimp.text import load_blocks, train_tokenizer
+from stepimp.text.blocks import load_blocks, train_tokenizer
 from stepimp.training import family as training_family
 from stepimp.training import objective
 from stepimp.training.family import train_family

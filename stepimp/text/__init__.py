@@ -1,0 +1,1 @@
+"""Text to token blocks: documents from files, bundled corpora or the hub, tokenized and cached."""

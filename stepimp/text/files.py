@@ -1,0 +1,216 @@
+"""Documents from files and folders on disk, as people have them.
+
+A text file is one document; a row of a JSON, CSV or parquet file is one. Suffixes count in any
+case, and each may be followed by .gz or .zst. Files are read as a stream, so that their size does
+not matter, and cached by their content.
+"""
+
+import csv
+import gzip
+import io
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from stepimp.errors import StepimpError
+from stepimp.text.cache import cache_folder, digest, file_digest
+
+log = logging.getLogger(__name__)
+
+BACKUPS = ("~", ".bak", ".orig", ".swp", ".tmp")
+csv.field_size_limit(2**31 - 1)  # the default of 131,072 characters is less than a document
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that says what a file holds, in lower case: `.jsonl` of `a.JSONL.gz`."""
+    bare = Path(path.stem) if path.suffix.lower() in (".gz", ".zst") else path
+    return bare.suffix.lower()
+
+
+def open_bytes(path: Path):
+    """A binary stream of a file, decompressed if its name ends in .gz or .zst."""
+    match path.suffix.lower():
+        case ".gz":
+            return gzip.open(path, "rb")
+        case ".zst":
+            try:
+                import zstandard
+            except ImportError as error:
+                raise StepimpError(
+                    f"{path} needs the package zstandard: pip install zstandard, or decompress it."
+                ) from error
+            return zstandard.open(path, "rb")
+    return open(path, "rb")
+
+
+def open_text(path: Path, newline: str | None = None):
+    """A text stream of a UTF-8 file, without its byte-order mark."""
+    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline=newline)
+
+
+def text_rows(path: Path, column: str) -> Iterator[dict]:
+    """The whole file as one row."""
+    with open_text(path) as file:
+        yield {column: file.read()}
+
+
+def json_rows(path: Path, column: str) -> Iterator[dict]:
+    """JSON Lines, or one JSON value that is a list of objects or an object."""
+    with open_text(path) as file:
+        first = file.readline()
+        try:
+            row = json.loads(first or "null")
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            yield row
+            for number, line in enumerate(file, 2):
+                if line.strip():
+                    yield json_value(line, f"{path}, line {number}")
+            return
+        value = json_value(first + file.read(), str(path))
+        yield from value if isinstance(value, list) else [value]
+
+
+def json_value(text: str, where: str):
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise StepimpError(f"Cannot read {where} as json: {error}.") from error
+
+
+def csv_rows(path: Path, column: str, delimiter=",") -> Iterator[dict]:
+    """The rows of a file whose first line names its columns."""
+    with open_text(path, newline="") as file:
+        yield from csv.DictReader(file, delimiter=delimiter)
+
+
+def tsv_rows(path: Path, column: str) -> Iterator[dict]:
+    """`csv_rows` with tabs between the columns."""
+    return csv_rows(path, column, delimiter="\t")
+
+
+def parquet_rows(path: Path, column: str) -> Iterator[dict]:
+    """The rows of a parquet file, with the column asked for alone where it has that."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with open_bytes(path) as stream:
+            compressed = path.suffix.lower() in (".gz", ".zst")
+            file = pyarrow.parquet.ParquetFile(
+                pyarrow.BufferReader(stream.read()) if compressed else stream
+            )
+            names = [
+                name for name in (column, column.split(".")[0]) if name in file.schema_arrow.names
+            ]
+            for batch in file.iter_batches(batch_size=1000, columns=names[:1] or None):
+                yield from batch.to_pylist()
+    except pyarrow.ArrowException as error:
+        raise StepimpError(f"Cannot read {path} as parquet: {error}.") from error
+
+
+READERS: dict[str, Callable[[Path, str], Iterator[dict]]] = {
+    ".txt": text_rows,
+    ".text": text_rows,
+    ".md": text_rows,
+    ".rst": text_rows,
+    ".json": json_rows,
+    ".jsonl": json_rows,
+    ".ndjson": json_rows,
+    ".csv": csv_rows,
+    ".tsv": tsv_rows,
+    ".parquet": parquet_rows,
+}
+
+
+def cell(row, column: str, where: str) -> str:
+    """The text of a row; a column `data.text` is the field `text` of the field `data`."""
+    if not isinstance(row, dict):
+        raise StepimpError(f"{where} is {type(row).__name__}, not an object with a text column.")
+    value = row
+    for name in [column] if column in row else column.split("."):
+        if not isinstance(value, dict) or name not in value:
+            columns = ", ".join(map(str, row))
+            raise StepimpError(f"{where} has no column {column!r}: its columns are {columns}.")
+        value = value[name]
+    if value is None:
+        raise StepimpError(f"{where} has no text in its column {column!r}: leave such rows out.")
+    if not isinstance(value, str):
+        raise StepimpError(f"{where}: its column {column!r} holds {value!r:.40}, not a string.")
+    return value
+
+
+def documents_of(path: Path, column: str) -> Iterator[str]:
+    """The text of each document in a file."""
+    number = 0
+    try:
+        for number, row in enumerate(READERS.get(suffix_of(path), text_rows)(path, column), 1):
+            text = cell(row, column, f"{path}, row {number}")
+            text.encode()  # half a surrogate pair is no text
+            yield text
+    except UnicodeError as error:
+        raise StepimpError(
+            f"{path} is not UTF-8 text: convert it first (iconv -t UTF-8)."
+        ) from error
+    except (csv.Error, EOFError, gzip.BadGzipFile) as error:
+        raise StepimpError(f"Cannot read {path} after row {number}: {error}.") from error
+
+
+def find_files(folder: Path) -> list[Path]:
+    """The files of a folder and its sub-folders that hold text; logs what is skipped.
+
+    Hidden files and folders and backup copies are skipped, as are files of other kinds.
+    """
+    files, skipped = [], Counter()
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            continue
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or path.name.endswith(BACKUPS):
+            skipped["hidden or backup"] += 1
+        elif suffix_of(path) in READERS:
+            files.append(path)
+        else:
+            skipped[suffix_of(path) or "without a suffix"] += 1
+    if skipped:
+        counts = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
+        log.warning("%s: skipped %d files (%s).", folder, skipped.total(), counts)
+    return files
+
+
+def load_files(path: Path, column: str = "text"):
+    """A file or a folder of files as a datasets.Dataset of (name, text).
+
+    Documents are named by their number. Raises StepimpError for a file that cannot be read, is not
+    UTF-8 or lacks the column.
+    """
+    import datasets
+
+    files = find_files(path) if path.is_dir() else [path]
+    if not files:
+        raise StepimpError(f"No text in {path}: put files ending in {', '.join(READERS)} there.")
+    if all(file.stat().st_size == 0 for file in files):
+        raise StepimpError(f"{path} is empty: give a file with text in it.")
+    key = digest(column, *(part for file in files for part in (suffix_of(file), file_digest(file))))
+
+    def rows(key):
+        texts = (text for file in files for text in documents_of(file, column))
+        for number, text in enumerate(texts):
+            yield {"name": str(number), "text": text}
+
+    columns = datasets.Features(
+        {"name": datasets.Value("string"), "text": datasets.Value("string")}
+    )
+    try:
+        documents = datasets.Dataset.from_generator(
+            rows, columns, cache_dir=str(cache_folder()), gen_kwargs={"key": key}, fingerprint=key
+        )
+    except datasets.exceptions.DatasetGenerationError as error:
+        if isinstance(error.__cause__, StepimpError):
+            raise error.__cause__ from error
+        raise
+    log.info("%s: %d documents in %d files.", path, len(documents), len(files))
+    return documents

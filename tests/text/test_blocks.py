@@ -1,0 +1,168 @@
+import random
+
+import datasets
+import pytest
+import torch
+from fakes import jsonl
+
+from stepimp.errors import StepimpError
+from stepimp.text import blocks, cache
+from stepimp.text.blocks import load_blocks, load_documents, train_tokenizer
+from stepimp.text.splits import split_of
+
+LENGTH = 16
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_text):
+    return train_tokenizer(str(tiny_text), 270)
+
+
+def reference_blocks(texts, tokenizer, length):
+    """One stream of all documents, each followed by the end-of-text token, cut every `length`
+    tokens.
+    """
+    stream = []
+    for text in texts:
+        stream += tokenizer.encode(text, add_special_tokens=False) + [tokenizer.eos_token_id]
+    return torch.tensor(
+        [stream[i : i + length] for i in range(0, len(stream), length) if i + length <= len(stream)]
+    )
+
+
+@pytest.mark.parametrize("length", [1, 7, LENGTH])
+def test_packing_equals_a_plain_reference(tokenizer, tmp_path, length):
+    texts = ["light mask", "", "the model runs a step and learns", "é\n\n"] * 3
+    blocks = load_blocks(str(jsonl(tmp_path / "a.jsonl", texts)), tokenizer, length, "all")
+    assert torch.equal(blocks.tokens, reference_blocks(texts, tokenizer, length))
+    assert blocks.tokens.dtype == torch.int64
+
+
+def test_a_digest_tells_apart_where_one_part_ends_and_the_next_begins():
+    assert (
+        len(
+            {
+                cache.digest("ab", "c"),
+                cache.digest("a", "bc"),
+                cache.digest("abc"),
+                cache.digest("c", "ab"),
+            }
+        )
+        == 4
+    )
+
+
+def test_a_changed_file_is_read_anew(tokenizer, tmp_path):
+    file = tmp_path / "a.txt"
+    found = []
+    for text in ("the model reads " * 20, "a heavy sample of noise " * 20):
+        file.write_text(text)
+        found.append(load_blocks(str(file), tokenizer, LENGTH, "all"))
+    assert found[0].fingerprint != found[1].fingerprint
+    assert not torch.equal(found[0].tokens[0], found[1].tokens[0])
+
+
+def test_fingerprints_depend_on_text_tokenizer_length_and_split(tokenizer, tmp_path):
+    texts = ["the model reads a token of the sample " * 20]
+    one, other = jsonl(tmp_path / "a.jsonl", texts), jsonl(tmp_path / "b.jsonl", [texts[0] + "."])
+    second = train_tokenizer(str(one), 262)
+    runs = [
+        (one, tokenizer, 16, "all"),
+        (other, tokenizer, 16, "all"),
+        (one, second, 16, "all"),
+        (one, tokenizer, 15, "all"),
+        (one, tokenizer, 16, "train"),
+    ]
+    assert len({load_blocks(str(file), *rest).fingerprint for file, *rest in runs}) == len(runs)
+    copy = jsonl(tmp_path / "copy.jsonl", texts)
+    assert (
+        load_blocks(str(copy), *runs[0][1:]).fingerprint
+        == load_blocks(str(one), *runs[0][1:]).fingerprint
+    )
+
+
+def test_many_documents_are_held_out_by_name(tmp_path):
+    texts = [f"document {i}" for i in range(60)]
+    file = str(jsonl(tmp_path / "a.jsonl", texts))
+    split = {name: load_documents(file, name)["text"][:] for name in ("train", "heldout")}
+    assert (
+        split["heldout"]
+        == [text for i, text in enumerate(texts) if split_of(str(i)) == "heldout"]
+        != []
+    )
+    assert sorted(split["train"] + split["heldout"]) == sorted(texts)
+
+
+def test_of_a_few_documents_the_last_tenth_of_each_is_held_out(tmp_path):
+    texts = ["a" * 90 + "b" * 10, "c" * 9 + "d"]
+    file = str(jsonl(tmp_path / "a.jsonl", texts))
+    assert load_documents(file, "train")["text"][:] == ["a" * 90, "c" * 9]
+    assert load_documents(file, "heldout")["text"][:] == ["b" * 10, "d"]
+
+
+SECRET = "qzxjkvqzxjkv"
+
+
+@pytest.mark.parametrize("documents", [1, 60])
+def test_the_tokenizer_never_sees_held_out_text(tmp_path, documents):
+    plain = "the model reads a token of the sample. "
+    texts = [plain * 10 + (SECRET * 3 if documents == 1 else "") for _ in range(documents)]
+    if documents > 1:
+        texts = [
+            SECRET * 10 if split_of(str(i)) == "heldout" else text for i, text in enumerate(texts)
+        ]
+    trained = train_tokenizer(str(jsonl(tmp_path / "a.jsonl", texts)), 300)
+    assert not any(SECRET[:2] in token for token in trained.get_vocab())
+    assert any("model" in token for token in trained.get_vocab())
+
+
+def test_the_tokenizer_ends_with_its_mask_token_and_is_lossless(tokenizer):
+    assert tokenizer.mask_token_id == len(tokenizer) - 1 == 269
+    assert tokenizer.eos_token_id == 0
+    text = "Ünïcode, tabs\tand  spaces\n\n"
+    assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
+
+
+def test_a_held_out_part_that_is_too_short_says_so(tokenizer, tmp_path):
+    (tmp_path / "a.txt").write_text("the model reads " * 8)
+    with pytest.raises(StepimpError, match=r"\(heldout\) has less text than one sequence"):
+        load_blocks(str(tmp_path / "a.txt"), tokenizer, LENGTH, "heldout")
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("STEPIMP_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(StepimpError, match="Set STEPIMP_CACHE"):
+        cache.cache_folder()
+
+
+def test_loading_and_training_a_tokenizer_print_nothing(tmp_path, capfd):
+    datasets.enable_progress_bars()
+    words = random.Random(0).choices(["model", "reads", "token"], k=400)
+    file = str(jsonl(tmp_path / "a.jsonl", [" ".join(words)] * 30))
+    load_blocks(file, train_tokenizer(file, 270), LENGTH, "train")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("marker", ["<|mask|>", "<|endoftext|>"])
+def test_plain_text_never_becomes_a_special_token(tokenizer, tmp_path, marker):
+    text = f"the model reads {marker} as text " * 20
+    tokens = load_blocks(str(jsonl(tmp_path / "a.jsonl", [text])), tokenizer, LENGTH, "all").tokens
+    special = {tokenizer.mask_token_id, tokenizer.eos_token_id}
+    assert special.isdisjoint(tokens.flatten().tolist())
+    assert tokenizer.decode(tokens.flatten()) == text[: len(tokenizer.decode(tokens.flatten()))]
+
+
+def test_encoding_plain_text_leaves_the_tokenizer_as_it_was(tokenizer):
+    before = blocks.tokenizer_fingerprint(tokenizer)
+    blocks.encode(tokenizer, ["<|mask|>"])
+    assert blocks.tokenizer_fingerprint(tokenizer) == before
+    assert tokenizer("<|mask|>").input_ids == [tokenizer.mask_token_id]
+
+
+def test_a_long_text_is_tokenized_in_pieces_with_the_same_tokens(tokenizer, monkeypatch):
+    text = "the model\n\n  reads\r\n é a token\n" * 50 + "x" * 300 + "\nof the sample" * 20
+    whole = list(blocks.token_stream([text, "end"], tokenizer))
+    monkeypatch.setattr(blocks, "PIECE", 97)
+    assert sum(1 for _ in blocks.pieces(text, tokenizer)) > 10
+    assert sum(blocks.token_stream([text, "end"], tokenizer), []) == sum(whole, [])

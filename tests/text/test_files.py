@@ -1,0 +1,143 @@
+"""Files as people have them: all kinds are read, and nothing is dropped without a word."""
+
+import csv
+import gzip
+import json
+import logging
+
+import datasets
+import pytest
+from fakes import jsonl
+
+from stepimp.errors import StepimpError
+from stepimp.text.blocks import load_blocks, load_documents, train_tokenizer
+
+LENGTH = 16
+TEXTS = [f'the model "number" {i}, reads\n\na token. ' * 4 for i in range(5)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_text):
+    return train_tokenizer(str(tiny_text), 270)
+
+
+def read(path, column="text"):
+    return load_documents(str(path), "all", column)["text"][:]
+
+
+def write_csv(path, texts, delimiter=","):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerows([["id", "text"], *enumerate(texts)])
+
+
+def write_parquet(path, texts):
+    columns = {"text": texts, "url": ["x"] * len(texts)}
+    datasets.Dataset.from_dict(columns).to_parquet(path)
+
+
+def compressed(path, texts):
+    lines = "".join(json.dumps({"text": text, "id": 3}) + "\n" for text in texts)
+    path.write_bytes(gzip.compress(lines.encode()))
+
+
+WRITERS = {
+    "a.jsonl": jsonl,
+    "a.JSONL": jsonl,
+    "a.ndjson": jsonl,
+    "a.jsonl.gz": compressed,
+    "a.Jsonl.GZ": compressed,
+    "list.json": lambda path, texts: path.write_text(json.dumps([{"text": t} for t in texts])),
+    "pretty.json": lambda path, texts: path.write_text(
+        json.dumps([{"text": text} for text in texts], indent=1)
+    ),
+    "a.csv": write_csv,
+    "a.tsv": lambda path, texts: write_csv(path, texts, "\t"),
+    "a.parquet": write_parquet,
+    "a[1].jsonl": jsonl,
+    "a::b.jsonl": jsonl,
+    "a*?.jsonl": jsonl,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_rows_are_read_whole_and_in_order(tmp_path, name):
+    WRITERS[name](tmp_path / name, TEXTS)
+    jsonl(tmp_path / "a1.jsonl", ["another file, which a pattern [1] would match"])
+    assert read(tmp_path / name) == TEXTS
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.TXT", "notes[1].txt", "a::b.txt", "README", "a.md"])
+def test_a_text_file_is_one_document(tmp_path, name):
+    (tmp_path / "notes1.txt").write_text("another file")
+    (tmp_path / name).write_text(TEXTS[0], "utf-8")
+    assert read(tmp_path / name) == TEXTS[:1]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    for name, content in [("a.txt", "é"), ("a.jsonl", '{"text": "é"}'), ("a.csv", "text\né\n")]:
+        (tmp_path / name).write_bytes(content.encode("utf-8-sig"))
+        assert read(tmp_path / name) == ["é"]
+
+
+def test_a_folder_is_read_with_its_sub_folders_and_says_what_it_skips(tmp_path, caplog):
+    folder = tmp_path / "set[1]"
+    (folder / "sub" / ".git").mkdir(parents=True)
+    (folder / "sub" / "b.txt").write_text("second")
+    (folder / "a.jsonl").write_text('{"text": "first", "url": "x"}\n')
+    for name in ("sub/.git/c.txt", ".hidden.txt", "old.txt~", "d.pdf", "e.PDF", "Makefile"):
+        (folder / name).write_text("never")
+    with caplog.at_level(logging.INFO, "stepimp"):
+        assert read(folder) == ["first", "second"]
+    assert "skipped 6 files (3 hidden or backup, 2 .pdf, 1 without a suffix)" in caplog.text
+    assert "2 documents in 2 files" in caplog.text
+
+
+@pytest.mark.parametrize("column", ["content", "data.text", "data.deep.text"])
+def test_the_text_column_can_have_another_name_and_be_a_field_of_a_field(tmp_path, column):
+    row = TEXTS[0]
+    for name in reversed(column.split(".")):
+        row = {name: row, "other": 1}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    write_parquet(tmp_path / "b.parquet", ["x"])
+    datasets.Dataset.from_list([row]).to_parquet(tmp_path / "c.parquet")
+    assert read(tmp_path / "a.jsonl", column) == read(tmp_path / "c.parquet", column) == TEXTS[:1]
+    with pytest.raises(StepimpError, match=f"no column '{column}': its columns are text, url"):
+        read(tmp_path / "b.parquet", column)
+
+
+BAD = {
+    "empty.txt": (b"", "is empty"),
+    "short.txt": (b"the model", r"short.txt \(all\) has less text than one sequence of 16 tokens"),
+    "latin1.txt": ("déjà vu ".encode("latin-1") * 99, "not UTF-8.*iconv"),
+    "latin1.jsonl": ('{"text": "é"}\n'.encode("latin-1"), "not UTF-8.*iconv"),
+    "latin1.csv": ("text\né\n".encode("latin-1"), "not UTF-8.*iconv"),
+    "surrogate.jsonl": (b'{"text": "\\ud800"}\n', "not UTF-8"),
+    "broken.jsonl": (b'{"text": "a"}\n{"te', "Cannot read .*broken.jsonl, line 2 as json"),
+    "first.jsonl": (b'{"te\n{"text": "a"}\n', "Cannot read .*first.jsonl as json"),
+    "broken.parquet": (b"PAR1", "Cannot read .*broken.parquet as parquet"),
+    "cut.jsonl.gz": (gzip.compress(b'{"text": "aaa"}\n' * 99)[:40], "Cannot read .*cut.jsonl.gz"),
+    "plain.jsonl.gz": (b'{"text": "a"}\n', "Cannot read .*plain.jsonl.gz"),
+    "column.jsonl": (b'{"body": "a", "id": 1}\n', "no column 'text': its columns are body, id"),
+    "column.csv": (b"a,b\n1,2\n", "no column 'text': its columns are a, b"),
+    "number.jsonl": (b'{"text": 3}\n', "row 1: its column 'text' holds 3, not a string"),
+    "null.jsonl": (b'{"text": "a"}\n{"text": null}\n', "row 2 has no text"),
+    "list.jsonl": (b'["a", "b"]\n', "row 1 is str, not an object"),
+    "mixed.jsonl": (b'{"text": "a"}\n["b"]\n', "row 2 is list, not an object"),
+    "string.json": (b'"text"', "row 1 is str, not an object"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_that_cannot_be_used_is_named_with_the_reason(tokenizer, tmp_path, name):
+    content, message = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(StepimpError, match=message):
+        load_blocks(str(tmp_path / name), tokenizer, LENGTH, "all")
+
+
+def test_files_and_folders_that_are_not_there(tokenizer, tmp_path):
+    with pytest.raises(StepimpError, match="No such file: .*missing.txt.*docs, code"):
+        load_blocks(str(tmp_path / "missing.txt"), tokenizer, LENGTH, "all")
+    with pytest.raises(StepimpError, match="No text in .*put files ending in .txt"):
+        load_blocks(str(tmp_path), tokenizer, LENGTH, "all")
