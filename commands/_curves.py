@@ -143,6 +143,18 @@ def measure_curves(
     for light in lights:
         if members.blocks[light] > members.blocks[heavy]:
             click.echo(f"Warning: {light} is deeper than the heavy model {heavy}.", err=True)
+    unlike_training = {
+        name: model.trained_masking
+        for name, model in members.denoisers.items()
+        if model.trained_masking < 1
+    }
+    if unlike_training:
+        names, share = ", ".join(unlike_training), max(unlike_training.values())
+        click.echo(
+            f"Warning: {names} saw at most {share:.0%} of the tokens masked in training: their "
+            f"curves at t above {share:g} are outside of it.",
+            err=True,
+        )
     length = length or min(model.max_length for model in members.denoisers.values())
     params = dict(
         heavy=heavy,
@@ -199,7 +211,7 @@ def curve_inputs(members, params):
     import torch
 
     from stepimp import randomness
-    from stepimp.curves.inputs import TextInputs
+    from stepimp.curves.inputs import TextInputs, framed
     from stepimp.errors import StepimpError
     from stepimp.sampling.trajectories import SampleInputs
     from stepimp.text.blocks import load_blocks
@@ -220,7 +232,9 @@ def curve_inputs(members, params):
         return SampleInputs(
             members.denoisers, heavy, count, length, seed
         ), f"samples of {members.fingerprints[heavy]}"
-    blocks = load_blocks(params["data"], members.tokenizer, length, params["split"])
+    model = members.denoisers[heavy]
+    inside = length - sum(map(len, model.frame))
+    blocks = load_blocks(params["data"], members.tokenizer, inside, params["split"])
     order = randomness.generator(seed, randomness.DATA).permutation(len(blocks.tokens))
     if params["until"] is None:
         if len(order) < sequences:
@@ -230,8 +244,9 @@ def curve_inputs(members, params):
             )
         order = order[:sequences]
     tokens = blocks.tokens[torch.as_tensor(order)]
+    tokens = framed(tokens, model.frame)
     return TextInputs(
-        tokens, seed, members.denoisers[heavy].noise, params["repeats"]
+        tokens, seed, model.noise, params["repeats"], model.special_ids
     ), blocks.fingerprint
 
 

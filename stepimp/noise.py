@@ -1,12 +1,14 @@
 """The noise schedule alpha_t and the corruption it defines (formulas 1 and 2 of the paper).
 
 t = 1 is fully masked, the start of sampling; t = 0 is clean. Everything here takes floats, NumPy
-arrays or tensors."""
+arrays or tensors.
+"""
 
 from dataclasses import dataclass
 
 from stepimp.errors import StepimpError
 
+NEVER_MASKED = 1.0  # in place of a uniform: 1 - alpha_t never exceeds it
 EPS = {"linear": 0.0, "loglinear": 1e-3}
 
 
@@ -15,7 +17,8 @@ class NoiseSchedule:
     """alpha_t = 1 - (1 - eps) t, the probability that a token is still clean at time t.
 
     `linear` has eps = 0. `loglinear` is MDLM's: its total noise sigma(t) = -log alpha_t stays
-    finite at t = 1."""
+    finite at t = 1.
+    """
 
     name: str = "linear"
 
@@ -26,7 +29,8 @@ class NoiseSchedule:
             )
 
     @property
-    def eps(self):
+    def eps(self) -> float:
+        """alpha_1, the probability that a token is still clean at t = 1."""
         return EPS[self.name]
 
     def alpha(self, t):
@@ -53,9 +57,10 @@ class NoiseSchedule:
 
 
 def corrupt(x, uniforms, t, mask_id: int, noise: NoiseSchedule):
-    """z_t: each token of x becomes the mask token where its uniform lies below 1 - alpha_t.
+    """Formula (1): z_t, x with the mask token where the position's uniform is below 1 - alpha_t.
 
     x, uniforms: [B, L]; t: a float or [B, 1]. One uniform per position serves every t and every
-    model, so the masked set only grows with t and differences between models or timesteps are
-    paired."""
+    model, so the masked set only grows with t, and differences between models or timesteps are
+    paired. Where the uniform is `NEVER_MASKED` the token is clean at every t.
+    """
     return x.masked_fill(uniforms < noise.masked(t), mask_id)

@@ -1,50 +1,51 @@
-"""Several processes under torchrun: which of them this is, its part of the work, and what the
-others found.
+"""Several processes under torchrun: this one's rank, its part of the work, and exchange of
+results.
 """
 
 import atexit
 import os
 from datetime import timedelta
 
-# Rank 0 may measure curves while the others wait, and a slow machine finishes its part hours after
-# a fast one.
+# Rank 0 may measure curves while the others wait, and a slow machine may finish hours after a fast
+# one.
 PATIENCE = timedelta(days=7)
 
 
 class Processes:
-    """rank: of this process; count: how many torchrun started, 1 without it."""
+    """The processes that torchrun started; without torchrun, this one alone."""
 
     def __init__(self):
-        self.rank, self.count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.rank = int(os.environ.get("RANK", 0))
+        """Number of this process, from 0."""
+        self.count = int(os.environ.get("WORLD_SIZE", 1))
+        """Number of processes."""
         if self.count > 1:
-            # Imported after the group is made, its functions would hold the group as a default
+            # If imported after the group is made, its functions would hold the group as a default
             # argument.
             import torch.distributed.nn  # noqa: F401
             from torch import distributed
 
             distributed.init_process_group("gloo", timeout=PATIENCE)
-            atexit.register(
-                distributed.destroy_process_group
-            )  # its threads, left alone, can abort a process as it ends
+            # The group's threads, if left running, can abort a process as it ends.
+            atexit.register(distributed.destroy_process_group)
 
     def part(self, items: list) -> list:
-        """This process's contiguous part of a list that is the same in all of them."""
-        return items[
-            len(items) * self.rank // self.count : len(items) * (self.rank + 1) // self.count
-        ]
+        """This process's contiguous part of a list that is equal in all processes."""
+        start, stop = (len(items) * rank // self.count for rank in (self.rank, self.rank + 1))
+        return items[start:stop]
 
-    def gather(self, found: dict) -> dict:
-        """What all processes found, in each of them; waits for the last."""
+    def gather(self, results: dict) -> dict:
+        """The union of all processes' results, in each of them. Waits for the last process."""
         if self.count == 1:
-            return dict(found)
+            return dict(results)
         from torch import distributed
 
         parts = [None] * self.count
-        distributed.all_gather_object(parts, found)
+        distributed.all_gather_object(parts, results)
         return {key: value for part in parts for key, value in part.items()}
 
     def device(self, device: str) -> str:
-        """The GPU of this process where each can have one of its own, else the device asked for."""
+        """This process's own GPU if there are several, else the device asked for."""
         if self.count > 1 and device in ("auto", "cuda"):
             import torch
 

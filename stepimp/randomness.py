@@ -1,8 +1,9 @@
 """Random numbers by counter: each a function of (seed, stream, index, position) alone.
 
-So nothing depends on batch size, order, number of processes or a resume, and runs with one seed
-share their draws. Philox 4x64 (Salmon et al. 2011), the generator NumPy ships; every kernel can
-reproduce it."""
+No draw depends on batch size, order, number of processes or a resume, and runs with the same seed
+share their draws. The generator is NumPy's Philox 4x64 (Salmon et al. 2011), which every kernel can
+reproduce.
+"""
 
 import numpy as np
 

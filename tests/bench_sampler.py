@@ -37,7 +37,7 @@ def check_distributions():
     denoisers, schedule = {"12b": FakeDenoiser(seed=1)}, parse("H4", "12b")
 
     def published_way(*arguments, **options):
-        return mdlm_sampler.sample_published(*arguments, rounding=None, **options)
+        return mdlm_sampler.sample(*arguments, rounding=None, **options)
 
     for name, draw in (("engine", sampler.sample), ("published", published_way)):
         p = chi_square(*observed_and_expected(denoisers, schedule, 3, 4000, draw=draw))
@@ -100,7 +100,7 @@ def published_forwards(steps: int) -> int:
     fake.hidden = lambda z, t=None, at=None: torch.tensor(
         [0.0, -torch.inf], dtype=torch.float64
     ).expand(*z.shape, 2)
-    mdlm_sampler.sample_published(
+    mdlm_sampler.sample(
         {"12b": fake},
         parse(f"H{steps}", "12b"),
         range(BATCH),
@@ -114,7 +114,7 @@ def published_forwards(steps: int) -> int:
 
 def published_seconds(model, steps: int, full: bool) -> float:
     if full:
-        run = lambda: mdlm_sampler.sample_published(  # noqa: E731
+        run = lambda: mdlm_sampler.sample(  # noqa: E731
             {"12b": model}, parse(f"H{steps}", "12b"), range(BATCH), LENGTH, seed=0, rounding=None
         )
         return seconds(run)

@@ -10,17 +10,21 @@ import numpy as np
 import torch
 
 from stepimp import randomness
-from stepimp.noise import NoiseSchedule
+from stepimp.noise import NEVER_MASKED, NoiseSchedule
 
 
 @dataclass(frozen=True)
 class TextInputs:
-    """Text under fresh corruptions, `repeats` of each sequence. tokens: [N, L]."""
+    """Text under fresh corruptions, `repeats` of each sequence.
+
+    tokens: [N, L], of which those in `special_ids` are never masked.
+    """
 
     tokens: torch.Tensor
     seed: int
     noise: NoiseSchedule
     repeats: int = 1
+    special_ids: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -37,4 +41,12 @@ class TextInputs:
             )
             for index in range(start, stop)
         ]
-        return self.tokens[start:stop], torch.from_numpy(np.stack(rows))
+        tokens, uniforms = self.tokens[start:stop], torch.from_numpy(np.stack(rows))
+        special = torch.tensor(sorted(self.special_ids), dtype=tokens.dtype)
+        return tokens, uniforms.masked_fill_(torch.isin(tokens, special), NEVER_MASKED)
+
+
+def framed(tokens: torch.Tensor, frame: tuple[tuple[int, ...], tuple[int, ...]]) -> torch.Tensor:
+    """tokens: [N, L] -> [N, L + what the frame has], each sequence between its two parts."""
+    start, end = (torch.tensor(part, dtype=tokens.dtype).expand(len(tokens), -1) for part in frame)
+    return torch.cat((start, tokens, end), 1)

@@ -10,10 +10,10 @@ IMPLEMENTATIONS = ("auto", "reference", "torch", "triton")
 
 
 def choose(impl: str, x: torch.Tensor) -> str:
-    """`impl`, or for `auto` what suits x: triton on a CUDA device where it is installed, else
-    torch.
+    """The implementation to use for tensor x: `impl`, or for `auto` triton if x is on a CUDA device
+    and Triton is installed, else torch.
 
-    Raises StepimpError for a name that is none and for Triton where it is missing or cannot run.
+    Raises StepimpError for an unknown implementation and for Triton if it is missing or cannot run.
     """
     if impl == "auto":
         return "triton" if installed() and x.is_cuda and x.dtype != torch.float64 else "torch"
@@ -31,14 +31,14 @@ def choose(impl: str, x: torch.Tensor) -> str:
         )
     if impl == "triton" and not x.is_cuda and not interpreted():
         raise StepimpError(
-            f"impl='triton' needs a CUDA device, and the rows are on {x.device}: use impl='torch', or set "
-            "TRITON_INTERPRET=1 before Python starts."
+            f"impl='triton' needs a CUDA device, and the rows are on {x.device}: use impl='torch', "
+            "or set TRITON_INTERPRET=1 before Python starts."
         )
     return impl
 
 
 def installed() -> bool:
-    """Whether there is a Triton, which torch.compile needs on a GPU as well."""
+    """Whether Triton is installed, which torch.compile needs on a GPU as well."""
     return importlib.util.find_spec("triton") is not None
 
 
@@ -50,9 +50,7 @@ def interpreted() -> bool:
 
 
 def check_projection(x: torch.Tensor, head, mask_id: int):
-    """Raises ValueError unless x [n, D] fits a head of weight [V, D] and bias [V] with the mask
-    token in it.
-    """
+    """Raises ValueError unless x [n, D] fits weight [V, D] and bias [V], with 0 <= mask_id < V."""
     weight, bias = head
     if (
         x.ndim != 2
@@ -61,6 +59,6 @@ def check_projection(x: torch.Tensor, head, mask_id: int):
         or not 0 <= mask_id < len(bias)
     ):
         raise ValueError(
-            f"rows {tuple(x.shape)}, weight {tuple(weight.shape)}, bias {tuple(bias.shape)} and mask token {mask_id} "
-            "do not fit each other"
+            f"rows {tuple(x.shape)}, weight {tuple(weight.shape)}, bias {tuple(bias.shape)} and "
+            f"mask token {mask_id} do not fit each other"
         )

@@ -10,18 +10,19 @@ from stepimp.kernels import reference
 from stepimp.kernels.choice import check_projection, choose
 from stepimp.kernels.linear import project
 
-# rows projected and drawn at once: bounds memory when many positions unmask together (T = 1)
+# Rows projected and drawn at once: bounds memory when many positions unmask together (T = 1).
 ROW_BLOCK = 64
-# Below so many rows torch's fp32 CPU kernels add up in another order (measured: a product with 1
-# row). Filled up to them, the logits are the same bits whatever else is in the batch.
+# With a single row torch's fp32 CPU product sums in another order. Padding to this number takes
+# away one reason why logits could depend on the batch.
 FEWEST_ROWS = 2
 
 
 def exponentials(seed: int, sample: int, position: int, vocab_size: int) -> np.ndarray:
     """[V] standard exponentials in float64.
 
-    From -log(1 - u) with u on a grid of 2^-53 and half a step in place of 0: the smallest is 2^-54,
-    so that a token of any probability down to 1e-16 can win and none has infinite noise."""
+    -log(1 - u) with u on a grid of 2^-53 and half a step in place of 0: the smallest is 2^-54, so
+    that a token of any probability down to 1e-16 can win and none has infinite noise.
+    """
     u = randomness.generator(seed, randomness.TOKEN, sample, position).random(vocab_size)
     return -np.log1p(-np.maximum(u, 2.0**-54))
 
@@ -30,8 +31,9 @@ def draw_tokens(logits: torch.Tensor, seed: int, samples, positions) -> torch.Te
     """One token per row by Gumbel-max: argmax over v of logits_v - log E_v, in float64.
 
     logits: [n, V]; samples, positions: n integers each, which name the row's random numbers. Two
-    models that see the same noise agree as often as their distributions allow them to within Gumbel
-    coupling. Returns [n] token ids."""
+    models that see the same noise agree as often as Gumbel coupling of their distributions allows.
+    Returns [n] token ids.
+    """
     tokens = torch.empty(len(logits), dtype=torch.long, device=logits.device)
     for row, (sample, position) in enumerate(zip(samples, positions)):
         noise = torch.from_numpy(
@@ -55,11 +57,13 @@ def project_and_draw(
     row.
 
     rows: [n, D]; head: weight [V, D] and bias [V]; samples, positions: n integers each. Returns [n]
-    token ids on the device of the rows. All implementations draw with the same noise, so that they
-    agree up to floating-point ties. impl: reference; torch; triton, which never writes logits down;
-    auto: triton on a CUDA device, else torch. timed: called as `with timed(part)` around
-    "projection" and "draw"; triton does both in one, "draw". Raises StepimpError where triton
-    cannot run."""
+    token ids on the device of the rows. All implementations draw with the same noise. A row's
+    logits may differ in their last bits between implementations, devices and numbers of rows, so
+    that its token differs only where two candidates tie to rounding. impl: reference; torch;
+    triton, which never writes logits to memory; auto: triton on a CUDA device, else torch. timed:
+    called as `with timed(part)` around "projection" and "draw"; triton does both in one, "draw".
+    Raises StepimpError if triton cannot run.
+    """
     check_projection(rows, head, mask_id)
     impl = choose(impl, rows)
     if impl == "triton":
@@ -76,13 +80,14 @@ def project_and_draw(
     for start in range(0, len(rows), ROW_BLOCK):
         block = slice(start, start + ROW_BLOCK)
         with timed("projection"):
-            logits = _projected(rows[block], head, mask_id)
+            logits = projected(rows[block], head, mask_id)
         with timed("draw"):
             tokens.append(draw_tokens(logits, seed, samples[block], positions[block]))
     return torch.cat(tokens)
 
 
-def _projected(rows, head, mask_id):
+def projected(rows: torch.Tensor, head, mask_id: int) -> torch.Tensor:
+    """Logits [n, V] of rows [n, D], as the torch implementation draws from."""
     if len(rows) >= FEWEST_ROWS:
         return project(rows, head, mask_id)
     return project(rows.expand(FEWEST_ROWS, -1), head, mask_id)[:1]

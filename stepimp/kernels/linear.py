@@ -8,6 +8,7 @@ PACKED_FOR = 1024  # rows; the layout hardly depends on it
 
 
 def runs_on_onednn(tensor: torch.Tensor) -> bool:
+    """Whether oneDNN multiplies tensors of this device and dtype."""
     return (
         tensor.device.type == "cpu"
         and tensor.dtype in ONEDNN_DTYPES
@@ -16,10 +17,10 @@ def runs_on_onednn(tensor: torch.Tensor) -> bool:
 
 
 def pack(weight: torch.Tensor) -> torch.Tensor:
-    """A copy of a weight [N, D] in oneDNN's own layout, for `linear` alone; the weight itself where
-    that has none.
+    """A copy of a weight [N, D] in oneDNN's own layout, for `linear` alone; the weight itself if
+    oneDNN does not multiply it.
 
-    The products are the same bits, measured 4 to 6% faster at width 768.
+    Products were measured to be the same bits and 4 to 6% faster at width 768.
     """
     return (
         torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PACKED_FOR)
@@ -31,13 +32,14 @@ def pack(weight: torch.Tensor) -> torch.Tensor:
 def linear(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, gelu: bool = False
 ) -> torch.Tensor:
-    """x @ weight.T + bias, then GELU (tanh) if asked for. x: [..., D]; bias: [N]; returns [..., N].
+    """x @ weight.T + bias, with `gelu` followed by GELU (tanh approximation).
 
-    weight: [N, D], or what `pack` makes of it.
+    x: [..., D]; weight: [N, D], or what `pack` returns for it; bias: [N]. Returns [..., N].
 
-    On a CPU, without gradients, by oneDNN: torch takes its fp32 products from MKL, which was
-    measured 1.3 to 1.6 times slower on an AMD EPYC, and oneDNN fuses the activation. Elsewhere
-    torch's own operators."""
+    On a CPU without gradients this runs on oneDNN: torch takes its fp32 products from MKL, which
+    was measured 1.3 to 1.6 times slower on an AMD EPYC, and oneDNN fuses the activation. Elsewhere
+    it runs torch's own operators.
+    """
     if weight.is_mkldnn or runs_on_onednn(x) and not torch.is_grad_enabled():
         activation = ("gelu", [], "tanh") if gelu else ("none", [], "")
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *activation)
@@ -46,8 +48,9 @@ def linear(
 
 
 def project(rows: torch.Tensor, head, mask_id: int) -> torch.Tensor:
-    """[..., D] -> [..., V] logits in fp32 or wider, minus infinity at the mask token. head: weight
-    [V, D], bias [V].
+    """Logits [..., V] of rows [..., D] in fp32 or wider, minus infinity at the mask token.
+
+    head: weight [V, D] and bias [V].
     """
     weight, bias = head
     wide = torch.promote_types(rows.dtype, torch.float32)

@@ -12,13 +12,14 @@ def log_probabilities(x, head, mask_id):
 
 
 def vocabulary_statistics(rows, heads, targets, mask_id):
-    """Formulas (4) and (6) per row, with all of [n, V] held at once. See
-    `kernels.statistics.vocabulary_statistics`.
+    """Formulas (4) and (6) per row, from all of [n, V] at once.
+
+    Arguments and results as of `kernels.statistics.vocabulary_statistics`.
     """
     log_p = [log_probabilities(x, head, mask_id) for x, head in zip(rows, heads)]
     p_heavy = log_p[0].exp()
-    asked = targets if targets.ndim == 2 else targets[:, None]
-    ce = torch.stack([-lp.gather(1, asked).reshape(targets.shape) for lp in log_p])
+    columns = targets if targets.ndim == 2 else targets[:, None]
+    ce = torch.stack([-lp.gather(1, columns).reshape(targets.shape) for lp in log_p])
     kl = torch.stack(
         [torch.where(p_heavy > 0, p_heavy * (log_p[0] - lp), 0.0).sum(-1) for lp in log_p]
     )
@@ -27,7 +28,8 @@ def vocabulary_statistics(rows, heads, targets, mask_id):
 
 
 def gumbel_argmax(logits, exponentials):
-    """argmax over v of logits_v + G_v with Gumbel noise G_v = -log E_v, E_v exponential. [n, V]
-    each -> [n].
+    """argmax over v of logits_v + G_v with Gumbel noise G_v = -log E_v, E_v standard exponentials.
+
+    logits, exponentials: [n, V]. Returns [n].
     """
     return (logits.double() - exponentials.double().log()).argmax(-1)

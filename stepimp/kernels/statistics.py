@@ -27,26 +27,27 @@ def vocabulary_statistics(
 
     rows: K tensors [n, D_k], what each model's projection takes; heads: K pairs of weight [V, D_k]
     and bias [V]; targets: [n] clean tokens, or [n, m] to ask about m tokens at each position.
-    Returns float64 tensors
+    Returns float64 tensors, in nats, with the mask token excluded from every p:
       ce [K, n] or [K, n, m]   -log p_k(target),
       kl [K, n]                KL(p_heavy || p_k), zero for k = 0,
-      entropy [n]              of p_heavy, all in nats, with the mask token excluded from every p.
+      entropy [n]              of p_heavy.
     Equals `reference.vocabulary_statistics`, but never holds more than a block of [rows, V] per
     model. Logits leave the projection in fp32 or wider. impl: reference; torch, in blocks of the
     two sizes, with everything after the projection in float64, because a KL is a small difference
     of large sums; triton, one kernel that sums a span of the vocabulary in fp32; auto: triton on a
-    CUDA device, else torch. Raises StepimpError where triton cannot run."""
+    CUDA device, else torch. Raises StepimpError if triton cannot run.
+    """
     for x, head in zip(rows, heads, strict=True):
         check_projection(x, head, mask_id)
-    impl, asked = choose(impl, rows[0]), targets if targets.ndim == 2 else targets[:, None]
+    impl, columns = choose(impl, rows[0]), targets if targets.ndim == 2 else targets[:, None]
     if impl == "reference":
-        ce, kl, entropy = reference.vocabulary_statistics(rows, heads, asked, mask_id)
+        ce, kl, entropy = reference.vocabulary_statistics(rows, heads, columns, mask_id)
     elif impl == "triton":
         from stepimp.kernels import triton_statistics
 
-        ce, kl, entropy = triton_statistics.vocabulary_statistics(rows, heads, asked, mask_id)
+        ce, kl, entropy = triton_statistics.vocabulary_statistics(rows, heads, columns, mask_id)
     else:
-        ce, kl, entropy = _in_blocks(rows, heads, asked, mask_id, vocabulary_block, row_block)
+        ce, kl, entropy = _in_blocks(rows, heads, columns, mask_id, vocabulary_block, row_block)
     return ce.reshape(len(rows), *targets.shape), kl, entropy
 
 
@@ -64,7 +65,7 @@ def _in_blocks(rows, heads, targets, mask_id, vocabulary_block, row_block):
 
 
 def _row_block(rows, heads, targets, mask_id, width):
-    """`vocabulary_statistics` of a few rows: ce [K, m, n], kl [K, n], entropy [n]."""
+    """`vocabulary_statistics` for one block of rows: ce [K, m, n], kl [K, n], entropy [n]."""
     wide = torch.promote_types(rows[0].dtype, torch.float32)
     rows = [x.to(wide) for x in rows]
     chosen = [
@@ -72,9 +73,8 @@ def _row_block(rows, heads, targets, mask_id, width):
     ]
     vocab_size = len(heads[0][0])
     starts = range(0, vocab_size, width)
-    # All memory that outlives a block comes first. Fresh memory of a block's size would be mapped
-    # and zeroed by the system each time, and small tensors kept from every block would leave the
-    # heap in pieces too small for the next.
+    # Memory that outlives a block is allocated first: fresh memory of a block's size would be mapped
+    # and zeroed by the system each time, and small tensors kept from each would fragment the heap.
     make = functools.partial(torch.empty, dtype=torch.float64, device=targets.device)
     scratch = make(4, len(targets), min(width, vocab_size))
     lse, kl = make(2, len(rows), len(starts), len(targets))
@@ -99,26 +99,25 @@ def _project(x, head, block, mask_id):
 
 
 def _vocabulary_block(logits, columns, chosen, scratch):
-    """Of each model the log-sum-exp of a block, its KL inside the block, and the heavy model's
-    entropy there.
+    """One block of C tokens: log-sum-exp [K, n], KL inside the block [K, n], and the heavy model's
+    entropy inside the block [n].
 
-    logits: of each model in turn, [n, C]; columns: [n, m], the targets counted from the start of
-    the block, whose logits are added to `chosen`, K tensors [m, n], where they lie inside it;
-    scratch: [4, n, C]."""
+    logits: iterator over models of [n, C]; columns: [n, m], the targets counted from the start of
+    the block, whose logits are added to `chosen`, K tensors [m, n], if they are inside the block;
+    scratch: [4, n, C].
+    """
     heavy, p, other, q = scratch
-    inside, columns = (
-        (columns >= 0) & (columns < heavy.shape[1]),
-        columns.clamp(0, heavy.shape[1] - 1),
-    )
+    width = heavy.shape[1]
+    inside, columns = (columns >= 0) & (columns < width), columns.clamp(0, width - 1)
     lse, kl = [], []
-    for k, (fresh, found) in enumerate(zip(logits, chosen)):
-        one, share = (heavy, p) if k == 0 else (other, q)
-        torch.softmax(one.copy_(fresh), -1, out=share)
-        lse.append(one.amax(-1) - share.amax(-1).log())  # exact, and cheaper than logsumexp
-        found += torch.where(inside, one.gather(1, columns), 0.0).T
+    for k, (block, target_logits) in enumerate(zip(logits, chosen)):
+        wide, share = (heavy, p) if k == 0 else (other, q)
+        torch.softmax(wide.copy_(block), -1, out=share)
+        lse.append(wide.amax(-1) - share.amax(-1).log())  # exact, and cheaper than logsumexp
+        target_logits += torch.where(inside, wide.gather(1, columns), 0.0).T
         if k == 0:
             entropy = lse[0] - torch.mul(p, heavy, out=q).sum(-1)
             kl.append(torch.zeros_like(entropy))
         else:
-            kl.append(torch.sub(heavy, one, out=q).mul_(p).sum(-1) - lse[0] + lse[k])
+            kl.append(torch.sub(heavy, wide, out=q).mul_(p).sum(-1) - lse[0] + lse[k])
     return torch.stack(lse), torch.stack(kl), entropy

@@ -1,8 +1,9 @@
-"""`project_and_draw` as one Triton kernel: logits, noise and their best by tiles of the vocabulary,
-and no [n, V].
+"""`project_and_draw` as one Triton kernel: logits, noise and argmax by tiles of the vocabulary,
+without [n, V] in memory.
 
 The noise is NumPy's Philox 4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2,
-3"), word for word."""
+3"), word for word.
+"""
 
 import numpy as np
 import torch
@@ -22,10 +23,9 @@ def project_and_draw(rows, head, mask_id: int, seed: int, samples, positions):
     tiles = triton.cdiv(vocab, COLUMNS)
     keys = torch.empty(tiles, n, dtype=torch.float64, device=rows.device)
     tokens = torch.empty(tiles, n, dtype=torch.long, device=rows.device)
-    # What names the random numbers, in one copy to the device: the generator's key, then each row's
-    # counter.
+    # In one copy to the device: the generator's key, then samples and positions for its counters.
     key = np.array([seed, randomness.TOKEN], np.uint64).view(np.int64)
-    names = np.concatenate([key, *(np.asarray(one, np.int64) for one in (samples, positions))])
+    names = np.concatenate([key, np.asarray(samples, np.int64), np.asarray(positions, np.int64)])
     names = torch.from_numpy(names).to(rows.device, non_blocking=True)
     if n:
         grid = (tiles, triton.cdiv(n, ROWS))
@@ -59,8 +59,8 @@ def _best_of_tiles(
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
 ):
-    """keys, tokens: [tiles, n], of each row the largest logit + Gumbel noise in a tile, and where.
-    Grid as those.
+    """Writes keys, tokens [tiles, n]: each row's largest logit + Gumbel noise in a tile, and its
+    token. Grid: (tiles, blocks of rows).
     """
     column, first = tl.program_id(0) * COLUMNS, tl.program_id(1) * ROWS
     rows = tl.minimum(tl.arange(0, ROWS), n - 1 - first)
@@ -81,10 +81,11 @@ def _best_of_tiles(
 
 @triton.jit
 def gumbel(key, sample, position, block):
-    """[n, 4 C] noise -log E in float64, E as in `draw.exponentials`; of blocks [C] of four
-    neighbouring tokens each.
+    """[n, 4 C] noise -log E in float64, E as in `draw.exponentials`.
+
+    block: [C] blocks of the generator, each of which serves four neighbouring tokens.
     """
-    # NumPy counts up before its first block, and one block of the generator serves four tokens.
+    # NumPy increments the counter before its first block.
     c0 = (block + 1).to(tl.uint64)[None, :] + tl.zeros((sample.shape[0], block.shape[0]), tl.uint64)
     c1 = tl.zeros_like(c0)
     c2, c3 = c1 + position.to(tl.uint64)[:, None], c1 + sample.to(tl.uint64)[:, None]

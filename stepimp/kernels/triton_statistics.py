@@ -1,29 +1,31 @@
 """`vocabulary_statistics` as one Triton kernel: a pass over the vocabulary for all models at once.
 
-A program takes a block of rows through a span of the vocabulary, tile by tile. Of each tile the
-heavy model's logits h stay in registers while those of the others, l, come and go. Per row and
-model a span leaves its running maximum m, the sum of exp(l - m), and of the heavy model's p = exp(h
-- m) the sum of p (h - l), for the heavy model of p (h - m)."""
+A program takes a block of rows through a span of the vocabulary, tile by tile. The heavy model's
+logits h of a tile stay in registers while those of each other model, l, are computed. Per row and
+model a span stores its running maximum m, the sum of exp(l - m), and with the heavy model's
+p = exp(h - m) the sum of p (h - l), for the heavy model itself of p (h - m).
+"""
 
 import torch
 import triton
 import triton.language as tl
 
-from stepimp.kernels.statistics import EXCLUDED, join
+from stepimp.kernels.blocks import EXCLUDED, join
 from stepimp.kernels.triton_tiles import Models, common_dtype, logits_tile
 
-# Tiles of which ptxas spills nothing for sm_90; the large ones for 16-bit numbers and widths of
-# whole tiles.
+# Tiles without register spills for sm_90; the large ones for 16-bit dtypes and widths that are
+# multiples of the depth.
 LARGE = dict(ROWS=128, COLUMNS=128, DEPTH=64, num_warps=8, num_stages=3)
 SMALL = dict(ROWS=64, COLUMNS=64, DEPTH=32, num_warps=8, num_stages=3)
-# Programs that share rows run side by side, so that the rows of all models come from the L2 cache;
-# more of them where there are few rows, to fill the GPU.
+# Programs that share rows run side by side, so that the rows of all models come from the L2 cache.
+# With few rows there are more spans, to fill the GPU.
 SPANS, PROGRAMS = 8, 264
 
 
 def vocabulary_statistics(rows, heads, targets, mask_id: int):
-    """`kernels.statistics.vocabulary_statistics` with targets [n, m]: ce [K, n, m], kl [K, n], entropy [n] in
-    float64.
+    """`kernels.statistics.vocabulary_statistics` with targets [n, m].
+
+    Returns ce [K, n, m], kl [K, n] and entropy [n] in float64.
     """
     n, vocab, device = len(targets), len(heads[0][0]), targets.device
     whole = common_dtype(rows, heads).itemsize == 2 and all(
@@ -43,28 +45,27 @@ def vocabulary_statistics(rows, heads, targets, mask_id: int):
                 models.table, sums, n, vocab, width, K=len(rows), **models.options, **shape
             )
     lse, kl, entropy = join(*_of_spans(*sums.double()))
-    return lse[..., None] - asked_logits(rows, heads, targets, mask_id), kl, entropy
+    return lse[..., None] - target_logits(rows, heads, targets, mask_id), kl, entropy
 
 
 def _of_spans(top, mass, mean):
-    """lse, kl [K, spans, n] and entropy [spans, n] inside each span, from what the kernel left."""
+    """lse, kl [K, spans, n] and entropy [spans, n] inside each span, from the kernel's sums."""
     lse, mean = top + mass.log(), mean / mass[0]
     kl = mean - lse[0] + lse
     kl[0] = 0
     return lse, kl, mass[0].log() - mean[0]
 
 
-def asked_logits(rows, heads, targets, mask_id: int):
-    """[K, n, m] logits of the targets [n, m]. Picked out of its tiles they would make the kernel
-    spill.
+def target_logits(rows, heads, targets, mask_id: int):
+    """[K, n, m] logits of the targets [n, m]. Taking them from the kernel's tiles would make it
+    spill registers.
     """
-    found = torch.empty(len(rows), *targets.shape, dtype=torch.float64, device=targets.device)
-    for one, x, (weight, bias) in zip(found, rows, heads):
+    logits = torch.empty(len(rows), *targets.shape, dtype=torch.float64, device=targets.device)
+    for k, (x, (weight, bias)) in enumerate(zip(rows, heads)):
         for column, target in enumerate(targets.T):
-            one[:, column] = (
-                torch.linalg.vecdot(x.float(), weight[target].float()) + bias[target].float()
-            )
-    return found.masked_fill_(targets == mask_id, EXCLUDED)
+            products = torch.linalg.vecdot(x.float(), weight[target].float())
+            logits[k, :, column] = products + bias[target].float()
+    return logits.masked_fill_(targets == mask_id, EXCLUDED)
 
 
 @triton.jit(do_not_specialize=["n"])
@@ -82,8 +83,8 @@ def _spans(
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
 ):
-    """sums: [3, K, spans, n], written over: m, from -1e30, and both sums, from 0. Grid: (spans,
-    blocks of rows).
+    """Updates sums [3, K, spans, n]: m, which starts at -1e30, and both sums, which start at 0.
+    Grid: (spans, blocks of rows).
     """
     step = tl.num_programs(0).to(tl.int64) * n  # from one model to the next
     first = tl.program_id(1) * ROWS
@@ -107,8 +108,8 @@ def _spans(
             old, mass, mean = _load(mine, step, K)
             top = tl.maximum(old, tl.max(other, 1))
             mass = mass * tl.exp(old - top) + tl.sum(tl.exp(other - top[:, None]), 1)
-            # From memory, so that the compiler cannot keep p itself: a third tile does not fit into
-            # the registers.
+            # Recomputed from memory, so that the compiler cannot keep p: a third tile does not fit
+            # into the registers.
             p = tl.exp(heavy - tl.load(sums)[:, None])
             _store(mine, step, K, live, top, mass, mean * shrink + tl.sum(p * (heavy - other), 1))
 
@@ -120,7 +121,7 @@ def _load(sums, step, K: tl.constexpr):
 
 @triton.jit
 def _store(sums, step, K: tl.constexpr, live, top, mass, mean):
-    """Between barriers, since one thread may load what another stored."""
+    """Stores between barriers, since a thread may load what another one stored."""
     tl.debug_barrier()
     tl.store(sums, top, live)
     tl.store(sums + K * step, mass, live)

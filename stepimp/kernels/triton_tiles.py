@@ -1,4 +1,4 @@
-"""What both Triton kernels share: a tile of logits, and how the models are handed to it."""
+"""What the Triton kernels share: a tile of logits, and how models are passed to it."""
 
 import functools
 
@@ -6,23 +6,24 @@ import torch
 import triton
 import triton.language as tl
 
-from stepimp.kernels.statistics import EXCLUDED
+from stepimp.kernels.blocks import EXCLUDED
 
 TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
 
 class Models:
-    """Rows and heads of K models for `logits_tile`; they are kept alive as long as this is.
+    """Rows and heads of K models for `logits_tile`, which are kept alive as long as this object.
 
     table: [K, 4] int64 on the device: the addresses of rows [n, D], weight [V, D] and bias, and D.
-    The bias is fp32, filled up to whole tiles, and `EXCLUDED` at the mask token and past the
-    vocabulary: no kernel needs to know of them. options: what `logits_tile` takes at compile time.
+    The bias is fp32, padded to whole tiles, and `EXCLUDED` at the mask token and past the
+    vocabulary, so that kernels need no special case for either. options: the compile-time
+    arguments of `logits_tile`.
     """
 
     def __init__(self, rows, heads, mask_id: int, columns: int, depth: int):
         dtype = common_dtype(rows, heads)
         self.kept = [
-            (plain(x, dtype), plain(weight, dtype), bias_of_tiles(bias, mask_id, columns))
+            (aligned(x, dtype), aligned(weight, dtype), padded_bias(bias, mask_id, columns))
             for x, (weight, bias) in zip(rows, heads)
         ]
         table = [[*(part.data_ptr() for part in parts), parts[0].shape[1]] for parts in self.kept]
@@ -38,19 +39,23 @@ class Models:
 
 
 def common_dtype(rows, heads) -> torch.dtype:
-    """That of the products: the narrowest which holds all rows and weights."""
+    """Dtype of the products: the narrowest that holds all rows and weights."""
     return functools.reduce(
         torch.promote_types, [x.dtype for x in (*rows, *(weight for weight, _ in heads))]
     )
 
 
-def plain(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """x, row after row, at an address that 16-byte loads can take."""
+def aligned(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """x in a dtype, contiguous, at an address that is a multiple of 16 bytes."""
     x = x.to(dtype).contiguous()
     return x.clone() if x.data_ptr() % 16 else x
 
 
-def bias_of_tiles(bias: torch.Tensor, mask_id: int, columns: int) -> torch.Tensor:
+def padded_bias(bias: torch.Tensor, mask_id: int, columns: int) -> torch.Tensor:
+    """The bias in fp32 and padded to a multiple of `columns`.
+
+    It is EXCLUDED at the mask token and in the padding.
+    """
     whole = bias.new_full(
         (triton.cdiv(len(bias), columns) * columns,), EXCLUDED, dtype=torch.float32
     )
@@ -72,18 +77,18 @@ def logits_tile(
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
 ):
-    """[rows, COLUMNS] logits in fp32 of one model, a line of `Models.table`: rows first + rows,
-    columns from `column`.
+    """[rows, COLUMNS] logits in fp32: rows first + rows, tokens from `column`.
 
-    Rows must lie inside; where COLUMNS reach past the vocabulary the bias excludes what was
-    computed."""
+    model: a row of `Models.table`. All rows must exist; columns past the vocabulary are excluded by
+    the bias.
+    """
     x = tl.multiple_of(tl.load(model).to(tl.pointer_type(TYPE)), 16)
     weight = tl.multiple_of(tl.load(model + 1).to(tl.pointer_type(TYPE)), 16)
     bias = tl.multiple_of(tl.load(model + 2).to(tl.pointer_type(tl.float32)), 16)
     width = tl.load(model + 3)
-    if EVEN:  # what makes the loads 16 bytes wide
+    if EVEN:  # allows loads of 16 bytes
         width = tl.multiple_of(width, 16)
-    # 64-bit bases and 32-bit offsets inside a tile: 64-bit offsets alone would spill.
+    # 64-bit bases and 32-bit offsets inside a tile: 64-bit offsets would spill registers.
     x += first * width
     weight += column * width
     width = width.to(tl.int32)
@@ -104,7 +109,7 @@ def logits_tile(
             )
         if UPCAST:
             a, b = a.to(tl.float32), b.to(tl.float32)
-        # Of fp32 inputs three products in tf32 keep 21 bits or more and run on the tensor cores, as
-        # "ieee" does not.
+        # For fp32 inputs three products in tf32 keep at least 21 bits and run on the tensor cores,
+        # which "ieee" does not.
         logits = tl.dot(a, b, logits, input_precision="tf32x3")
     return logits + tl.load(bias + column + tl.arange(0, COLUMNS))[None, :]

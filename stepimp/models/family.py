@@ -11,6 +11,7 @@ from stepimp.results import write_atomically
 
 MANIFEST = "family.json"
 SCHEMA = "stepimp-family/1"
+OTHER_SEED = re.compile(r"_seed\d+$")  # how training names a member of another seed
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_FILE = re.compile(r"([\w.-]+/[\w.-]+)/(.+\.(?:safetensors|ckpt))")
 FACTS = {"blocks", "seed", "heldout_nelbo_nats"}  # what the manifest says of each member at least
@@ -114,3 +115,37 @@ def members(folder: Path) -> list[dict]:
             }
         )
     return rows
+
+
+def default_members(folder: Path) -> tuple[str, str]:
+    """(heavy, light): the family's deepest and shallowest member: 12b and 4b in the bundled ones.
+
+    Of several as deep one that is not named as another seed's (12b_seed2), then the lowest seed.
+    Raises StepimpError where the manifest lists no two depths.
+    """
+    members = read_manifest(folder)["members"]
+    preferred_last = sorted(
+        members,
+        key=lambda name: (bool(OTHER_SEED.search(name)), members[name]["seed"]),
+        reverse=True,
+    )
+    depths = {members[name]["blocks"]: name for name in preferred_last}
+    if len(depths) < 2:
+        raise StepimpError(
+            f"There is no family of models of several depths in {folder}: name the heavy and the "
+            "light model."
+        )
+    return depths[max(depths)], depths[min(depths)]
+
+
+def other_seed(folder: Path, heavy: str) -> str | None:
+    """The member as deep as `heavy` that was trained from another seed (the lowest), or None."""
+    members = read_manifest(folder)["members"]
+    if heavy not in members:
+        return None
+    others = [
+        name
+        for name, facts in members.items()
+        if facts["blocks"] == members[heavy]["blocks"] and facts["seed"] != members[heavy]["seed"]
+    ]
+    return min(others, key=lambda name: members[name]["seed"], default=None)

@@ -56,6 +56,11 @@ class Family:
         most = max(costs.values())
         return {name: max(1, round(COST_UNITS * cost / most)) for name, cost in costs.items()}
 
+    def decode(self, sequences: list[list[int]]) -> list[str]:
+        """The texts of whole sequences, without the special tokens around each."""
+        start, end = map(len, self.any.frame)
+        return self.tokenizer.batch_decode([one[start : len(one) - end] for one in sequences])
+
     @property
     def fingerprints(self) -> dict[str, str]:
         return {name: model.fingerprint for name, model in self.denoisers.items()}

@@ -22,7 +22,7 @@ from stepimp.quality.samples_file import split_prefix
 from stepimp.results import Journal, newest, results_folder, run_key
 from stepimp.sampling import sampler
 from stepimp.sampling.cost import Stopwatch, exact_flops
-from stepimp.schedules.recommend import comparisons
+from stepimp.schedules import schedule as schedules
 from stepimp.schedules.schedule import Schedule, parse, sandwich, saved_flops
 from stepimp.text.blocks import load_blocks
 
@@ -89,7 +89,7 @@ def hand_crafted(steps: int, heavy: str, light: str) -> list[Plan]:
     """The paper's seven: a quarter of the steps light in a sandwich or in one quarter, all light
     and all heavy.
     """
-    named = comparisons(steps, round(LIGHT_SHARE * steps), heavy, light)
+    named = schedules.hand_crafted(steps, round(LIGHT_SHARE * steps), heavy, light)
     return [
         Plan(name, None if name == "all-heavy" else light, schedule)
         for name, schedule in named.items()
@@ -219,7 +219,7 @@ def draw_turn(setting: Setting, schedule: Schedule, turn: range) -> dict:
         "seconds": seconds,
         "flops": flops,
         "tokens": tokens,
-        "text": family.tokenizer.batch_decode(tokens),
+        "text": family.decode(tokens),
     }
 
 

@@ -10,12 +10,13 @@ from stepimp.sampling import sampler
 
 
 class Stopwatch:
-    """Seconds by part: `with watch(part): ...`, waiting for the device at both ends."""
+    """Seconds by part: `with watch(part): ...` waits for the device before and after."""
 
     def __init__(self, device: torch.device):
         self.device, self.seconds = device, defaultdict(float)
 
     def now(self) -> float:
+        """Seconds on a clock of arbitrary origin, when all work on the device is done."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
@@ -28,7 +29,10 @@ class Stopwatch:
 
 
 def exact_flops(denoisers: dict, counts: sampler.Counts, length: int) -> float:
-    """FLOPs of a run: blocks, attention and projection, each where it ran."""
+    """FLOPs of a run: blocks, attention and vocabulary projection as often as they ran.
+
+    length: tokens per sequence.
+    """
     total = 0.0
     for name, denoiser in denoisers.items():
         per_forward, per_row = denoiser.flops(length)

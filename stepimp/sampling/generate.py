@@ -1,20 +1,20 @@
-"""Text with a schedule: samples from the sampler, kept in a journal as they finish, and decoded."""
+"""Text with a schedule: samples from a sampler, kept in a journal as they finish, and decoded."""
 
+from collections.abc import Callable, Iterator
 from itertools import groupby
 
 import torch
 
 from stepimp.models.loading import Family
 from stepimp.results import Journal
-from stepimp.sampling import sampler
-from stepimp.sampling.mdlm_sampler import sample_published
+from stepimp.sampling import mdlm_sampler, sampler
 from stepimp.schedules.schedule import Schedule
 
 FRAMES = 100  # how often a watched sample is shown
 
 
 def encode_prefix(tokenizer, text: str) -> torch.Tensor | None:
-    """[P] tokens of a prefix, None for none."""
+    """[P] tokens of a prefix, None if it is empty."""
     return torch.tensor(tokenizer(text, add_special_tokens=False).input_ids) if text else None
 
 
@@ -27,75 +27,88 @@ def generate(
     *,
     seed: int,
     journal: Journal,
-    prefix="",
-    precision="exact",
-    batch_size=16,
-    watch=None,
-    progress=lambda done, total: None,
-):
-    """Draws samples 0..samples-1, those that the journal has not, and returns (texts, counts).
+    prefix: str = "",
+    precision: str = "exact",
+    batch_size: int = 16,
+    watch: Callable[[int, str, list[int]], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[list[dict], sampler.Counts]:
+    """Draws those of the samples 0..samples-1 that are not in the journal yet.
 
-    precision: "exact", or "mdlm" for the published sampler. watch: called as watch(step, model,
-    tokens) while sample 0 denoises. Texts are {"index", "tokens", "text"} in the order of their
-    index; counts say what was drawn now."""
-    given = encode_prefix(family.tokenizer, prefix)
-    sampler.check(family.denoisers, schedule, length, given)
+    precision: "exact", or "mdlm" for the MDLM repository's sampler. watch: called as watch(step,
+    model, tokens) while sample 0 denoises. Returns {"index", "tokens", "text"} of each sample, by
+    index, and the counts of what was drawn in this call.
+    """
+    prefix_tokens = encode_prefix(family.tokenizer, prefix)
+    sampler.check(family.denoisers, schedule, length, prefix_tokens)
     counts = sampler.Counts()
     if watch and "0" not in journal.done:
-        journal.add("0", watched(family, schedule, length, seed, given, counts, watch))
-    left = [i for i in range(samples) if str(i) not in journal.done]
-    draw = {"exact": exact, "mdlm": published}[precision]
-    before, total = (
+        journal.add("0", draw_watched(family, schedule, length, seed, prefix_tokens, counts, watch))
+    missing = [i for i in range(samples) if str(i) not in journal.done]
+    before, to_draw = (
         counts.tokens.total(),
-        len(left) * (length - (0 if given is None else len(given))),
+        len(missing) * drawn_tokens(family, length, prefix_tokens),
     )
-    for index, tokens in draw(family, schedule, left, length, seed, given, batch_size, counts):
+    draw = {"exact": draw_exact, "mdlm": draw_mdlm}[precision]
+    arguments = (family, schedule, missing, length, seed, prefix_tokens, batch_size, counts)
+    for index, tokens in draw(*arguments):
         journal.add(str(index), tokens)
-        progress(counts.tokens.total() - before, total)
-    drawn = [journal.done[str(i)] for i in range(samples)]
-    return [
-        {"index": i, "tokens": one, "text": family.tokenizer.decode(one)}
-        for i, one in enumerate(drawn)
-    ], counts
+        progress(counts.tokens.total() - before, to_draw)
+    texts = []
+    for index in range(samples):
+        tokens = journal.done[str(index)]
+        (text,) = family.decode([tokens])
+        texts.append({"index": index, "tokens": tokens, "text": text})
+    return texts, counts
 
 
-def exact(family, schedule, indices, length, seed, prefix, batch_size, counts):
-    """(index, tokens) of each sample as it finishes."""
-    one = family.any
-    state = sampler.begin(indices, length, schedule.steps, one.mask_id, seed, prefix, one.device)
+def drawn_tokens(family: Family, length: int, prefix: torch.Tensor | None) -> int:
+    """Tokens of a sample that are not those of its prefix or frame."""
+    return length - sum(map(len, family.any.frame)) - (0 if prefix is None else len(prefix))
+
+
+def draw_exact(
+    family, schedule, indices, length, seed, prefix, batch_size, counts
+) -> Iterator[tuple[int, list[int]]]:
+    """(index, tokens) of each sample when it is finished."""
+    model = family.any
+    state = sampler.begin(
+        indices, length, schedule.steps, model.mask_id, seed, prefix, model.device, model.frame
+    )
     for row in sampler.advance(
         state, family.denoisers, schedule, seed=seed, batch_size=batch_size, counts=counts
     ):
         yield indices[row], state.z[row].tolist()
 
 
-def published(family, schedule, indices, length, seed, prefix, batch_size, counts):
-    """The same from the published sampler, a batch at a time."""
+def draw_mdlm(
+    family, schedule, indices, length, seed, prefix, batch_size, counts
+) -> Iterator[tuple[int, list[int]]]:
+    """(index, tokens) from the MDLM repository's sampler, batch by batch."""
     for start in range(0, len(indices), batch_size):
-        part = indices[start : start + batch_size]
-        tokens = sample_published(
-            family.denoisers, schedule, part, length, seed=seed, prefix=prefix, counts=counts
+        batch = indices[start : start + batch_size]
+        tokens = mdlm_sampler.sample(
+            family.denoisers, schedule, batch, length, seed=seed, prefix=prefix, counts=counts
         )
-        counts.tokens["published"] += tokens.numel() - len(part) * (
-            0 if prefix is None else len(prefix)
-        )
-        yield from zip(part, tokens.tolist())
+        counts.tokens["all models"] += len(batch) * drawn_tokens(family, length, prefix)
+        yield from zip(batch, tokens.tolist())
 
 
-def watched(family, schedule, length, seed, prefix, counts, watch) -> list[int]:
-    """Sample 0, drawn in parts and shown after each."""
-    one, names = family.any, schedule.by_step()
-    state = sampler.begin([0], length, schedule.steps, one.mask_id, seed, prefix, one.device)
+def draw_watched(family, schedule, length, seed, prefix, counts, watch) -> list[int]:
+    """Tokens of sample 0, drawn in FRAMES parts and shown after each."""
+    model, names = family.any, schedule.by_step()
+    state = sampler.begin(
+        [0], length, schedule.steps, model.mask_id, seed, prefix, model.device, model.frame
+    )
     while state.clock:
-        model = names[state.clock - 1]
+        name = names[state.clock - 1]
         stop = max(0, state.clock - max(1, schedule.steps // FRAMES))
         list(sampler.advance(state, family.denoisers, schedule, stop, seed=seed, counts=counts))
-        watch(stop, model, state.z[0].tolist())
+        watch(stop, name, state.z[0].tolist())
     return state.z[0].tolist()
 
 
 def masked_runs(tokens: list[int], mask_id: int) -> list[tuple[bool, list[int]]]:
-    """(masked or not, its tokens) for each run of masked or unmasked positions."""
-    return [
-        (masked, list(run)) for masked, run in groupby(tokens, key=lambda token: token == mask_id)
-    ]
+    """(whether masked, tokens) of each run of masked or unmasked positions."""
+    runs = groupby(tokens, key=lambda token: token == mask_id)
+    return [(masked, list(run)) for masked, run in runs]

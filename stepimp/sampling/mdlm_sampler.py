@@ -1,36 +1,40 @@
-"""The published MDLM sampler, for comparison with published numbers and as the baseline of the
-benchmark.
+"""The sampler of the MDLM repository, to compare with published numbers and to measure speed
+against.
 
 At every step it draws each masked position from V tokens or "stay masked" by Gumbel noise in 32
-bits over all of [B, L, V] (`ddpm_cache` of the MDLM repository). The noise's granularity of 2^-24
-cuts off unlikely tokens, which lowers both generative perplexity and entropy;
-`stepimp.sampling.sampler` has neither the cost nor the cut."""
+bits over all of [B, L, V] (its `ddpm_cache`). The noise's granularity of 2^-24 cuts off unlikely
+tokens, which lowers both generative perplexity and entropy; `stepimp.sampling.sampler` has neither
+the cost nor the cut.
+"""
 
 import torch
 
-from stepimp.sampling.sampler import check
+from stepimp.sampling.sampler import Counts, check, kept_tokens
 from stepimp.schedules.schedule import Schedule
 
 LAST_T = 1e-5
 
 
 @torch.no_grad()
-def sample_published(
+def sample(
     denoisers: dict,
     schedule: Schedule,
     indices,
     length: int,
     *,
     seed: int,
-    prefix=None,
-    batch_size=16,
+    prefix: torch.Tensor | None = None,
+    batch_size: int = 16,
     rounding: torch.dtype | None = torch.bfloat16,
-    counts=None,
+    counts: Counts | None = None,
 ) -> torch.Tensor:
-    """Samples [N, length] in the published way. rounding: dtype of the log-probabilities, None for
-    the models' own.
+    """Draws the samples with these indices: [N, length] tokens.
+
+    prefix: [P] tokens for all samples, or [N, P]. rounding: dtype of the log-probabilities, None
+    for the models' own. Raises StepimpError as `sampler.check` does.
     """
     check(denoisers, schedule, length, prefix)
+    counts = counts or Counts()
     batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
     return torch.cat(
         [
@@ -48,8 +52,8 @@ def _batch(denoisers, schedule, indices, length, seed, prefix, rounding, counts)
         for index in indices
     ]
     x = torch.full((len(indices), length), mask_id, device=device)
-    if prefix is not None:
-        x[:, : prefix.shape[-1]] = prefix
+    for place, tokens in kept_tokens(length, prefix, first.frame):
+        x[:, place] = tokens.to(device)
     names = schedule.by_step()[::-1]
     dt = (1 - LAST_T) / schedule.steps
     p = computed_by = None
@@ -58,24 +62,23 @@ def _batch(denoisers, schedule, indices, length, seed, prefix, rounding, counts)
         if computed_by != name:
             computed_by = name
             p = probabilities(denoisers[name], x, t, rounding)
-            if counts is not None:
-                counts.forward(name, len(x))
+            counts.forward(name, len(x))
         masked = x == mask_id
-        if (
-            i == schedule.steps
-        ):  # what is still masked after the last step takes its likeliest token
+        if i == schedule.steps:  # positions still masked after the last step: the likeliest token
             return torch.where(masked, p.argmax(-1), x)
         drawn = draw(p, t, dt, mask_id, generators)
         after = torch.where(masked, drawn, x)
-        # Logits serve again only while no position of any row has changed.
+        # Logits are used again only while no position of any row has changed.
         if not torch.equal(after, x) or denoisers[name].time_conditioned:
             computed_by = None
         x = after
 
 
-def draw(probabilities, t, dt, mask_id, generators):
+def draw(probabilities, t: float, dt: float, mask_id: int, generators) -> torch.Tensor:
     """[B, L] outcomes of Gumbel-max in 32 bits: a token with probability p dt, the mask token with
     t - dt.
+
+    probabilities: [B, L, V]; generators: one per row.
     """
     outcomes = probabilities * dt
     outcomes[..., mask_id] = t - dt
@@ -85,8 +88,8 @@ def draw(probabilities, t, dt, mask_id, generators):
     return outcomes.div_(noise.add_(1e-10).log_().neg_().add_(1e-10)).argmax(-1)
 
 
-def probabilities(denoiser, x, t, rounding):
-    """[B, L, V] of p_theta(. | x, t)."""
+def probabilities(denoiser, x, t: float, rounding: torch.dtype | None) -> torch.Tensor:
+    """[B, L, V] p_theta(. | x, t), the log-probabilities rounded to `rounding`. x: [B, L]."""
     clock = torch.full((len(x),), t, device=x.device)
     hidden = denoiser.hidden(x, clock)
     log_p = denoiser.logits(hidden.flatten(0, 1)).log_softmax(-1).view(*x.shape, -1)

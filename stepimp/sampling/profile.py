@@ -2,43 +2,195 @@
 
 import statistics
 from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
+from stepimp.models.family import family_folder, recorded
+from stepimp.models.loading import load
+from stepimp.models.options import ModelOptions
+from stepimp.results import Run, results_folder
 from stepimp.sampling import mdlm_sampler, sampler
 from stepimp.sampling.cost import Stopwatch, exact_flops
-from stepimp.schedules.schedule import Schedule, sandwich, saved_flops
+from stepimp.sampling.reproducibility import reproducibility_rows
+from stepimp.schedules.schedule import Schedule, parse, sandwich, saved_flops
 
 PARTS = ("body", "projection", "draw", "rest")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProfileOptions(ModelOptions):
+    """What `profile_models` runs."""
+
+    heavy: str
+    """Name of the heavy model."""
+    light: str
+    """Name of the light model."""
+    schedule: str | None = None
+    """Notation of a schedule to time beside the sandwiches."""
+    steps: int = 1000
+    """T, the number of denoising steps."""
+    samples: int = 8
+    """Samples per run."""
+    length: int | None = None
+    """Tokens per sample; None: the models' maximum."""
+    batch_size: int = 8
+    """Sequences per forward pass."""
+    repeats: int = 3
+    """Runs of each schedule; medians are reported."""
+    points: int = 6
+    """Number of sandwiches, with light fractions equally spaced from 0 to 1."""
+
+    def schedules(self) -> list[Schedule]:
+        """The sandwiches and the schedule beside them. Raises StepimpError if it does not parse."""
+        fractions = np.linspace(0, 1, self.points)
+        schedules = [
+            sandwich(self.steps, round(fraction * self.steps), self.heavy, self.light)
+            for fraction in fractions
+        ]
+        if self.schedule:
+            schedules.append(parse(self.schedule, self.heavy, self.light, self.steps))
+        return list(dict.fromkeys(schedules))
+
+
+class Timing(NamedTuple):
+    """One timed run of a schedule."""
+
+    seconds: float
+    """In all."""
+    parts: dict[str, float]
+    """Seconds in each of PARTS but the rest."""
+    counts: sampler.Counts
+    """Forward passes and tokens."""
+
+
+def profile_models(
+    options: ProfileOptions, progress: Callable[[int, int], None] = lambda done, total: None
+) -> dict:
+    """The results document of `stepimp profile`, written to the results folder.
+
+    Rows: those of `timing_rows` and of `reproducibility_rows`. Raises StepimpError for models,
+    schedules and lengths that cannot be run.
+    """
+    schedules = options.schedules()
+    results_folder(options.out)
+    names = [options.heavy, options.light, *(name for plan in schedules for name in plan.models)]
+    family = load(names, family_folder(options.family), options.device, options.dtype, options.attn)
+    length = options.length or min(model.max_length for model in family.denoisers.values())
+    for schedule in schedules:
+        sampler.check(family.denoisers, schedule, length)
+    params = dict(
+        heavy=options.heavy,
+        light=options.light,
+        schedule=options.schedule,
+        steps=options.steps,
+        samples=options.samples,
+        length=length,
+        batch_size=options.batch_size,
+        repeats=options.repeats,
+        points=options.points,
+        seed=options.seed,
+        dtype=options.dtype,
+        family=recorded(options.family),
+    )
+    fingerprints = {"models": family.fingerprints}
+    run = Run(options.out, "profile", params, fingerprints, family.any.device, options.dtype)
+    rows = timing_rows(family.denoisers, family.blocks, options, length, progress)
+    rows += reproducibility_rows(family.denoisers, length, seed=options.seed)
+    return run.finish(rows, blocks=family.blocks)
+
+
+def timing_rows(
+    denoisers: dict,
+    blocks: dict[str, int],
+    options: ProfileOptions,
+    length: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[dict]:
+    """`part` rows per model and sampler, and a `saving` row per schedule.
+
+    Each schedule is timed against an all-heavy run of the same repeat.
+    """
+    heavy, light, schedules = options.heavy, options.light, options.schedules()
+
+    def timed(schedule: Schedule) -> Timing:
+        return time_run(
+            denoisers, schedule, options.samples, length, options.seed, options.batch_size
+        )
+
+    pairs, of_model = defaultdict(list), defaultdict(list)
+    # First calls build caches.
+    time_run(denoisers, Schedule.of([light]), 1, length, options.seed, batch_size=1)
+    for repeat in range(options.repeats):
+        all_heavy = timed(Schedule.of([heavy] * options.steps))
+        for k, schedule in enumerate(schedules, 1):
+            timing = timed(schedule)
+            pairs[schedule].append((all_heavy, timing))
+            if len(schedule.models) == 1:
+                of_model[schedule.models[0]].append(timing)
+            progress(repeat * len(schedules) + k, options.repeats * len(schedules))
+    rows = []
+    for name in (heavy, light):
+        timings = sorted(of_model[name], key=lambda timing: timing.seconds)
+        middle = timings[len(timings) // 2]
+        rows += part_rows(name, "stepimp", middle.parts, middle.seconds)
+        step = mdlm_step(denoisers[name], length, options.batch_size)
+        rows += part_rows(name, "published", step, sum(step.values()))
+    for schedule, timings in pairs.items():
+        costs = cost_columns(timings, denoisers, length) | {
+            "sample_steps": schedule.steps * options.samples
+        }
+        rows.append(
+            {
+                "kind": "saving",
+                "schedule": schedule.format(heavy, light),
+                "light_fraction": 1 - schedule.fraction(heavy),
+                "saved_flops": saved_flops(schedule, blocks, heavy),
+                **costs,
+            }
+        )
+    return rows
+
+
 @torch.no_grad()
-def run(denoisers: dict, schedule: Schedule, samples: int, length: int, seed: int, batch_size: int):
-    """Draws the samples once: (seconds in all, seconds by part, counts)."""
+def time_run(
+    denoisers: dict, schedule: Schedule, samples: int, length: int, seed: int, batch_size: int
+) -> Timing:
+    """Draws the samples once and times it."""
     first = denoisers[schedule.models[0]]
     device = first.head()[0].device
     watch, counts = Stopwatch(device), sampler.Counts()
     start = watch.now()
     state = sampler.begin(
-        range(samples), length, schedule.steps, first.mask_id, seed, device=device
+        range(samples),
+        length,
+        schedule.steps,
+        first.mask_id,
+        seed,
+        device=device,
+        frame=first.frame,
     )
     for _ in sampler.advance(
         state, denoisers, schedule, seed=seed, batch_size=batch_size, counts=counts, timed=watch
     ):
         pass
-    return watch.now() - start, dict(watch.seconds), counts
+    return Timing(watch.now() - start, dict(watch.seconds), counts)
 
 
 @torch.no_grad()
-def published_step(denoiser, length: int, batch_size: int, repeats: int = 3) -> dict:
-    """Seconds by part of one step of the published sampler: all positions projected, all of [B, L,
-    V] drawn.
+def mdlm_step(denoiser, length: int, batch_size: int, repeats: int = 3) -> dict[str, float]:
+    """Seconds by part of one step of the MDLM repository's sampler, medians over repeats.
+
+    It projects all positions and draws from all of [B, L, V].
     """
     device = denoiser.head()[0].device
     x = torch.full((batch_size, length), denoiser.mask_id, device=device)
     clock = torch.full((batch_size,), 0.5, device=device)
     generators = [torch.Generator(device).manual_seed(i) for i in range(batch_size)]
-    found = defaultdict(list)
+    seconds = defaultdict(list)
     for _ in range(repeats):
         watch = Stopwatch(device)
         with watch("body"):
@@ -47,23 +199,21 @@ def published_step(denoiser, length: int, batch_size: int, repeats: int = 3) -> 
             logits = denoiser.logits(hidden.flatten(0, 1)).view(batch_size, length, -1)
         with watch("draw"):
             mdlm_sampler.draw(logits.softmax(-1), 0.5, 1e-3, denoiser.mask_id, generators)
-        for part, seconds in watch.seconds.items():
-            found[part].append(seconds)
-    return {part: statistics.median(values) for part, values in found.items()}
+        for part, value in watch.seconds.items():
+            seconds[part].append(value)
+    return {part: statistics.median(values) for part, values in seconds.items()}
 
 
-def part_rows(name: str, way: str, seconds: dict, total: float) -> list[dict]:
-    """One row per part with its share, the share outside the body and the bound (7) that it
-    sets.
-    """
+def part_rows(model: str, sampler_name: str, seconds: dict, total: float) -> list[dict]:
+    """A row per part with its share; in each the share outside the body and the bound (7)."""
     parts = {part: seconds.get(part, 0.0) for part in PARTS[:-1]}
     parts["rest"] = max(0.0, total - sum(parts.values()))
     outside = 1 - parts["body"] / total
     return [
         {
             "kind": "part",
-            "model": name,
-            "sampler": way,
+            "model": model,
+            "sampler": sampler_name,
             "part": part,
             "seconds": value,
             "share": value / total,
@@ -74,73 +224,23 @@ def part_rows(name: str, way: str, seconds: dict, total: float) -> list[dict]:
     ]
 
 
-def profile(
-    denoisers: dict,
-    heavy: str,
-    light: str,
-    blocks: dict,
-    *,
-    steps: int,
-    length: int,
-    samples: int,
-    seed: int,
-    batch_size: int,
-    fractions,
-    schedule: Schedule | None = None,
-    repeats: int = 3,
-    progress=lambda done, total: None,
-) -> list[dict]:
-    """Rows of `stepimp profile`: `part` rows per model and way of sampling, and `saving` rows per
-    schedule.
+def cost_columns(pairs: list[tuple[Timing, Timing]], denoisers: dict, length: int) -> dict:
+    """What a schedule costs and saves, from (all-heavy, schedule) timings of each repeat.
 
-    A saving is the median over repeats of 1 - seconds / seconds of the all-heavy run beside it.
-    fractions: light fractions of the sandwiches to run; schedule: one more to run."""
-    all_heavy = Schedule.of([heavy] * steps)
-    plans = [sandwich(steps, round(fraction * steps), heavy, light) for fraction in fractions]
-    plans = list(dict.fromkeys([*plans, *([schedule] if schedule else [])]))
-    runs = [(plan, repeat) for repeat in range(repeats) for plan in plans]
-    measured, parts = defaultdict(list), defaultdict(list)
-    arguments = (samples, length, seed, batch_size)
-    run(denoisers, Schedule.of([light]), 1, length, seed, 1)  # first calls build caches
-    for done, (plan, repeat) in enumerate(runs):
-        if plan == plans[0]:
-            base = run(denoisers, all_heavy, *arguments)
-        measured[plan].append((base, run(denoisers, plan, *arguments)))
-        if len(plan.models) == 1:
-            parts[plan.models[0]].append(measured[plan][-1][1])
-        progress(done + 1, len(runs))
-    rows = []
-    for name in (heavy, light):
-        total, seconds, _ = sorted(
-            parts[name] or [run(denoisers, Schedule.of([name] * steps), *arguments)],
-            key=lambda one: one[0],
-        )[len(parts[name]) // 2]
-        rows += part_rows(name, "stepimp", seconds, total)
-        step = published_step(denoisers[name], length, batch_size)
-        rows += part_rows(name, "published", step, sum(step.values()))
-    for plan in plans:
-        rows.append(
-            saving_row(plan, measured[plan], denoisers, heavy, light, blocks, samples, length)
-        )
-    return rows
-
-
-def saving_row(plan, pairs, denoisers, heavy, light, blocks, samples, length) -> dict:
-    base, own = pairs[0]
-    savings = sorted(1 - other[0] / first[0] for first, other in pairs)
+    saved_seconds is the median over repeats, its _low and _high are the least and the greatest.
+    """
+    all_heavy, first = pairs[0]
+    savings = sorted(1 - timing.seconds / heavy.seconds for heavy, timing in pairs)
+    seconds = statistics.median(timing.seconds for _, timing in pairs)
+    flops, heavy_flops = (
+        exact_flops(denoisers, timing.counts, length) for timing in (first, all_heavy)
+    )
     return {
-        "kind": "saving",
-        "schedule": plan.format(heavy, light),
-        "light_fraction": 1 - plan.fraction(heavy),
-        "saved_flops": saved_flops(plan, blocks, heavy),
-        "saved_flops_exact": 1
-        - exact_flops(denoisers, own[2], length) / exact_flops(denoisers, base[2], length),
+        "saved_flops_exact": 1 - flops / heavy_flops,
         "saved_seconds": statistics.median(savings),
         "saved_seconds_low": savings[0],
         "saved_seconds_high": savings[-1],
-        "seconds": statistics.median(other[0] for _, other in pairs),
-        "forwards": own[2].forwards.total(),
-        "sample_steps": plan.steps * samples,
-        "tokens_per_second": own[2].tokens.total()
-        / statistics.median(other[0] for _, other in pairs),
+        "seconds": seconds,
+        "forwards": first.counts.forwards.total(),
+        "tokens_per_second": first.counts.tokens.total() / seconds,
     }

@@ -3,7 +3,13 @@
 Each masked position unmasks at a step that is uniform on 1..T and independent of the logits, so all
 steps are drawn first. A sample then goes from one of its events to the next on its own clock:
 nothing runs at a step where none of its positions unmask, the projection runs only at the positions
-that do, and samples waiting for the same model share a batch whatever step they are at."""
+that do, and samples that wait for the same model share a batch, whatever step they are at.
+
+A sample's draws are a function of (seed, sample index, position) alone. The same batches on the
+same machine give the same bits. Another batch size, number of processes or processor gives the same
+draws, but logits that may differ in their last bits, so that a token differs only where two
+candidates tie to rounding. `sampling.reproducibility` measures how often.
+"""
 
 from collections import Counter
 from contextlib import nullcontext
@@ -17,47 +23,51 @@ from stepimp.errors import StepimpError
 from stepimp.kernels.draw import project_and_draw
 from stepimp.schedules.schedule import Schedule
 
-# Below so many queries torch's fp32 CPU attention adds up in another order. Filled up to them, the
-# logits are the same bits whatever else is in the batch.
+# With fewer queries torch's fp32 CPU attention sums in another order. Padding to this number takes
+# away one reason why logits could depend on the batch.
 FEWEST_QUERIES = 4
 
 
 @dataclass
 class State:
-    """Samples somewhere on their way. `clock`: all events at steps above it have happened.
-
-    indices: [N] sample indices; z: [N, L] tokens; unmask_step: [N, L] the step at which each
-    position unmasks, 0 where it was given; shared: all samples started from the same tokens."""
+    """Partly denoised samples, on the way from step T to step 0."""
 
     indices: np.ndarray
+    """[N] sample indices, which name the random numbers."""
     z: torch.Tensor
+    """[N, L] tokens."""
     unmask_step: np.ndarray
+    """[N, L] step at which each position unmasks, 0 for those of a prefix or frame."""
     clock: int
+    """All events at steps above it have happened."""
     shared: bool
+    """Whether all samples started from the same tokens."""
 
     def copy(self) -> "State":
-        """A state to branch off from; the unmasking steps are never written and stay shared."""
+        """A branch. The unmasking steps are never written to and stay shared."""
         return State(self.indices, self.z.clone(), self.unmask_step, self.clock, self.shared)
 
 
 @dataclass
 class Counts:
-    """What sampling cost. By model: sequences that went through its body and tokens drawn from it;
-    calls of a body.
-    """
+    """What sampling cost."""
 
     forwards: Counter = field(default_factory=Counter)
+    """model -> sequences that went through its body."""
     tokens: Counter = field(default_factory=Counter)
+    """model -> tokens drawn from it."""
     batches: int = 0
+    """Calls of a body."""
 
     def forward(self, model: str, sequences: int):
+        """Counts one call of a model's body."""
         self.forwards[model] += sequences
         self.batches += 1
 
 
-def check(denoisers: dict, schedule: Schedule, length: int, prefix=None):
-    """Raises StepimpError for models the schedule names and nobody loaded, and for lengths that
-    cannot be.
+def check(denoisers: dict, schedule: Schedule, length: int, prefix: torch.Tensor | None = None):
+    """Raises StepimpError if the schedule names a model that is not loaded, or if `length` is
+    outside 1 to the models' maximum or not above the length of the prefix.
     """
     for name in schedule.models:
         if name not in denoisers:
@@ -67,30 +77,52 @@ def check(denoisers: dict, schedule: Schedule, length: int, prefix=None):
     longest = min(denoisers[name].max_length for name in schedule.models)
     if not 1 <= length <= longest:
         raise StepimpError(
-            f"Length {length} is outside 1..{longest}, the models' maximum. Change --length."
+            f"Length {length} is outside 1..{longest}, the models' maximum: choose another one."
         )
-    given = 0 if prefix is None else prefix.shape[-1]
+    around = sum(map(len, denoisers[schedule.models[0]].frame))
+    given = (0 if prefix is None else prefix.shape[-1]) + around
     if given >= length:
+        special = f" and there are {around} special tokens," if around else ""
         raise StepimpError(
-            f"The prefix has {given} tokens, the whole length of {length}: shorten it or raise --length."
+            f"The prefix has {given - around} tokens,{special} the whole length of {length}: "
+            "shorten it or choose a larger length."
         )
 
 
 def begin(
-    indices, length: int, steps: int, mask_id: int, seed: int, prefix=None, device="cpu"
+    indices,
+    length: int,
+    steps: int,
+    mask_id: int,
+    seed: int,
+    prefix: torch.Tensor | None = None,
+    device="cpu",
+    frame: tuple[tuple[int, ...], tuple[int, ...]] = ((), ()),
 ) -> State:
-    """Samples before the first step. prefix: [P] tokens for all samples or [N, P], kept as they
-    are.
+    """Samples before their first step.
+
+    indices: N sample indices; prefix: [P] tokens for all samples, or [N, P]; frame: tokens that
+    come before the prefix and at the end. All of these are kept.
     """
     indices = np.asarray(indices)
     unmask_step = 1 + (
         randomness.uniforms(seed, randomness.UNMASK_STEP, indices, length) * steps
     ).astype(np.int64)
     z = torch.full((len(indices), length), mask_id)
-    if prefix is not None:
-        z[:, : prefix.shape[-1]] = prefix
-        unmask_step[:, : prefix.shape[-1]] = 0
+    for place, tokens in kept_tokens(length, prefix, frame):
+        z[:, place] = tokens
+        unmask_step[:, place] = 0
     return State(indices, z.to(device), unmask_step, steps, prefix is None or prefix.ndim == 1)
+
+
+def kept_tokens(length: int, prefix, frame) -> list[tuple[slice, torch.Tensor]]:
+    """(where, tokens) of what a sample is given: the frame's start, the prefix, the frame's end."""
+    start, end = frame
+    parts = [(slice(0, len(start)), torch.tensor(start, dtype=torch.long))]
+    if prefix is not None:
+        parts.append((slice(len(start), len(start) + prefix.shape[-1]), prefix))
+    parts.append((slice(length - len(end), length), torch.tensor(end, dtype=torch.long)))
+    return parts
 
 
 def advance(
@@ -104,18 +136,18 @@ def advance(
     counts: Counts | None = None,
     timed=lambda part: nullcontext(),
 ):
-    """Runs steps clock, clock - 1, ..., stop + 1 in place and yields the row of each sample that
-    has come to `stop`.
+    """Runs steps clock, clock - 1, ..., stop + 1 in place; yields the row of each sample when it
+    has reached `stop`.
 
-    The schedule covers all T steps, and its part from the clock to `stop` is used. counts: filled
-    with what it cost. timed: called as `with timed(part)` around "body", "projection" and "draw".
+    schedule: over all T steps; its part from the clock to `stop` is used. batch_size: sequences per
+    forward pass. counts: updated with what it cost. timed: called as `with timed(part)` around
+    "body", "projection" and "draw".
     """
     runner = _Runner(state, denoisers, schedule, stop, seed, counts or Counts(), timed)
     waiting: list[int] = []
     entering = iter(range(len(state.indices)))
     while True:
-        # Twice as many samples in flight as fit a batch for each model: what waits for one model
-        # can fill a batch.
+        # With two batches of samples in flight per model, those that wait for one can fill a batch.
         while (
             len(waiting) < 2 * batch_size * len(schedule.models)
             and (row := next(entering, None)) is not None
@@ -130,13 +162,12 @@ def advance(
         groups: dict[str, list[int]] = {}
         for row in waiting:
             groups.setdefault(runner.model(row), []).append(row)
-        # A full batch of any model, else that which those farthest behind wait for: they join the
-        # others.
+        # A model with a full batch; else the one that the samples farthest behind wait for.
         model = max(
             groups,
             key=lambda name: (len(groups[name]) >= batch_size, max(map(runner.left, groups[name]))),
         )
-        # Those with most events left go first, so that samples end together and batches stay full.
+        # Samples with most events left go first: all end together, and batches stay full.
         batch = sorted(groups[model], key=runner.left, reverse=True)[:batch_size]
         runner.run(model, batch)
         for row in batch:
@@ -147,32 +178,28 @@ def advance(
 
 
 class _Runner:
-    """The events of `advance`: which model each sample waits for, and one batch of them."""
+    """The events that `advance` still has to run, and the running of one batch of them."""
 
     def __init__(self, state, denoisers, schedule, stop, seed, counts, timed):
-        self.state, self.denoisers, self.seed, self.counts, self.timed = (
-            state,
-            denoisers,
-            seed,
-            counts,
-            timed,
-        )
+        self.state, self.denoisers, self.seed = state, denoisers, seed
+        self.counts, self.timed = counts, timed
         self.by_step, self.steps = schedule.by_step(), schedule.steps
-        inside = [row[(row > stop) & (row <= state.clock)] for row in state.unmask_step]
-        self.events = [
-            np.unique(row).tolist() for row in inside
-        ]  # ascending: the next event is the last
-        self.start: dict[tuple, torch.Tensor] = {}
+        remaining = [row[(row > stop) & (row <= state.clock)] for row in state.unmask_step]
+        # Steps of each sample's events, ascending: the next event is the last of the list.
+        self.events = [np.unique(row).tolist() for row in remaining]
+        self.start: dict[tuple, torch.Tensor] = {}  # hidden states of the common start
 
     def left(self, row: int) -> int:
+        """Number of events that a sample still has."""
         return len(self.events[row])
 
     def model(self, row: int) -> str:
+        """The model that a sample waits for."""
         return self.by_step[self.events[row][-1] - 1]
 
     def enter(self, row: int):
-        """The first event of a fresh sample needs no forward pass of its own: all start from the
-        same tokens.
+        """Runs the first event of a fresh sample from hidden states that all samples share, since
+        they start from the same tokens.
         """
         state = self.state
         if not state.shared or not self.events[row] or state.unmask_step[row].max() > state.clock:
@@ -191,7 +218,7 @@ class _Runner:
         self.unmask(name, self.start[key][asked], np.full(len(positions), row), positions)
 
     def run(self, name: str, batch: list[int]):
-        """The next event of each row of the batch, all of them waiting for this model."""
+        """Runs the next event of each row of the batch, which all wait for this model."""
         state, denoiser = self.state, self.denoisers[name]
         steps = [self.events[row].pop() for row in batch]
         positions = [
@@ -210,7 +237,10 @@ class _Runner:
         )
 
     def unmask(self, name, hidden, rows, positions):
-        """Projects and draws at these positions and writes the tokens."""
+        """Draws the tokens at n positions and writes them.
+
+        hidden: [n, D]; rows, positions: [n].
+        """
         state, denoiser = self.state, self.denoisers[name]
         where = uploaded(state.z.device, rows, positions)
         state.z[*where] = project_and_draw(
@@ -226,14 +256,11 @@ class _Runner:
 
 
 def uploaded(device, *arrays) -> list[torch.Tensor]:
-    """Integers on the device, in one copy that waits for nothing that runs there."""
-    arrays = [np.asarray(one, dtype=np.int64) for one in arrays]
-    flat = torch.from_numpy(np.concatenate([one.ravel() for one in arrays])).to(
-        device, non_blocking=True
-    )
-    return [
-        part.view(one.shape) for part, one in zip(flat.split([one.size for one in arrays]), arrays)
-    ]
+    """Integer arrays as tensors on the device, by one copy that does not wait for the device."""
+    arrays = [np.asarray(array, dtype=np.int64) for array in arrays]
+    flat = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
+    parts = flat.to(device, non_blocking=True).split([array.size for array in arrays])
+    return [part.view(array.shape) for part, array in zip(parts, arrays)]
 
 
 @torch.no_grad()
@@ -248,20 +275,23 @@ def sample(
     batch_size: int = 16,
     counts: Counts | None = None,
 ) -> torch.Tensor:
-    """Samples with these indices, each a function of (seed, index, models, schedule, prefix) alone:
-    [N, length].
+    """Draws the samples with these indices: [N, length] tokens.
+
+    prefix: [P] tokens for all samples, or [N, P]. Each sample's draws are a function of (seed,
+    index) alone; see the module for what that promises of its tokens. Raises StepimpError as
+    `check` does.
     """
     check(denoisers, schedule, length, prefix)
     first = denoisers[schedule.models[0]]
     device = first.head()[0].device
-    state = begin(indices, length, schedule.steps, first.mask_id, seed, prefix, device)
+    state = begin(indices, length, schedule.steps, first.mask_id, seed, prefix, device, first.frame)
     for _ in advance(state, denoisers, schedule, seed=seed, batch_size=batch_size, counts=counts):
         pass
     return state.z
 
 
 def expected_forwards(masked: int, steps: int) -> float:
-    """Forward passes a sample needs: the expected number of distinct steps at which its masked
+    """Expected number of forward passes of a sample: the distinct steps among T at which `masked`
     positions unmask.
     """
     return steps * (1 - (1 - 1 / steps) ** masked)

@@ -5,28 +5,33 @@ from dataclasses import dataclass
 import torch
 
 from stepimp import randomness
-from stepimp.noise import NoiseSchedule
+from stepimp.noise import NEVER_MASKED, NoiseSchedule
 from stepimp.sampling.sampler import sample
 from stepimp.schedules.schedule import Schedule
 
 
 @dataclass(frozen=True)
 class SampleInputs:
-    """The states that the heavy model passes through when it samples in `steps` steps: under them
-    (9) is exact.
+    """The states that the heavy model passes through when it samples in `steps` steps. For them
+    formula (9) is exact.
 
-    A position unmasks at step 1 + floor(u * steps), so the uniforms that chose the unmasking steps
-    also say which positions of the finished sample are still masked at t = i/steps: those with u <
-    t."""
+    A position unmasks at step 1 + floor(u * steps), so the uniforms u that chose the unmasking
+    steps also say which positions of the finished sample are still masked at t = i/steps: those
+    with u < t.
+    """
 
     denoisers: dict
     heavy: str
+    """Name of the model that samples."""
     count: int
+    """Number of samples."""
     length: int
+    """Tokens per sample."""
     seed: int
     steps: int = 1000
+    """T."""
     noise = NoiseSchedule("linear")
-    repeats = 1  # a sample has one order of unmasking; another one would not be its trajectory
+    repeats = 1  # another order of unmasking would not be the sample's trajectory
 
     def __len__(self) -> int:
         return self.count
@@ -35,6 +40,7 @@ class SampleInputs:
         """Tokens and uniforms, [stop - start, L] each."""
         indices, schedule = range(start, stop), Schedule.of([self.heavy] * self.steps)
         tokens = sample(self.denoisers, schedule, indices, self.length, seed=self.seed)
-        return tokens, torch.from_numpy(
-            randomness.uniforms(self.seed, randomness.UNMASK_STEP, indices, self.length)
-        )
+        uniforms = randomness.uniforms(self.seed, randomness.UNMASK_STEP, indices, self.length)
+        start, end = map(len, self.denoisers[self.heavy].frame)
+        uniforms[:, :start] = uniforms[:, self.length - end :] = NEVER_MASKED
+        return tokens, torch.from_numpy(uniforms)

@@ -21,25 +21,12 @@ from stepimp.schedules.costs import (
     step_costs,
 )
 from stepimp.schedules.frontier import Frontier
-from stepimp.schedules.schedule import Schedule, quarters, sandwich, saved_flops
+from stepimp.schedules.schedule import QUARTERS, Schedule, hand_crafted, saved_flops
 
 OBJECTIVES = ("kl", "loss", "nelbo")
-QUARTERS = ("1st quarter", "2nd quarter", "3rd quarter", "4th quarter")
 TRADEOFF_POINTS = 41
 REOPTIMISED = 100  # resamples whose optimum is found anew
 REOPTIMISED_STEPS = 100  # T for that: boundaries to 0.01 in t
-
-
-def comparisons(steps: int, light_steps: int, heavy: str, light: str) -> dict[str, Schedule]:
-    """Schedules to hold a recommendation against, by name."""
-    named = (
-        {"sandwich": sandwich(steps, light_steps, heavy, light)} if 0 < light_steps < steps else {}
-    )
-    named |= dict(zip(QUARTERS, quarters(steps, heavy, light)))
-    return named | {
-        "all-heavy": Schedule.of([heavy] * steps),
-        "all-light": Schedule.of([light] * steps),
-    }
 
 
 def meet(frontier: Frontier, budget: float, top: float, at_least: bool) -> int:
@@ -145,7 +132,7 @@ def recommend(
     same_saving = math.ceil(saving / gains[shallowest])
     named = [
         ("recommended", best),
-        *comparisons(steps, same_saving, found.heavy, shallowest).items(),
+        *hand_crafted(steps, same_saving, found.heavy, shallowest).items(),
     ]
     plans = named + [("best", schedule) for schedule in spread_out(frontier)]
     predicted = predict(found, [schedule for _, schedule in plans], by, seed)

@@ -113,6 +113,26 @@ def quarters(steps: int, heavy: str, light: str) -> list[Schedule]:
     return [light_window(steps, a, b, heavy, light) for a, b in zip(edges, edges[1:]) if a < b]
 
 
+QUARTERS = ("1st quarter", "2nd quarter", "3rd quarter", "4th quarter")
+
+
+def hand_crafted(steps: int, light_steps: int, heavy: str, light: str) -> dict[str, Schedule]:
+    """{name: schedule} of the paper's seven: "sandwich", the QUARTERS, "all-heavy", "all-light".
+
+    light_steps: those of the sandwich, which is left out where they are none or all of the steps.
+    With fewer than four steps there are fewer quarters.
+    """
+    named = {}
+    if 0 < light_steps < steps:
+        named["sandwich"] = sandwich(steps, light_steps, heavy, light)
+    return {
+        **named,
+        **dict(zip(QUARTERS, quarters(steps, heavy, light))),
+        "all-heavy": Schedule.of([heavy] * steps),
+        "all-light": Schedule.of([light] * steps),
+    }
+
+
 def saved_flops(schedule: Schedule, blocks: dict[str, int], heavy: str) -> float:
     """Formula (3): 1 - mean over steps of B_s(i) / B_H, counting blocks only. blocks: model name ->
     block count.

@@ -128,7 +128,13 @@ def search(
         before, mine = len(done), processes.part(left)
         planned = before + len(left) + len(running) * chunks_left
         state = sampler.begin(
-            range(start, stop), length, coarse.steps, first.mask_id, seed, device=device
+            range(start, stop),
+            length,
+            coarse.steps,
+            first.mask_id,
+            seed,
+            device=device,
+            frame=first.frame,
         )
         for finished, (name, tokens) in enumerate(walk(mine, state, coarse, advance), 1):
             log_ppl, entropy = score(tokens)

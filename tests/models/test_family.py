@@ -6,8 +6,11 @@ import pytest
 from stepimp.errors import StepimpError
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.family import (
+    SCHEMA,
+    default_members,
     family_folder,
     members,
+    other_seed,
     read_manifest,
     recorded,
     resolve,
@@ -159,3 +162,32 @@ def test_a_damaged_tokenizer_is_not_replaced_by_another(tmp_path, random_model):
     (tmp_path / "tokenizer.json").write_text(json.dumps({"version": "1.0"}))
     with pytest.raises(StepimpError, match=f"Cannot load the tokenizer of {tmp_path}"):
         load_tokenizer(str(tmp_path))
+
+
+def manifest(folder, **members):
+    """Writes a family whose members have these (blocks, seed)."""
+    facts = {
+        name: {"blocks": blocks, "seed": seed, "heldout_nelbo_nats": 3.0}
+        for name, (blocks, seed) in members.items()
+    }
+    write_manifest(folder, {"schema": SCHEMA, "members": facts})
+
+
+def test_the_default_members_are_the_deepest_and_the_shallowest(tmp_path):
+    manifest(tmp_path, a=(6, 4), b=(6, 3), b_seed1=(6, 1), c=(3, 1), d=(2, 9), e=(2, 8))
+    assert default_members(tmp_path) == ("b", "e")
+    for name in ("docs", "code"):
+        assert default_members(family_folder(name)) == ("12b", "4b")
+
+
+def test_a_family_of_one_depth_or_none_has_no_default_members(tmp_path):
+    for listed in ({}, {"a": (6, 1), "b": (6, 2)}):
+        manifest(tmp_path, **listed)
+        with pytest.raises(StepimpError, match="name the heavy and the light model"):
+            default_members(tmp_path)
+
+
+def test_the_other_seed_is_as_deep_whatever_its_name(tmp_path):
+    manifest(tmp_path, a=(6, 1), b=(6, 3), c=(6, 2), d=(2, 2))
+    assert [other_seed(tmp_path, name) for name in ("a", "c", "d", "x")] == ["c", "a", None, None]
+    assert other_seed(family_folder(), "12b") == "12b_seed2"

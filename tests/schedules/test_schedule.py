@@ -3,6 +3,7 @@ import pytest
 from stepimp.errors import StepimpError
 from stepimp.schedules.schedule import (
     Schedule,
+    hand_crafted,
     light_window,
     parse,
     quarters,
@@ -88,6 +89,22 @@ def test_a_sandwich_is_light_at_both_ends(light_steps, text):
 def test_quarters_are_light_in_one_quarter_each():
     texts = ["L250,H750", "H250,L250,H500", "H500,L250,H250", "H750,L250"]
     assert quarters(1000, "h", "l") == [parse(text, "h", "l") for text in texts]
+
+
+def test_the_hand_crafted_schedules_of_the_paper():
+    texts = {
+        "sandwich": "L125,H750,L125",
+        "1st quarter": "L250,H750",
+        "2nd quarter": "H250,L250,H500",
+        "3rd quarter": "H500,L250,H250",
+        "4th quarter": "H750,L250",
+        "all-heavy": "H1000",
+        "all-light": "L1000",
+    }
+    crafted = hand_crafted(1000, 250, "h", "l")
+    assert {name: one.format("h", "l") for name, one in crafted.items()} == texts
+    for light_steps in (0, 1000):
+        assert "sandwich" not in hand_crafted(1000, light_steps, "h", "l")
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 7, 10])
