@@ -70,7 +70,9 @@ def test_the_first_position_reacts_to_the_last(loaded, z):
 def test_the_mask_token_and_unknown_ids_have_no_probability(loaded, z):
     _, model, _, tokenizer = loaded
     p = ours(model, z).softmax(-1)
-    assert (p[:, model.mask_id] == 0).all() and torch.allclose(p.sum(-1), torch.ones(len(p)).double())
+    assert (p[:, model.mask_id] == 0).all() and torch.allclose(
+        p.sum(-1), torch.ones(len(p)).double()
+    )
     expected = tokenizer.mask_token_id
     assert model.mask_id == (len(tokenizer) if expected is None else expected)
 

@@ -5,6 +5,8 @@ Nothing of the pickle is executed; `hyper_parameters` is read as inert data."""
 import re
 from pathlib import Path
 
+import torch
+
 from stepimp.errors import StepimpError
 from stepimp.models.inert_pickle import load_inert, plain
 from stepimp.models.layouts.layout import Layout
@@ -34,13 +36,16 @@ def read(file: Path) -> tuple[Layout, TensorWeights]:
             f"it lacks {', '.join(sorted(missing))}: expected is a Lightning checkpoint of the "
             "MDLM repository."
         )
-    config = plain(content["hyper_parameters"]).get("config")
+    saved, config = content["state_dict"], plain(content["hyper_parameters"])
+    config = config.get("config") if isinstance(config, dict) else None
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise StepimpError("its hyper_parameters hold no config with a part 'model'.")
     check(config)
+    if not isinstance(saved, dict) or not all(map(torch.is_tensor, saved.values())):
+        raise StepimpError("its state_dict is not a dict of tensors.")
     state = {
         PREFIXES.sub("", name): tensor
-        for name, tensor in content["state_dict"].items()
+        for name, tensor in saved.items()
         if PREFIXES.sub("", name).startswith("backbone.")
     }
     parameters = [name for name in state if not name.endswith(BUFFER)]
@@ -48,7 +53,7 @@ def read(file: Path) -> tuple[Layout, TensorWeights]:
         raise StepimpError("its state_dict has no backbone.vocab_embed.embedding.")
     rows = state["backbone.vocab_embed.embedding"].shape[0]
     native = mdlm_config(config, rows)
-    of_noise = sum(name.startswith("noise.") for name in content["state_dict"])
+    of_noise = sum(name.startswith("noise.") for name in saved)
     tensors = averaged(content["ema"], parameters, state, of_noise)
     layout = Layout(
         "MDLM (Lightning)",
@@ -98,7 +103,7 @@ def averaged(ema: dict, names: list[str], state: dict, of_noise: int) -> dict:
     backbone's first and then up to `of_noise` of the noise schedule.
     """
     shadow = list(ema["shadow_params"]) if isinstance(ema, dict) and "shadow_params" in ema else []
-    if not len(names) <= len(shadow) <= len(names) + of_noise:
+    if not all(map(torch.is_tensor, shadow)) or not len(names) <= len(shadow) <= len(names) + of_noise:
         raise StepimpError(
             f"its ema.shadow_params holds {len(shadow)} tensors for {len(names)} parameters."
         )
