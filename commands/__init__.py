@@ -21,6 +21,8 @@ COMMANDS = (
     "search",
     "profile",
     "models",
+    "family",
+    "convert",
     "figures",
     "reproduce",
 )

@@ -21,6 +21,7 @@ from stepimp.models.layouts.layout import Layout
 from stepimp.models.native import NativeDenoiser
 from stepimp.models.placement import pick_attention, pick_device, require_memory
 from stepimp.models.strict import check_tensors, empty_model, fill
+from stepimp.models.tokenizers import quiet
 from stepimp.models.vocabulary import vocabulary
 from stepimp.models.weights import SafetensorsWeights, Weights, open_weights
 
@@ -94,6 +95,7 @@ def open_checkpoint(path: str) -> Checkpoint:
 
     path: a Hugging Face folder or hub id, a `.ckpt` of MDLM's trainer, or a `.safetensors` file.
     Raises StepimpError for what is not a checkpoint, or not one of a masked diffusion model."""
+    quiet()
     place = local_place(path)
     bare = place.is_file() and place.suffix in BARE
     if not bare and not (place / "config.json").is_file():

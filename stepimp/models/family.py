@@ -112,6 +112,9 @@ def members(folder: Path) -> list[dict]:
                 "heldout_nelbo_nats": facts["heldout_nelbo_nats"],
                 "fingerprint": facts.get("fingerprint"),
                 "parameters": counted,
+                "layout": facts.get("layout", "MDLM"),
+                "block_flops": facts.get("block_flops"),
+                "checkpoint": resolve(name, folder),
             }
         )
     return rows

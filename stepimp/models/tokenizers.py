@@ -5,6 +5,7 @@ from pathlib import Path
 
 import transformers
 from transformers import AutoTokenizer
+from transformers.utils import logging
 
 from stepimp.errors import StepimpError
 from stepimp.text.hub import offline_unless_reachable
@@ -15,15 +16,25 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "voc
 def open_tokenizer(source: str, native_class: str | None = None):
     """A transformers tokenizer from a folder or the hub.
 
-    native_class: where it is published with code of its own, the class of transformers to use."""
+    native_class: the class of transformers for a tokenizer that is published with code of its own,
+    which is never run."""
+    quiet()
     if not Path(source).is_dir():
         offline_unless_reachable()
-    opener = getattr(transformers, native_class) if native_class else AutoTokenizer
     try:
-        return opener.from_pretrained(source, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # transformers and tokenizers document no common exception type
+        if native_class:
+            with suppress(Exception):
+                return getattr(transformers, native_class).from_pretrained(source)
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise StepimpError(f"Cannot load the tokenizer of {source}: {reason}") from error
+
+
+def quiet():
+    """Silences what transformers says of checkpoints; what matters of it is checked strictly."""
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def load_tokenizer(checkpoint: str, fallback: str | None = "gpt2", native_class: str | None = None):

@@ -155,6 +155,7 @@ def train_family(
                 "blocks": depth,
                 "seed": member_seed,
                 "heldout_nelbo_nats": nelbo,
+                "fingerprint": load_checkpoint(str(folder / name), "cpu").fingerprint,
                 "recipe": recipe,
                 "command": command,
                 "data": data,

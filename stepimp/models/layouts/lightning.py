@@ -103,7 +103,8 @@ def averaged(ema: dict, names: list[str], state: dict, of_noise: int) -> dict:
     backbone's first and then up to `of_noise` of the noise schedule.
     """
     shadow = list(ema["shadow_params"]) if isinstance(ema, dict) and "shadow_params" in ema else []
-    if not all(map(torch.is_tensor, shadow)) or not len(names) <= len(shadow) <= len(names) + of_noise:
+    expected = range(len(names), len(names) + of_noise + 1)
+    if len(shadow) not in expected or not all(map(torch.is_tensor, shadow)):
         raise StepimpError(
             f"its ema.shadow_params holds {len(shadow)} tensors for {len(names)} parameters."
         )
