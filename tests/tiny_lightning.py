@@ -12,7 +12,7 @@ MODULES = ("omegaconf", "omegaconf.dictconfig", "omegaconf.nodes", "made_up_toke
 
 @contextmanager
 def foreign_classes():
-    """DictConfig, AnyNode and a tokenizer as classes that can be imported while they are pickled."""
+    """DictConfig, AnyNode and a tokenizer as classes that can be imported, so that they pickle."""
 
     class Node:
         def __getstate__(self):

@@ -27,7 +27,7 @@ def describe(source: str) -> dict:
     Raises StepimpError for a checkpoint that does not load."""
     checkpoint = open_checkpoint(source)
     layout = checkpoint.layout
-    tokenizer = load_tokenizer(source, layout.tokenizer, layout.tokenizer_class)
+    tokenizer = load_tokenizer(source, layout.tokenizer, layout.tokenizer_classes)
     model = load_checkpoint(checkpoint, "cpu", "bfloat16", tokenizer=tokenizer)
     place = Path(source).expanduser()
     return {

@@ -24,7 +24,7 @@ def convert(source: str, folder: Path, dtype: str = "float32") -> str:
         raise StepimpError(f"{folder} is not empty: choose another folder.")
     checkpoint = open_checkpoint(source)
     layout = checkpoint.layout
-    tokenizer = load_tokenizer(source, layout.tokenizer, layout.tokenizer_class)
+    tokenizer = load_tokenizer(source, layout.tokenizer, layout.tokenizer_classes)
     try:
         mask_id = mask_token(layout, layout.config.vocab_size, tokenizer)
         model = empty_model(layout, "sdpa")

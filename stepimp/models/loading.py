@@ -86,7 +86,7 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
     opened = {name: open_checkpoint(path) for name, path in paths.items()}
     require_memory({n: one.bytes(number, place) for n, one in opened.items()}, place, number)
     tokenizers = {
-        name: load_tokenizer(one.path, one.layout.tokenizer, one.layout.tokenizer_class)
+        name: load_tokenizer(one.path, one.layout.tokenizer, one.layout.tokenizer_classes)
         for name, one in opened.items()
     }
     denoisers = {

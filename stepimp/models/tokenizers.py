@@ -4,7 +4,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import transformers
-from transformers import AutoTokenizer
 from transformers.utils import logging
 
 from stepimp.errors import StepimpError
@@ -13,22 +12,24 @@ from stepimp.text.hub import offline_unless_reachable
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt")
 
 
-def open_tokenizer(source: str, native_class: str | None = None):
-    """A transformers tokenizer from a folder or the hub.
+AUTO = ("AutoTokenizer",)
 
-    native_class: the class of transformers for a tokenizer that is published with code of its own,
-    which is never run."""
+
+def open_tokenizer(source: str, classes: tuple[str, ...] = AUTO):
+    """A tokenizer from a folder or the hub, by the first of these classes of transformers that can
+    open it.
+    """
     quiet()
     if not Path(source).is_dir():
         offline_unless_reachable()
-    try:
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except Exception as error:  # transformers and tokenizers document no common exception type
-        if native_class:
-            with suppress(Exception):
-                return getattr(transformers, native_class).from_pretrained(source)
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise StepimpError(f"Cannot load the tokenizer of {source}: {reason}") from error
+    errors = []
+    for name in classes:
+        try:
+            return getattr(transformers, name).from_pretrained(source, trust_remote_code=False)
+        except Exception as error:  # transformers and tokenizers document no common exception type
+            errors.append(error)
+    reason = next(iter(str(errors[0]).strip().splitlines()), type(errors[0]).__name__)
+    raise StepimpError(f"Cannot load the tokenizer of {source}: {reason}") from errors[0]
 
 
 def quiet():
@@ -37,17 +38,17 @@ def quiet():
     logging.set_verbosity_error()
 
 
-def load_tokenizer(checkpoint: str, fallback: str | None = "gpt2", native_class: str | None = None):
+def load_tokenizer(checkpoint: str, fallback: str | None = "gpt2", classes: tuple[str, ...] = AUTO):
     """The checkpoint's own tokenizer, else the one that its layout names.
 
     fallback: GPT-2's for the public MDLM checkpoints, which ship none."""
     place = Path(checkpoint).expanduser()
     folder = place.parent if place.is_file() else place
     if any((folder / file).exists() for file in TOKENIZER_FILES):
-        return open_tokenizer(str(folder), native_class)
+        return open_tokenizer(str(folder), classes)
     if not place.exists():
         with suppress(StepimpError):
-            return open_tokenizer(checkpoint, native_class)
+            return open_tokenizer(checkpoint, classes)
     name = {"gpt2": "GPT-2's"}.get(fallback, fallback)
     try:
         if fallback:

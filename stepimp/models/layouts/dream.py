@@ -20,5 +20,5 @@ def layout(config: dict, shapes: Shapes) -> Layout:
         mask_id=config.get("mask_token_id"),
         shift=1,
         max_length=native.max_position_embeddings,
-        tokenizer_class="Qwen2Tokenizer",
+        tokenizer_classes=("AutoTokenizer", "Qwen2Tokenizer"),
     )

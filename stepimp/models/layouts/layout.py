@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -52,8 +52,9 @@ class Layout:
     trained_masking: float = 1.0
     tokenizer: str | None = None
     """Hub id of the tokenizer where none lies beside the weights."""
-    tokenizer_class: str | None = field(default=None)
-    """The native class of a tokenizer that is published with code of its own."""
+    tokenizer_classes: tuple[str, ...] = ("AutoTokenizer",)
+    """Classes of transformers to open the tokenizer with, in this order: one that is published with
+    code of its own needs a native class, since that code is never run."""
 
     def stored_name(self, native: str) -> str:
         for ours, theirs in self.keys:

@@ -40,4 +40,5 @@ def layout(config: dict, shapes: Shapes) -> Layout:
     if model is None or model.config_class is not type(native):
         raise StepimpError(f"its config.json names the class {name!r}, which is not its model.")
     facts = {key: value for key, value in config[FIELD].items() if key in SAID}
-    return Layout(model=model, config=native, **facts)
+    exact = ("PreTrainedTokenizerFast",)  # others rebuild a tokenizer by the model's type
+    return Layout(model=model, config=native, tokenizer_classes=exact, **facts)
