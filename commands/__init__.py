@@ -1,13 +1,14 @@
 """The command line: `stepimp COMMAND`. Each command parses, makes one library call and prints."""
 
-import errno
 import importlib
+import logging
 import sys
 
 import click
 
 from stepimp import __version__
-from stepimp.errors import StepimpError
+
+from ._errors import explained
 
 COMMANDS = (
     "train",
@@ -28,30 +29,25 @@ COMMANDS = (
 )
 
 
+class Messages(logging.Handler):
+    """Prints what the library logs, a line each, on stderr."""
+
+    def emit(self, record):
+        click.echo(record.getMessage(), err=True)
+
+
 class Stepimp(click.Group):
-    """Turns the library's errors into one line and an exit code."""
+    """Explains errors, and prints what the library logs."""
 
     def invoke(self, ctx):
-        try:
+        log = logging.getLogger("stepimp")
+        log.setLevel(logging.INFO)
+        log.handlers = [Messages()]
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # characters that a terminal lacks become "?"
+                stream.reconfigure(errors="replace")
+        with explained():
             return super().invoke(ctx)
-        except StepimpError as error:
-            raise click.ClickException(str(error)) from None
-        except KeyboardInterrupt:
-            click.echo(
-                "\nInterrupted. Finished work is kept: the same command goes on from there.",
-                err=True,
-            )
-            sys.exit(1)
-        except OSError as error:
-            if error.errno in (
-                None,
-                errno.EPIPE,
-            ):  # a bug, or a reader such as head that has seen enough
-                raise
-            where = f": {error.filename}" if error.filename else ""
-            raise click.ClickException(
-                f"{error.strerror}{where}. Free the disk or choose another folder."
-            ) from None
 
 
 @click.group(

@@ -1,6 +1,11 @@
+import errno
 import json
+import os
 import re
 import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -9,6 +14,7 @@ from click.testing import CliRunner
 
 from stepimp import __version__
 from stepimp.commands import main
+from stepimp.commands._errors import Terminated
 
 NAMES = sorted(main.commands)
 
@@ -151,46 +157,71 @@ def test_train_says_what_it_made_and_leaves_it_alone_the_next_time(run, tmp_path
     assert [(row["name"], row["blocks"]) for row in listed] == [("1b", 1)]
 
 
-def test_ctrl_c_says_that_finished_work_is_kept(run, tmp_path, monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
+def raise_in_models(monkeypatch, error):
+    """`stepimp models` meets an error while it runs."""
 
-    monkeypatch.setattr("stepimp.models.checkpoints.load_checkpoint", interrupt)
-    result = run("models")
-    assert result.exit_code == 1
-    assert (
-        "Interrupted. Finished work is kept: the same command goes on from there." in result.stderr
-    )
-    assert "Traceback" not in result.stderr
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr(main.commands["models"], "callback", fail)
 
 
 @pytest.mark.parametrize(
-    "error, message",
+    "error, code",
     [
-        (
-            OSError(28, "No space left on device", "/x/blocks"),
-            "No space left on device: /x/blocks. Free the disk",
-        ),
-        (OSError(28, "No space left on device"), "No space left on device. Free the disk"),
+        (KeyboardInterrupt(), 130),
+        (Terminated(signal.SIGTERM), 143),
+        (Terminated(signal.SIGHUP), 129),
     ],
 )
-def test_a_disk_that_fills_up_anywhere_is_one_line(run, monkeypatch, error, message):
-    def full(*_, **__):
-        raise error
-
-    monkeypatch.setattr("stepimp.models.checkpoints.load_checkpoint", full)
+def test_an_interrupted_run_says_that_finished_work_is_kept(run, monkeypatch, error, code):
+    raise_in_models(monkeypatch, error)
     result = run("models")
-    assert result.exit_code == 1 and message in result.stderr
+    assert result.exit_code == code and "Traceback" not in result.stderr
+    assert "Finished work is kept: run the same command again to continue." in result.stderr
 
 
-def test_an_error_that_is_a_bug_keeps_its_traceback(run, monkeypatch):
-    def bug(*_, **__):
-        raise OSError("no number, no file")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_process_politely(tmp_path, tiny_text, number):
+    command = [sys.executable, "-m", "stepimp", "train", str(tmp_path / "family")]
+    options = ["--data", str(tiny_text), "--depths", "1", "--steps", "1000000", "--width", "8"]
+    sizes = ["--length", "16", "--batch-size", "2", "--vocab-size", "262"]
+    process = subprocess.Popen([*command, *options, *sizes], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "step" in line:  # it is training
+            break
+    process.send_signal(number)
+    said = process.stderr.read()
+    assert process.wait(60) == 128 + number
+    assert "Finished work is kept" in said and "Traceback" not in said
 
-    monkeypatch.setattr("stepimp.models.checkpoints.load_checkpoint", bug)
-    assert isinstance(run("models").exception, OSError)
+
+@pytest.mark.parametrize(
+    "number, filename, advice",
+    [
+        (errno.ENOSPC, "/x/blocks", ": /x/blocks. Free space or choose another folder."),
+        (errno.ENOSPC, None, ". Free space or choose another folder."),
+        (errno.EACCES, "/x", ": /x. Change its permissions or choose another folder."),
+        (errno.ELOOP, "/x", ": /x. Choose another path."),
+        (errno.ENAMETOOLONG, "/x", ": /x. Choose another path."),
+    ],
+)
+def test_an_error_of_the_system_is_one_line_with_fitting_advice(
+    run, monkeypatch, number, filename, advice
+):
+    raise_in_models(monkeypatch, OSError(number, os.strerror(number), filename))
+    result = run("models")
+    assert result.exit_code == 1 and os.strerror(number) + advice in result.stderr
+
+
+@pytest.mark.parametrize("bug", [OSError("no number, no file"), KeyError("x"), TypeError("y")])
+def test_a_bug_keeps_its_traceback_and_asks_to_be_reported(run, monkeypatch, bug):
+    raise_in_models(monkeypatch, bug)
+    error = run("models").exception
+    assert error is bug and "This is a bug in stepimp" in error.__notes__[0]
 
 
 def test_python_m_stepimp_is_the_same_program(python):
-    source = "import runpy, sys; sys.argv = ['stepimp', '--version']; runpy.run_module('stepimp', run_name='__main__')"
+    source = "import runpy, sys; sys.argv = ['stepimp', '--version']; "
+    source += "runpy.run_module('stepimp', run_name='__main__')"
     assert python(source).strip().endswith(f"version {__version__}")

@@ -1,0 +1,78 @@
+"""What the command line says when a run ends early, and with which exit code."""
+
+import errno
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+
+import click
+
+from stepimp.errors import StepimpError
+
+BUG = "This is a bug in stepimp: please report it with the lines above and the command."
+# What helps against errors of the system, by errno; anything else needs another path.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+class Terminated(KeyboardInterrupt):
+    """Raised in place of the signal it is named after, so that a run ends as after Ctrl-C."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def terminate(number, frame):
+    raise Terminated(number)
+
+
+@contextmanager
+def explained():
+    """Turns the library's errors into one line and exit code 1, and signals into 128 + number.
+
+    An error that nobody documents is a bug: it keeps its traceback, with a note to report it.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)
+        signal.signal(signal.SIGHUP, terminate)
+    try:
+        yield
+    except StepimpError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, Terminated) else signal.SIGINT
+        click.echo(
+            "\nInterrupted. Finished work is kept: run the same command again to continue.",
+            err=True,
+        )
+        sys.exit(128 + number)
+    except MemoryError as error:
+        raise click.ClickException(
+            f"Out of memory ({error}). Use smaller batches, models or texts."
+        ) from error
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # a reader such as head has seen enough
+            raise
+        if error.errno is None:
+            error.add_note(BUG)
+            raise
+        raise click.ClickException(advice(error)) from error
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as error:
+        error.add_note(BUG)
+        raise
+
+
+def advice(error: OSError) -> str:
+    """The system's message, the file, and what helps."""
+    where = f": {error.filename}" if error.filename else ""
+    if error.errno in FULL:
+        helps = "Free space or choose another folder."
+    elif error.errno in FORBIDDEN:
+        helps = "Change its permissions or choose another folder."
+    else:
+        helps = "Choose another path."
+    return f"{error.strerror}{where}. {helps}"
