@@ -8,16 +8,18 @@ SEED = click.IntRange(0, 2**32 - 1)  # as NumPy and transformers take them
 
 
 class FloatRange(click.FloatRange):
-    """click's, except that NaN is in no range."""
+    """click's FloatRange, which refuses NaN as well."""
 
     def convert(self, value, param, ctx):
         number = super().convert(value, param, ctx)
         if math.isnan(number):
-            self.fail(f"{value!r} is no number.", param, ctx)
+            self.fail(f"{value!r} is not a number.", param, ctx)
         return number
 
 
 def together(*decorators):
+    """One decorator that applies several, the first one outermost."""
+
     def apply(function):
         for decorate in reversed(decorators):
             function = decorate(function)
@@ -71,18 +73,21 @@ model_options = together(
         "--attn",
         default="auto",
         show_default=True,
-        help="eager, sdpa, flash_attention_2, flash_attention_4 or another of transformers' implementations. "
-        "auto: flash_attention_2 where it is installed and runs, else sdpa.",
+        help="eager, sdpa, flash_attention_2, flash_attention_4 or another of transformers' "
+        "implementations. auto: flash_attention_2 where it is installed and runs, else sdpa.",
     ),
     output_options,
 )
 
 judge_option = click.option(
     "--judge",
-    help="Scores the text: gpt2, gpt2-large or another causal language model, by Hugging Face id or folder.  "
-    "[default: the family's own judge, else gpt2]",
+    help="Scores the text: gpt2, gpt2-large or another causal language model, by Hugging Face id "
+    "or folder.  [default: the family's own judge, else gpt2]",
 )
 
-TEXT = "docs or code (text that is installed with stepimp), a text, JSONL or parquet file or folder, or a Hugging Face id."
+TEXT = (
+    "docs or code (text that is installed with stepimp), a text, JSONL or parquet file or folder, "
+    "or a Hugging Face id."
+)
 data_option = click.option("--data", help=f"{TEXT}  [default: what the family was trained on]")
 training_data_option = click.option("--data", default="docs", show_default=True, help=TEXT)

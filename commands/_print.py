@@ -1,6 +1,7 @@
 """What a command shows: tables, small curves, and the document for machines."""
 
 import json
+import math
 
 import click
 from rich.console import Console
@@ -10,56 +11,81 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 def print_json(document: dict):
+    """The document as it is in its file."""
     from stepimp.results import finite
 
     click.echo(json.dumps(finite({key: value for key, value in document.items() if key != "path"})))
 
 
-def print_table(title: str, columns: list[str], rows: list[list[str]]):
-    """The first column to the left, all others to the right."""
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    if not console.is_terminal:  # a file has no width to fit into
-        console.width = 200
+def print_table(title: str, columns: list[str], rows: list[list[str]], spare=()):
+    """The first column to the left, all others to the right; no cell is ever cut.
+
+    spare: columns that a terminal too narrow for all of them does without, the first first. What is
+    still too wide runs over the end of the line.
+    """
+    console, kept = Console(), list(range(len(columns)))
+    available = console.width
+    for name in spare:
+        if not console.is_terminal or width_of(laid_out(columns, rows, kept)) <= available:
+            break
+        kept = [i for i in kept if columns[i] != name]
+    table = laid_out(columns, rows, kept)
+    console.width = max(available, width_of(table), len(title))
     console.print(title, style="bold", highlight=False)
     console.print(table, highlight=False)
+    if left_out := [name for i, name in enumerate(columns) if i not in kept]:
+        click.echo(f"Not shown in {available} columns: {', '.join(left_out)}.")
+
+
+def width_of(table: Table) -> int:
+    """Columns a table takes when nothing is cut."""
+    unlimited = Console(width=1_000_000)
+    return unlimited.measure(table).maximum
+
+
+def laid_out(columns: list[str], rows: list[list[str]], kept: list[int]) -> Table:
+    """The columns to keep, by index, as a table."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for i in kept:
+        table.add_column(columns[i], justify="left" if i == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[i] for i in kept))
+    return table
 
 
 def banded(row: dict, name: str, digits: int | None = None) -> str:
-    """A value and half the width of its 95% band, to so many decimals, else to four to six so that
-    the band shows.
-    """
+    """A statistic of a row with its 95% interval, see `Estimate.text`."""
     from stepimp.intervals import Estimate
 
     return Estimate.of(row, name).text(digits)
 
 
-def sparkline(values) -> str:
-    """One character per value, from the least to the greatest; a blank where there is none."""
-    known = [value for value in values if value is not None and value == value]
-    low, step = (
-        min(known, default=0),
-        ((max(known, default=0) - min(known, default=0)) or 1) / (len(BARS) - 1),
-    )
-    return "".join(BARS[round((value - low) / step)] if value in known else " " for value in values)
+def sparkline(values: list[float]) -> str:
+    """One character per value, from the least to the greatest; a blank for NaN."""
+    finite = [value for value in values if not math.isnan(value)]
+    low, high = min(finite, default=0), max(finite, default=0)
+    step = ((high - low) or 1) / (len(BARS) - 1)
+    return "".join(" " if math.isnan(x) else BARS[round((x - low) / step)] for x in values)
 
 
 def print_curves(title: str, rows: list[dict], column: str):
-    """Each model's curve in characters, from t = 1 (the start of sampling) to t = 0, and its ends
-    and extremes.
+    """Each model's curve in characters, from t = 1 (the start of sampling) to t = 0, and its
+    extremes.
     """
+    from stepimp.intervals import Estimate
+
     lines = []
     for model in dict.fromkeys(row["model"] for row in rows):
-        own = sorted((row for row in rows if row["model"] == model), key=lambda row: -row["t"])
-        known = [row for row in own if row[column] == row[column]]
-        if known:
-            top, bottom = (pick(known, key=lambda row: row[column]) for pick in (max, min))
-            extremes = [
-                part for row in (bottom, top) for part in (banded(row, column), f"{row['t']:.2f}")
-            ]
-            lines.append([model, sparkline([row[column] for row in own]), *extremes])
-    print_table(title, ["model", "t = 1 -> 0", "least", "at t", "greatest", "at t"], lines)
+        curve = sorted((row for row in rows if row["model"] == model), key=lambda row: -row["t"])
+        values = [Estimate.of(row, column).value for row in curve]
+        measured = [row for row, value in zip(curve, values) if not math.isnan(value)]
+        if measured:
+            least, greatest = (pick(measured, key=lambda row: row[column]) for pick in (min, max))
+            lines.append([model, sparkline(values), "least", *extreme(least, column)])
+            lines.append(["", "", "greatest", *extreme(greatest, column)])
+    print_table(title, ["model", "t = 1 -> 0", "", "nats", "at t"], lines)
+
+
+def extreme(row: dict, column: str) -> list[str]:
+    """The cells of an extreme: its value and its time."""
+    return [banded(row, column), f"{row['t']:.2f}"]

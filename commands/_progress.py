@@ -39,8 +39,8 @@ def progress_bar(transient: bool = True) -> Progress:
 
 @contextmanager
 def progress(description: str):
-    """A bar, or the pipe of whoever runs this command; yields the function (done, total) that moves
-    it.
+    """A bar, or reports to the process that runs this command; yields a function (done, total) that
+    moves it.
     """
     if PIPE in os.environ:
         yield lambda done, total: report(int(os.environ[PIPE]), done, total)
@@ -51,15 +51,13 @@ def progress(description: str):
 
 
 def report(pipe: int, done: int, total: int):
-    """A line "done total"."""
-    with suppress(OSError):  # nobody reads any more, which is no reason to stop
+    """Writes a line "done total" to the file descriptor."""
+    with suppress(OSError):  # the reader may have gone, which must not stop the work
         os.write(pipe, f"{done} {total}\n".encode())
 
 
 class TimeLeft(ProgressColumn):
-    """At the rate of the whole run: of what is to come, the rate of the last seconds says
-    little.
-    """
+    """Time left at the mean rate of the whole run, as the steps differ in speed."""
 
     def render(self, task):
         left = (
@@ -71,10 +69,9 @@ class TimeLeft(ProgressColumn):
 
 
 class Overall:
-    """One bar over several steps, which is there while one of them runs; a line per step where
-    there is no terminal.
+    """One bar over several steps, shown while one of them runs; without a terminal a line per step.
 
-    work: how much all steps are together, in the unit of `step`.
+    work: the work of all steps together, in the unit of `step`.
     """
 
     def __init__(self, work: float):
@@ -108,12 +105,12 @@ class Overall:
 
 
 def status(message: str):
-    """What is going on, for a person at a terminal."""
+    """Shows what the command is doing, at a terminal only."""
     if stderr.is_terminal:
         stderr.print(message, style="dim", highlight=False)
 
 
 def log(message: str):
-    """What is going on, where no person watches."""
+    """Writes what the command is doing to stderr where it is not a terminal."""
     if not stderr.is_terminal:
         click.echo(message, err=True)

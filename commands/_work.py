@@ -10,6 +10,7 @@ def work(arguments: list[str], blocks: dict[str, int], length: int) -> float:
 
     command, *options = arguments
     asked = main.commands[command].make_context(command, options).params
+    asked |= default_models(asked, blocks)
     length = asked.get("length") or length
     if command == "recommend":  # reads curves, runs no model
         return 0.0
@@ -18,6 +19,13 @@ def work(arguments: list[str], blocks: dict[str, int], length: int) -> float:
         inputs = asked["sequences"] * asked["repeats"] * asked["points"]
         return length * inputs * sum(blocks[model] for model in models)
     return length * asked["samples"] * passes(command, asked, blocks, length)
+
+
+def default_models(asked: dict, blocks: dict[str, int]) -> dict:
+    """The deepest and the shallowest model, where a command line names none."""
+    deepest, shallowest = (pick(blocks, key=lambda name: blocks[name]) for pick in (max, min))
+    defaults = {"heavy": deepest, "light": shallowest, "lights": (shallowest,)}
+    return {name: model for name, model in defaults.items() if name in asked and not asked[name]}
 
 
 def passes(command: str, asked: dict, blocks: dict[str, int], length: int) -> float:

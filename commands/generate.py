@@ -1,15 +1,14 @@
 """`stepimp generate`: text with a schedule."""
 
-import json
-import sys
-import time
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import click
 
 from ._options import model_options
 from ._print import print_json
 from ._progress import progress, status, stderr
+from ._recommend import recommend_now
 
 
 @click.command()
@@ -17,8 +16,8 @@ from ._progress import progress, status, stderr
     "--schedule",
     help="Such as L125,H750,L125 or 4b:250,12b:750.  [default: the newest recommendation]",
 )
-@click.option("--heavy", default="12b", show_default=True, help="The model H stands for.")
-@click.option("--light", default="4b", show_default=True, help="The model L stands for.")
+@click.option("--heavy", help="The model H stands for.  [default: the deepest of the family]")
+@click.option("--light", help="The model L stands for.  [default: the shallowest of the family]")
 @click.option("--steps", type=click.IntRange(min=1), help="T, to check the schedule against.")
 @click.option(
     "--samples", type=click.IntRange(min=1), default=4, show_default=True, help="How many texts."
@@ -39,9 +38,9 @@ from ._progress import progress, status, stderr
     type=click.Choice(["exact", "mdlm"]),
     default="exact",
     show_default=True,
-    help="exact: float64 Gumbel-max. mdlm: the published sampler, for comparison with published numbers only: bf16 "
-    "log-probabilities and 32-bit Gumbel noise over V+1 outcomes, which cuts off unlikely tokens and so lowers "
-    "gen-PPL and entropy; it is also many times slower.",
+    help="exact: float64 Gumbel-max. mdlm: the published sampler, for comparison with published "
+    "numbers only: bf16 log-probabilities and 32-bit Gumbel noise over V+1 outcomes, which cuts "
+    "off unlikely tokens and so lowers gen-PPL and entropy; it is also many times slower.",
 )
 @click.option("--watch", is_flag=True, help="Show the first sample filling in as it denoises.")
 @model_options
@@ -67,111 +66,101 @@ def generate(
     """Generate text with a model schedule, and save it as JSON Lines.
 
     Sampling is exact: a sample depends on the seed, its index, the models, the schedule and the
-    prefix alone, not on the batch size or a restart. A killed run goes on where it was.
+    prefix alone, not on the batch size or a restart. A killed run is resumed by the same command.
 
     \b
     Example:
       stepimp generate --schedule L125,H750,L125 --samples 16 --prefix "The module "
     """
-    from stepimp.schedules.schedule import parse
-
-    if schedule is None:
-        schedule, heavy, light, family, expected = recommended(out, family)
-    else:
-        expected = {}
-    plan = parse(schedule, heavy, light, steps)
     if watch and precision == "mdlm":
         raise click.BadParameter("--watch needs --precision exact.", param_hint="--watch")
-    status("Loading models ...")
-    from stepimp.errors import StepimpError
-    from stepimp.models.family import family_folder, recorded
+    from stepimp.models.family import family_folder
     from stepimp.models.loading import load
-    from stepimp.results import Run, results_folder, write_atomically
-    from stepimp.sampling import generate
+    from stepimp.results import results_folder
+    from stepimp.sampling.generated import expect_weights, generate_document
+    from stepimp.schedules.schedule import parse
 
     results_folder(out)
+    expected = {}
+    if schedule is None:
+        advice = newest_recommendation(
+            out, dict(family=family, device=device, dtype=dtype, attn=attn)
+        )
+        schedule, params = advice["rows"][0]["schedule"], advice["params"]
+        heavy, family = params["heavy"], params["family"]
+        light = min(params["lights"], key=advice["blocks"].get)
+        expected = advice["provenance"]["fingerprints"]["models"]
+    else:
+        heavy, light = letters(heavy, light, family_folder(family))
+    plan = parse(schedule, heavy, light, steps)
+    status("Loading models ...")
     members = load(plan.models, family_folder(family), device, dtype, attn)
-    for name, weights in members.fingerprints.items():
-        if expected.get(name, weights) != weights:
-            raise StepimpError(
-                f"The newest recommendation was made for other weights of {name}: run stepimp recommend again."
-            )
-    length = length or min(model.max_length for model in members.denoisers.values())
-    params = dict(
-        schedule=plan.format(heavy, light),
-        heavy=heavy,
-        light=light,
-        samples=samples,
-        length=length,
-        prefix=prefix,
-        precision=precision,
-        seed=seed,
-        dtype=dtype,
-        family=recorded(family),
-    )
-    run = Run(out, "generate", params, {"models": members.fingerprints}, members.any.device, dtype)
-    started = time.perf_counter()
+    expect_weights(members, expected)
     with progress("tokens") as moved, watching(members, plan) if watch else nullcontext() as show:
-        texts, counts = generate.generate(
+        document, texts = generate_document(
             members,
             plan,
-            samples,
-            length,
-            seed=seed,
-            journal=run.journal(),
+            out,
+            heavy=heavy,
+            light=light,
+            samples=samples,
+            length=length,
             prefix=prefix,
             precision=precision,
+            seed=seed,
+            dtype=dtype,
+            family=family,
             batch_size=batch_size,
             watch=show,
             progress=moved,
         )
-    seconds = time.perf_counter() - started
-    lines = run.path.with_suffix(".jsonl")
-    write_atomically(lines, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in texts))
-    tokens, forwards = counts.tokens.total(), counts.forwards.total()
-    cost = {"tokens": tokens, "forwards": forwards, "batches": counts.batches, "seconds": seconds}
-    row = {
-        "schedule": params["schedule"],
-        "samples": samples,
-        "length": length,
-        "samples_file": lines.name,
-    }
-    document = run.finish([row], cost=cost)
     if as_json:
         return print_json(document)
-    for one in texts:
-        click.secho(f"--- {one['index']}", dim=True)
-        click.echo(one["text"])
-    click.echo(
-        f"{samples} samples with {params['schedule']}: {tokens / seconds:,.0f} tokens/s, {forwards} forward passes "
-        f"where T x samples is {plan.steps * samples} -> {lines}"
-    )
+    for text in texts:
+        click.secho(f"--- {text['index']}", dim=True)
+        click.echo(text["text"])
+    click.echo(summary(document, plan.steps))
 
 
-def recommended(out, family):
-    """Schedule, heavy, light, family and weights' fingerprints of the newest recommendation, made
-    if there is none.
+def letters(heavy, light, folder) -> tuple[str | None, str | None]:
+    """The models H and L stand for, None where neither the options nor the family say."""
+    from stepimp.errors import StepimpError
+    from stepimp.models.family import default_members
+
+    if heavy and light:
+        return heavy, light
+    try:
+        deepest, shallowest = default_members(folder)
+    except StepimpError:  # a schedule may name its models; one with letters is refused when parsed
+        return heavy, light
+    return heavy or deepest, light or shallowest
+
+
+def newest_recommendation(out, models) -> dict:
+    """The newest recommendation for the family, made now if there is none.
+
+    models: the options family, device, dtype and attn.
     """
     from stepimp.models.family import recorded
     from stepimp.results import newest
 
-    from .recommend import recommend
-
-    def find():
-        return newest(
-            out, "recommend", lambda document: document["params"]["family"] == recorded(family)
-        )
-
-    if not find():
+    family = recorded(models["family"])
+    document = newest(out, "recommend", lambda found: found["params"]["family"] == family)
+    if document is None:
         status("No recommendation yet: making one first.")
-        options = ["--out", str(out), *(["--family", family] if family else [])]
-        with recommend.make_context("recommend", options) as context, redirect_stdout(sys.stderr):
-            recommend.invoke(context)
-    document = find()
-    params = document["params"]
-    light = min(params["lights"], key=document["blocks"].get)
-    weights = document["provenance"]["fingerprints"]["models"]
-    return document["rows"][0]["schedule"], params["heavy"], light, params["family"], weights
+        document = recommend_now(models, out)
+    return document
+
+
+def summary(document: dict, steps: int) -> str:
+    """What was drawn, how fast, and where it is."""
+    params, cost = document["params"], document["cost"]
+    return (
+        f"{params['samples']} samples with {params['schedule']}: "
+        f"{cost['tokens'] / cost['seconds']:,.0f} tokens/s, {cost['forwards']} forward passes "
+        f"where T x samples is {steps * params['samples']} -> "
+        f"{Path(document['path']).with_suffix('.jsonl')}"
+    )
 
 
 @contextmanager

@@ -155,13 +155,16 @@ def is_there(results, arguments: list[str], folder) -> bool:
     from stepimp.results import read_document
 
     trained = (folder / MANIFEST).stat().st_mtime
+    command, *options = arguments
+    kinds = {command, "curves"} if command in ("loss", "kl") else {command}  # views of the curves
     paths = [
         path
-        for path in Path(results).glob(f"{arguments[0]}-*.json")
+        for kind in kinds
+        for path in Path(results).glob(f"{kind}-*.json")
         if path.stat().st_mtime >= trained
     ]
     return any(
-        shlex.split(read_document(path)["provenance"]["command_line"])[1:] == arguments
+        shlex.split(read_document(path)["provenance"]["command_line"])[2:] == options
         for path in paths
     )
 

@@ -1,6 +1,4 @@
-"""The results document (one JSON per run), the journal of finished work beside it, and
-provenance.
-"""
+"""The results document (one JSON per run), its provenance, and the journal of finished work."""
 
 import hashlib
 import json
@@ -23,8 +21,9 @@ SCHEMA = "stepimp/1"
 
 
 def results_folder(out: str) -> Path:
-    """The folder, made if it is missing. Raises StepimpError where it cannot be written, before any
-    work is done.
+    """The results folder, made if it is missing. Raises StepimpError where it cannot be written.
+
+    To be called before any work is done.
     """
     folder = Path(out).expanduser()
     try:
@@ -33,8 +32,8 @@ def results_folder(out: str) -> Path:
             pass
     except OSError as error:
         raise StepimpError(
-            f"Cannot write to {folder} ({error.strerror}). Choose another folder (--out)."
-        ) from None
+            f"Cannot write to {folder} ({error.strerror}). Choose another folder for the results."
+        ) from error
     return folder
 
 
@@ -45,7 +44,10 @@ def run_key(command: str, params: dict, fingerprints: dict) -> str:
 
 
 def write_atomically(path: Path, text: str):
-    """All or nothing: a full disk or a kill leaves the old file, or none."""
+    """Writes a file whole or not at all: a full disk or a kill leaves the old one, or none.
+
+    Raises StepimpError where it cannot be written.
+    """
     scratch = path.with_name(path.name + ".tmp")
     try:
         with open(scratch, "w", encoding="utf-8") as file:
@@ -57,8 +59,9 @@ def write_atomically(path: Path, text: str):
         with suppress(OSError):
             scratch.unlink()
         raise StepimpError(
-            f"Cannot write {path} ({error.strerror}). Free space or choose another folder (--out)."
-        ) from None
+            f"Cannot write {path} ({error.strerror}). Free space or choose another folder for the "
+            "results."
+        ) from error
 
 
 def git_commit() -> str | None:
@@ -67,18 +70,19 @@ def git_commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             ["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True
         )
-    except OSError:  # no git here
+    except OSError:  # git is not installed
         return None
-    return asked.stdout.strip() or None
+    return answer.stdout.strip() or None
 
 
 class Run:
-    """One run of a command: where its document and journal are, and what they say of its origin.
+    """One run of a command: where its document and journals are, and their provenance.
 
-    params: everything the rows depend on. fingerprints: {"models": {name: hex}, "data": hex}.
+    params: everything the rows depend on, besides the models and the text, which fingerprints name:
+    {"models": {name: hex}, "data": hex}.
     """
 
     def __init__(
@@ -95,17 +99,20 @@ class Run:
         self.path = results_folder(out) / f"{command}-{self.key}.json"
 
     def journal(self, rank: int = 0, processes: int = 1) -> "Journal":
-        """Of several processes each writes its own, and takes over those that an earlier run with
-        more of them left.
+        """The journal of one of several processes, with the units of ranks that no longer exist.
+
+        An earlier run may have had more processes; their journals are shared out.
         """
-        own = Journal(self.path.with_suffix(f".{rank}.journal" if rank else ".journal"), self.key)
+        suffix = f".{rank}.journal" if rank else ".journal"
+        journal = Journal(self.path.with_suffix(suffix), self.key)
         for path in self.journals():
             other = int(path.suffixes[0][1:]) if len(path.suffixes) > 1 else 0
             if other != rank and other % processes == rank:
-                own.done |= Journal(path, self.key).done
-        return own
+                journal.done |= Journal(path, self.key).done
+        return journal
 
     def journals(self) -> list[Path]:
+        """The journal files of all processes."""
         return sorted(self.path.parent.glob(f"{self.path.stem}*.journal"))
 
     def provenance(self) -> dict:
@@ -128,8 +135,21 @@ class Run:
             "wall_seconds": round(time.perf_counter() - self.clock, 3),
         }
 
+    def finished(self) -> dict | None:
+        """The document of an earlier run that this version of stepimp finished, else None.
+
+        It becomes the newest one of its folder.
+        """
+        if not self.path.exists():
+            return None
+        document = read_document(self.path)
+        if document["provenance"]["version"] != __version__:
+            return None
+        self.path.touch()
+        return document
+
     def finish(self, rows: list[dict], **extra) -> dict:
-        """Writes the document and returns it with its path under "path"."""
+        """Writes the document, `extra` parts beside the rows, and returns it with its "path"."""
         document = {
             "schema": SCHEMA,
             "command": self.command,
@@ -145,9 +165,7 @@ class Run:
 
 
 def in_lines(document: dict) -> str:
-    """A document as JSON with a line for each part, and for each row of a part that consists of
-    rows.
-    """
+    """A document as JSON, with a line for each part and for each row of a part."""
 
     def part(value) -> str:
         rows = isinstance(value, list) and value and isinstance(value[0], dict)
@@ -163,22 +181,23 @@ def in_lines(document: dict) -> str:
 
 
 def finite(value):
-    """JSON has no NaN: a number nobody could measure is null."""
+    """The value with NaN and infinities as None: JSON has no other way to write them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: finite(one) for key, one in value.items()}
+        return {key: finite(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(one) for one in value]
+        return [finite(part) for part in value]
     return value
 
 
 class Journal:
-    """Finished units of work, one JSON line each, so that a killed run goes on where it was.
+    """Finished units of work, one JSON line each, so that a killed run can be resumed.
 
-    The first line names the run; it is there twice where two processes began at once. A last line
-    cut off by a kill is dropped; anything else unreadable is an error. A journal without a finished
-    unit is no file."""
+    The first line names the run; it appears twice where two processes began at once. A last line
+    that a kill cut off is dropped; anything else unreadable raises StepimpError. The file is
+    created with the first finished unit.
+    """
 
     def __init__(self, path: Path, key: str):
         header = {"run": key}
@@ -192,30 +211,31 @@ class Journal:
             ):
                 raise ValueError
             self.done = {record["unit"]: record["result"] for record in records if record != header}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError) as error:
             raise StepimpError(
                 f"{path} is damaged or of another run: delete it to start this run anew."
-            ) from None
+            ) from error
         if cut:
             with open(path, "r+b") as file:
                 file.truncate(path.stat().st_size - len(cut))
         self.path, self._unwritten = path, [] if whole else [header]
 
     def add(self, unit: str, result):
-        """Writes a finished unit down before it counts as done."""
+        """Writes a finished unit to the file, then counts it as done."""
         records = [*self._unwritten, {"unit": unit, "result": result}]
         try:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write("".join(json.dumps(record) + "\n" for record in records))
         except OSError as error:
             raise StepimpError(
-                f"Cannot write {self.path} ({error.strerror}). Free space and run the same command again."
-            ) from None
+                f"Cannot write {self.path} ({error.strerror}). Free space and run the same command "
+                "again."
+            ) from error
         self._unwritten, self.done[unit] = [], result
 
 
 class Kept:
-    """A journal that is not written anywhere."""
+    """A journal in memory only."""
 
     def __init__(self):
         self.done = {}
@@ -225,33 +245,39 @@ class Kept:
 
 
 def read_document(path) -> dict:
-    """A results document. Raises StepimpError for a file that is truncated, foreign or of another
-    version.
+    """A results document, with its path under "path".
+
+    Raises StepimpError for a file that is missing, truncated, foreign or of another version.
     """
     path = Path(path)
     try:
         document = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise StepimpError(f"No results file {path}.") from None
-    except (ValueError, OSError):
+    except FileNotFoundError as error:
+        raise StepimpError(f"No results file {path}.") from error
+    except (ValueError, OSError) as error:
         raise StepimpError(
-            f"{path} is truncated or no results file: delete it and run the command again."
-        ) from None
+            f"{path} is truncated or not a results file: delete it and run the command again."
+        ) from error
     parts = {"command", "params", "provenance", "rows"}
     if (
         not isinstance(document, dict)
         or document.get("schema") != SCHEMA
         or not parts <= document.keys()
     ):
-        raise StepimpError(f"{path} is no stepimp results file of this version ({SCHEMA}).")
+        raise StepimpError(f"{path} is not a stepimp results file of this version ({SCHEMA}).")
     return {**document, "path": str(path)}
 
 
-def newest(out, command: str, matches=lambda document: True) -> dict | None:
-    """The newest document of a command in the results folder that matches, or None."""
-    files = Path(out).expanduser().glob(f"{command}-*.json")
+def newest(out, kinds: str | tuple[str, ...], matches=lambda document: True) -> dict | None:
+    """The newest document in the results folder that matches, or None.
+
+    kinds: its command, or several that may be. matches: document -> bool.
+    """
+    kinds = (kinds,) if isinstance(kinds, str) else kinds
+    folder = Path(out).expanduser()
+    files = {file for kind in kinds for file in folder.glob(f"{kind}-*.json")}
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
         document = read_document(file)
-        if document["command"] == command and matches(document):
+        if document["command"] in kinds and matches(document):
             return document
     return None

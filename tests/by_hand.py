@@ -1,20 +1,42 @@
-"""Results documents of comparisons and searches, written by hand: what they find is chosen."""
+"""Results documents whose content is chosen: of curves, comparisons and searches.
+
+They have all the columns that `stepimp.rows` declares, and as measurements only what a test asks
+for.
+"""
 
 import itertools
 import json
+import math
 
 import numpy as np
 
 from stepimp.intervals import Estimate, ratio
-from stepimp.paper.needs import HAND_CRAFTED
-from stepimp.schedules.schedule import Schedule, parse, quarters, sandwich
+from stepimp.schedules.schedule import hand_crafted, parse, sandwich
 
 BLOCKS = {"12b": 12, "4b": 4, "8b": 8, "12b_seed2": 12}
-# log-PPL above all-heavy, in the order of HAND_CRAFTED; as the paper has it
-AS_PUBLISHED = dict(zip(HAND_CRAFTED, [0.22, 0.04, 0.11, 0.09, 0.06, 0.03, 0.0]))
+AS_PUBLISHED = {  # log-PPL above all-heavy, as the paper has it
+    "all-light": 0.22,
+    "1st quarter": 0.04,
+    "2nd quarter": 0.11,
+    "3rd quarter": 0.09,
+    "4th quarter": 0.06,
+    "sandwich": 0.03,
+    "all-heavy": 0.0,
+}
+CURVE_PARAMS = {
+    "heavy": "12b",
+    "lights": ["4b"],
+    "baseline": "12b_seed2",
+    "data": "docs",
+    "inputs": "text",
+    "length": 64,
+    "seed": 0,
+    "family": None,
+}
 
 
 def document(command, params, rows, **parts):
+    """A results document. parts: what it has beside its rows."""
     provenance = {"version": "9.8", "device": "cpu", "command_line": f"stepimp {command}"}
     return {
         "schema": "stepimp/1",
@@ -29,27 +51,70 @@ def document(command, params, rows, **parts):
 
 
 def write(folder, content, name="0"):
+    """Writes a document to a results folder and returns its path."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{content['command']}-{name}.json"
     path.write_text(json.dumps(content))
     return path
 
 
+def around(name, value, half=0.1):
+    """The three columns of a statistic with a symmetric interval."""
+    return Estimate(value, value - half, value + half).columns(name)
+
+
+def hill(t):
+    """A curve with its peak in the middle."""
+    return math.sin(math.pi * t)
+
+
+def curves(
+    shape=hill, lights=("4b",), times=(0.25, 0.5, 0.75, 1.0), half=0.1, command="curves", **params
+):
+    """A document of curves, all of the same shape: a function of t."""
+    statistics = [
+        "kl_nats",
+        "baseline_kl_nats",
+        "relative_kl_nats",
+        "loss_abs_diff_nats",
+        "loss_diff_nats",
+        "ce_nats",
+        "ce_heavy_nats",
+    ]
+    rows = []
+    for model, t in itertools.product(lights, times):
+        row = {"t": t, "model": model, "sequences": 9}
+        for name in statistics:
+            row |= around(name, shape(t), half)
+        rows.append(row)
+    nelbo = {"4b": 3.2, "8b": 3.1, "12b": 3.0, "12b_seed2": 3.01}
+    nelbo_rows = [
+        {"model": model, "deeper": None if model.startswith("12b") else "12b"}
+        | around("nelbo_nats", nelbo[model])
+        | around("nelbo_diff_nats", nelbo[model] - nelbo["12b"])
+        for model in (*lights, "12b", "12b_seed2")
+    ]
+    asked = CURVE_PARAMS | {"lights": list(lights)} | params
+    return document(command, asked, rows, nelbo=nelbo_rows)
+
+
 def plans(steps, light="4b"):
-    """{name: schedule} of the paper's seven."""
-    all_heavy = Schedule.of(["12b"] * steps)
-    a_quarter_light = [*quarters(steps, "12b", light), sandwich(steps, steps // 4, "12b", light)]
-    return dict(zip(HAND_CRAFTED, [Schedule.of([light] * steps), *a_quarter_light, all_heavy]))
+    """{name: schedule} of the paper's seven, in the order of its tables."""
+    crafted = hand_crafted(steps, steps // 4, "12b", light)
+    return {name: crafted[name] for name in AS_PUBLISHED}
 
 
 def comparison(
     effects=AS_PUBLISHED, schedules=None, noise=0.001, entropy=(), samples=20, steps=8, **params
 ):
-    """A document of `compare`. effects: {name: log-PPL above all-heavy}; schedules: {name:
-    (schedule, light)}, else the paper's seven; noise: spread of the paired differences; entropy:
-    {name: nats above all-heavy}."""
+    """A document of `compare`.
+
+    effects: {name: log-PPL above all-heavy}; schedules: {name: (schedule, light)}, else the paper's
+    seven; noise: spread of the paired differences; entropy: {name: nats above all-heavy}.
+    """
     schedules = schedules or {
-        name: (one, None if name == "all-heavy" else "4b") for name, one in plans(steps).items()
+        name: (schedule, None if name == "all-heavy" else "4b")
+        for name, schedule in plans(steps).items()
     }
     draw, rows, each, entropy = np.random.default_rng(0), [], {}, dict(entropy)
     base = 3.8 + 0.3 * draw.standard_normal(samples)
@@ -73,6 +138,10 @@ def comparison(
                 "saved_flops": light_fraction * 2 / 3,
                 "saved_flops_exact": light_fraction * 0.7,
                 **ratio(np.exp(log_ppl)).columns("gen_ppl"),
+                **ratio(np.exp(log_ppl)).columns("corpus_ppl"),
+                "samples": samples,
+                "empty": 0,
+                "samples_file": f"samples-{len(rows)}.journal",
                 **ratio(nats).columns("entropy_nats"),
                 **ratio(log_ppl - base - heavy_noise).columns("log_ppl_diff"),
                 **ratio(nats - 5.2).columns("entropy_diff_nats"),
@@ -81,7 +150,7 @@ def comparison(
             }
         )
     lights = list(dict.fromkeys(light for _, light in schedules.values() if light))
-    known = {
+    asked = {
         "heavy": "12b",
         "lights": lights,
         "steps": steps,
@@ -92,40 +161,41 @@ def comparison(
         "family": None,
         "seed": 0,
     }
-    return document("compare", known | params, rows, per_sample=each)
+    return document("compare", asked | params, rows, pairs=[], per_sample=each)
 
 
 def fractions(**options):
-    """A comparison of sandwiches, ever lighter."""
-    lights = {n: sandwich(8, n, "12b", "4b") for n in (0, 2, 4, 6, 8)}
-    effects = {f"{n} light": 0.02 * n for n in lights}
-    return comparison(
-        effects, {f"{n} light": (one, "4b" if n else None) for n, one in lights.items()}, **options
-    )
+    """A comparison of sandwiches with more and more light steps."""
+    plans = {n: sandwich(8, n, "12b", "4b") for n in (0, 2, 4, 6, 8)}
+    effects = {f"{n} light": 0.02 * n for n in plans}
+    schedules = {f"{n} light": (plan, "4b" if n else None) for n, plan in plans.items()}
+    return comparison(effects, schedules, **options)
 
 
 def sizes(**options):
     """A comparison of the same sandwich with two light models."""
-    own = {light: (parse("L1,H6,L1", "12b", light), light) for light in ("8b", "4b")}
-    return comparison(
-        {"8b": 0.01, "4b": 0.03}, own | {"all-heavy": (parse("H8", "12b"), None)}, **options
-    )
+    schedules = {light: (parse("L1,H6,L1", "12b", light), light) for light in ("8b", "4b")}
+    schedules["all-heavy"] = (parse("H8", "12b"), None)
+    return comparison({"8b": 0.01, "4b": 0.03}, schedules, **options)
 
 
 def search(effects, segments=6, light=2, samples=30, noise=0.01, extremes=5, **params):
     """A document of `search`. effects: log-PPL that a light segment adds, by segment."""
-    draw, found = np.random.default_rng(0), {}
+    draw, log_ppl = np.random.default_rng(0), {}
     for chosen in itertools.combinations(range(segments), light):
         name = "".join("L" if k in chosen else "H" for k in range(segments))
-        found[name] = sum(effects[k] for k in chosen) + 3 + noise * draw.standard_normal(samples)
-    order = sorted(found, key=lambda name: np.exp(found[name]).mean())
+        log_ppl[name] = sum(effects[k] for k in chosen) + 3 + noise * draw.standard_normal(samples)
+    order = sorted(log_ppl, key=lambda name: np.exp(log_ppl[name]).mean())
     rows = [
         {
             "rank": rank,
             "segments": name,
             "schedule": name,
-            "predicted_path_kl_nats": float(found[name].mean() - 3),
-            **ratio(np.exp(found[name])).columns("gen_ppl"),
+            **ratio(np.exp(log_ppl[name])).columns("gen_ppl"),
+            **around("entropy_nats", 5.2),
+            **around("predicted_path_kl_nats", float(log_ppl[name].mean() - 3)),
+            **around("predicted_nelbo_nats", float(log_ppl[name].mean())),
+            "samples": samples,
         }
         for rank, name in enumerate(order, 1)
     ]
@@ -136,16 +206,22 @@ def search(effects, segments=6, light=2, samples=30, noise=0.01, extremes=5, **p
             "t_from": 1 - k / segments,
             "t_to": 1 - (k + 1) / segments,
             "extremes": extremes,
-            **Estimate(effects[k], effects[k] - 1, effects[k] + 1).columns("influence_ppl"),
-            **{name: sum(one[k] == "L" for one in own) / extremes for name, own in ends.items()},
+            **around("influence_ppl", effects[k], 1),
+            **{
+                column: sum(name[k] == "L" for name in names) / extremes
+                for column, names in ends.items()
+            },
         }
         for k in range(segments)
     ]
-    correlation = {
+    prediction = {
         "predicted_by": "predicted_path_kl_nats",
         **Estimate(0.9, 0.8, 0.95).columns("spearman"),
+        **Estimate(0.8, 0.7, 0.85).columns("kendall"),
+        **{name: rows[0][name] for name in ("rank", "schedule", "segments", "gen_ppl")},
+        **around("regret_ppl", 0.0),
     }
-    known = {
+    asked = {
         "heavy": "12b",
         "light": "4b",
         "segments": segments,
@@ -157,12 +233,11 @@ def search(effects, segments=6, light=2, samples=30, noise=0.01, extremes=5, **p
         "family": None,
         "seed": 0,
     }
-    log_ppl = {name: own.tolist() for name, own in sorted(found.items())}
     return document(
         "search",
-        known | params,
+        asked | params,
         rows,
         influence=influence,
-        predictions=[correlation],
-        log_ppl=log_ppl,
+        predictions=[prediction],
+        log_ppl={name: values.tolist() for name, values in sorted(log_ppl.items())},
     )

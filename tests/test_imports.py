@@ -12,6 +12,7 @@ SLOW = {"torch", "transformers", "datasets", "matplotlib", "seaborn", "scipy", "
 # What a room may import of stepimp, beside the rooms of SMALL. Rooms stand in the order of the
 # data.
 SMALL = {"errors", "randomness", "noise", "intervals", "results", "processes", "text"}
+SMALL |= {"rows", "columns"}  # what a results document holds
 ROOMS = {
     "kernels": set(),
     "models": {"kernels"},

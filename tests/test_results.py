@@ -33,7 +33,7 @@ def test_a_document_says_what_it_is_and_where_it_comes_from(tmp_path):
     run = a_run(tmp_path)
     document = run.finish([{"t": 0.5, "kl_nats": float("nan")}], blocks={"12b": 12})
     stored = json.loads(
-        run.path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON")
+        run.path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON")
     )
     assert (stored["schema"], stored["command"], stored["params"]) == ("stepimp/1", "kl", PARAMS)
     assert stored["rows"] == [{"t": 0.5, "kl_nats": None}] and stored["blocks"] == {"12b": 12}
@@ -104,7 +104,7 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_scratch(tmp_path, monkeypa
     write_atomically(tmp_path / "a.json", "old")
     with (
         monkeypatch.context() as patch,
-        pytest.raises(StepimpError, match="a.json.*No space left on device.*--out"),
+        pytest.raises(StepimpError, match="a.json.*No space left on device.*choose another folder"),
     ):
         patch.setattr(where, no_space)
         write_atomically(tmp_path / "a.json", "new")
@@ -140,7 +140,7 @@ def test_a_folder_is_made_and_found_writable(tmp_path):
 def test_a_folder_that_cannot_be_written_is_found_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "below", "/proc", "/proc/results"):
-        with pytest.raises(StepimpError, match=f"Cannot write to {out}.*--out"):
+        with pytest.raises(StepimpError, match=f"Cannot write to {out}.*Choose another folder"):
             a_run(out)
 
 
@@ -229,18 +229,21 @@ def test_the_newest_of_a_command_is_not_one_whose_name_begins_alike(tmp_path):
 UNREADABLE = {
     "truncated": (
         lambda text: text[: len(text) // 2],
-        "is truncated or no results file: delete it",
+        "is truncated or not a results file: delete it",
     ),
-    "empty": (lambda text: "", "is truncated or no results file"),
-    "foreign": (lambda text: '{"a": 1}', r"no stepimp results file of this version \(stepimp/1\)"),
-    "a list": (lambda text: "[]", "no stepimp results file"),
+    "empty": (lambda text: "", "is truncated or not a results file"),
+    "foreign": (
+        lambda text: '{"a": 1}',
+        r"not a stepimp results file of this version \(stepimp/1\)",
+    ),
+    "a list": (lambda text: "[]", "not a stepimp results file"),
     "of another version": (
         lambda text: text.replace("stepimp/1", "stepimp/9"),
-        "no stepimp results file of this",
+        "not a stepimp results file of this",
     ),
     "without its command": (
         lambda text: text.replace('"command"', '"order"'),
-        "no stepimp results file",
+        "not a stepimp results file",
     ),
 }
 
@@ -263,7 +266,7 @@ def test_a_document_that_is_not_there_or_a_folder_or_not_text(tmp_path):
         read_document(tmp_path / "missing.json")
     (tmp_path / "a.json").write_bytes(b"\xff\xfe")
     for path in (tmp_path, tmp_path / "a.json"):
-        with pytest.raises(StepimpError, match="truncated or no results file"):
+        with pytest.raises(StepimpError, match="truncated or not a results file"):
             read_document(path)
 
 

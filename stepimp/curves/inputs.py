@@ -1,16 +1,38 @@
-"""Where the corrupted inputs come from: held-out text, or the heavy model's own trajectories.
+"""Corrupted text, the inputs of a measurement.
 
-Both give clean tokens and one uniform per position, below whose threshold the position is masked
-(`noise.corrupt`), drawn when they are asked for, each a function of (seed, index of the sequence)
-alone."""
+Inputs give clean tokens and one uniform per position, below whose threshold the position is masked
+(`noise.corrupt`). They are drawn when they are asked for, each a function of (seed, index of the
+sequence) alone. `stepimp.sampling.trajectories` has the same interface over the heavy model's own
+samples.
+"""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from stepimp import randomness
+from stepimp.curves.options import CurveOptions
+from stepimp.errors import StepimpError
+from stepimp.models.denoiser import Denoiser
 from stepimp.noise import NEVER_MASKED, NoiseSchedule
+from stepimp.text.blocks import load_blocks
+
+
+class Inputs(Protocol):
+    """Sequences to corrupt."""
+
+    noise: NoiseSchedule
+    repeats: int
+    """Corruptions of each sequence."""
+    length: int
+    """Tokens per sequence, L."""
+
+    def __len__(self) -> int: ...
+
+    def draw(self, start: int, stop: int, repeat: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens and uniforms of the sequences start to stop - 1, [stop - start, L] each."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +57,40 @@ class TextInputs:
 
     def draw(self, start: int, stop: int, repeat: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens and uniforms, [stop - start, L] each."""
-        rows = [
+        uniforms = [
             randomness.generator(self.seed, randomness.CORRUPTION, index, repeat).random(
                 self.length
             )
             for index in range(start, stop)
         ]
-        tokens, uniforms = self.tokens[start:stop], torch.from_numpy(np.stack(rows))
+        tokens, drawn = self.tokens[start:stop], torch.from_numpy(np.stack(uniforms))
         special = torch.tensor(sorted(self.special_ids), dtype=tokens.dtype)
-        return tokens, uniforms.masked_fill_(torch.isin(tokens, special), NEVER_MASKED)
+        return tokens, drawn.masked_fill_(torch.isin(tokens, special), NEVER_MASKED)
 
 
 def framed(tokens: torch.Tensor, frame: tuple[tuple[int, ...], tuple[int, ...]]) -> torch.Tensor:
     """tokens: [N, L] -> [N, L + what the frame has], each sequence between its two parts."""
     start, end = (torch.tensor(part, dtype=tokens.dtype).expand(len(tokens), -1) for part in frame)
     return torch.cat((start, tokens, end), 1)
+
+
+def text_inputs(options: CurveOptions, tokenizer, model: Denoiser) -> tuple[TextInputs, str]:
+    """Sequences of the text in a random order, and a fingerprint of the text.
+
+    Each stands between the special tokens that the model knows around a sequence, if any.
+
+    As many as `options.sequences`, or as the text has; all of them where `options.until` decides.
+    """
+    inside = options.length - sum(map(len, model.frame))
+    if inside < 1:
+        raise StepimpError(
+            f"A length of {options.length} has room for special tokens only: choose a larger one."
+        )
+    blocks = load_blocks(options.data, tokenizer, inside, options.split)
+    draw = randomness.generator(options.seed, randomness.DATA)
+    order = draw.permutation(len(blocks.tokens))
+    if options.until is None:
+        order = order[: options.sequences]
+    tokens = framed(blocks.tokens[torch.as_tensor(order)], model.frame)
+    inputs = TextInputs(tokens, options.seed, model.noise, options.repeats, model.special_ids)
+    return inputs, blocks.fingerprint

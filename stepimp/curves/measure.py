@@ -2,17 +2,18 @@
 (formulas 4 to 6).
 
 Every model's body runs once per input, one pass over the vocabulary at the masked rows gives all
-statistics, and per sequence and time only sums are kept. All bands are percentile bootstraps over
-sequences that resample all times and models together."""
+statistics, and per sequence and time only sums are kept.
+"""
 
 import functools
 
 import numpy as np
 import torch
 
+from stepimp.curves.inputs import Inputs
 from stepimp.curves.measurements import Measurements
+from stepimp.curves.tables import widest_band
 from stepimp.errors import StepimpError
-from stepimp.intervals import bands, resampled_means
 from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.noise import NoiseSchedule, corrupt
 from stepimp.results import Kept
@@ -28,11 +29,12 @@ def statistics_at(models: list, tokens, z, t: float):
     one.
 
     tokens: [B, L] clean; z: [B, L] corrupted. Returns sums over the masked positions: masked [B],
-    ce [K, B], kl [K, B], entropy [B]."""
+    ce [K, B], kl [K, B], entropy [B].
+    """
     masked = z == models[0].mask_id
     count, heads = masked.sum(1), [model.head() for model in models]
     clock = torch.full((len(z),), t, device=z.device)
-    if masked.all():  # as at t = 1: the inputs are all the same, one of them will do
+    if masked.all():  # as at t = 1: all inputs are equal, so the first one serves for all
         rows = [model.hidden(z[:1], clock[:1])[0] for model in models]
         ce, kl, entropy = vocabulary_statistics(rows, heads, tokens.T, models[0].mask_id)
         return (
@@ -41,19 +43,19 @@ def statistics_at(models: list, tokens, z, t: float):
             kl.sum(1, keepdim=True).expand(-1, len(z)),
             entropy.sum().expand(len(z)),
         )
-    at, asked = masked_positions(masked)
-    rows = [model.hidden(z, clock, at)[asked] for model in models]
-    found = vocabulary_statistics(rows, heads, tokens[masked], models[0].mask_id)
-    return count, *(sums_by_sequence(values, masked) for values in found)
+    at, is_masked = masked_positions(masked)
+    rows = [model.hidden(z, clock, at)[is_masked] for model in models]
+    statistics = vocabulary_statistics(rows, heads, tokens[masked], models[0].mask_id)
+    return count, *(sums_by_sequence(values, masked) for values in statistics)
 
 
 def masked_positions(masked):
-    """masked: [B, L]. Returns at, [B, n] positions that hold every masked one, and asked, [B, n]:
-    which those are.
+    """masked: [B, L]. Returns at, [B, n] positions that hold every masked one, and is_masked,
+    [B, n]: which of them are.
     """
     widest = max(1, int(masked.sum(1).max()))  # attention takes no empty query
-    asked, at = masked.sort(dim=1, descending=True, stable=True)
-    return at[:, :widest], asked[:, :widest]
+    is_masked, at = masked.sort(dim=1, descending=True, stable=True)
+    return at[:, :widest], is_masked[:, :widest]
 
 
 def sums_by_sequence(values, masked):
@@ -70,15 +72,16 @@ def measure_chunk(denoisers: dict, tokens, uniforms, times, noise: NoiseSchedule
     """All statistics of one chunk of inputs. The first denoiser is the heavy one.
 
     tokens, uniforms: [B, L]. Returns {"masked": [times, B], "ce", "kl": {name: [times, B]},
-    "entropy": [times, B]}."""
+    "entropy": [times, B]}.
+    """
     models = list(denoisers.values())
     device = models[0].head()[0].device
     tokens, uniforms = tokens.to(device), uniforms.to(device)
-    found = []
+    by_time = []
     for t in times:
         z = corrupt(tokens, uniforms, float(t), models[0].mask_id, noise)
-        found.append([sums.cpu().numpy() for sums in statistics_at(models, tokens, z, float(t))])
-    masked, ce, kl, entropy = (np.stack(column, axis=-2) for column in zip(*found))
+        by_time.append([sums.cpu().numpy() for sums in statistics_at(models, tokens, z, float(t))])
+    masked, ce, kl, entropy = (np.stack(column, axis=-2) for column in zip(*by_time))
     return {
         "masked": masked,
         "ce": dict(zip(denoisers, ce)),
@@ -88,79 +91,73 @@ def measure_chunk(denoisers: dict, tokens, uniforms, times, noise: NoiseSchedule
 
 
 def measure(
-    denoisers,
-    heavy,
+    denoisers: dict,
+    heavy: str,
     lights,
-    baseline,
-    inputs,
+    baseline: str | None,
+    inputs: Inputs,
     times,
-    seed,
+    seed: int,
     *,
     batch_size=32,
     journal=None,
-    until=None,
+    until: float | None = None,
     progress=lambda done, total: None,
 ) -> Measurements:
     """Runs every model on the same corrupted inputs.
 
-    denoisers: {name: Denoiser}; inputs: as in `stepimp.curves.inputs`; times: t values in (0, 1].
-    journal: finished chunks of sequences are kept there and not run again. until: stop as soon as
-    the widest 95% band of the relative KL is at most plus or minus so many nats, else take all
-    inputs. seed: of the bootstrap that says so."""
+    denoisers: {name: Denoiser}; times: t values in (0, 1]. journal: keeps finished chunks of
+    sequences, which are not run again. until: stop as soon as the widest 95% band of the relative
+    KL is at most plus or minus this, in nats; else take all inputs. seed: of the bootstrap that
+    decides it. Raises StepimpError where the baseline has the heavy model's weights.
+    """
     if baseline and denoisers[baseline].fingerprint == denoisers[heavy].fingerprint:
         raise StepimpError(
-            f"Baseline {baseline} holds the same weights as {heavy}: it must be that model trained from another seed."
+            f"Baseline {baseline} holds the same weights as {heavy}: it must be that model trained "
+            "from another seed."
         )
     order = {
         name: denoisers[name]
         for name in dict.fromkeys([heavy, *lights, *([baseline] if baseline else [])])
     }
-    together = functools.partial(
+    joined = functools.partial(
         assemble, heavy=heavy, lights=lights, baseline=baseline, inputs=inputs, times=times
     )
-    journal, parts = journal or Kept(), []
+    journal, chunks = journal or Kept(), []
     for start in range(0, len(inputs), batch_size):
         stop = min(start + batch_size, len(inputs))
         units = [f"{start}:{stop}:{repeat}" for repeat in range(inputs.repeats)]
         for repeat, unit in enumerate(units):
             if unit not in journal.done:
-                journal.add(
-                    unit,
-                    rounded(
-                        measure_chunk(order, *inputs.draw(start, stop, repeat), times, inputs.noise)
-                    ),
-                )
-        parts.append([journal.done[unit] for unit in units])
+                drawn = inputs.draw(start, stop, repeat)
+                journal.add(unit, rounded(measure_chunk(order, *drawn, times, inputs.noise)))
+        chunks.append([journal.done[unit] for unit in units])
         progress(stop, len(inputs))
-        narrow = (
-            until is not None and len(parts) > 1 and widest_band(together(parts), seed) <= until
-        )
-        if narrow:
+        if until is not None and len(chunks) > 1 and widest_band(joined(chunks), seed) <= until:
             break
-    return together(parts)
+    return joined(chunks)
 
 
 def rounded(value):
     """Nested lists with 8 significant digits, more than fp32 logits carry."""
     if isinstance(value, dict):
-        return {key: rounded(one) for key, one in value.items()}
+        return {key: rounded(part) for key, part in value.items()}
     if isinstance(value, np.ndarray):
-        return [rounded(one) for one in value]
+        return [rounded(part) for part in value]
     return float(f"{float(value):.8g}")
 
 
-def assemble(parts, heavy, lights, baseline, inputs, times) -> Measurements:
-    """Joins chunks, lists over repeats of what `measure_chunk` returned, along the sequences."""
+def assemble(chunks: list[list[dict]], heavy, lights, baseline, inputs, times) -> Measurements:
+    """Joins chunks along the sequences; each is a list over repeats of `measure_chunk`'s result."""
 
     def join(*keys):
-        chunks = [
-            [functools.reduce(dict.__getitem__, keys, one) for one in chunk] for chunk in parts
+        parts = [
+            [np.asarray(functools.reduce(dict.__getitem__, keys, repeat)) for repeat in chunk]
+            for chunk in chunks
         ]
-        return np.concatenate(
-            [np.stack([np.asarray(one) for one in chunk], -1) for chunk in chunks], axis=1
-        )
+        return np.concatenate([np.stack(repeats, -1) for repeats in parts], axis=1)
 
-    names = list(parts[0][0]["ce"])
+    names = list(chunks[0][0]["ce"])
     return Measurements(
         heavy,
         tuple(lights),
@@ -172,60 +169,3 @@ def assemble(parts, heavy, lights, baseline, inputs, times) -> Measurements:
         kl={name: join("kl", name) for name in names if name != heavy},
         entropy=join("entropy"),
     )
-
-
-def widest_band(found: Measurements, seed: int) -> float:
-    """Half the width, in nats, of the widest 95% band of the relative KL over times and light
-    models.
-    """
-    values = np.concatenate(
-        [found.per_sequence(found.relative_kl(model)) for model in found.lights]
-    )
-    _, low, high = bands(resampled_means(values, seed))
-    return float(np.nan_to_num(high - low, nan=np.inf).max() / 2)
-
-
-def rows_with_bands(found: Measurements, columns: dict, seed: int) -> list[dict]:
-    """One row per model and time. columns: name -> function of a model giving [times,
-    sequences].
-    """
-    stacked = np.concatenate([columns[name](model) for model in found.lights for name in columns])
-    shape = (len(found.lights), len(columns), len(found.times))
-    ends = [
-        (end, np.reshape(one, shape))
-        for end, one in zip(("", "_low", "_high"), bands(resampled_means(stacked, seed)))
-    ]
-    counted = (found.masked > 0).any(-1).sum(-1)
-    return [
-        {"t": float(t), "model": model}
-        | {
-            name + end: float(table[m, c, i])
-            for c, name in enumerate(columns)
-            for end, table in ends
-        }
-        | {"sequences": int(counted[i])}
-        for m, model in enumerate(found.lights)
-        for i, t in enumerate(found.times)
-    ]
-
-
-def loss_rows(found: Measurements, seed: int) -> list[dict]:
-    """The rows of `stepimp loss`: formula (5), absolute and signed, and both cross-entropies."""
-    columns = {
-        "loss_abs_diff_nats": lambda model: found.loss_difference(model, absolute=True),
-        "loss_diff_nats": lambda model: found.loss_difference(model, absolute=False),
-        "ce_nats": lambda model: found.per_sequence(found.ce[model]),
-        "ce_heavy_nats": lambda model: found.per_sequence(found.ce[found.heavy]),
-    }
-    return rows_with_bands(found, columns, seed)
-
-
-def kl_rows(found: Measurements, seed: int) -> list[dict]:
-    """The rows of `stepimp kl`: formula (6), raw, baseline and relative. Without a baseline only
-    the raw KL.
-    """
-    columns = {"kl_nats": lambda model: found.per_sequence(found.kl[model])}
-    if found.baseline:
-        columns["baseline_kl_nats"] = lambda model: found.per_sequence(found.kl[found.baseline])
-        columns["relative_kl_nats"] = lambda model: found.per_sequence(found.relative_kl(model))
-    return rows_with_bands(found, columns, seed)

@@ -1,6 +1,4 @@
-"""What a run of all models over the corrupted inputs leaves: sums per time and sequence, and the
-averages of them.
-"""
+"""What a measurement of curves keeps: sums per time and sequence, and the averages of them."""
 
 from dataclasses import dataclass
 
@@ -18,7 +16,8 @@ class Measurements:
     repeats].
 
     masked: how many positions; ce: for every model; kl: KL(heavy || model) for every model but the
-    heavy one; entropy: of the heavy model."""
+    heavy one; entropy: of the heavy model.
+    """
 
     heavy: str
     lights: tuple[str, ...]
@@ -56,8 +55,9 @@ class Measurements:
         none.
 
         Weighted by `tokens`, its mean over sequences is the token-weighted one of formulas (9) and
-        (10), E[sum over M] / (L t), with the number of masked tokens in place of its expectation L
-        t, so that its noise cancels."""
+        (10), E[sum over M] / (L t), with the number of masked tokens in place of its expectation
+        L t, so that its noise cancels.
+        """
         return np.divide(
             sums.sum(-1), self.tokens, out=np.full(self.tokens.shape, np.nan), where=self.tokens > 0
         )
@@ -76,7 +76,7 @@ class Measurements:
         return self.kl[model] - (self.kl[self.baseline] if self.baseline else 0)
 
     def pack(self) -> dict:
-        """For the results document."""
+        """The measurements as a results document has them under "measurements"."""
         fields = {name: getattr(self, name) for name in ("heavy", "lights", "baseline", "length")}
         arrays = {name: getattr(self, name).tolist() for name in ARRAYS}
         return (
@@ -90,7 +90,7 @@ class Measurements:
 
     @classmethod
     def unpack(cls, document: dict) -> "Measurements":
-        """From a results document of `loss` or `kl`."""
+        """From a curves document, or one of `loss` or `kl`. Raises StepimpError for any other."""
         try:
             packed = dict(document["measurements"])
             for name in ARRAYS:
@@ -100,7 +100,8 @@ class Measurements:
                     model: np.asarray(sums, dtype=float) for model, sums in packed[kind].items()
                 }
             return cls(**{**packed, "lights": tuple(packed["lights"])})
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError) as error:
             raise StepimpError(
-                f"{document.get('path')} holds no curves: give a results file of stepimp kl or loss."
-            ) from None
+                f"{document.get('path')} holds no curves: give a results file of stepimp kl or "
+                "loss."
+            ) from error

@@ -9,6 +9,7 @@ called code."""
 import shlex
 from pathlib import Path
 
+from stepimp.columns import view
 from stepimp.errors import StepimpError
 from stepimp.models.family import family_folder
 from stepimp.paper.numbers import paper
@@ -202,29 +203,39 @@ def made_by(need: str, family: str | None = None, documents: dict | None = None)
     return shlex.join(["stepimp", *recipe(need, length=length), *family_options(need, family)])
 
 
+def kinds(need: str) -> set[str]:
+    """The kinds of document that can fill a need. loss and kl are views of the curves; earlier
+    versions wrote a document of each.
+    """
+    command, _ = NEEDS[need]
+    return {command, "curves"} if need in ("loss", "kl") else {command}
+
+
 def find_documents(results, family: str | None = None) -> dict[str, dict | None]:
     """{need: the newest document that fills it, or None}. Raises StepimpError for a damaged or
     incomplete document.
     """
-    kinds = {command for command, _ in NEEDS.values()}
+    wanted = set().union(*map(kinds, NEEDS))
     paths = [
         path
         for path in Path(results).expanduser().glob("*.json")
-        if path.name.split("-")[0] in kinds
+        if path.name.split("-")[0] in wanted
     ]
     documents = [
         read_document(path)
         for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
     ]
-    return {
+    found = {
         need: next((one for one in documents if fills(one, need, family)), None) for need in NEEDS
     }
+    views = {need: view(found[need], need) for need in ("loss", "kl") if found[need]}
+    return found | views
 
 
 def fills(document: dict, need: str, family: str | None) -> bool:
     """Whether a document is what a need asks for."""
-    command, fits = NEEDS[need]
-    if document["command"] != command:
+    _, fits = NEEDS[need]
+    if document["command"] not in kinds(need):
         return False
     own = family_folder(document["params"].get("family")).resolve()
     right = own.name == LM1B if need == "lm1b" else own == family_folder(family).resolve()

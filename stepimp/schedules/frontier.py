@@ -9,17 +9,18 @@ from stepimp.schedules.schedule import Schedule
 
 
 class Frontier:
-    """Schedules of at most `segments` segments of at least `shortest` steps each, for B cost tables
-    at once.
+    """The cheapest schedules under limits on their segments, for B cost tables at once.
 
+    segments: the most a schedule may have; shortest: the fewest steps of one.
     costs: model -> [B, T] cost of each step, the start of sampling first; gains: model -> whole
     units saved by a step that runs it. After construction `cost` is [B, S + 1]: the least summed
     cost at each saving, inf where no schedule saves exactly that much.
 
-    State after step i: (segments so far - 1, model, units saved). A segment enters with its first
+    State after step i: (segments so far - 1, model, units saved). A segment begins with its first
     `shortest` steps at once and then grows by single steps; `_entered` notes which, so that a
     schedule can be read back. A segment may follow one of the same model: that is one longer
-    segment, counted twice, so it gains nothing and needs no rule."""
+    segment, counted twice, so it gains nothing and needs no rule.
+    """
 
     def __init__(
         self, costs: dict[str, np.ndarray], gains: dict[str, int], segments: int, shortest: int = 1
@@ -28,12 +29,10 @@ class Frontier:
         self._costs = np.stack([costs[m] for m in self.models])  # [models, B, T]
         _, tables, self.steps = self._costs.shape
         self._shape = (segments, len(self.models), tables, self.steps * max(self.gains) + 1)
-        self._entered = np.zeros(
-            (self.steps, *self._shape), dtype=np.uint8
-        )  # 0: grew; 1 + m: began after model m
-        last = deque(
-            [np.full(self._shape, np.inf)], maxlen=shortest
-        )  # values after the last steps, oldest first
+        # 0: the segment grew; 1 + m: it began after model m
+        self._entered = np.zeros((self.steps, *self._shape), dtype=np.uint8)
+        # values after each of the last `shortest` steps, oldest first
+        last = deque([np.full(self._shape, np.inf)], maxlen=shortest)
         for i in range(self.steps):
             now = np.full(self._shape, np.inf)
             self._grow(now, last[-1], i)
@@ -46,11 +45,11 @@ class Frontier:
         self.cost = self._final.min(0)
 
     def _reach(self, steps: int) -> int:
-        """How many different savings there are after so many steps, none included."""
+        """Number of different savings possible after this many steps, zero included."""
         return steps * max(self.gains) + 1
 
     def _grow(self, now, before, i):
-        """The segment at hand takes step i as well."""
+        """The current segment takes step i as well."""
         reach = self._reach(i)
         for m, gain in enumerate(self.gains):
             np.add(
@@ -61,19 +60,18 @@ class Frontier:
 
     def _first_steps(self, m, i):
         """[B] cost of the `shortest` steps of a model that end with step i, and what they save."""
-        return self._costs[m, :, i + 1 - self.shortest : i + 1].sum(1), self.gains[
-            m
-        ] * self.shortest
+        cost = self._costs[m, :, i + 1 - self.shortest : i + 1].sum(1)
+        return cost, self.gains[m] * self.shortest
 
     def _begin(self, now, i):
-        """The first segment enters."""
+        """The first segment begins."""
         for m in range(len(self.models)):
             cost, saved = self._first_steps(m, i)
             now[0, m, :, saved] = cost
             self._entered[i, 0, m, :, saved] = 1 + m
 
     def _switch(self, now, before, i):
-        """A further segment enters after the cheapest way of having saved as much."""
+        """A further segment begins after the cheapest way to have saved as much."""
         reach = self._reach(i + 1 - self.shortest)
         cheapest = before[:-1, 0, :, :reach].copy()
         source = np.ones((len(before) - 1, before.shape[2], reach), np.uint8)
@@ -89,7 +87,10 @@ class Frontier:
             np.copyto(self._entered[i][place], source, where=better)
 
     def best(self, saving: int, table: int = 0) -> Schedule:
-        """The cheapest schedule under a cost table that saves exactly so many units."""
+        """The cheapest schedule under one cost table that saves exactly `saving` units.
+
+        Raises StepimpError where there is none.
+        """
         if not np.isfinite(self.cost[table, saving]):
             raise StepimpError(
                 "No schedule meets the budget within these limits: allow more or shorter segments."

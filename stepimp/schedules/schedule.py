@@ -1,7 +1,8 @@
 """The model schedule: which model runs at which of the T denoising steps.
 
 Written from the start of sampling (t = 1) to its end: `L125,H750,L125` for one heavy and one light
-model, `4b:100,8b:100,12b:600,4b:200` for several."""
+model, `4b:100,8b:100,12b:600,4b:200` for several.
+"""
 
 import re
 from dataclasses import dataclass
@@ -52,29 +53,34 @@ class Schedule:
         return ",".join(f"{model}:{count}" for model, count in self.segments)
 
 
-def parse(text: str, heavy: str, light: str | None = None, steps: int | None = None) -> Schedule:
-    """Reads the notation. H and L stand for `heavy` and `light`; steps: the T it must sum to, if
-    one is asked for.
+def parse(
+    text: str, heavy: str | None, light: str | None = None, steps: int | None = None
+) -> Schedule:
+    """Reads the notation. H and L stand for `heavy` and `light`; steps: the T it must sum to, None
+    for any.
 
-    Raises StepimpError where it does not parse, has an empty segment, names L without a light model
-    or misses T."""
-    segments = []
+    Raises StepimpError where it does not parse, has an empty segment, uses a letter without a
+    model, or has another number of steps.
+    """
+    segments: list[tuple[str, int]] = []
+    letters = {"H": ("heavy", heavy), "L": ("light", light)}
     for part in text.replace(" ", "").split(","):
         match = SEGMENT.fullmatch(part)
         if not match:
             raise StepimpError(
-                f"Schedule {text!r}: cannot read {part!r}. Write segments from the start of sampling to its end, "
-                "such as L125,H750,L125 or 4b:250,12b:750."
+                f"Schedule {text!r}: cannot read {part!r}. Write segments from the start of "
+                "sampling to its end, such as L125,H750,L125 or 4b:250,12b:750."
             )
-        letter, count, name, named_count = match.groups()
-        if letter == "L" and light is None:
-            raise StepimpError(
-                f"Schedule {text!r} says L, but no light model is given: add --light NAME."
-            )
+        letter, count, model, named_count = match.groups()
+        if letter:
+            role, model = letters[letter]
+            if model is None:
+                raise StepimpError(
+                    f"Schedule {text!r} says {letter}, but no {role} model is given: name it."
+                )
         number = int(count or named_count)
         if number < 1:
             raise StepimpError(f"Schedule {text!r}: segment {part!r} has no steps; leave it out.")
-        model = {"H": heavy, "L": light}[letter] if letter else name
         if segments and segments[-1][0] == model:
             number += segments.pop()[1]
         segments.append((model, number))
@@ -85,7 +91,8 @@ def parse(text: str, heavy: str, light: str | None = None, steps: int | None = N
         )
     if steps is not None and schedule.steps != steps:
         raise StepimpError(
-            f"Schedule {text!r} sums to {schedule.steps} steps, not to T = {steps}: change it or --steps."
+            f"Schedule {text!r} sums to {schedule.steps} steps, not to T = {steps}: change one of "
+            "them."
         )
     return schedule
 
@@ -134,8 +141,9 @@ def hand_crafted(steps: int, light_steps: int, heavy: str, light: str) -> dict[s
 
 
 def saved_flops(schedule: Schedule, blocks: dict[str, int], heavy: str) -> float:
-    """Formula (3): 1 - mean over steps of B_s(i) / B_H, counting blocks only. blocks: model name ->
-    block count.
+    """Formula (3): 1 - mean over steps of B_s(i) / B_H, counting blocks only.
+
+    blocks: model -> number of blocks.
     """
     mean = sum(blocks[model] * count for model, count in schedule.segments) / schedule.steps
     return 1 - mean / blocks[heavy]

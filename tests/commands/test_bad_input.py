@@ -285,11 +285,11 @@ def test_a_disk_that_fills_up_during_the_run_keeps_what_is_done(
 
 def test_a_results_file_that_is_truncated_or_foreign(run, tmp_path):
     assert run("kl").code == 0
-    (file,) = (tmp_path / "results").glob("kl-*.json")
+    (file,) = (tmp_path / "results").glob("curves-*.json")
     content = file.read_text()
     for damaged, message in (
         (content[:99], "truncated"),
-        ('{"schema": 1}', "no stepimp results file"),
+        ('{"schema": 1}', "not a stepimp results file"),
     ):
         file.write_text(damaged)
         assert message in run("recommend").message
@@ -304,7 +304,8 @@ def test_a_results_file_of_another_command_is_no_curves(run, tmp_path):
 
 def test_a_journal_of_another_run(run, tmp_path):
     assert run("loss").code == 0
-    (file,) = (tmp_path / "results").glob("loss-*.json")
+    (file,) = (tmp_path / "results").glob("curves-*.json")
+    file.unlink()  # or it would be used again
     file.with_suffix(".journal").write_text('{"run": "00000000"}\n')
     assert "damaged or of another run: delete it" in run("loss").message
 

@@ -103,7 +103,7 @@ def test_the_document_has_all_schedules_ranked(searched):
     assert all(a["gen_ppl"] <= b["gen_ppl"] for a, b in zip(rows, rows[1:]))
     assert [row["segment"] for row in found["influence"]] == [1, 2, 3, 4, 5]
     assert [row["predicted_by"] for row in found["predictions"]] == list(STATISTICS[2:])
-    assert found["curves"].startswith("kl-") and set(found["provenance"]["fingerprints"]) == {
+    assert found["curves"].startswith("curves-") and set(found["provenance"]["fingerprints"]) == {
         "models",
         "judge",
     }
@@ -142,7 +142,7 @@ def test_the_predictions_are_those_of_recommend(searched, curves):
     from stepimp.schedules.schedule import parse
 
     _, found = searched
-    (file,) = curves.glob("kl-*.json")
+    (file,) = curves.glob("curves-*.json")
     measured, row = Measurements.unpack(read_document(file)), found["rows"][3]
     (expected,) = predict(measured, [parse(row["schedule"], "2b", "1b")], "kl", 0)
     assert row["predicted_path_kl_nats_high"] == pytest.approx(expected["path_kl_nats_high"])
@@ -188,23 +188,18 @@ def test_a_race_says_what_it_saved(searched, options, out):
 def test_other_curves_and_none(searched, options, out, tmp_path, monkeypatch):
     from stepimp.commands import _curves
 
-    (file,) = out.glob("kl-*.json")
+    (file,) = out.glob("curves-*.json")
     call("search", *options, "--curves", file, "--out", tmp_path / "other")
     assert document(tmp_path / "other")["rows"] == searched[1]["rows"]
     asked = {}
 
-    def measured(command, **chosen):
-        asked.update(chosen, command=command)
+    def measured(chosen, *where):
+        asked.update(vars(chosen))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_curves, "measure_curves", measured)
     call("search", *options, "--out", tmp_path / "none", code=1)
-    assert (asked["command"], asked["heavy"], asked["lights"], asked["baseline"]) == (
-        "kl",
-        "2b",
-        ("1b",),
-        "2b_seed2",
-    )
+    assert (asked["heavy"], asked["lights"], asked["baseline"]) == ("2b", ("1b",), "2b_seed2")
 
 
 # ---- kills and processes ----
@@ -318,7 +313,7 @@ def test_bad_options_end_in_one_message_before_any_work(options, out, extra, cod
     ],
 )
 def test_curves_of_other_models(options, out, tmp_path, change, message):
-    (file,) = out.glob("kl-*.json")
+    (file,) = out.glob("curves-*.json")
     found = json.loads(file.read_text())
     change(found)
     (tmp_path / "changed.json").write_text(json.dumps(found))

@@ -12,7 +12,7 @@ import torch
 from fakes import FakeDenoiser
 from scipy import stats
 
-from stepimp.curves import measure
+from stepimp.curves import measure, tables
 from stepimp.curves.inputs import TextInputs
 from stepimp.curves.measurements import Measurements
 from stepimp.errors import StepimpError
@@ -148,7 +148,7 @@ def test_every_column_is_what_its_formula_says(three, t):
     inputs = some_inputs(23)
     found = measured(three, inputs)
     expected, weights = reference(three, inputs, t)
-    for rows in (measure.loss_rows(found, 0), measure.kl_rows(found, 0)):
+    for rows in (tables.loss_rows(found, 0), tables.kl_rows(found, 0)):
         row = next(row for row in rows if row["t"] == t)
         assert row["sequences"] == len(weights)
         for name in expected.keys() & row.keys():
@@ -174,7 +174,7 @@ def test_a_sequence_without_a_masked_position_is_left_out_and_not_zero():
     found = Measurements(
         "H", ("L",), None, 8, np.array([0.5]), masked, sums, {"L": sums["L"]}, sums["H"]
     )
-    row = measure.loss_rows(found, 0)[0] | measure.kl_rows(found, 0)[0]
+    row = tables.loss_rows(found, 0)[0] | tables.kl_rows(found, 0)[0]
     assert row["sequences"] == 2
     assert row["ce_nats"] == (3 + 1) / 2 and row["kl_nats"] == (3 + 1) / 2
     assert row["loss_diff_nats"] == (2 - 1) / 2 and row["loss_abs_diff_nats"] == (2 + 1) / 2
@@ -185,7 +185,7 @@ def test_nothing_masked_at_all_is_no_number():
     found = Measurements(
         "H", ("L",), None, 8, np.array([0.1]), zero, {"H": zero, "L": zero}, {"L": zero}, zero
     )
-    row = measure.kl_rows(found, 0)[0]
+    row = tables.kl_rows(found, 0)[0]
     assert np.isnan(row["kl_nats"]) and row["sequences"] == 0
 
 
@@ -256,7 +256,7 @@ def test_a_model_does_not_differ_from_itself(three):
     models = {"heavy": three["heavy"], "light": three["heavy"]}
     found = measure.measure(models, "heavy", ("light",), None, some_inputs(23), TIMES, 0)
     assert found.kl.keys() == {"light"} and np.abs(found.kl["light"]).max() <= 1e-6
-    assert all(row["loss_abs_diff_nats"] == 0 for row in measure.loss_rows(found, 0))
+    assert all(row["loss_abs_diff_nats"] == 0 for row in tables.loss_rows(found, 0))
 
 
 def test_the_batch_size_does_not_matter(three):
@@ -291,14 +291,14 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_rows(three, tmp_path, finis
     inputs.draw = lambda *unit: drawn.append(unit) or FixedInputs.draw(inputs, *unit)
     resumed = measured(three, inputs, batch_size=5, journal=Journal(path, "key"))
     assert len(drawn) == 2 * (4 - finished)
-    assert measure.kl_rows(resumed, 0) == measure.kl_rows(whole, 0)
+    assert tables.kl_rows(resumed, 0) == tables.kl_rows(whole, 0)
     assert resumed.pack() == whole.pack()
 
 
 def test_measurements_survive_the_document(three):
     found = measured(three, some_inputs(23))
     again = Measurements.unpack({"measurements": found.pack()})
-    assert measure.kl_rows(again, 0) == measure.kl_rows(found, 0) and again.pack() == found.pack()
+    assert tables.kl_rows(again, 0) == tables.kl_rows(found, 0) and again.pack() == found.pack()
 
 
 @pytest.mark.parametrize("document", [{}, {"measurements": {"heavy": "H"}}, {"measurements": 3}])
@@ -314,7 +314,7 @@ def test_until_stops_at_the_first_chunk_that_is_narrow_enough(three):
     inputs = some_inputs(23, n=60)
     widths = {}
     for n in (20, 30, 40, 50, 60):
-        widths[n] = measure.widest_band(
+        widths[n] = tables.widest_band(
             measured(three, FixedInputs(inputs.tokens[:n], inputs.uniforms[:, :n])), 0
         )
     for aim in (widths[20], widths[40]):
@@ -327,9 +327,9 @@ def test_the_width_is_that_of_the_widest_band_of_the_relative_kl(three):
     found = measured(three, some_inputs(23))
     halves = [
         (row["relative_kl_nats_high"] - row["relative_kl_nats_low"]) / 2
-        for row in measure.kl_rows(found, 0)
+        for row in tables.kl_rows(found, 0)
     ]
-    assert measure.widest_band(found, 0) == pytest.approx(max(halves))
+    assert tables.widest_band(found, 0) == pytest.approx(max(halves))
 
 
 def test_bands_agree_with_scipys_bootstrap():

@@ -476,7 +476,7 @@ def measurements():
 
 
 def test_what_the_library_computes_can_be_built(tmp_path):
-    from stepimp.curves.measure import kl_rows, loss_rows
+    from stepimp.curves.tables import kl_rows, loss_rows
     from stepimp.schedules.recommend import recommend
 
     found, results = measurements(), tmp_path / "results"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fakes import FakeDenoiser, exact_distribution
 
-from stepimp.curves import measure
+from stepimp.curves import measure, tables
 from stepimp.curves.inputs import TextInputs
 from stepimp.curves.measurements import Measurements
 from stepimp.errors import StepimpError
@@ -204,7 +204,7 @@ def test_the_nelbo_of_each_model_and_its_paired_differences():
     the next deeper one.
     """
     found = by_hand({"a": middle, "b": np.square, "seed2": np.zeros_like}, baseline="seed2")
-    rows = costs.nelbo_rows(found, {"a": 2, "b": 4, "heavy": 6, "seed2": 6}, 0, steps=5)
+    rows = tables.nelbo_rows(found, {"a": 2, "b": 4, "heavy": 6, "seed2": 6}, 0, steps=5)
     assert [(row["model"], row["deeper"]) for row in rows] == [
         ("a", "b"),
         ("b", "heavy"),

@@ -48,7 +48,7 @@ MISTAKES = {
     "a fraction": ("H1.5", "cannot read 'H1.5'"),
     "a dangling comma": ("H5,", "cannot read ''"),
     "an empty segment": ("H5,L0", "segment 'L0' has no steps; leave it out"),
-    "a sum that is not T": ("L2,H7", "sums to 9 steps, not to T = 10: change it or --steps"),
+    "a sum that is not T": ("L2,H7", "sums to 9 steps, not to T = 10: change one of them"),
     "steps beyond any use": ("H999999999999", "has 999,999,999,999 steps; the most is 1,000,000"),
 }
 
@@ -60,7 +60,7 @@ def test_a_schedule_with(text, message):
 
 
 def test_light_steps_without_a_light_model():
-    with pytest.raises(StepimpError, match="says L, but no light model is given: add --light NAME"):
+    with pytest.raises(StepimpError, match="says L, but no light model is given"):
         parse("L2,H8", "12b")
 
 

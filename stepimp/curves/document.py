@@ -1,0 +1,54 @@
+"""Curves in the results folder: read, found again, and checked against the models that run."""
+
+from stepimp.errors import StepimpError
+from stepimp.models.family import recorded
+from stepimp.results import newest, read_document
+
+KINDS = ("curves", "kl", "loss")  # loss and kl had a document each before they shared one
+
+
+def read_curves(path) -> dict:
+    """A document with measured curves. Raises StepimpError for any other file."""
+    document = read_document(path)
+    if document["command"] not in KINDS:
+        raise StepimpError(
+            f"{document['path']} holds no curves: give a results file of stepimp kl or loss."
+        )
+    return document
+
+
+def newest_curves(out, by: str, heavy: str | None, lights, family: str | None) -> dict | None:
+    """The newest curves of these models and this family in a results folder, or None.
+
+    by: what they are for, an objective of `schedules.costs.cost_curves`. For "kl" curves with a
+    baseline come before all without. heavy: None for any.
+    """
+
+    def fits(document: dict) -> bool:
+        params = document["params"]
+        return (
+            params["family"] == recorded(family)
+            and heavy in (None, params["heavy"])
+            and set(lights) <= set(params["lights"])
+        )
+
+    def with_baseline(document: dict) -> bool:
+        return bool(document["params"]["baseline"]) and fits(document)
+
+    kinds = KINDS if by == "loss" else ("curves", "kl")
+    relative = newest(out, kinds, with_baseline) if by == "kl" else None
+    return relative or newest(out, kinds, fits)
+
+
+def check_weights(curves: dict, fingerprints: dict[str, str]) -> None:
+    """Raises StepimpError unless the curves were measured with these weights.
+
+    fingerprints: model -> fingerprint of its weights.
+    """
+    measured = curves["provenance"]["fingerprints"]["models"]
+    changed = [name for name, weights in fingerprints.items() if weights != measured[name]]
+    if changed:
+        raise StepimpError(
+            f"{curves['path']} was measured with other weights of {', '.join(changed)}: run "
+            "stepimp kl again."
+        )

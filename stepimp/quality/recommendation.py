@@ -1,0 +1,145 @@
+"""The recommendation document: a schedule from curves, on demand verified by sampling."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepimp.columns import typed
+from stepimp.curves.document import check_weights
+from stepimp.errors import StepimpError
+from stepimp.models.family import family_folder
+from stepimp.models import loading
+from stepimp.models.loading import Family
+from stepimp.quality.comparison import Plan, Setting, compare
+from stepimp.quality.judge import Judge, judge_of, load_judge
+from stepimp.results import Run, results_folder
+from stepimp.rows import RecommendRow, VerificationRow
+from stepimp.schedules.recommend import recommend_from, scheduled_lights, schedules_to_verify
+from stepimp.schedules.schedule import parse
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How a recommendation is verified: its schedules are sampled and their text is scored."""
+
+    samples: int = 32
+    """Samples per schedule."""
+    judge: str | None = None
+    """Judge language model, a Hugging Face id or folder; None: the family's own, else gpt2."""
+    device: str = "auto"
+    dtype: str = "float32"
+    attn: str = "auto"
+
+
+def recommendation(
+    curves: dict,
+    out,
+    *,
+    heavy: str | None = None,
+    lights=(),
+    budget: float = 0.25,
+    save_flops: bool = False,
+    by: str = "kl",
+    segments: int = 3,
+    shortest: int = 1,
+    steps: int = 1000,
+    seed: int = 0,
+    verification: Verification | None = None,
+    progress=lambda done, total: None,
+) -> dict:
+    """Writes the recommendation document of a curves document to the folder `out`, and returns it.
+
+    heavy: raises StepimpError if the curves have another one. lights: see `scheduled_lights`. The
+    other options are those of `schedules.recommend.recommend`. verification: adds
+    `VerificationRow`s; progress counts its batches of samples.
+    """
+    results_folder(out)
+    measured = curves["params"]
+    if heavy not in (None, measured["heavy"]):
+        raise StepimpError(
+            f"{curves['path']} has {measured['heavy']} as the heavy model, not {heavy}."
+        )
+    options = dict(
+        budget=budget,
+        save_flops=save_flops,
+        by=by,
+        segments=segments,
+        shortest=shortest,
+        steps=steps,
+        seed=seed,
+    )
+    lights = scheduled_lights(curves, lights, save_flops)
+    params = {
+        **options,
+        "lights": lights,
+        **{name: measured[name] for name in ("heavy", "baseline", "family")},
+        "curves": Path(curves["path"]).name,
+        "samples": verification and verification.samples,
+        "dtype": verification and verification.dtype,
+    }
+    advice = recommend_from(curves, lights, **options)
+    fingerprints = curves["provenance"]["fingerprints"]
+    if verification:
+        family, judge = load_to_verify(curves, verification)
+        fingerprints = {**fingerprints, "judge": judge.fingerprint}
+        run = Run(out, "recommend", params, fingerprints, family.any.device, verification.dtype)
+        setting = Setting(
+            family,
+            measured["heavy"],
+            verification.samples,
+            measured["length"],
+            seed,
+            str(run.path.parent),
+            dtype=verification.dtype,
+        )
+        advice["verification"] = verify(
+            advice["rows"], lights, setting, judge, run.started, progress
+        )
+    else:
+        run = Run(out, "recommend", params, fingerprints)
+    return run.finish(**advice, blocks=curves["blocks"], curve_params=measured)
+
+
+def load_to_verify(curves: dict, verification: Verification) -> tuple[Family, Judge]:
+    """The curves' models, which must still have the weights that were measured, and the judge."""
+    weights = curves["provenance"]["fingerprints"]["models"]
+    folder = family_folder(curves["params"]["family"])
+    device = verification.device
+    family = loading.load(weights, folder, device, verification.dtype, verification.attn)
+    check_weights(curves, family.fingerprints)
+    return family, load_judge(verification.judge or judge_of(folder), device)
+
+
+def verify(
+    rows: list[RecommendRow],
+    lights: list[str],
+    setting: Setting,
+    judge: Judge,
+    started: str,
+    progress,
+) -> list[VerificationRow]:
+    """Samples with some of the recommended rows' schedules, and sets their predictions beside what
+    was measured. started: stamp of the run that times them.
+    """
+    light, *others = lights
+    predicted = {row["name"]: row for row in schedules_to_verify(rows)}
+    plans = [
+        Plan(
+            name,
+            None if others or name == "all-heavy" else light,
+            parse(row["schedule"], setting.heavy, light),
+        )
+        for name, row in predicted.items()
+    ]
+    measured, _ = compare(setting, plans, judge, started, progress)
+    columns = [
+        name + end for name in ("path_kl_nats", "nelbo_nats") for end in ("", "_low", "_high")
+    ]
+    return [
+        typed(
+            VerificationRow,
+            row
+            | {column: predicted[row["name"]][column] for column in columns}
+            | {"judge": judge.name},
+        )
+        for row in measured
+    ]

@@ -1,0 +1,262 @@
+"""The rows of every results document: each column with its type, unit and meaning.
+
+A column marked INTERVAL stands for three: the statistic `x` and the ends `x_low` and `x_high` of
+its 95% interval (`stepimp.intervals.Estimate` reads and writes them). A value that could not be
+measured is null in the document. `PARTS` names the row types of each document;
+`stepimp.columns` lists what is declared here.
+"""
+
+from typing import Annotated, NotRequired, TypedDict
+
+INTERVAL = "with a 95% interval"
+
+Time = Annotated[float, "time of the corruption: 1 is fully masked (start of sampling), 0 clean"]
+Model = Annotated[str, "model, by its name in the family"]
+Notation = Annotated[str, "from the start of sampling: L125,H750,L125 or 4b:250,12b:750"]
+Samples = Annotated[int, "samples behind the row"]
+
+
+class KlRow(TypedDict):
+    """View `kl` of the curves: formula (6) for one light model at one time."""
+
+    t: Time
+    model: Model
+    kl_nats: Annotated[float, INTERVAL, "nats per masked token: KL(heavy || model)"]
+    baseline_kl_nats: NotRequired[
+        Annotated[float, INTERVAL, "nats per masked token: KL(heavy || heavy of another seed)"]
+    ]
+    relative_kl_nats: NotRequired[
+        Annotated[float, INTERVAL, "nats per masked token: kl_nats - baseline_kl_nats"]
+    ]
+    sequences: Annotated[int, "sequences with a masked token at this time"]
+
+
+class LossRow(TypedDict):
+    """View `loss` of the curves: formula (5) for one light model at one time."""
+
+    t: Time
+    model: Model
+    loss_abs_diff_nats: Annotated[
+        float, INTERVAL, "nats: mean over sequences of |CE_model - CE_heavy|"
+    ]
+    loss_diff_nats: Annotated[float, INTERVAL, "nats: mean over sequences of CE_model - CE_heavy"]
+    ce_nats: Annotated[float, INTERVAL, "nats per masked token: cross-entropy of the model (4)"]
+    ce_heavy_nats: Annotated[float, INTERVAL, "nats per masked token: that of the heavy model"]
+    sequences: Annotated[int, "sequences with a masked token at this time"]
+
+
+class CurveRow(KlRow, LossRow):
+    """One light model at one time: both views."""
+
+
+class NelboRow(TypedDict):
+    """NELBO (10) of one model that runs at every step; the baseline's too."""
+
+    model: Model
+    deeper: Annotated[str | None, "the next deeper model, null for the deepest"]
+    nelbo_nats: Annotated[float, INTERVAL, "nats per token"]
+    nelbo_diff_nats: Annotated[float, INTERVAL, "nats per token: paired, minus the heavy model's"]
+    deeper_diff_nats: NotRequired[
+        Annotated[float, INTERVAL, "nats per token: paired, minus the next deeper model's"]
+    ]
+
+
+class ScheduleRow(TypedDict):
+    """What a schedule is, and what it saves by counting blocks."""
+
+    name: Annotated[str, "hand-crafted schedule, recommended, best (of a trade-off) or given"]
+    schedule: Notation
+    light_fraction: Annotated[float, "share of the steps that do not run the heavy model"]
+    saved_flops: Annotated[float, "share of the all-heavy FLOPs saved, formula (3): blocks only"]
+
+
+class Predictions(TypedDict):
+    """What the curves predict of a schedule, without sampling."""
+
+    path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL (9) from all-heavy"]
+    nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO (10) of the schedule"]
+
+
+class TradeoffRow(ScheduleRow, Predictions):
+    """The best schedule for one budget."""
+
+    objective: Annotated[float, INTERVAL, "nats per token: what was minimised (params: by)"]
+
+
+class RecommendRow(TradeoffRow):
+    """The recommendation (rank 1), then the hand-crafted schedules by their objective."""
+
+    rank: Annotated[int, "1 for the recommendation"]
+
+
+class BoundaryRow(TypedDict):
+    """A boundary of the recommended schedule, and how far it moves under the bootstrap."""
+
+    before: Annotated[str, "model before it"]
+    after: Annotated[str, "model after it"]
+    t: Annotated[float, INTERVAL, "time of the boundary"]
+
+
+class Quality(TypedDict):
+    """Quality of generated text under a judge."""
+
+    gen_ppl: Annotated[float, INTERVAL, "mean over samples of the perplexity under the judge"]
+    corpus_ppl: Annotated[float, INTERVAL, "perplexity of all tokens together under the judge"]
+    entropy_nats: Annotated[float, INTERVAL, "nats: entropy of the token frequencies in a sample"]
+    samples: Samples
+    empty: Annotated[int, "samples with nothing to score, which count as one token of p = 1/V"]
+
+
+class EvaluateRow(Quality):
+    """A file of samples under a judge."""
+
+    schedule: Annotated[str | None, "what the samples were drawn with, null where unknown"]
+    judge: Annotated[str, "judge language model"]
+    entropy_of: Annotated[str, "tokens of the entropy: samples' tokens or judge's tokens"]
+
+
+class CompareRow(ScheduleRow, Quality):
+    """One schedule of a comparison; differences are paired with all-heavy, sample by sample."""
+
+    light: Annotated[str | None, "the light model L stands for, null for all-heavy"]
+    saved_flops_exact: Annotated[float, "share of FLOPs saved, counting all that ran"]
+    log_ppl_diff: Annotated[float, INTERVAL, "nats per token: mean log-perplexity above all-heavy"]
+    entropy_diff_nats: Annotated[float, INTERVAL, "nats: entropy above all-heavy"]
+    seconds: Annotated[float, INTERVAL, "seconds of sampling for all samples"]
+    saved_seconds: Annotated[float, INTERVAL, "share of all-heavy's seconds, timed in the same run"]
+    samples_file: Annotated[str, "file that keeps the samples"]
+
+
+class VerificationRow(CompareRow, Predictions):
+    """One schedule of a recommendation, sampled, beside its prediction."""
+
+    judge: Annotated[str, "judge language model"]
+
+
+class PairRow(TypedDict):
+    """Two placements of as many light steps, and whether one is better."""
+
+    light: Annotated[str, "the light model"]
+    better: Notation
+    better_name: Annotated[str, "name of the schedule with the lower log-perplexity"]
+    worse: Notation
+    worse_name: Annotated[str, "name of the other"]
+    log_ppl_diff: Annotated[
+        float, INTERVAL, "nats per token: worse - better, paired; all intervals hold jointly"
+    ]
+
+
+class SearchRow(TypedDict):
+    """One coarse schedule of the ranking, and what the curves predicted of it."""
+
+    rank: Annotated[int, "1 for the lowest gen-PPL"]
+    schedule: Notation
+    segments: Annotated[str, "H or L for each segment, the start of sampling first"]
+    gen_ppl: Annotated[float, INTERVAL, "mean over samples of the perplexity under the judge"]
+    entropy_nats: Annotated[float, INTERVAL, "nats: entropy of the token frequencies in a sample"]
+    predicted_path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL (9)"]
+    predicted_nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO (10)"]
+    predicted_relative_kl_nats: NotRequired[
+        Annotated[float, INTERVAL, "nats per token: path KL minus the baseline's"]
+    ]
+    samples: Samples
+
+
+class InfluenceRow(TypedDict):
+    """Influence (8) of one segment."""
+
+    segment: Annotated[int, "1 at the start of sampling"]
+    t_from: Annotated[float, "time at which it begins"]
+    t_to: Annotated[float, "time at which it ends"]
+    influence_ppl: Annotated[
+        float, INTERVAL, "gen-PPL of the schedules that are light there, minus that of all"
+    ]
+    extremes: Annotated[int, "schedules counted at each end of the ranking"]
+    light_in_top: Annotated[float, "share of the best schedules that are light there"]
+    light_in_bottom: Annotated[float, "share of the worst schedules that are light there"]
+
+
+class PredictionRow(TypedDict):
+    """How well one prediction foresaw the measured ranking."""
+
+    predicted_by: Annotated[str, "column of the ranking that predicts"]
+    spearman: Annotated[float, INTERVAL, "Spearman's rank correlation with gen-PPL"]
+    kendall: Annotated[float, INTERVAL, "Kendall's rank correlation with gen-PPL"]
+    rank: Annotated[int, "measured rank of the schedule it would choose"]
+    schedule: Notation
+    segments: Annotated[str, "H or L for each segment of that schedule"]
+    gen_ppl: Annotated[float, "its mean perplexity under the judge"]
+    regret_ppl: Annotated[float, INTERVAL, "its gen-PPL above that of the best schedule"]
+
+
+class RoundRow(TypedDict):
+    """One chunk of samples of a search that drops schedules."""
+
+    samples: Annotated[int, "samples of the chunk"]
+    schedules: Annotated[int, "schedules still running"]
+    segment_runs: Annotated[int, "segments that were run for them"]
+
+
+class PartRow(TypedDict):
+    """Seconds in one part of sampling with one model."""
+
+    kind: Annotated[str, "part"]
+    model: Model
+    sampler: Annotated[str, "stepimp, or published: all positions projected and drawn"]
+    part: Annotated[str, "body, projection, draw or rest"]
+    seconds: Annotated[float, "seconds in this part"]
+    share: Annotated[float, "share of the seconds"]
+    outside_share: Annotated[float, "share outside the body, a in formula (7)"]
+    speedup_bound: Annotated[float, "1/a, the most that fewer blocks can bring"]
+
+
+class SavingRow(TypedDict):
+    """What a schedule saves of the all-heavy run beside it."""
+
+    kind: Annotated[str, "saving"]
+    schedule: Notation
+    light_fraction: Annotated[float, "share of the steps that do not run the heavy model"]
+    saved_flops: Annotated[float, "share of the all-heavy FLOPs saved, formula (3): blocks only"]
+    saved_flops_exact: Annotated[float, "share of FLOPs saved, counting all that ran"]
+    saved_seconds: Annotated[float, "share of seconds saved, median over repeats"]
+    saved_seconds_low: Annotated[float, "the least of the repeats"]
+    saved_seconds_high: Annotated[float, "the most of the repeats"]
+    seconds: Annotated[float, "seconds, median over repeats"]
+    forwards: Annotated[int, "forward passes of one sequence that ran"]
+    sample_steps: Annotated[int, "T x samples"]
+    tokens_per_second: Annotated[float, "tokens drawn per second"]
+
+
+class GenerateRow(TypedDict):
+    """What was generated; the texts are in the file beside the document."""
+
+    schedule: Notation
+    samples: Samples
+    length: Annotated[int, "tokens per sample"]
+    samples_file: Annotated[str, "JSON Lines of index, tokens, text"]
+
+
+# document kind -> {part: the types a row of it may have}; loss and kl are the documents of versions
+# that measured them apart. A dot leads into an object.
+PARTS: dict[str, dict[str, tuple[type, ...]]] = {
+    "curves": {"rows": (CurveRow,), "nelbo": (NelboRow,)},
+    "loss": {"rows": (LossRow,), "nelbo": (NelboRow,)},
+    "kl": {"rows": (KlRow,), "nelbo": (NelboRow,)},
+    "recommend": {
+        "rows": (RecommendRow,),
+        "tradeoff": (TradeoffRow,),
+        "curves": (CurveRow,),
+        "boundaries.moves": (BoundaryRow,),
+        "verification": (VerificationRow,),
+    },
+    "generate": {"rows": (GenerateRow,)},
+    "evaluate": {"rows": (EvaluateRow,)},
+    "compare": {"rows": (CompareRow,), "pairs": (PairRow,)},
+    "search": {
+        "rows": (SearchRow,),
+        "influence": (InfluenceRow,),
+        "predictions": (PredictionRow,),
+        "race.rounds": (RoundRow,),
+    },
+    "profile": {"rows": (PartRow, SavingRow)},
+}

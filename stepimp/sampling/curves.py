@@ -1,0 +1,99 @@
+"""The curves document: one measurement behind `stepimp loss` and `stepimp kl`.
+
+It is made here and not in `stepimp.curves` because its inputs may be samples of the heavy model.
+"""
+
+import logging
+from dataclasses import replace
+
+from stepimp.curves.inputs import Inputs, text_inputs
+from stepimp.curves.measure import measure, time_grid
+from stepimp.curves.options import MOST_SAMPLES, CurveOptions
+from stepimp.curves.tables import curve_rows, nelbo_rows
+from stepimp.errors import StepimpError
+from stepimp.models import loading
+from stepimp.models.family import corpus, family_folder, recorded
+from stepimp.models.loading import Family
+from stepimp.results import Run, results_folder
+from stepimp.sampling.trajectories import SampleInputs
+
+log = logging.getLogger(__name__)
+
+
+def measure_curves(
+    options: CurveOptions,
+    out,
+    *,
+    device: str = "auto",
+    attn: str = "auto",
+    progress=lambda done, total: None,
+) -> dict:
+    """The curves document of these options, measured unless it is in the folder `out` already.
+
+    A document of another version of stepimp, or of other weights or text, is not reused. Raises
+    StepimpError for models that do not go together, or sequences longer than they take.
+    """
+    results_folder(out)
+    folder = family_folder(options.family)
+    family = loading.load(options.models, folder, device, options.dtype, attn)
+    warn_of_times(family)
+    options = completed(options, family, corpus(folder))
+    inputs, source = curve_inputs(options, family)
+    fingerprints = {"models": family.fingerprints, "data": source}
+    run = Run(out, "curves", options.params(), fingerprints, family.any.device, options.dtype)
+    if document := run.finished():
+        return document
+    measurements = measure(
+        family.denoisers,
+        options.heavy,
+        options.lights,
+        options.baseline,
+        inputs,
+        time_grid(options.points),
+        options.seed,
+        batch_size=options.batch_size,
+        journal=run.journal(),
+        until=options.until,
+        progress=progress,
+    )
+    return run.finish(
+        curve_rows(measurements, options.seed),
+        nelbo=nelbo_rows(measurements, family.blocks, options.seed),
+        blocks=family.blocks,
+        measurements=measurements.pack(),
+    )
+
+
+def warn_of_times(family: Family):
+    """Logs a warning for models that never saw as many masks as the later times have."""
+    shares = {name: model.trained_masking for name, model in family.denoisers.items()}
+    if (share := max(shares.values())) < 1:
+        log.warning(
+            f"Warning: {', '.join(shares)} saw at most {share:.0%} of the tokens masked in "
+            f"training: what the curves have at t above {share:g} is outside of it."
+        )
+
+
+def completed(options: CurveOptions, family: Family, data: str) -> CurveOptions:
+    """The options with what the models decide: the length, the text `data`, the family's name."""
+    longest = min(model.max_length for model in family.denoisers.values())
+    if options.length and options.length > longest:
+        raise StepimpError(
+            f"A length of {options.length} is over the models' maximum of {longest}: choose a "
+            "smaller one."
+        )
+    return replace(
+        options,
+        length=options.length or longest,
+        data=options.data or data,
+        family=recorded(options.family),
+    )
+
+
+def curve_inputs(options: CurveOptions, family: Family) -> tuple[Inputs, str]:
+    """The sequences to corrupt, and a fingerprint of where they come from."""
+    if options.inputs == "text":
+        return text_inputs(options, family.tokenizer, family.denoisers[options.heavy])
+    count = options.sequences if options.until is None else MOST_SAMPLES
+    samples = SampleInputs(family.denoisers, options.heavy, count, options.length, options.seed)
+    return samples, f"samples of {family.fingerprints[options.heavy]}"
