@@ -1,6 +1,7 @@
 """Options that several commands share, as decorators."""
 
 import math
+from contextlib import contextmanager
 
 import click
 
@@ -89,5 +90,34 @@ TEXT = (
     "docs or code (text that is installed with stepimp), a text, JSONL or parquet file or folder, "
     "or a Hugging Face id."
 )
+heavy_option = click.option(
+    "--heavy", help="The large model.  [default: the family's deepest member]"
+)
+LIGHT = "[default: the family's shallowest member]"
+light_option = click.option("--light", help=f"The smaller one.  {LIGHT}")
+lights_option = click.option(
+    "--light", "lights", multiple=True, help=f"A smaller one; repeatable.  {LIGHT}"
+)
 data_option = click.option("--data", help=f"{TEXT}  [default: what the family was trained on]")
 training_data_option = click.option("--data", default="docs", show_default=True, help=TEXT)
+
+
+def chosen_members(heavy: str | None, lights, family: str | None) -> tuple[str, tuple[str, ...]]:
+    """The heavy and the light models asked for; by default the family's deepest and shallowest."""
+    from stepimp.models.family import default_members, family_folder
+
+    if heavy is None or not lights:
+        deepest, shallowest = default_members(family_folder(family))
+        heavy, lights = heavy or deepest, lights or (shallowest,)
+    return heavy, tuple(dict.fromkeys(lights))
+
+
+@contextmanager
+def usage_errors():
+    """Options that contradict each other are bad usage, exit code 2."""
+    from stepimp.errors import StepimpError
+
+    try:
+        yield
+    except StepimpError as error:
+        raise click.UsageError(str(error)) from error

@@ -60,6 +60,19 @@ def banded(row: dict, name: str, digits: int | None = None) -> str:
     return Estimate.of(row, name).text(digits)
 
 
+def rounded(row: dict, name: str) -> str:
+    """A value and its interval, to two significant digits of the interval and at most two
+    decimals.
+    """
+    from stepimp.intervals import Estimate
+
+    estimate = Estimate.of(row, name)
+    decimals = 2
+    if estimate.half > 0:
+        decimals = min(2, max(0, 1 - math.floor(math.log10(estimate.half))))
+    return estimate.text(decimals)
+
+
 def sparkline(values: list[float]) -> str:
     """One character per value, from the least to the greatest; a blank for NaN."""
     finite = [value for value in values if not math.isnan(value)]

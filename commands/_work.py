@@ -44,9 +44,9 @@ def schedules(command: str, asked: dict) -> list:
     """What a command samples with, as often as it does; of a recommendation nothing is known
     yet.
     """
-    from stepimp.quality import comparison
+    from stepimp.quality import candidates
     from stepimp.schedules.schedule import Schedule, parse, sandwich
-    from stepimp.search.exhaustive import Coarse, segment_runs
+    from stepimp.search.coarse import Coarse, segment_runs
 
     heavy, steps = asked["heavy"], asked["steps"]
     all_heavy = Schedule.of([heavy] * steps)
@@ -65,8 +65,8 @@ def schedules(command: str, asked: dict) -> list:
         parse(text, heavy, light, steps) for light in asked["lights"] for text in asked["schedules"]
     }
     for light in asked["lights"]:
-        known = comparison.swept(steps, asked["fractions"] or (), heavy, light)
+        compared = candidates.sandwiches(steps, asked["fractions"] or (), heavy, light)
         if not asked["fractions"] and not asked["schedules"]:
-            known = comparison.hand_crafted(steps, heavy, light)
-        plans |= {plan.schedule for plan in known}
+            compared = candidates.papers_seven(steps, heavy, light)
+        plans |= {candidate.schedule for candidate in compared}
     return [*plans | {all_heavy}]

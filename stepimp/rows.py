@@ -227,6 +227,20 @@ class SavingRow(TypedDict):
     tokens_per_second: Annotated[float, "tokens drawn per second"]
 
 
+class ReproducibilityRow(TypedDict):
+    """Logits of one model in batches of one size, against those of each sequence alone."""
+
+    kind: Annotated[str, "reproducibility"]
+    model: Model
+    batch_size: Annotated[int, "sequences per forward pass"]
+    logit_rows: Annotated[int, "rows of logits compared, each over the vocabulary"]
+    rows_different: Annotated[int, "rows in which any logit has other bits"]
+    largest_logit_diff: Annotated[float, "largest absolute difference of two logits"]
+    largest_ulp_diff: Annotated[float, "largest difference in units in the last place"]
+    argmax_different: Annotated[int, "rows whose likeliest token is another one"]
+    tokens_different: Annotated[int, "rows from which the sampler draws another token"]
+
+
 class GenerateRow(TypedDict):
     """What was generated; the texts are in the file beside the document."""
 
@@ -258,5 +272,5 @@ PARTS: dict[str, dict[str, tuple[type, ...]]] = {
         "predictions": (PredictionRow,),
         "race.rounds": (RoundRow,),
     },
-    "profile": {"rows": (PartRow, SavingRow)},
+    "profile": {"rows": (PartRow, SavingRow, ReproducibilityRow)},
 }

@@ -7,6 +7,7 @@ fresh process. Seconds are processor seconds of the one thread, so that other lo
 distorts the ratios little. The plain way runs bodies as one writes them first (tests/plain.py); the
 engine's faster ones are part of what is compared."""
 
+import functools
 import resource
 import statistics
 import subprocess
@@ -226,13 +227,12 @@ def bench_optimiser(table: Table):
         model: resampled_means(gain * draw.random((20, 200)), 0)[:, :1]
         for model, gain in gains.items()
     }
+
+    def solve(segments: int):
+        Frontier(step_costs(means, times, 1000), gains, segments).best(1000)
+
     for segments in (3, 5):
-
-        def solve():
-            frontier = Frontier(step_costs(means, times, 1000), gains, segments)
-            frontier.best(1000)
-
-        seconds = interleaved(3, solve=solve)["solve"]
+        seconds = interleaved(3, solve=functools.partial(solve, segments))["solve"]
         table.add_row(
             f"optimum, 5 models, T = 1000, {segments} segments: s", f"{seconds:.2f}", "", "", "< 1"
         )

@@ -6,6 +6,8 @@ length and once with texts of many. First the scores are held against transforme
 by text; on a failure no speed is reported. All ways run in one process and take turns; processor
 seconds of the one thread are compared."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from bench_curves import interleaved
@@ -13,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from stepimp.quality.evaluation import score
 from stepimp.quality.judge import Judge
+from stepimp.quality.scoring import score
 
 BATCH = 8
 LENGTHS = {"one length": [96] * BATCH, "many lengths": [24, 96, 40, 80, 32, 72, 56, 48]}
@@ -35,17 +37,16 @@ class Numbers:
 def padded(tokens: list[list[int]]):
     """ids, mask and labels as transformers takes them."""
     longest = max(map(len, tokens))
-    ids = torch.tensor([one + [Numbers.eos_token_id] * (longest - len(one)) for one in tokens])
-    mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in tokens])
+    ids = torch.tensor([row + [Numbers.eos_token_id] * (longest - len(row)) for row in tokens])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in tokens])
     return ids, mask, ids.masked_fill(mask == 0, -100)
 
 
 def check(judge: Judge, texts: list[str], tokens: list[list[int]]):
     """Perplexities against a plain loop over transformers' loss."""
-    own = [
-        judge.model(torch.tensor([one]), labels=torch.tensor([one])).loss.item() for one in tokens
-    ]
-    error = np.abs(np.exp(score(judge, texts).log_ppl) / np.exp(own) - 1).max()
+    rows = [torch.tensor([row]) for row in tokens]
+    losses = [judge.model(row, labels=row).loss.item() for row in rows]
+    error = np.abs(np.exp(score(judge, texts).log_ppl) / np.exp(losses) - 1).max()
     print(f"perplexities: relative error {error:.1e} against transformers' loss")
     if not error < 1e-5:
         raise SystemExit("The scores are wrong: no speed is reported.")
@@ -69,14 +70,14 @@ def main():
     )
     for name, lengths in LENGTHS.items():
         tokens = [draw.integers(0, 50256, length).tolist() for length in lengths]
-        texts = [" ".join(map(str, one)) for one in tokens]
+        texts = [" ".join(map(str, row)) for row in tokens]
         ids, mask, labels = padded(tokens)
         check(judge, texts, tokens)
         seconds = interleaved(
             REPEATS,
-            ours=lambda: score(judge, texts, batch_size=BATCH),
-            forward=lambda: judge.model(ids, attention_mask=mask),
-            loss=lambda: judge.model(ids, attention_mask=mask, labels=labels),
+            ours=partial(score, judge, texts, batch_size=BATCH),
+            forward=partial(judge.model, ids, attention_mask=mask),
+            loss=partial(judge.model, ids, attention_mask=mask, labels=labels),
         )
         ratios = [seconds["ours"] / seconds[way] for way in ("forward", "loss")]
         table.add_row(

@@ -63,9 +63,9 @@ def seconds(function, *arguments):
     return cpu() - start
 
 
-def race(denoisers: dict, plans: dict[str, Schedule], samples: int = BATCH):
+def taking_turns(denoisers: dict, plans: dict[str, Schedule], samples: int = BATCH):
     """Draws samples with each schedule, a slice of the steps in turn, so that a slow spell of the
-    machine hits all.
+    machine affects all.
 
     Returns the seconds of each plan, and of the bare body for the forward passes of the first,
     timed in every slice."""
@@ -91,8 +91,8 @@ def race(denoisers: dict, plans: dict[str, Schedule], samples: int = BATCH):
 
 
 def published_forwards(steps: int) -> int:
-    """How often the published sampler runs its model: unmasking does not depend on the logits, so a
-    fake will do.
+    """How often the published sampler runs its model. Unmasking does not depend on the logits, so
+    that a fake model gives the number.
     """
     counts = sampler.Counts()
     fake = FakeDenoiser(vocab=1, length=1)
@@ -133,13 +133,16 @@ def published_seconds(model, steps: int, full: bool) -> float:
 def bench_saving(denoisers: dict):
     """Seconds that a schedule saves, against formula (3)."""
     scheduled = parse("L125,H750,L125", "12b", "4b")
-    spent, _ = race(denoisers, {"heavy": parse("H1000", "12b"), "scheduled": scheduled}, SCHEDULED)
+    spent, _ = taking_turns(
+        denoisers, {"heavy": parse("H1000", "12b"), "scheduled": scheduled}, SCHEDULED
+    )
     saved, formula = (
         1 - spent["scheduled"] / spent["heavy"],
         saved_flops(scheduled, {"12b": 12, "4b": 4}, "12b"),
     )
     print(
-        f"L125,H750,L125 saves {saved:.4f} of the time ({SCHEDULED} samples, bf16); formula (3) says {formula:.4f}: "
+        f"L125,H750,L125 saves {saved:.4f} of the time ({SCHEDULED} samples, bf16); formula (3) "
+        f"says {formula:.4f}: "
         f"ratio {saved / formula:.2f} (the paper's: 0.43)"
     )
 
@@ -169,7 +172,7 @@ def main():
     for dtype in (torch.float32, torch.bfloat16):
         models = {"12b": build(12, dtype), "4b": build(4, dtype)}
         for steps in (128, 1000):
-            spent, body = race(models, {"heavy": parse(f"H{steps}", "12b")})
+            spent, body = taking_turns(models, {"heavy": parse(f"H{steps}", "12b")})
             reference = published_seconds(PlainDenoiser(models["12b"]), steps, full)
             published_fp32.setdefault(steps, reference)
             own = spent["heavy"]

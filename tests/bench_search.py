@@ -15,7 +15,8 @@ import torch
 from stepimp.models.family import family_folder
 from stepimp.models.loading import load
 from stepimp.sampling import sampler
-from stepimp.search.exhaustive import Coarse, search
+from stepimp.search.coarse import Coarse
+from stepimp.search.exhaustive import search
 
 LENGTH, STEPS, BATCH = 32, 60, 8
 MOST_FORWARDS, MOST_TIME = 0.40, 0.45
@@ -65,16 +66,19 @@ def main():
     tokens = torch.stack(drawn).numel()
     if different:
         raise SystemExit(
-            f"{different} of {tokens:,} tokens differ from the schedules run alone: no speed is reported."
+            f"{different} of {tokens:,} tokens differ from the schedules run alone: no speed is "
+            "reported."
         )
     print(
-        f"All {tokens:,} tokens of {len(coarse)} schedules are those of each schedule run alone (fp32)."
+        f"All {tokens:,} tokens of {len(coarse)} schedules are those of each schedule run alone "
+        "(fp32)."
     )
     forwards, seconds = tree.forwards.total() / alone.forwards.total(), tree_seconds / alone_seconds
     print(
         f"T={STEPS}, L={LENGTH}, {samples} samples, batch {BATCH}, one thread: "
-        f"{tree.forwards.total():,} forward passes of {alone.forwards.total():,}, ratio {forwards:.3f} "
-        f"(790/2100 = 0.376); {tree_seconds:.0f} s of {alone_seconds:.0f} s, ratio {seconds:.3f}"
+        f"{tree.forwards.total():,} forward passes of {alone.forwards.total():,}, ratio "
+        f"{forwards:.3f} (790/2100 = 0.376); {tree_seconds:.0f} s of {alone_seconds:.0f} s, ratio "
+        f"{seconds:.3f}"
     )
     if forwards > MOST_FORWARDS or seconds > MOST_TIME:
         raise SystemExit(

@@ -73,8 +73,9 @@ def _row_block(rows, heads, targets, mask_id, width):
     ]
     vocab_size = len(heads[0][0])
     starts = range(0, vocab_size, width)
-    # Memory that outlives a block is allocated first: fresh memory of a block's size would be mapped
-    # and zeroed by the system each time, and small tensors kept from each would fragment the heap.
+    # Memory that outlives a block is allocated first: fresh memory of a block's size would be
+    # mapped and zeroed by the system each time, and small tensors kept from each block would
+    # fragment the heap.
     make = functools.partial(torch.empty, dtype=torch.float64, device=targets.device)
     scratch = make(4, len(targets), min(width, vocab_size))
     lse, kl = make(2, len(rows), len(starts), len(targets))

@@ -5,6 +5,8 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
 from stepimp.errors import StepimpError
 from stepimp.kernels.linear import linear
@@ -18,26 +20,38 @@ FOLDER = "judge"  # the judge's place in a family folder
 GPT2 = "gpt2"
 CAUSAL = ("ForCausalLM", "LMHeadModel")  # how architectures of causal language models end
 ROW_BLOCK = 512  # rows projected at once: bounds memory
+# What transformers and the libraries below it raise for a damaged or missing checkpoint, an unknown
+# architecture, or an unreachable hub.
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    ImportError,
+    SafetensorError,
+    StrictDataclassError,
+)
+OFFLINE_HINT = " A folder works offline: stepimp judge FOLDER trains one."
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:
-    """The same in fp32, or wider where it is."""
+    """x in fp32, or in its own dtype if that is wider."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
 class Judge:
-    """model: a causal language model of transformers; name: its id, or the last two parts of its
-    folder's path; fingerprint: of weights and tokenizer."""
+    """A causal language model of transformers with its tokenizer."""
 
     model: torch.nn.Module
     tokenizer: object
     name: str
+    """Its Hugging Face id, or the last two parts of its folder's path."""
     fingerprint: str
+    """Of weights and tokenizer."""
 
     @property
     def context(self) -> int | None:
-        """The most tokens it reads at once, None where there is no limit."""
+        """Most tokens that it reads at once, None without a limit."""
         return getattr(self.model.config, "max_position_embeddings", None)
 
     @property
@@ -46,87 +60,98 @@ class Judge:
 
     @cached_property
     def plain_head(self) -> bool:
-        """Whether its logits are the output embedding of the body's last hidden state and nothing
-        more, by trial.
+        """Whether its logits are no more than the output embedding of the body's last hidden state,
+        found by trial.
         """
         ids = torch.arange(4, device=self.model.device)[None]
         rows = self.model.base_model(ids, use_cache=False)[0][0]
-        whole = wide(self.model(ids, use_cache=False).logits[0])
-        return torch.allclose(
-            self.project(rows), whole, rtol=1e-2, atol=1e-2
-        )  # bf16 logits are no closer
+        logits = wide(self.model(ids, use_cache=False).logits[0])
+        return torch.allclose(self.project(rows), logits, rtol=1e-2, atol=1e-2)  # as close as bf16
 
     def project(self, rows: torch.Tensor) -> torch.Tensor:
-        """[n, D] -> [n, V] in fp32 or wider."""
+        """Logits [n, V] of hidden states [n, D], in fp32 or wider."""
         head = self.model.get_output_embeddings()
         bias = getattr(head, "bias", None)
         return linear(wide(rows), wide(head.weight), None if bias is None else wide(bias))
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        """Its tokens of each text, with nothing added before or after."""
-        return (
-            self.tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
-            if len(texts)
-            else []
-        )
+        """Its tokens of each text, without special tokens before or after."""
+        if not len(texts):
+            return []
+        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
 
     @torch.no_grad()
-    def nll(self, ids: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
-        """-log p of the tokens asked about, given all before them in their row, in nats.
+    def nll(self, ids: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:
+        """-log p of the scored tokens, each given all tokens before it in its row, in nats.
 
-        ids: [B, L], padded on the right with anything, which no earlier token sees; asked: [B, L],
-        never at position 0. Returns [n] float64, row by row. Only the rows asked about are
-        projected, a block at a time."""
-        ids, wanted = ids.to(self.model.device), asked[:, 1:].to(self.model.device)
-        targets = ids[:, 1:][wanted]
+        ids: [B, L], padded on the right with any tokens, since none before sees them; scored: [B,
+        L] whether to score, False at position 0. Returns [n] float64, row by row. Only the hidden
+        states before scored tokens are projected, a block at a time.
+        """
+        ids, scored = ids.to(self.model.device), scored[:, 1:].to(self.model.device)
+        targets = ids[:, 1:][scored]
         if self.plain_head:
-            rows, project = (
-                self.model.base_model(ids[:, :-1], use_cache=False)[0][wanted],
-                self.project,
-            )
+            rows = self.model.base_model(ids[:, :-1], use_cache=False)[0][scored]
+            project = self.project
         else:
-            rows, project = self.model(ids[:, :-1], use_cache=False).logits[wanted], wide
+            rows, project = self.model(ids[:, :-1], use_cache=False).logits[scored], wide
         parts = []
         for block, target in zip(rows.split(ROW_BLOCK), targets.split(ROW_BLOCK)):
             logits = project(block)
-            parts.append(
-                logits.logsumexp(-1).double() - logits.gather(1, target[:, None])[:, 0].double()
-            )
+            target_logits = logits.gather(1, target[:, None])[:, 0]
+            parts.append(logits.logsumexp(-1).double() - target_logits.double())
         return torch.cat(parts).cpu()
 
 
 def judge_of(folder: Path) -> str:
-    """The judge of a family folder: its own where it has one, else GPT-2."""
-    own = Path(folder) / FOLDER
-    return str(own) if (own / "config.json").exists() else GPT2
+    """The judge of a family folder: its own if it has one, else GPT-2."""
+    judge = Path(folder) / FOLDER
+    return str(judge) if (judge / "config.json").exists() else GPT2
 
 
 def load_judge(source: str, device="auto", dtype="float32") -> Judge:
-    """A causal language model from a folder or the Hugging Face hub: safetensors only, and no code
-    of its own is run.
+    """Loads a causal language model from a folder or the Hugging Face hub, from safetensors only.
+    No code that comes with it is run.
 
-    Raises StepimpError where there is no such model, the hub does not answer, or it is no causal
-    language model."""
+    Raises StepimpError if there is no such model, the hub does not answer, or the checkpoint is not
+    a complete causal language model with finite weights and its tokenizer.
+    """
+    folder = Path(source).expanduser()
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise StepimpError(
+            f"{source} is not a judge: it has no config.json. Give a causal language model's "
+            "folder or id."
+        )
+    if not folder.exists():
+        offline_unless_reachable()
+    device, path = pick_device(device), str(folder) if folder.exists() else source
+    model = load_causal(path, source)
+    tokenizer = open_tokenizer(path)
+    if not 1 < len(tokenizer) <= model.get_output_embeddings().weight.shape[0]:
+        raise StepimpError(
+            f"{source}: its tokenizer has {len(tokenizer)} tokens, which does not fit the model: "
+            "put the right one beside the weights."
+        )
+    # A folder's name is the same on every machine.
+    name = "/".join(folder.absolute().parts[-2:]) if folder.exists() else source
+    prints = digest(fingerprint(model), tokenizer_fingerprint(tokenizer))
+    return Judge(model.eval().to(device, getattr(torch, dtype)), tokenizer, name, prints)
+
+
+def load_causal(path: str, source: str) -> torch.nn.Module:
+    """A causal language model in fp32. source: what to call it in messages."""
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # what it would warn of is checked below
-    folder = Path(source).expanduser()
-    if folder.exists() and not (folder / "config.json").is_file():
-        raise StepimpError(
-            f"{source} is no judge: it has no config.json. Give a causal language model's folder or id."
-        )
-    if not folder.exists():
-        offline_unless_reachable()
-    device, path = pick_device(device), str(folder) if folder.exists() else source
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        kinds = config.architectures or []
-        if not any(kind.endswith(CAUSAL) for kind in kinds):
+        architectures = config.architectures or []
+        if not any(name.endswith(CAUSAL) for name in architectures):
+            kind = ", ".join(architectures) or config.model_type
             raise StepimpError(
-                f"{source} is no causal language model but {', '.join(kinds) or config.model_type}: "
-                "give a judge such as gpt2."
+                f"{source} is not a causal language model but {kind}: give a judge such as gpt2."
             )
         model, report = AutoModelForCausalLM.from_pretrained(
             path,
@@ -137,30 +162,15 @@ def load_judge(source: str, device="auto", dtype="float32") -> Judge:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    except StepimpError:
-        raise
-    except (
-        Exception
-    ) as error:  # a damaged file, no such model or an unreachable hub: no common exception type
+    except LOADING_ERRORS as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        hint = (
-            "" if folder.exists() else " A folder works offline: stepimp judge FOLDER trains one."
-        )
-        raise StepimpError(f"Cannot load {source} as a judge: {reason}{hint}") from None
-    if report["missing_keys"] or report["mismatched_keys"]:
-        problems = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
+        offline = "" if Path(path).exists() else OFFLINE_HINT
+        raise StepimpError(f"Cannot load {source} as a judge: {reason}{offline}") from error
+    problems = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
+    if problems:
         raise StepimpError(
             f"{source} does not fit its config.json: {', '.join(sorted(problems)[:4])}"
         )
     if not all(torch.isfinite(tensor).all() for tensor in model.parameters()):
         raise StepimpError(f"{source}: its weights hold NaN or Inf. Give another judge.")
-    tokenizer = open_tokenizer(path)
-    if not 1 < len(tokenizer) <= model.get_output_embeddings().weight.shape[0]:
-        raise StepimpError(
-            f"{source}: its tokenizer has {len(tokenizer)} tokens: put the right one there."
-        )
-    name = (
-        "/".join(folder.absolute().parts[-2:]) if folder.exists() else source
-    )  # the same on every machine
-    prints = digest(fingerprint(model), tokenizer_fingerprint(tokenizer))
-    return Judge(model.eval().to(device, getattr(torch, dtype)), tokenizer, name, prints)
+    return model

@@ -6,11 +6,13 @@ from pathlib import Path
 from stepimp.columns import typed
 from stepimp.curves.document import check_weights
 from stepimp.errors import StepimpError
-from stepimp.models.family import family_folder
 from stepimp.models import loading
+from stepimp.models.family import family_folder
 from stepimp.models.loading import Family
-from stepimp.quality.comparison import Plan, Setting, compare
+from stepimp.quality.candidates import Candidate
+from stepimp.quality.comparison import compare
 from stepimp.quality.judge import Judge, judge_of, load_judge
+from stepimp.quality.paired_samples import Setting
 from stepimp.results import Run, results_folder
 from stepimp.rows import RecommendRow, VerificationRow
 from stepimp.schedules.recommend import recommend_from, scheduled_lights, schedules_to_verify
@@ -122,15 +124,15 @@ def verify(
     """
     light, *others = lights
     predicted = {row["name"]: row for row in schedules_to_verify(rows)}
-    plans = [
-        Plan(
+    candidates = [
+        Candidate(
             name,
             None if others or name == "all-heavy" else light,
             parse(row["schedule"], setting.heavy, light),
         )
         for name, row in predicted.items()
     ]
-    measured, _ = compare(setting, plans, judge, started, progress)
+    measured, _ = compare(setting, candidates, judge, started, progress)
     columns = [
         name + end for name in ("path_kl_nats", "nelbo_nats") for end in ("", "_low", "_high")
     ]

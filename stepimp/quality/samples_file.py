@@ -1,5 +1,5 @@
-"""Generated text in files: one JSON object a line, {"text", "tokens", "prefix"}, of which only the
-text is needed.
+"""Files of generated text: JSON Lines of {"text", "tokens", "prefix"}, of which only the text is
+required.
 """
 
 import json
@@ -13,31 +13,31 @@ from stepimp.results import read_document
 
 @dataclass(frozen=True)
 class Samples:
-    """prefixes, texts: [N], what was given and what follows it; tokens: of the whole samples, None
-    where unknown.
-
-    path: the file; document: the results document of `stepimp generate` that goes with it, if there
-    is one."""
+    """N samples of generated text."""
 
     prefixes: list[str]
+    """[N] the text that each sample was started with."""
     texts: list[str]
+    """[N] what follows the prefix."""
     tokens: list[list[int]] | None
+    """[N] tokens of prefix and text, None if the file does not have them for every sample."""
     path: Path
+    """The file."""
     document: dict | None
+    """The results document of `stepimp generate` beside the file, if there is one."""
 
 
 def split_prefix(whole: str, prefix: str) -> tuple[str, str]:
-    """Prefix and rest. A character that the two share, bytes of it on either side, belongs to the
-    rest.
-    """
+    """The prefix and what follows it. A character with bytes in both belongs to what follows."""
     prefix = commonprefix([whole, prefix])
     return prefix, whole[len(prefix) :]
 
 
 def read_samples(path) -> Samples:
-    """The samples of a JSON Lines file, or those a results document of `stepimp generate` names.
+    """The samples of a JSON Lines file, or of the file that a results document of `stepimp
+    generate` names.
 
-    Raises StepimpError for a file that is missing, empty or no samples.
+    Raises StepimpError for a file that is missing, empty or does not hold samples.
     """
     path, document = Path(path).expanduser(), None
     if path.suffix == ".json":
@@ -48,53 +48,53 @@ def read_samples(path) -> Samples:
             or document["command"] != "generate"
         ):
             raise StepimpError(
-                f"{path} names no samples: give results of stepimp generate, or a JSON Lines file."
+                f"{path} names no samples: give results of stepimp generate or a JSON Lines file."
             )
         path = path.with_name(document["rows"][0]["samples_file"])
     elif path.with_suffix(".json").exists():
         document = read_document(path.with_suffix(".json"))
     lines = read_lines(path)
-    given = document["params"].get("prefix", "") if document else ""
-    pairs = [split_prefix(line["text"], line.get("prefix", given)) for line in lines]
+    prefix = document["params"].get("prefix", "") if document else ""
+    pairs = [split_prefix(line["text"], line.get("prefix", prefix)) for line in lines]
     tokens = [line.get("tokens") for line in lines]
     prefixes, texts = map(list, zip(*pairs))
     return Samples(prefixes, texts, None if None in tokens else tokens, path, document)
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The objects of a samples file, checked."""
+    """The objects of a samples file. Raises StepimpError for the first one that is not a sample."""
     try:
-        found = [
-            (n, line)
-            for n, line in enumerate(path.read_text("utf-8").split("\n"), 1)
-            if line.strip()
-        ]
-    except FileNotFoundError:
-        raise StepimpError(f"No samples file {path}: make one with stepimp generate.") from None
+        text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise StepimpError(f"No samples file {path}: make one with stepimp generate.") from error
     except (UnicodeDecodeError, OSError) as error:
-        raise StepimpError(f"Cannot read {path} as UTF-8 text: {error}") from None
-    if not found:
-        raise StepimpError(f"{path} holds no samples: make some with stepimp generate.")
-    lines = []
-    for n, line in found:
+        raise StepimpError(f"Cannot read {path} as UTF-8 text: {error}") from error
+    samples = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
         try:
-            lines.append(json.loads(line))
-        except ValueError:
+            sample = json.loads(line)
+        except ValueError as error:
             raise StepimpError(
-                f"{path}, line {n}, is no JSON: a samples file has one object a line."
-            ) from None
-        if not sample_like(lines[-1]):
+                f"{path}, line {number}, is not valid JSON: a samples file has one object per line."
+            ) from error
+        if not is_sample(sample):
             raise StepimpError(
-                f'{path}, line {n}, is no sample: it must be like {{"text": "...", "tokens": [1, 2]}}.'
+                f"{path}, line {number}, is not a sample such as "
+                '{"text": "...", "tokens": [1, 2]}.'
             )
-    return lines
+        samples.append(sample)
+    if not samples:
+        raise StepimpError(f"{path} holds no samples: make some with stepimp generate.")
+    return samples
 
 
-def sample_like(line) -> bool:
-    """Whether a line has the fields of a sample, as far as it has them."""
-    if not isinstance(line, dict) or not all(
-        isinstance(one, str) for one in (line.get("text"), line.get("prefix", ""))
-    ):
+def is_sample(value) -> bool:
+    """Whether a JSON value has the fields of a sample, each of the right type."""
+    if not isinstance(value, dict):
         return False
-    tokens = line.get("tokens", [])
-    return isinstance(tokens, list) and all(type(token) is int for token in tokens)
+    text, prefix, tokens = value.get("text"), value.get("prefix", ""), value.get("tokens", [])
+    if not (isinstance(text, str) and isinstance(prefix, str) and isinstance(tokens, list)):
+        return False
+    return all(type(token) is int for token in tokens)

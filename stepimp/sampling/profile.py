@@ -9,10 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from stepimp.columns import typed
 from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
 from stepimp.results import Run, results_folder
+from stepimp.rows import PartRow, SavingRow
 from stepimp.sampling import mdlm_sampler, sampler
 from stepimp.sampling.cost import Stopwatch, exact_flops
 from stepimp.sampling.reproducibility import reproducibility_rows
@@ -109,7 +111,7 @@ def timing_rows(
     options: ProfileOptions,
     length: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[dict]:
+) -> list[PartRow | SavingRow]:
     """`part` rows per model and sampler, and a `saving` row per schedule.
 
     Each schedule is timed against an all-heavy run of the same repeat.
@@ -143,15 +145,13 @@ def timing_rows(
         costs = cost_columns(timings, denoisers, length) | {
             "sample_steps": schedule.steps * options.samples
         }
-        rows.append(
-            {
-                "kind": "saving",
-                "schedule": schedule.format(heavy, light),
-                "light_fraction": 1 - schedule.fraction(heavy),
-                "saved_flops": saved_flops(schedule, blocks, heavy),
-                **costs,
-            }
-        )
+        row = {
+            "kind": "saving",
+            "schedule": schedule.format(heavy, light),
+            "light_fraction": 1 - schedule.fraction(heavy),
+            "saved_flops": saved_flops(schedule, blocks, heavy),
+        }
+        rows.append(typed(SavingRow, row | costs))
     return rows
 
 
@@ -204,24 +204,18 @@ def mdlm_step(denoiser, length: int, batch_size: int, repeats: int = 3) -> dict[
     return {part: statistics.median(values) for part, values in seconds.items()}
 
 
-def part_rows(model: str, sampler_name: str, seconds: dict, total: float) -> list[dict]:
+def part_rows(model: str, sampler_name: str, seconds: dict, total: float) -> list[PartRow]:
     """A row per part with its share; in each the share outside the body and the bound (7)."""
     parts = {part: seconds.get(part, 0.0) for part in PARTS[:-1]}
     parts["rest"] = max(0.0, total - sum(parts.values()))
     outside = 1 - parts["body"] / total
-    return [
-        {
-            "kind": "part",
-            "model": model,
-            "sampler": sampler_name,
-            "part": part,
-            "seconds": value,
-            "share": value / total,
-            "outside_share": outside,
-            "speedup_bound": 1 / outside,
-        }
-        for part, value in parts.items()
-    ]
+    rows = []
+    for part, value in parts.items():
+        row = {"kind": "part", "model": model, "sampler": sampler_name, "part": part}
+        row |= {"seconds": value, "share": value / total}
+        row |= {"outside_share": outside, "speedup_bound": 1 / outside}
+        rows.append(typed(PartRow, row))
+    return rows
 
 
 def cost_columns(pairs: list[tuple[Timing, Timing]], denoisers: dict, length: int) -> dict:

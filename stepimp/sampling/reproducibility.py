@@ -7,7 +7,9 @@ version, so that this holds for some models on some machines and not for others.
 import numpy as np
 import torch
 
+from stepimp.columns import typed
 from stepimp.kernels.draw import draw_tokens, projected
+from stepimp.rows import ReproducibilityRow
 from stepimp.sampling import sampler
 from stepimp.schedules.schedule import Schedule
 
@@ -19,16 +21,12 @@ STEPS = 8  # T of the samples whose states halfway are the inputs
 @torch.no_grad()
 def reproducibility_rows(
     denoisers: dict, length: int, *, seed: int, batch_sizes=BATCH_SIZES, sequences=SEQUENCES
-) -> list[dict]:
+) -> list[ReproducibilityRow]:
     """A row per model and batch size: logits in batches of that size against batches of one.
 
     Inputs are each model's own samples, half of their positions still masked. They go through body
     and projection in the shapes in which `sampler.advance` calls them when one position of every
-    sequence unmasks, at FEWEST_QUERIES masked positions of each sequence in turn. Columns:
-    logit_rows, number of rows [V] compared; rows_different, those with any bit different;
-    largest_logit_diff, absolute; largest_ulp_diff, in units in the last place of the larger of
-    the two; argmax_different, rows whose likeliest token differs; tokens_different, rows from which
-    the sampler's noise draws another token.
+    sequence unmasks, at FEWEST_QUERIES masked positions of each sequence in turn.
     """
     rows = []
     for name, denoiser in denoisers.items():
@@ -37,9 +35,8 @@ def reproducibility_rows(
         for batch_size in batch_sizes:
             together = logits_in_batches(denoiser, z, t, positions, batch_size)
             difference = compared(alone, together, positions, seed)
-            rows.append(
-                {"kind": "reproducibility", "model": name, "batch_size": batch_size} | difference
-            )
+            row = {"kind": "reproducibility", "model": name, "batch_size": batch_size}
+            rows.append(typed(ReproducibilityRow, row | difference))
     return rows
 
 
@@ -82,7 +79,10 @@ def logits_in_batches(denoiser, z, t, positions, batch_size: int) -> torch.Tenso
 
 
 def compared(alone: torch.Tensor, together: torch.Tensor, positions, seed: int) -> dict:
-    """The columns of `reproducibility_rows` from logits [Q, N, V] computed in two ways."""
+    """Columns of a `ReproducibilityRow` from logits [Q, N, V] computed in two ways.
+
+    A unit in the last place is that of the larger of two logits.
+    """
     samples = np.tile(np.arange(alone.shape[1]), len(alone))
     places = positions.T.flatten().tolist()
     alone, together = alone.flatten(0, 1), together.flatten(0, 1)
@@ -100,7 +100,7 @@ def compared(alone: torch.Tensor, together: torch.Tensor, positions, seed: int) 
     }
 
 
-def summary(rows: list[dict]) -> str:
+def summary(rows: list[ReproducibilityRow]) -> str:
     """What the rows say, in one sentence."""
     total, different = (sum(row[name] for row in rows) for name in ("logit_rows", "rows_different"))
     sizes = ", ".join(map(str, dict.fromkeys(row["batch_size"] for row in rows)))

@@ -9,34 +9,39 @@ from scipy import stats
 
 
 @dataclass(frozen=True)
-class Race:
-    """Looks for the `top` schedules of least mean; with probability `confidence` none of them is
-    ever dropped.
-    """
+class Elimination:
+    """Looks for the schedules of least mean; drops the others as soon as the samples tell."""
 
     top: int = 5
+    """Number of best schedules to find."""
     confidence: float = 0.95
+    """Probability with which none of them is dropped."""
 
     def level(self, schedules: int, looks: int) -> float:
-        """The level of one comparison.
+        """Level of one comparison, when `schedules` are looked at `looks` times.
 
-        A schedule is dropped when at least `top` others are better by a test each. Fewer than `top`
-        others are truly better than one of the best, so to drop that one wrongly a test must err
-        for one of the others, which are at most schedules - top. By Bonferroni over these, the best
-        themselves, and the looks: (1 - confidence) / (top (schedules - top) looks)."""
+        A schedule is dropped when at least `top` others are better, by a test each. Fewer than
+        `top` others are truly better than one of the best, so to drop that one wrongly a test must
+        err for one of the others, which are at most schedules - top. By Bonferroni over these, the
+        best themselves, and the looks: (1 - confidence) / (top (schedules - top) looks).
+        """
         return (1 - self.confidence) / (self.top * max(1, schedules - self.top) * max(1, looks))
 
     def running(self, values: np.ndarray, level: float) -> np.ndarray:
-        """[S] whether each schedule stays. values: [S, n], smaller is better, column i of the same
-        random numbers.
+        """[S] whether each schedule stays.
 
-        Paired t-tests of each schedule against each other, one-sided: exact where differences are
-        normal, and by the central limit theorem close to it after some dozens of samples."""
-        return np.array([self._better_ones(own - values, level) < self.top for own in values])
+        values: [S, n], smaller is better, a column per random number. Each schedule is compared
+        with each other by a one-sided paired t-test: exact for normal differences, and by the
+        central limit theorem close to it after some dozens of samples.
+        """
+        return np.array(
+            [self._better_than(row - values, level) < self.top for row in values], dtype=bool
+        )
 
-    def _better_ones(self, differences, level) -> int:
-        """How many of the others have a smaller mean beyond doubt. differences: [S, n] of one
-        schedule to each.
+    def _better_than(self, differences: np.ndarray, level: float) -> int:
+        """Number of schedules that are better than one at the level.
+
+        differences: [S, n], that schedule's values minus those of each.
         """
         n = differences.shape[1]
         if n < 2:

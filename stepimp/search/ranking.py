@@ -1,21 +1,24 @@
-"""What an exhaustive search says: the ranking, what each segment matters, and how well the curves
-foresaw it.
+"""What an exhaustive search shows: the ranking, what each segment matters, and how well the curves
+predicted it.
 
 Tables are [schedules, samples] in the order of `Coarse.names()`, NaN where nothing was measured. A
 schedule's own intervals are those of `stepimp.intervals`; all others are bootstraps over samples
-that draw the same samples for every schedule, so that differences stay paired."""
+that draw the same samples for every schedule, so that differences stay paired.
+"""
 
 from dataclasses import replace
 
 import numpy as np
 from scipy import stats
 
+from stepimp.columns import typed
 from stepimp.curves.measurements import Measurements
 from stepimp.intervals import Estimate, bootstrap, ratio, resampled_means
+from stepimp.rows import InfluenceRow, PredictionRow, RoundRow, SearchRow
 from stepimp.schedules.costs import predict
-from stepimp.search.exhaustive import Coarse, segment_runs
+from stepimp.search.coarse import Coarse, segment_runs
 
-EXTREMES = 20  # schedules at each end whose light segments are counted
+EXTREMES = 20  # schedules at each end of the ranking whose light segments are counted
 PREDICTIONS = {
     "path_kl_nats": "predicted_path_kl_nats",
     "nelbo_nats": "predicted_nelbo_nats",
@@ -24,27 +27,30 @@ PREDICTIONS = {
 
 
 def predictions(measured: Measurements, coarse: Coarse, seed: int) -> list[dict]:
-    """Path KL (9) and NELBO (10) of each schedule with bands, and with a baseline the path KL
-    relative to it.
+    """Predicted columns of each schedule: path KL (9) and NELBO (10), and with a baseline the path
+    KL relative to it.
     """
     measured = replace(measured, lights=(coarse.light,))
     schedules = [coarse.schedule(name) for name in coarse.names()]
-    known = {
-        old: new for old, new in PREDICTIONS.items() if old != "objective" or measured.baseline
-    }
-    return [
-        {
-            column: value
-            for old, new in known.items()
-            for column, value in Estimate.of(row, old).columns(new).items()
-        }
-        for row in predict(measured, schedules, "kl", seed)
-    ]
+    columns = dict(PREDICTIONS)
+    if not measured.baseline:
+        del columns["objective"]
+    rows = []
+    for predicted in predict(measured, schedules, "kl", seed):
+        row = {}
+        for column, name in columns.items():
+            row |= Estimate.of(predicted, column).columns(name)
+        rows.append(row)
+    return rows
 
 
-def results(coarse: Coarse, log_ppl, entropy, predicted: list[dict], seed: int) -> dict:
-    """rows: the ranking; influence: a row per segment; predictions: a row per kind; log_ppl: of
-    every sample.
+def results(
+    coarse: Coarse, log_ppl: np.ndarray, entropy: np.ndarray, predicted: list[dict], seed: int
+) -> dict:
+    """The parts of the results document: rows, the ranking; influence, a row per segment;
+    predictions, a row per kind; log_ppl of every sample, by name of the schedule.
+
+    log_ppl, entropy: tables in nats; predicted: as `predictions` returns it.
     """
     rows = ranking(coarse, log_ppl, entropy, predicted)
     means = shared_means(log_ppl, entropy, seed)
@@ -52,128 +58,148 @@ def results(coarse: Coarse, log_ppl, entropy, predicted: list[dict], seed: int) 
         "rows": rows,
         "influence": influence_rows(coarse, means, rows),
         "predictions": prediction_rows(coarse, log_ppl, means, rows, predicted, seed),
-        "log_ppl": {name: present(own).tolist() for name, own in zip(coarse.names(), log_ppl)},
+        "log_ppl": {
+            name: measured_values(values).tolist() for name, values in zip(coarse.names(), log_ppl)
+        },
     }
 
 
-def ranking(coarse: Coarse, log_ppl, entropy, predicted: list[dict]) -> list[dict]:
-    """A row per schedule, the best first; those dropped by a race after those that were not, the
-    last dropped first.
+def ranking(
+    coarse: Coarse, log_ppl: np.ndarray, entropy: np.ndarray, predicted: list[dict]
+) -> list[SearchRow]:
+    """A row per schedule, the best first. Those that were dropped come last, in the reverse order
+    of their dropping.
     """
-    rows = [
-        {"schedule": coarse.schedule(name).format(coarse.heavy, coarse.light), "segments": name}
-        | ratio(np.exp(present(log_ppl[i])), log_scale=True).columns("gen_ppl")
-        | ratio(present(entropy[i])).columns("entropy_nats")
-        | predicted[i]
-        | {"samples": drawn(entropy[i])}
-        for i, name in enumerate(coarse.names())
-    ]
+    rows = []
+    for i, name in enumerate(coarse.names()):
+        gen_ppl = ratio(np.exp(measured_values(log_ppl[i])), log_scale=True)
+        rows.append(
+            {
+                "schedule": coarse.schedule(name).format(coarse.heavy, coarse.light),
+                "segments": name,
+                **gen_ppl.columns("gen_ppl"),
+                **ratio(measured_values(entropy[i])).columns("entropy_nats"),
+                **predicted[i],
+                "samples": drawn(entropy[i]),
+            }
+        )
     rows.sort(key=lambda row: (-row["samples"], np.nan_to_num(row["gen_ppl"], nan=np.inf)))
-    return [{"rank": i + 1, **row} for i, row in enumerate(rows)]
+    return [typed(SearchRow, {"rank": rank, **row}) for rank, row in enumerate(rows, 1)]
 
 
-def present(values: np.ndarray) -> np.ndarray:
-    """Those that were measured."""
+def measured_values(values: np.ndarray) -> np.ndarray:
+    """The values that are finite."""
     return values[np.isfinite(values)]
 
 
 def drawn(entropy: np.ndarray) -> int:
-    """How many samples there are; unlike a perplexity, every sample has an entropy."""
+    """Number of samples drawn; unlike a perplexity, every sample has an entropy."""
     return int(np.isfinite(entropy).sum())
 
 
-def shared_means(log_ppl, entropy, seed: int) -> np.ndarray:
-    """[schedules, 1 + R] mean gen-PPL over the samples that all schedules have: without a race all
-    of them.
+def shared_means(log_ppl: np.ndarray, entropy: np.ndarray, seed: int) -> np.ndarray:
+    """[schedules, 1 + R] mean gen-PPL over the samples that all schedules have, and its
+    resamples.
     """
     return resampled_means(np.exp(log_ppl[:, : min(map(drawn, entropy))]), seed)
 
 
-def is_light(coarse: Coarse) -> np.ndarray:
-    """[schedules, segments] whether a schedule is light there."""
-    return np.array([[letter == "L" for letter in name] for name in coarse.names()])
-
-
 def influence(means: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """[segments, ...] formula (8): mean gen-PPL of the schedules light in a segment, minus the mean
-    over all.
+    """Formula (8), [segments, ...]: mean gen-PPL of the schedules light in a segment, minus the
+    mean over all.
 
     means: [schedules, ...] gen-PPL; light: [schedules, segments].
     """
     return (light.T @ means) / light.sum(0)[:, None] - means.mean(0)
 
 
-def influence_rows(coarse: Coarse, means: np.ndarray, rows: list[dict]) -> list[dict]:
-    """A row per segment, the start of sampling first: its influence, and how often the schedules at
-    both ends of the ranking, `extremes` at each, are light there."""
+def influence_rows(coarse: Coarse, means: np.ndarray, rows: list[SearchRow]) -> list[InfluenceRow]:
+    """A row per segment, the start of sampling first: its influence, and how often the `extremes`
+    schedules at each end of the ranking are light there.
+    """
     ends = min(EXTREMES, len(rows) // 2)
     top, bottom = rows[:ends], rows[len(rows) - ends :]
-    found = influence(means, is_light(coarse))
+    influences = influence(means, coarse.is_light())
     times = [1 - edge / coarse.steps for edge in coarse.edges]
-    return [
-        {"segment": j + 1, "t_from": times[j], "t_to": times[j + 1]}
-        | bootstrap(found[j]).columns("influence_ppl")
-        | {
+    segments = []
+    for j in range(coarse.segments):
+        row = {
+            "segment": j + 1,
+            "t_from": times[j],
+            "t_to": times[j + 1],
+            **bootstrap(influences[j]).columns("influence_ppl"),
             "extremes": ends,
             "light_in_top": light_share(top, j),
             "light_in_bottom": light_share(bottom, j),
         }
-        for j in range(coarse.segments)
-    ]
+        segments.append(typed(InfluenceRow, row))
+    return segments
 
 
-def light_share(rows: list[dict], segment: int) -> float:
-    """Share of these schedules that are light in a segment."""
+def light_share(rows: list[SearchRow], segment: int) -> float:
+    """Share of these schedules that are light in a segment, counted from 0."""
     return sum(row["segments"][segment] == "L" for row in rows) / len(rows)
 
 
 def rank_correlations(predicted: np.ndarray, means: np.ndarray) -> dict[str, np.ndarray]:
-    """Spearman's rho and Kendall's tau between a prediction [schedules] and each column of means
-    [schedules, 1 + R].
+    """Spearman's rho and Kendall's tau, [1 + R] each, between a prediction [schedules] and each
+    column of means [schedules, 1 + R].
     """
     ranks = np.stack([predicted, *means.T])
     ranks = stats.rankdata(ranks, axis=1) - (len(predicted) + 1) / 2
     norms = np.sqrt((ranks**2).sum(1))
-    with np.errstate(invalid="ignore"):  # where all schedules are alike there is no correlation
+    with np.errstate(invalid="ignore"):  # NaN if all schedules are alike
         rho = ranks[1:] @ ranks[0] / (norms[1:] * norms[0])
     tau = np.array([stats.kendalltau(predicted, column).statistic for column in means.T])
     return {"spearman": rho, "kendall": tau}
 
 
 def prediction_rows(
-    coarse: Coarse, log_ppl, means: np.ndarray, rows: list[dict], predicted: list[dict], seed: int
-):
-    """For each kind of prediction a row: its correlations with the measured gen-PPL, the schedule
-    it would choose, and how much higher the gen-PPL of that one is than that of the best found, on
-    the samples both have (`regret_ppl`)."""
-    order = {row["segments"]: row for row in rows}
-    names = coarse.names()
+    coarse: Coarse,
+    log_ppl: np.ndarray,
+    means: np.ndarray,
+    rows: list[SearchRow],
+    predicted: list[dict],
+    seed: int,
+) -> list[PredictionRow]:
+    """A row per kind of prediction: its correlations with the measured gen-PPL, the schedule it
+    would choose, and `regret_ppl`, how much higher the gen-PPL of that one is than that of the best
+    schedule, on the samples that both have.
+    """
+    names, by_name = coarse.names(), {row["segments"]: row for row in rows}
     best = names.index(rows[0]["segments"])
-    found = []
-    for column in (name for name in PREDICTIONS.values() if name in predicted[0]):
-        values = np.array([one[column] for one in predicted])
+    columns = [column for column in PREDICTIONS.values() if column in predicted[0]]
+    scored = []
+    for column in columns:
+        values = np.array([row[column] for row in predicted])
         chosen = int(values.argmin())
         regret = resampled_means(np.exp(log_ppl[chosen]) - np.exp(log_ppl[best])[None], seed)[0]
-        row = {"predicted_by": column}
-        for name, correlation in rank_correlations(values, means).items():
-            row |= bootstrap(correlation).columns(name)
-        row |= {
-            key: order[names[chosen]][key] for key in ("rank", "schedule", "segments", "gen_ppl")
+        correlations = rank_correlations(values, means)
+        ranked = by_name[names[chosen]]
+        row = {
+            "predicted_by": column,
+            **bootstrap(correlations["spearman"]).columns("spearman"),
+            **bootstrap(correlations["kendall"]).columns("kendall"),
+            **{key: ranked[key] for key in ("rank", "schedule", "segments", "gen_ppl")},
+            **bootstrap(regret).columns("regret_ppl"),
         }
-        found.append(row | bootstrap(regret).columns("regret_ppl"))
-    return found
+        scored.append(typed(PredictionRow, row))
+    return scored
 
 
-def race_rounds(coarse: Coarse, entropy: np.ndarray, chunk: int) -> dict:
-    """What a race saved. rounds: schedules still running and the segments they took, by chunk of
-    samples.
+def elimination_rounds(coarse: Coarse, entropy: np.ndarray, chunk: int) -> dict:
+    """rounds: schedules still running and the segments they took, by chunk of samples; saved: the
+    share of all segments that did not run.
     """
-    counts, rounds = [drawn(own) for own in entropy], []
-    for start in range(0, entropy.shape[1], chunk):
-        running = [name for name, count in zip(coarse.names(), counts) if count > start]
-        size = min(chunk, entropy.shape[1] - start)
-        rounds.append(
-            {"samples": size, "schedules": len(running), "segment_runs": segment_runs(running)}
-        )
-    made = sum(one["samples"] * one["segment_runs"] for one in rounds)
-    return {"rounds": rounds, "saved": 1 - made / (entropy.shape[1] * segment_runs(coarse.names()))}
+    names, counts, rounds = coarse.names(), [drawn(row) for row in entropy], []
+    samples = entropy.shape[1]
+    for start in range(0, samples, chunk):
+        running = [name for name, count in zip(names, counts) if count > start]
+        row = {
+            "samples": min(chunk, samples - start),
+            "schedules": len(running),
+            "segment_runs": segment_runs(running),
+        }
+        rounds.append(typed(RoundRow, row))
+    made = sum(row["samples"] * row["segment_runs"] for row in rounds)
+    return {"rounds": rounds, "saved": 1 - made / (samples * segment_runs(names))}

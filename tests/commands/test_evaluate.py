@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from stepimp.commands import main
-from stepimp.quality.evaluation import score, unigram_entropy
+from stepimp.intervals import Estimate
+from stepimp.quality.scoring import score, unigram_entropy
 from stepimp.results import read_document
 
 TEXTS = [
@@ -79,8 +80,8 @@ def test_the_newest_generated_text_is_scored(call, tiny_judge, tmp_path):
     )
     assert found["per_sample"]["log_ppl"] == pytest.approx(expected.log_ppl.tolist())
     assert (
-        f"3 samples with L2,H3, judge {tiny_judge.name}: gen-PPL {row['gen_ppl']:.2f} ±"
-        in result.stdout
+        f"3 samples with L2,H3, judge {tiny_judge.name}: gen-PPL "
+        f"{Estimate.of(row, 'gen_ppl').text(2)}, corpus PPL" in result.stdout
     )
     assert (
         "corpus PPL" in result.stdout

@@ -1,6 +1,4 @@
-"""`stepimp search` on a family of tiny random models: what it writes and shows, kills, several
-processes, bad input.
-"""
+"""`stepimp search` on tiny random models: documents, tables, kills, processes, bad input."""
 
 import json
 import os
@@ -18,20 +16,8 @@ from click.testing import CliRunner
 from stepimp.commands import main
 from stepimp.results import read_document
 
-SIZE = [
-    "--segments",
-    "5",
-    "--light-segments",
-    "2",
-    "--steps",
-    "20",
-    "--samples",
-    "6",
-    "--chunk",
-    "3",
-    "--length",
-    "8",
-]
+SIZES = {"segments": 5, "light-segments": 2, "steps": 20, "samples": 6, "chunk": 3, "length": 8}
+SIZE = [part for name, value in SIZES.items() for part in (f"--{name}", str(value))]
 
 
 def call(*arguments, code=0):
@@ -51,18 +37,8 @@ def options(tiny_family):
 def curves(tiny_family, tiny_text, tmp_path_factory):
     """A results folder with curves of kl in it."""
     out = tmp_path_factory.mktemp("curves")
-    measured = [
-        "--heavy",
-        "2b",
-        "--light",
-        "1b",
-        "--baseline",
-        "2b_seed2",
-        "--family",
-        tiny_family,
-        "--data",
-        tiny_text,
-    ]
+    models = ["--heavy", "2b", "--light", "1b", "--baseline", "2b_seed2"]
+    measured = [*models, "--family", tiny_family, "--data", tiny_text]
     call("kl", *measured, "--sequences", 6, "--points", 4, "--out", out)
     return out
 
@@ -85,13 +61,8 @@ def document(out):
     return read_document(file)
 
 
-STATISTICS = (
-    "gen_ppl",
-    "entropy_nats",
-    "predicted_path_kl_nats",
-    "predicted_nelbo_nats",
-    "predicted_relative_kl_nats",
-)
+PREDICTED = ("predicted_path_kl_nats", "predicted_nelbo_nats", "predicted_relative_kl_nats")
+STATISTICS = ("gen_ppl", "entropy_nats", *PREDICTED)
 
 
 def test_the_document_has_all_schedules_ranked(searched):
@@ -102,7 +73,7 @@ def test_the_document_has_all_schedules_ranked(searched):
     assert all(row.keys() == {"rank", "schedule", "segments", "samples"} | banded for row in rows)
     assert all(a["gen_ppl"] <= b["gen_ppl"] for a, b in zip(rows, rows[1:]))
     assert [row["segment"] for row in found["influence"]] == [1, 2, 3, 4, 5]
-    assert [row["predicted_by"] for row in found["predictions"]] == list(STATISTICS[2:])
+    assert [row["predicted_by"] for row in found["predictions"]] == list(PREDICTED)
     assert found["curves"].startswith("curves-") and set(found["provenance"]["fingerprints"]) == {
         "models",
         "judge",
@@ -113,9 +84,7 @@ def test_the_document_has_all_schedules_ranked(searched):
 def test_its_gen_ppl_is_that_of_the_text_which_generate_and_evaluate_give(
     searched, options, tmp_path
 ):
-    """The same samples through the other commands: the search adds nothing and leaves nothing
-    out.
-    """
+    """The same samples through the other commands."""
     _, found = searched
     for row in (found["rows"][0], found["rows"][-1]):
         models = [*options[:6], "--length", 8, "--samples", 6]
@@ -159,8 +128,9 @@ def test_it_shows_both_ends_influence_and_correlations(searched):
         assert re.search(rf"^{name} +-?\d\.\d\d \[", printed.stdout, re.MULTILINE)
     best, worst = found["rows"][0], found["rows"][-1]
     assert printed.stdout.splitlines()[-1] == (
-        f"Best: {best['segments']}, gen-PPL {best['gen_ppl']:.1f}; worst: {worst['segments']}, {worst['gen_ppl']:.1f}; "
-        f"{found['cost']['forwards']:,} forwards -> {found['path']}"
+        f"Best: {best['segments']} ({best['schedule']}), gen-PPL {best['gen_ppl']:.1f}; worst: "
+        f"{worst['segments']}, {worst['gen_ppl']:.1f}; {found['cost']['forwards']:,} forwards "
+        f"-> {found['path']}"
     )
     assert printed.stderr == ""
 
@@ -191,15 +161,16 @@ def test_other_curves_and_none(searched, options, out, tmp_path, monkeypatch):
     (file,) = out.glob("curves-*.json")
     call("search", *options, "--curves", file, "--out", tmp_path / "other")
     assert document(tmp_path / "other")["rows"] == searched[1]["rows"]
-    asked = {}
+    measured = []
 
-    def measured(chosen, *where):
-        asked.update(vars(chosen))
+    def measure_curves(options, *_):
+        measured.append(options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_curves, "measure_curves", measured)
-    call("search", *options, "--out", tmp_path / "none", code=1)
-    assert (asked["heavy"], asked["lights"], asked["baseline"]) == ("2b", ("1b",), "2b_seed2")
+    monkeypatch.setattr(_curves, "measure_curves", measure_curves)
+    call("search", *options, "--out", tmp_path / "none", code=130)
+    (chosen,) = measured
+    assert (chosen.heavy, chosen.lights, chosen.baseline) == ("2b", ("1b",), "2b_seed2")
 
 
 # ---- kills and processes ----
@@ -236,9 +207,9 @@ def test_a_search_that_is_killed_goes_on_and_ends_with_the_same_rows(searched, o
 
 
 def test_ctrl_c_says_how_to_go_on_and_loses_nothing(searched, options, out, monkeypatch):
-    from stepimp.quality import evaluation
+    from stepimp.quality import scoring
 
-    scores, calls = evaluation.score, []
+    scores, calls = scoring.score, []
 
     def interrupted(*arguments, **chosen):
         calls.append(arguments)
@@ -246,11 +217,9 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(searched, options, out, monk
             raise KeyboardInterrupt
         return scores(*arguments, **chosen)
 
-    monkeypatch.setattr(evaluation, "score", interrupted)
-    result = call("search", *options, "--out", out, code=1)
-    assert "the same command goes on from there" in result.stderr and not list(
-        out.glob("search-*.json")
-    )
+    monkeypatch.setattr(scoring, "score", interrupted)
+    result = call("search", *options, "--out", out, code=130)
+    assert "run the same command again" in result.stderr and not list(out.glob("search-*.json"))
     call("search", *options, "--out", out)
     assert len(calls) == 1 + 20 and document(out)["rows"] == searched[1]["rows"]
 
@@ -268,14 +237,22 @@ def test_two_processes_under_torchrun_give_the_same_rows(searched, options, out)
 # ---- bad input ----
 
 BAD = {
-    "no heavy segment": (["--light-segments", 5], 2, "5 must be fewer than the 5 segments"),
-    "fewer steps than segments": (["--steps", 4], 2, "4 steps make no 5 segments"),
+    "no heavy segment": (
+        ["--light-segments", 5],
+        2,
+        "5 light segments must be fewer than the 5 segments",
+    ),
+    "fewer steps than segments": (["--steps", 4], 2, "4 steps cannot be cut into 5 segments"),
     "too many schedules": (
         ["--segments", 20, "--light-segments", 9],
         2,
         "make 167,960 schedules; the most is 10,000",
     ),
-    "a race for all": (["--race", "--top", 10], 2, "10 must be fewer than the 10 schedules"),
+    "a race for all": (
+        ["--race", "--top", 10],
+        2,
+        "10 best schedules must be fewer than the 10 schedules",
+    ),
     "heavy as light": (["--light", "2b"], 2, "2b is the heavy model"),
     "certainty": (["--confidence", 1], 2, "--confidence"),
     "too long": (["--length", 33], 1, "outside 1..32"),
@@ -284,7 +261,7 @@ BAD = {
     "a judge that is none": (
         ["--judge", os.path.dirname(__file__)],
         1,
-        "is no judge: it has no config.json",
+        "is not a judge: it has no config.json",
     ),
     "no curves file": (["--curves", "nowhere.json"], 1, "No results file nowhere.json"),
 }

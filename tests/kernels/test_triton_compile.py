@@ -38,13 +38,20 @@ def compiled(kernel, signature, aligned, num_warps, num_stages=3, **constants):
 
 def statistics(shape, **constants):
     signature = {"models": "*i64", "sums": "*fp32", "n": "i32", "vocab": "i32", "span": "i32"}
-    return compiled(triton_statistics._spans, signature, ["models", "sums", "span"], K=6, UPCAST=False, **shape, **constants)
+    aligned = ["models", "sums", "span"]
+    return compiled(
+        triton_statistics._spans, signature, aligned, K=6, UPCAST=False, **shape, **constants
+    )
 
 def draw(**constants):
-    signature = {"model": "*i64", "names": "*i64", "keys": "*fp64", "tokens": "*i64", "n": "i32", "vocab": "i32"}
+    signature = {"model": "*i64", "names": "*i64", "keys": "*fp64", "tokens": "*i64"}
+    signature |= {"n": "i32", "vocab": "i32"}
     shape = {name: getattr(triton_draw, name) for name in ("ROWS", "COLUMNS", "DEPTH")}
-    return compiled(triton_draw._best_of_tiles, signature, ["model", "names", "keys", "tokens"], num_warps=triton_draw.WARPS,
-                    UPCAST=False, **shape, **constants)
+    shape |= {"num_warps": triton_draw.WARPS}
+    aligned = ["model", "names", "keys", "tokens"]
+    return compiled(
+        triton_draw._best_of_tiles, signature, aligned, UPCAST=False, **shape, **constants
+    )
 
 # Of each shape of tiles the configuration that takes most registers, and what runs in bf16.
 print(json.dumps({

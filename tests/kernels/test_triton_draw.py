@@ -14,7 +14,7 @@ from stepimp.schedules.schedule import parse
 triton = pytest.importorskip("triton", reason="needs Triton")
 import triton.language as tl  # noqa: E402
 
-from stepimp.kernels import triton_draw
+from stepimp.kernels import triton_draw  # noqa: E402
 
 names = np.array([[5, 0, 3, 2**40], [0, 9, 2**33, 1]])  # of four rows: samples, positions
 

@@ -10,18 +10,18 @@ import torch
 import torch.nn.functional as F
 
 from stepimp.errors import StepimpError
-from stepimp.quality import evaluation
-from stepimp.quality.evaluation import (
+from stepimp.quality import evaluation, scoring
+from stepimp.quality.evaluation import evaluate, quality_columns
+from stepimp.quality.judge import Judge
+from stepimp.quality.samples_file import Samples
+from stepimp.quality.scoring import (
     Scores,
-    evaluate,
-    quality,
     score,
     score_as_mdlm,
     unigram_entropy,
     unscorable,
     windows,
 )
-from stepimp.quality.samples_file import Samples
 from stepimp.results import Journal
 
 SHORT = ["the model reads a token", "heavy", "noise of the mask and", "the the the"]
@@ -53,7 +53,7 @@ def test_scores_equal_a_plain_loop_over_transformers_loss(judge, batch_size):
     assert found.tokens.tolist() == list(tokens)
     np.testing.assert_allclose(found.nll, nll, rtol=1e-6)
     gen_ppl = np.mean(np.exp(np.divide(nll, tokens)))
-    row = quality(found, np.zeros(len(texts)))
+    row = quality_columns(found, np.zeros(len(texts)))
     assert row["gen_ppl"] == pytest.approx(gen_ppl, rel=1e-6)
     assert row["corpus_ppl"] == pytest.approx(math.exp(sum(nll) / sum(tokens)), rel=1e-6)
 
@@ -148,7 +148,7 @@ def test_a_body_whose_logits_are_more_than_its_head_is_read_whole(judge):
             found.logits = 2 * torch.tanh(found.logits / 2)
             return found
 
-    capped = evaluation.Judge(Capped(judge.model), judge.tokenizer, "capped", "0")
+    capped = Judge(Capped(judge.model), judge.tokenizer, "capped", "0")
     assert judge.plain_head and not capped.plain_head
     ids = torch.tensor(judge.encode(SHORT[:1]))
     with torch.no_grad():
@@ -178,13 +178,13 @@ def mdlm_reference(judge, texts, length, chunk, batch):
 
 
 def test_the_mdlm_way_equals_a_plain_loop_and_drops_the_rest_of_the_batch(judge, monkeypatch):
-    monkeypatch.setattr(evaluation, "MDLM_CHUNK", 8)
+    monkeypatch.setattr(scoring, "MDLM_CHUNK", 8)
     texts = [*SHORT, ENDED, ENDED * 2 + "<|endoftext|><|endoftext|> a step", "left over"]
     found = score_as_mdlm(judge, texts, 20, batch_size=3)
     assert len(found.nll) == 6
     expected = mdlm_reference(judge, texts, 20, 8, 3)
-    assert quality(found, np.zeros(6))["corpus_ppl"] == pytest.approx(expected, rel=1e-9)
-    assert quality(score(judge, texts[:6]), np.zeros(6))["corpus_ppl"] != pytest.approx(
+    assert quality_columns(found, np.zeros(6))["corpus_ppl"] == pytest.approx(expected, rel=1e-9)
+    assert quality_columns(score(judge, texts[:6]), np.zeros(6))["corpus_ppl"] != pytest.approx(
         expected, rel=1e-3
     )
 
@@ -194,7 +194,7 @@ def test_the_mdlm_way_needs_an_end_of_text_token(judge):
         eos_token_id = None
 
     with pytest.raises(StepimpError, match="no end-of-text token"):
-        score_as_mdlm(evaluation.Judge(judge.model, Endless(), "endless", "0"), ["a"], 4)
+        score_as_mdlm(Judge(judge.model, Endless(), "endless", "0"), ["a"], 4)
 
 
 # ---- a whole file ----
@@ -247,7 +247,7 @@ def test_unigram_entropy_by_hand():
 
 
 def test_quality_names_both_perplexities():
-    row = quality(Scores(np.array([2.0, 12.0]), np.array([2, 4])), np.array([1.0, 2.0]))
+    row = quality_columns(Scores(np.array([2.0, 12.0]), np.array([2, 4])), np.array([1.0, 2.0]))
     assert row["gen_ppl"] == pytest.approx((math.exp(1) + math.exp(3)) / 2)
     assert row["corpus_ppl"] == pytest.approx(math.exp(14 / 6))
     assert row["entropy_nats"] == 1.5 and row["samples"] == 2

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from stepimp.commands import main
 from stepimp.errors import StepimpError
 from stepimp.models.family import family_folder
-from stepimp.quality.evaluation import score
 from stepimp.quality.judge import judge_of, load_judge
+from stepimp.quality.scoring import score
 from stepimp.text.blocks import load_blocks
 from stepimp.training import judge
 from stepimp.training.judge import held_out_nats, read_recipe
@@ -107,8 +107,8 @@ def infinite(folder):
 
 
 SPOILS = {
-    no_config: "is no judge: it has no config.json",
-    other_kind: "is no causal language model but BertForMaskedLM",
+    no_config: "is not a judge: it has no config.json",
+    other_kind: "is not a causal language model but BertForMaskedLM",
     other_shape: "does not fit its config.json",
     missing_layer: "does not fit its config.json: transformer.h.2",
     no_tokenizer: "its tokenizer has . tokens",
@@ -129,7 +129,7 @@ def test_what_is_no_judge_is_one_message(copied, spoil, message):
 
 
 def test_a_denoiser_is_no_judge(tiny_family):
-    with pytest.raises(StepimpError, match="as a judge|no causal language model"):
+    with pytest.raises(StepimpError, match="as a judge|not a causal language model"):
         load_judge(str(tiny_family / "2b"), "cpu")
 
 
@@ -227,7 +227,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(train, tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(judge.JudgeTrainer, "compute_loss", killed)
-        train("stopped", code=1)
+        train("stopped", code=130)
     assert "unfinished training with other options" in train(
         "stopped", "--steps", 7, code=1
     ).stderr.replace("\n", " ")

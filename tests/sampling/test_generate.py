@@ -55,7 +55,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(generate, tmp_path, monkeypatch)
         return runs(self, *batch)
 
     monkeypatch.setattr(sampler._Runner, "run", killed)
-    assert "same command goes on" in generate(*arguments, code=1).output
+    assert "run the same command again" in generate(*arguments, code=130).output
     (journal,) = tmp_path.glob("generate-*.journal")
     done = len(journal.read_text().splitlines()) - 1
     assert 0 < done < 6

@@ -3,7 +3,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from stepimp.sampling import cost, profile, sampler
-from stepimp.schedules.schedule import Schedule, parse
+from stepimp.schedules.schedule import Schedule
 
 
 @pytest.mark.parametrize("rows", [1, 5])
@@ -28,20 +28,17 @@ def test_a_profile_accounts_for_all_the_time(random_model):
         "h": random_model(1, n_blocks=2).freeze(),
         "l": random_model(2, n_blocks=1).freeze(),
     }
-    rows = profile.profile(
-        denoisers,
-        "h",
-        "l",
-        {"h": 2, "l": 1},
+    options = profile.ProfileOptions(
+        heavy="h",
+        light="l",
         steps=40,
-        length=8,
         samples=3,
-        seed=0,
         batch_size=2,
-        fractions=(0, 0.5, 1),
+        points=3,
         repeats=1,
-        schedule=parse("L5,H30,L5", "h", "l"),
+        schedule="L5,H30,L5",
     )
+    rows = profile.timing_rows(denoisers, {"h": 2, "l": 1}, options, 8)
     for way in ("stepimp", "published"):
         for model in ("h", "l"):
             own = [row for row in rows if row.get("sampler") == way and row["model"] == model]

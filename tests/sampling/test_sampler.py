@@ -6,8 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from stepimp.errors import StepimpError
 from stepimp.kernels import draw
-from stepimp.sampling import sampler
-from stepimp.sampling.mdlm_sampler import sample_published
+from stepimp.sampling import mdlm_sampler, sampler
 from stepimp.schedules.schedule import Schedule, parse
 
 CASES = {
@@ -205,7 +204,7 @@ def test_the_published_sampler_follows_the_same_distribution(models_agree):
     schedule = parse("L2,H3", "heavy", "light")
 
     def draw(*arguments, **options):
-        return sample_published(*arguments, rounding=None, **options)
+        return mdlm_sampler.sample(*arguments, rounding=None, **options)
 
     assert chi_square(*observed_and_expected(denoisers, schedule, 3, 3000, draw=draw)) > 1e-3
 
@@ -213,35 +212,7 @@ def test_the_published_sampler_follows_the_same_distribution(models_agree):
 def test_the_published_sampler_does_not_depend_on_the_batch_size_either(models):
     schedule = parse("L10,H10", "h", "l")
     drawn = [
-        sample_published(models, schedule, range(6), 12, seed=3, batch_size=size) for size in (1, 4)
+        mdlm_sampler.sample(models, schedule, range(6), 12, seed=3, batch_size=size)
+        for size in (1, 4)
     ]
     assert torch.equal(*drawn)
-
-
-def logits_drawn_from(monkeypatch, models, batch_size):
-    """{(sample, position): the logits its token was drawn from}."""
-    seen, plain = {}, draw.draw_tokens
-
-    def spy(logits, seed, samples, positions):
-        seen.update(
-            {(int(s), int(p)): row.clone() for row, s, p in zip(logits, samples, positions)}
-        )
-        return plain(logits, seed, samples, positions)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(draw, "draw_tokens", spy)
-        sampler.sample(
-            models, parse("L20,H60,L20", "h", "l"), range(6), 32, seed=3, batch_size=batch_size
-        )
-    return seen
-
-
-def test_in_fp32_too_the_logits_are_the_same_bits_in_any_batch(random_model, monkeypatch):
-    models = {
-        name: random_model(seed, n_blocks=blocks, hidden_dim=64).freeze()
-        for name, blocks, seed in (("h", 2, 1), ("l", 1, 2))
-    }
-    alone, together = (logits_drawn_from(monkeypatch, models, size) for size in (1, 5))
-    assert len(alone) == 6 * 32 and all(
-        torch.equal(row, together[key]) for key, row in alone.items()
-    )

@@ -1,0 +1,105 @@
+"""Which schedules a comparison holds side by side."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stepimp.results import newest
+from stepimp.schedules.schedule import Schedule, hand_crafted, parse, sandwich
+
+log = logging.getLogger(__name__)
+LIGHT_SHARE = 0.25  # light steps of the paper's hand-crafted schedules
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A schedule to compare."""
+
+    name: str
+    """What it is called, such as "sandwich"."""
+    light: str | None
+    """The light model it is about, None for all-heavy."""
+    schedule: Schedule
+
+
+def all_heavy(steps: int, heavy: str) -> Candidate:
+    """The schedule that every other one is compared with."""
+    return Candidate("all-heavy", None, Schedule.of([heavy] * steps))
+
+
+def papers_seven(steps: int, heavy: str, light: str) -> list[Candidate]:
+    """The paper's seven: a quarter of the steps light in a sandwich or in one quarter of the
+    trajectory, all light, and all heavy.
+    """
+    schedules = hand_crafted(steps, round(LIGHT_SHARE * steps), heavy, light)
+    return [
+        Candidate(name, None if name == "all-heavy" else light, schedule)
+        for name, schedule in schedules.items()
+    ]
+
+
+def sandwiches(steps: int, fractions: Iterable[float], heavy: str, light: str) -> list[Candidate]:
+    """Sandwiches with these fractions of light steps, as in the paper's Table 2."""
+    names = {0: "all-heavy", steps: "all-light"}
+    counts = dict.fromkeys(round(fraction * steps) for fraction in fractions)
+    return [
+        Candidate(
+            names.get(count, "sandwich"),
+            light if count else None,
+            sandwich(steps, count, heavy, light),
+        )
+        for count in counts
+    ]
+
+
+def recommended(
+    out: str, steps: int, heavy: str, light: str, fingerprints: dict[str, str]
+) -> Candidate | None:
+    """The newest recommendation in the results folder for models of these weights, T, and a quarter
+    of light steps; None if there is none.
+
+    fingerprints: model -> fingerprint of its weights.
+    """
+
+    def matches(document):
+        params = document["params"]
+        weights = document["provenance"]["fingerprints"]["models"]
+        names = ("heavy", "lights", "steps", "budget", "save_flops")
+        same_models = all(weights.get(name) == fingerprints[name] for name in (heavy, light))
+        same_params = [params[name] for name in names] == [
+            heavy,
+            [light],
+            steps,
+            LIGHT_SHARE,
+            False,
+        ]
+        return same_models and same_params
+
+    document = newest(out, "recommend", matches)
+    if document is None:
+        return None
+    return Candidate("recommended", light, parse(document["rows"][0]["schedule"], heavy, light))
+
+
+def default_candidates(
+    out: str,
+    steps: int,
+    heavy: str,
+    lights: Iterable[str],
+    fingerprints: dict[str, str],
+) -> list[Candidate]:
+    """The recommendation and the paper's seven for each light model. Logs which has no
+    recommendation.
+    """
+    candidates = []
+    for light in lights:
+        candidates += papers_seven(steps, heavy, light)
+        recommendation = recommended(out, steps, heavy, light, fingerprints)
+        if recommendation:
+            candidates.insert(0, recommendation)
+        else:
+            log.warning(
+                f"No recommendation for {heavy} and {light} at T = {steps} and {LIGHT_SHARE:.0%} "
+                f"light steps in {out}: stepimp recommend makes one."
+            )
+    return candidates

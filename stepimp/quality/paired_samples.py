@@ -1,0 +1,151 @@
+"""Samples of several schedules under common random numbers, drawn in turns and kept in files.
+
+Sample i of one schedule is paired with sample i of every other: they share random numbers and
+prefix. What was drawn with a schedule is kept in a file named by everything the samples depend on,
+so that it is found again after a kill, with another judge, or among other schedules.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+
+from stepimp import __version__, randomness
+from stepimp.errors import StepimpError
+from stepimp.models.loading import Family
+from stepimp.results import Journal, results_folder, run_key
+from stepimp.sampling import sampler
+from stepimp.sampling.cost import Stopwatch, exact_flops
+from stepimp.schedules.schedule import Schedule
+from stepimp.text.blocks import load_blocks
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the samples of all schedules have in common."""
+
+    family: Family
+    heavy: str
+    """Name of the heavy model."""
+    samples: int
+    """Samples per schedule."""
+    length: int
+    """Tokens per sample."""
+    seed: int
+    out: str
+    """Folder the samples are kept in."""
+    prefixes: torch.Tensor | None = None
+    """[samples, P] tokens that the samples start with."""
+    text: str | None = None
+    """Fingerprint of the text that the prefixes come from."""
+    batch_size: int = 8
+    """Samples drawn with one schedule before it is the next one's turn."""
+    dtype: str = "float32"
+
+    @property
+    def turns(self) -> list[range]:
+        """Sample indices of each batch."""
+        starts = range(0, self.samples, self.batch_size)
+        return [range(start, min(start + self.batch_size, self.samples)) for start in starts]
+
+    def prefixes_of(self, indices: Iterable[int]) -> torch.Tensor | None:
+        """[n, P] prefixes of these samples, None without prefixes."""
+        return None if self.prefixes is None else self.prefixes[list(indices)]
+
+
+def text_prefixes(
+    data: str, family: Family, samples: int, length: int, prefix_length: int, seed: int
+) -> tuple[torch.Tensor, str]:
+    """The first tokens of held-out sequences, [samples, prefix_length], and the text's fingerprint.
+
+    length: tokens per sequence. Raises StepimpError if the text has too few sequences.
+    """
+    blocks = load_blocks(data, family.tokenizer, length, "heldout")
+    if len(blocks.tokens) < samples:
+        raise StepimpError(
+            f"{data} has {len(blocks.tokens)} held-out sequences of {length} tokens, and {samples} "
+            "prefixes are needed: use fewer samples or more text."
+        )
+    order = randomness.generator(seed, randomness.DATA).permutation(len(blocks.tokens))[:samples]
+    return blocks.tokens[torch.as_tensor(order), :prefix_length], blocks.fingerprint
+
+
+def samples_journal(setting: Setting, schedule: Schedule) -> Journal:
+    """The file of a schedule's samples, named by a digest of all that samples and times depend
+    on.
+    """
+    fingerprints = setting.family.fingerprints
+    prefix_length = 0 if setting.prefixes is None else setting.prefixes.shape[1]
+    key = run_key(
+        "samples",
+        dict(
+            schedule=[[fingerprints[name], count] for name, count in schedule.segments],
+            length=setting.length,
+            seed=setting.seed,
+            prefix_length=prefix_length,
+            text=setting.text,
+            batch_size=setting.batch_size,
+            dtype=setting.dtype,
+            device=str(setting.family.any.device),
+            version=__version__,
+        ),
+        {},
+    )
+    return Journal(results_folder(setting.out) / f"samples-{key}.jsonl", key)
+
+
+def unit(turn: range) -> str:
+    """What the journal calls the samples of a turn."""
+    return f"{turn.start}:{turn.stop}"
+
+
+def draw_samples(
+    setting: Setting,
+    schedules: list[Schedule],
+    stamp: str,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[Schedule, Journal]:
+    """Draws the samples that are not kept yet: schedule -> its file.
+
+    Schedules take turns batch by batch, so that a slow spell of the machine affects all alike.
+    stamp: names this run in what it draws.
+    """
+    journals = {schedule: samples_journal(setting, schedule) for schedule in schedules}
+    missing = [
+        (turn, schedule)
+        for turn in setting.turns
+        for schedule in schedules
+        if unit(turn) not in journals[schedule].done
+    ]
+    # First calls build caches, which would count as time of the first turn.
+    for name in dict.fromkeys(name for _, schedule in missing for name in schedule.models):
+        warm_up = Schedule.of([name])
+        sampler.sample(setting.family.denoisers, warm_up, [0], setting.length, seed=setting.seed)
+    for done, (turn, schedule) in enumerate(missing, 1):
+        journals[schedule].add(unit(turn), draw_turn(setting, schedule, turn) | {"run": stamp})
+        progress(done, len(missing))
+    return journals
+
+
+def draw_turn(setting: Setting, schedule: Schedule, turn: range) -> dict:
+    """One batch of samples: tokens, text, and what they cost in seconds and FLOPs."""
+    family, counts = setting.family, sampler.Counts()
+    clock = Stopwatch(family.any.device)
+    start = clock.now()
+    tokens = sampler.sample(
+        family.denoisers,
+        schedule,
+        turn,
+        setting.length,
+        seed=setting.seed,
+        prefix=setting.prefixes_of(turn),
+        batch_size=setting.batch_size,
+        counts=counts,
+    )
+    seconds = clock.now() - start
+    return {
+        "seconds": seconds,
+        "flops": exact_flops(family.denoisers, counts, setting.length),
+        "tokens": tokens.tolist(),
+        "text": family.decode(tokens.tolist()),
+    }

@@ -1,0 +1,142 @@
+"""One search, from its options to its results document."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stepimp.curves.measurements import Measurements
+from stepimp.errors import StepimpError
+from stepimp.models.family import family_folder, recorded
+from stepimp.models.loading import load
+from stepimp.models.options import ModelOptions
+from stepimp.processes import Processes
+from stepimp.quality import scoring
+from stepimp.quality.judge import judge_of, load_judge
+from stepimp.results import Run, results_folder
+from stepimp.sampling import sampler
+from stepimp.search import ranking
+from stepimp.search.coarse import Coarse
+from stepimp.search.elimination import Elimination
+from stepimp.search.exhaustive import search
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(ModelOptions):
+    """What `search_models` searches. Raises StepimpError for sizes that do not go together."""
+
+    heavy: str
+    """Name of the heavy model."""
+    light: str
+    """Name of the light model."""
+    segments: int = 10
+    """Equal parts of the trajectory."""
+    light_segments: int = 4
+    """Number of them that run light."""
+    steps: int = 1000
+    """T, the number of denoising steps."""
+    samples: int = 160
+    """Samples per schedule."""
+    length: int | None = None
+    """Tokens per sample; None: the models' maximum."""
+    elimination: Elimination | None = None
+    """Drops schedules after each chunk; None: all schedules get all samples."""
+    chunk: int = 32
+    """Samples that are drawn together."""
+    batch_size: int = 16
+    """Sequences per forward pass."""
+    judge: str | None = None
+    """Folder or Hugging Face id of the judge; None: the family's own, else GPT-2."""
+
+    def __post_init__(self):
+        if self.heavy == self.light:
+            raise StepimpError(f"{self.heavy} is the heavy model: choose another light one.")
+        self.coarse.check()
+        if self.elimination and self.elimination.top >= len(self.coarse):
+            raise StepimpError(
+                f"{self.elimination.top} best schedules must be fewer than the {len(self.coarse)} "
+                "schedules."
+            )
+
+    @property
+    def coarse(self) -> Coarse:
+        """The schedules to search."""
+        return Coarse(self.heavy, self.light, self.steps, self.segments, self.light_segments)
+
+
+def search_models(
+    options: SearchOptions,
+    curves_for: Callable[[dict[str, str]], dict],
+    progress: Callable[[], AbstractContextManager[Progress]] = nullcontext,
+) -> dict | None:
+    """The results document of `stepimp search`, written to the results folder; under torchrun in
+    the first process, None in the others.
+
+    curves_for: called in the first process with the fingerprints of the models, by name, when all
+    else has been checked; returns a document of curves measured with these weights. progress: a
+    context manager that gives the function to call with the schedules x chunks done and to do.
+    Raises StepimpError for models, lengths and judges that cannot be used.
+    """
+    results_folder(options.out)
+    processes, coarse = Processes(), options.coarse
+    device, folder = processes.device(options.device), family_folder(options.family)
+    family = load([options.heavy, options.light], folder, device, options.dtype, options.attn)
+    length = options.length or min(model.max_length for model in family.denoisers.values())
+    sampler.check(family.denoisers, coarse.schedule(coarse.names()[0]), length)
+    judge = load_judge(options.judge or judge_of(folder), device)
+    curves = {"curves": curves_for(family.fingerprints)} if processes.rank == 0 else {}
+    curves = processes.gather(curves)["curves"]
+    predicted = ranking.predictions(Measurements.unpack(curves), coarse, options.seed)
+    elimination = options.elimination
+    params = dict(
+        heavy=options.heavy,
+        light=options.light,
+        segments=options.segments,
+        light_segments=options.light_segments,
+        steps=options.steps,
+        samples=options.samples,
+        length=length,
+        judge=judge.name,
+        race=asdict(elimination) if elimination else None,
+        chunk=options.chunk,
+        seed=options.seed,
+        dtype=options.dtype,
+        family=recorded(options.family),
+    )
+    fingerprints = {"models": family.fingerprints, "judge": judge.fingerprint}
+    run = Run(options.out, "search", params, fingerprints, family.any.device, options.dtype)
+    counts, started = sampler.Counts(), time.perf_counter()
+
+    def score(tokens):
+        texts = family.tokenizer.batch_decode(tokens)
+        log_ppl = scoring.score(judge, texts, batch_size=options.batch_size).log_ppl
+        return log_ppl, scoring.unigram_entropy(tokens.tolist())
+
+    with progress() if processes.rank == 0 else nullcontext() as moved:
+        log_ppl, entropy = search(
+            family.denoisers,
+            coarse,
+            options.samples,
+            length,
+            seed=options.seed,
+            score=score,
+            batch_size=options.batch_size,
+            chunk=options.chunk,
+            elimination=elimination,
+            journal=run.journal(processes.rank, processes.count),
+            processes=processes,
+            counts=counts,
+            progress=moved or (lambda done, total: None),
+        )
+    forwards = sum(processes.gather({processes.rank: counts.forwards.total()}).values())
+    if processes.rank:
+        return None
+    parts = ranking.results(coarse, log_ppl, entropy, predicted, options.seed)
+    if elimination:
+        parts["race"] = ranking.elimination_rounds(coarse, entropy, options.chunk)
+    seconds = time.perf_counter() - started
+    cost = {"forwards": forwards, "processes": processes.count, "seconds": seconds}
+    return run.finish(**parts, cost=cost, blocks=family.blocks, curves=Path(curves["path"]).name)
