@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from tiny_layouts import LAYOUTS, WORDS, word_tokenizer
 
 from stepimp.commands import main
 from stepimp.curves.inputs import TextInputs, framed
-from stepimp.curves.measure import kl_rows, measure, time_grid
+from stepimp.curves.measure import measure, time_grid
+from stepimp.curves.tables import kl_rows
 from stepimp.models.loading import load
 from stepimp.noise import corrupt
 from stepimp.sampling import mdlm_sampler, sampler
 from stepimp.schedules.schedule import parse
-from tests.tiny_layouts import LAYOUTS, WORDS, word_tokenizer
 
 KINDS = ("llada", "smdm", "dream", "diffugpt", "bert")
 SIZES = {"heavy": (3, 1), "light": (1, 2), "heavy_seed2": (3, 3)}  # name -> blocks, seed

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tiny_layouts import LAYOUTS, LENGTH
 
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.loading import load
-from tests.tiny_layouts import LAYOUTS, LENGTH
 
 SHIFTED = {"dream", "diffugpt"}
 FRAMED = {"bert", "roberta", "electra", "distilbert", "modernbert", "eurobert"}

@@ -5,10 +5,10 @@ from contextlib import suppress
 
 import pytest
 import torch
+from tiny_lightning import foreign_classes, write
 
 from stepimp.errors import StepimpError
 from stepimp.models.checkpoints import fingerprint, load_checkpoint
-from tests.tiny_lightning import foreign_classes, write
 
 SHAPE = dict(noise="loglinear", n_blocks=2)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_layouts import LAYOUTS, llada, masked_lm, word_tokenizer, write
 
 from stepimp.errors import StepimpError
 from stepimp.models import placement
 from stepimp.models.checkpoints import load_checkpoint, open_checkpoint
 from stepimp.models.loading import load
-from tests.tiny_layouts import LAYOUTS, llada, masked_lm, word_tokenizer, write
 
 NORM = "model.transformer.blocks.1.attn_norm.weight"
 SMDM_NORM = "transformer.h.1.norm_1.weight"
