@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
+from stepimp.models.denoiser import Denoiser
 from stepimp.sampling import sampler
 
 
@@ -28,7 +29,7 @@ class Stopwatch:
         self.seconds[part] += self.now() - start
 
 
-def exact_flops(denoisers: dict, counts: sampler.Counts, length: int) -> float:
+def exact_flops(denoisers: dict[str, Denoiser], counts: sampler.Counts, length: int) -> float:
     """FLOPs of a run: blocks, attention and vocabulary projection as often as they ran.
 
     length: tokens per sequence.

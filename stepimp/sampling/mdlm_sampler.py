@@ -9,6 +9,7 @@ the cost nor the cut.
 
 import torch
 
+from stepimp.models.denoiser import Denoiser
 from stepimp.sampling.sampler import Counts, check, kept_tokens
 from stepimp.schedules.schedule import Schedule
 
@@ -17,7 +18,7 @@ LAST_T = 1e-5
 
 @torch.no_grad()
 def sample(
-    denoisers: dict,
+    denoisers: dict[str, Denoiser],
     schedule: Schedule,
     indices,
     length: int,
@@ -46,7 +47,7 @@ def sample(
 
 def _batch(denoisers, schedule, indices, length, seed, prefix, rounding, counts):
     first = denoisers[schedule.models[0]]
-    device, mask_id = first.head()[0].device, first.mask_id
+    device, mask_id = first.device, first.mask_id
     generators = [
         torch.Generator(device).manual_seed(((seed << 32) + int(index)) % 2**63)
         for index in indices
@@ -88,7 +89,7 @@ def draw(probabilities, t: float, dt: float, mask_id: int, generators) -> torch.
     return outcomes.div_(noise.add_(1e-10).log_().neg_().add_(1e-10)).argmax(-1)
 
 
-def probabilities(denoiser, x, t: float, rounding: torch.dtype | None) -> torch.Tensor:
+def probabilities(denoiser: Denoiser, x, t: float, rounding: torch.dtype | None) -> torch.Tensor:
     """[B, L, V] p_theta(. | x, t), the log-probabilities rounded to `rounding`. x: [B, L]."""
     clock = torch.full((len(x),), t, device=x.device)
     hidden = denoiser.hidden(x, clock)

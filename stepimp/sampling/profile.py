@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from stepimp.columns import typed
+from stepimp.models.denoiser import Denoiser
 from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
@@ -106,7 +107,7 @@ def profile_models(
 
 
 def timing_rows(
-    denoisers: dict,
+    denoisers: dict[str, Denoiser],
     blocks: dict[str, int],
     options: ProfileOptions,
     length: int,
@@ -157,11 +158,16 @@ def timing_rows(
 
 @torch.no_grad()
 def time_run(
-    denoisers: dict, schedule: Schedule, samples: int, length: int, seed: int, batch_size: int
+    denoisers: dict[str, Denoiser],
+    schedule: Schedule,
+    samples: int,
+    length: int,
+    seed: int,
+    batch_size: int,
 ) -> Timing:
     """Draws the samples once and times it."""
     first = denoisers[schedule.models[0]]
-    device = first.head()[0].device
+    device = first.device
     watch, counts = Stopwatch(device), sampler.Counts()
     start = watch.now()
     state = sampler.begin(
@@ -186,7 +192,7 @@ def mdlm_step(denoiser, length: int, batch_size: int, repeats: int = 3) -> dict[
 
     It projects all positions and draws from all of [B, L, V].
     """
-    device = denoiser.head()[0].device
+    device = denoiser.device
     x = torch.full((batch_size, length), denoiser.mask_id, device=device)
     clock = torch.full((batch_size,), 0.5, device=device)
     generators = [torch.Generator(device).manual_seed(i) for i in range(batch_size)]
@@ -218,7 +224,9 @@ def part_rows(model: str, sampler_name: str, seconds: dict, total: float) -> lis
     return rows
 
 
-def cost_columns(pairs: list[tuple[Timing, Timing]], denoisers: dict, length: int) -> dict:
+def cost_columns(
+    pairs: list[tuple[Timing, Timing]], denoisers: dict[str, Denoiser], length: int
+) -> dict:
     """What a schedule costs and saves, from (all-heavy, schedule) timings of each repeat.
 
     saved_seconds is the median over repeats, its _low and _high are the least and the greatest.

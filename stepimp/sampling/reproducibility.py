@@ -9,6 +9,7 @@ import torch
 
 from stepimp.columns import typed
 from stepimp.kernels.draw import draw_tokens, projected
+from stepimp.models.denoiser import Denoiser
 from stepimp.rows import ReproducibilityRow
 from stepimp.sampling import sampler
 from stepimp.schedules.schedule import Schedule
@@ -20,7 +21,12 @@ STEPS = 8  # T of the samples whose states halfway are the inputs
 
 @torch.no_grad()
 def reproducibility_rows(
-    denoisers: dict, length: int, *, seed: int, batch_sizes=BATCH_SIZES, sequences=SEQUENCES
+    denoisers: dict[str, Denoiser],
+    length: int,
+    *,
+    seed: int,
+    batch_sizes=BATCH_SIZES,
+    sequences=SEQUENCES,
 ) -> list[ReproducibilityRow]:
     """A row per model and batch size: logits in batches of that size against batches of one.
 
@@ -45,7 +51,7 @@ def halfway(denoiser, length: int, sequences: int, seed: int):
 
     A sequence with fewer than Q masked positions repeats them; one with none asks about position 0.
     """
-    device = denoiser.head()[0].device
+    device = denoiser.device
     state = sampler.begin(
         range(sequences),
         length,

@@ -21,6 +21,7 @@ import torch
 from stepimp import randomness
 from stepimp.errors import StepimpError
 from stepimp.kernels.draw import project_and_draw
+from stepimp.models.denoiser import Denoiser
 from stepimp.schedules.schedule import Schedule
 
 # With fewer queries torch's fp32 CPU attention sums in another order. Padding to this number takes
@@ -65,7 +66,12 @@ class Counts:
         self.batches += 1
 
 
-def check(denoisers: dict, schedule: Schedule, length: int, prefix: torch.Tensor | None = None):
+def check(
+    denoisers: dict[str, Denoiser],
+    schedule: Schedule,
+    length: int,
+    prefix: torch.Tensor | None = None,
+):
     """Raises StepimpError if the schedule names a model that is not loaded, or if `length` is
     outside 1 to the models' maximum or not above the length of the prefix.
     """
@@ -127,7 +133,7 @@ def kept_tokens(length: int, prefix, frame) -> list[tuple[slice, torch.Tensor]]:
 
 def advance(
     state: State,
-    denoisers: dict,
+    denoisers: dict[str, Denoiser],
     schedule: Schedule,
     stop: int = 0,
     *,
@@ -265,7 +271,7 @@ def uploaded(device, *arrays) -> list[torch.Tensor]:
 
 @torch.no_grad()
 def sample(
-    denoisers: dict,
+    denoisers: dict[str, Denoiser],
     schedule: Schedule,
     indices,
     length: int,
@@ -283,7 +289,7 @@ def sample(
     """
     check(denoisers, schedule, length, prefix)
     first = denoisers[schedule.models[0]]
-    device = first.head()[0].device
+    device = first.device
     state = begin(indices, length, schedule.steps, first.mask_id, seed, prefix, device, first.frame)
     for _ in advance(state, denoisers, schedule, seed=seed, batch_size=batch_size, counts=counts):
         pass

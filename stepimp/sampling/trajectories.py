@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from stepimp import randomness
+from stepimp.models.denoiser import Denoiser
 from stepimp.noise import NEVER_MASKED, NoiseSchedule
 from stepimp.sampling.sampler import sample
 from stepimp.schedules.schedule import Schedule
@@ -20,7 +21,7 @@ class SampleInputs:
     with u < t.
     """
 
-    denoisers: dict
+    denoisers: dict[str, Denoiser]
     heavy: str
     """Name of the model that samples."""
     count: int

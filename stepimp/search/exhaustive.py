@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from stepimp.curves.measure import rounded
+from stepimp.models.denoiser import Denoiser
 from stepimp.processes import Processes
 from stepimp.results import Journal, Kept
 from stepimp.sampling import sampler
@@ -44,7 +45,7 @@ def walk(
 
 @torch.no_grad()
 def search(
-    denoisers: dict,
+    denoisers: dict[str, Denoiser],
     coarse: Coarse,
     samples: int,
     length: int,
@@ -72,7 +73,7 @@ def search(
     counts = counts or sampler.Counts()
     first, running = denoisers[coarse.heavy], coarse.names()
     sampler.check(denoisers, coarse.schedule(running[0]), length)
-    device, done = first.head()[0].device, processes.gather(journal.done)
+    device, done = first.device, processes.gather(journal.done)
     starts = range(0, samples, chunk)
     level = elimination and elimination.level(len(running), looks=len(starts) - 1)
 

@@ -17,6 +17,8 @@ def layout(config: dict, shapes: Shapes) -> Layout:
     fields = native_fields(config)
     shift = int(bool(fields.pop("right_shift_logits", False)))
     mask_id = fields.pop("mask_token_id", None)
+    # Their forward pass masks nothing in any layer, whatever the config says of windows.
+    fields |= {"use_sliding_window": False, "layer_types": None}
     native = config_class(**fields)
     return Layout(
         config["model_type"],
