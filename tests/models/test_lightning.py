@@ -5,10 +5,14 @@ from contextlib import suppress
 
 import pytest
 import torch
+from tiny_layouts import word_tokenizer
 from tiny_lightning import foreign_classes, write
 
 from stepimp.errors import StepimpError
+from stepimp.models.adding import add_member
 from stepimp.models.checkpoints import fingerprint, load_checkpoint
+from stepimp.models.convert import convert
+from stepimp.models.loading import load
 
 SHAPE = dict(noise="loglinear", n_blocks=2)
 
@@ -117,3 +121,20 @@ def test_a_damaged_file_is_named(tmp_path, models, damage, message):
     (tmp_path / "last.ckpt").write_bytes(damage((tmp_path / "last.ckpt").read_bytes()))
     with pytest.raises(StepimpError, match=f"last.ckpt.*{message}"):
         load_checkpoint(path, "cpu")
+
+
+def test_a_family_of_lightning_checkpoints_and_their_conversion(tmp_path, random_model):
+    tokenizer = word_tokenizer()
+    shape = dict(vocab_size=len(tokenizer), mask_token_id=tokenizer.mask_token_id, **SHAPE)
+    last, average = random_model(1, **shape), random_model(2, **shape)
+    path = write(tmp_path / "run" / "last.ckpt", last, average)
+    tokenizer.save_pretrained(tmp_path / "run")
+    facts = add_member(tmp_path / "family", "2b", path)
+    assert facts["fingerprint"] == fingerprint(average) and facts["noise"] == "loglinear"
+    convert(path, tmp_path / "converted")
+    folder = str(tmp_path / "converted")
+    family = load(["2b", folder], tmp_path / "family", "cpu")
+    assert set(family.fingerprints.values()) == {fingerprint(average)}
+    assert family.any.mask_id == 1 and family.denoisers[folder].mask_id == 1
+    with pytest.raises(StepimpError, match="copy holds the same weights as 2b"):
+        add_member(tmp_path / "family", "copy", folder)
