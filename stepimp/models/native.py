@@ -12,6 +12,8 @@ from stepimp.models.layouts.layout import Layout
 from stepimp.models.vocabulary import Vocabulary
 from stepimp.noise import NoiseSchedule
 
+NOT_APART = "its head does more than one projection and cannot be taken apart"
+
 
 class NativeDenoiser:
     """Follows the protocol `stepimp.models.denoiser.Denoiser`.
@@ -67,7 +69,10 @@ class NativeDenoiser:
         """
         z = torch.full((2, 3), self.mask_id, device=self.device)
         z[1, 2] = (self.mask_id + 1) % self.vocab_size
-        rows = self.model(input_ids=z).logits
+        try:
+            rows = self.model(input_ids=z).logits
+        except RuntimeError as error:  # of shapes, where something follows the projection
+            raise StepimpError(f"{NOT_APART} ({error}).") from error
         apart = project(rows[:, :1].flatten(0, 1), self._head, self.mask_id)
         self.model.set_submodule(self._slot, self._projection)
         whole = self.model(input_ids=z).logits[:, 0, : self.vocab_size].to(apart.dtype)
@@ -76,7 +81,7 @@ class NativeDenoiser:
         tolerance = 1e-4 if self.dtype in (torch.float32, torch.float64) else 0.1
         scale = 1 + whole[known].abs().max()
         if not torch.allclose(apart[known] / scale, whole[known] / scale, atol=tolerance, rtol=0):
-            raise StepimpError("its head does more than one projection, and cannot be taken apart.")
+            raise StepimpError(f"{NOT_APART}.")
         if torch.equal(rows[0, 0], rows[1, 0]):
             raise StepimpError(
                 "its first position does not react to the last: attention runs one way in this "
@@ -119,11 +124,10 @@ class BodyFlops:
 
     def __init__(self, model: nn.Module):
         config, head = model.config, model.get_output_embeddings()
-        layers = next(
-            m
-            for m in model.modules()
-            if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers
-        )
+        lists = (m for m in model.modules() if isinstance(m, nn.ModuleList))
+        layers = next((m for m in lists if len(m) == config.num_hidden_layers), None)
+        if layers is None:
+            raise StepimpError("its blocks are not a list of as many modules as it has blocks.")
         share = getattr(config, "num_experts_per_tok", 1) / getattr(config, "num_experts", 1)
         everywhere = products(model, share) - (0 if head is None else head.weight.numel())
         inside = products(layers, share)

@@ -17,6 +17,8 @@ def empty_model(layout: Layout, attn: str) -> nn.Module:
     """The model without weights: parameters on the meta device, buffers computed.
 
     Raises StepimpError for a config that no model fits."""
+    if attn == "sdpa" and not layout.model._supports_sdpa:
+        attn = "eager"
     layout.config._attn_implementation = attn
     try:
         with init_empty_weights(include_buffers=False):

@@ -216,3 +216,14 @@ def test_members_of_other_width_are_compared_by_their_flops(tmp_path):
     assert not family.depth_only and family.blocks["w"] == 1000
     costs = {n: 2 * m.block_flops(family.length) for n, m in family.denoisers.items()}
     assert family.blocks["g"] == round(1000 * costs["g"] / costs["w"]) < 1000
+
+
+def test_members_are_listed_without_loading_any_weights(python):
+    python("""
+import sys
+from click.testing import CliRunner
+from stepimp.commands import main
+for arguments in (["models"], ["family", "show"]):
+    assert "12b_seed2" in CliRunner().invoke(main, arguments).stdout
+assert not {"torch", "transformers", "numpy"} & sys.modules.keys(), sys.modules.keys()
+""")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
-from tiny_layouts import LAYOUTS, llada, masked_lm, word_tokenizer, write
+from tiny_layouts import LAYOUTS, llada, masked_lm, stored, word_tokenizer, write
 
 from stepimp.errors import StepimpError
 from stepimp.models import placement
@@ -199,3 +200,22 @@ def test_too_little_memory_is_said_before_anything_is_loaded(tmp_path, monkeypat
 def test_the_memory_of_this_machine_is_known():
     free = placement.free_bytes(torch.device("cpu"))
     assert free is None or free > 1e6
+
+
+def test_a_head_that_does_more_than_one_projection_is_refused(tmp_path):
+
+
+    config = transformers.EsmConfig(
+        vocab_size=45,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=24,
+        pad_token_id=0,
+        mask_token_id=4,
+    )
+    model = transformers.EsmForMaskedLM(config)
+    written = {key: value for key, value in config.to_dict().items() if value is not None}
+    path = write(tmp_path / "a", written, stored(model), word_tokenizer(bert=True))
+    assert "its head does more than one projection" in refusal(path)
