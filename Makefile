@@ -9,13 +9,42 @@ BIN := .venv/bin
 # Models as small as the bundled ones run fastest on one thread.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: figures test bench bench-gpu families reference clean
+.PHONY: figures test test-processors test-lowest lint bench bench-gpu families reference clean
 
 figures: .venv/ready
 	$(BIN)/stepimp reproduce --scale $(SCALE) --results $(RESULTS) --out $(FIGURES)
 
+WORKERS ?= 2
+PYTEST := -m pytest -q -n $(WORKERS) --durations=10
+
 test: .venv/ready
-	$(BIN)/python -m pytest -q
+	$(BIN)/python $(PYTEST)
+
+# Processors add up in different orders. The tests of what is computed, again: under the lowest and the highest
+# instruction sets of this machine, and with sums perturbed (tests/hostile.py).
+NUMERIC := tests/kernels tests/models tests/curves tests/sampling tests/quality tests/search tests/training \
+	tests/schedules -k "not compile"
+BEST := $(shell grep -qsw avx512f /proc/cpuinfo && echo AVX512 || echo AVX2)
+LOWEST := MKL_ENABLE_INSTRUCTIONS=SSE4_2 MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default \
+	OPENBLAS_CORETYPE=Prescott NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4"
+HIGHEST := MKL_ENABLE_INSTRUCTIONS=$(BEST) MKL_CBWR=$(BEST) ONEDNN_MAX_CPU_ISA=DEFAULT \
+	ATEN_CPU_CAPABILITY=$(shell echo $(BEST) | tr A-Z a-z)
+test-processors: .venv/ready
+	$(LOWEST) $(BIN)/python $(PYTEST) $(NUMERIC)
+	$(HIGHEST) $(BIN)/python $(PYTEST) $(NUMERIC)
+	$(BIN)/python $(PYTEST) --hostile 0 $(NUMERIC)
+
+# The lowest versions that setup.py declares, without `datasets` and the tests that read text with it.
+test-lowest: .venv-lowest/ready
+	.venv-lowest/bin/python $(PYTEST)
+
+# Type checkers do not follow setup.py's mapping of folders to packages: they get a tree of links.
+TREE := build/tree/stepimp
+lint: .venv/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	rm -rf $(TREE) && mkdir -p $(TREE) && ln -s $(CURDIR)/stepimp/* $(CURDIR)/commands $(CURDIR)/plots $(TREE)
+	$(BIN)/mypy -p stepimp
 
 bench: .venv/ready
 	$(BIN)/python tests/bench_sampler.py
@@ -63,8 +92,14 @@ reference: .venv/ready
 
 .venv/ready: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,dev]"
+	touch $@
+
+.venv-lowest/ready: setup.py pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-lowest build dist *.egg-info

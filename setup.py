@@ -34,7 +34,7 @@ setup(
         "stepimp.plots": ["page/*"],
     },
     install_requires=[
-        "torch>=2.13",
+        "torch>=2.11",
         "transformers>=5.17,<6",
         "accelerate>=1.10",
         "datasets>=5",
@@ -45,10 +45,11 @@ setup(
         "scipy>=1.15",
         "matplotlib>=3.10",
         "click>=8.2",
-        "rich>=13",
+        "rich>=15",
     ],
     extras_require={
-        "test": ["pytest>=8", "triton>=3.6; platform_system == 'Linux'"],
+        "test": ["pytest>=8", "pytest-xdist>=3.6", "triton>=3.6; platform_system == 'Linux'"],
+        "dev": ["ruff", "mypy"],
         "flash": ["flash-attn>=2.8"],
     },
     entry_points={"console_scripts": ["stepimp = stepimp.commands:main"]},

@@ -5,19 +5,22 @@ curves that are there.
 import click
 
 from stepimp.curves.options import MOST_SAMPLES, CurveOptions
-from stepimp.errors import StepimpError
 
-from ._options import FloatRange, data_option, model_options, together
+from ._options import (
+    FloatRange,
+    chosen_members,
+    data_option,
+    heavy_option,
+    lights_option,
+    model_options,
+    together,
+    usage_errors,
+)
 from ._progress import progress, status
 
 curve_options = together(
-    click.option("--heavy", help="The large model.  [default: the deepest of the family]"),
-    click.option(
-        "--light",
-        "lights",
-        multiple=True,
-        help="A smaller one; repeatable.  [default: the shallowest of the family]",
-    ),
+    heavy_option,
+    lights_option,
     click.option(
         "--baseline", help="The heavy model trained from another seed, such as 12b_seed2."
     ),
@@ -85,16 +88,9 @@ curve_options = together(
 
 def chosen_options(heavy, lights, family, **options) -> CurveOptions:
     """The options of a command line, with the family's default members for those not named."""
-    from stepimp.models.family import default_members, family_folder
-
-    if not (heavy and lights):
-        deepest, shallowest = default_members(family_folder(family))
-        heavy, lights = heavy or deepest, lights or (shallowest,)
-    lights = tuple(dict.fromkeys(lights))
-    try:
+    heavy, lights = chosen_members(heavy, lights, family)
+    with usage_errors():
         return CurveOptions(heavy=heavy, lights=lights, family=family, **options)
-    except StepimpError as error:
-        raise click.UsageError(str(error)) from error
 
 
 def measure_curves(options: CurveOptions, device: str, attn: str, out) -> dict:

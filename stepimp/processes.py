@@ -40,7 +40,7 @@ class Processes:
             return dict(results)
         from torch import distributed
 
-        parts = [None] * self.count
+        parts: list[dict] = [{}] * self.count
         distributed.all_gather_object(parts, results)
         return {key: value for part in parts for key, value in part.items()}
 

@@ -6,10 +6,10 @@ for.
 
 import itertools
 import json
-import math
 
 import numpy as np
 
+from stepimp.curves.measurements import Measurements
 from stepimp.intervals import Estimate, ratio
 from stepimp.schedules.schedule import hand_crafted, parse, sandwich
 
@@ -65,7 +65,7 @@ def around(name, value, half=0.1):
 
 def hill(t):
     """A curve with its peak in the middle."""
-    return math.sin(math.pi * t)
+    return np.sin(np.pi * t)
 
 
 def curves(
@@ -85,7 +85,7 @@ def curves(
     for model, t in itertools.product(lights, times):
         row = {"t": t, "model": model, "sequences": 9}
         for name in statistics:
-            row |= around(name, shape(t), half)
+            row |= around(name, float(shape(t)), half)
         rows.append(row)
     nelbo = {"4b": 3.2, "8b": 3.1, "12b": 3.0, "12b_seed2": 3.01}
     nelbo_rows = [
@@ -241,3 +241,17 @@ def search(effects, segments=6, light=2, samples=30, noise=0.01, extremes=5, **p
         predictions=[prediction],
         log_ppl={name: values.tolist() for name, values in sorted(log_ppl.items())},
     )
+
+
+def measured_curves(heights, n=4, seed=0, baseline=None, points=5, length=10):
+    """Measurements with KL(heavy || m) = heights[m](t) + noise and CE = 1 + t + KL."""
+    draw, times = np.random.default_rng(seed), np.arange(1, points + 1) / points
+    masked = draw.integers(1, length, size=(points, n, 1)).astype(float)
+    kl = {
+        m: masked * (height(times)[:, None, None] + 0.05 * draw.random((points, n, 1)))
+        for m, height in heights.items()
+    }
+    ce = {"heavy": masked * (1 + times[:, None, None])}
+    ce |= {m: ce["heavy"] + sums for m, sums in kl.items()}
+    lights = tuple(m for m in heights if m != baseline)
+    return Measurements("heavy", lights, baseline, length, times, masked, ce, kl, ce["heavy"])

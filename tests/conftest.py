@@ -14,23 +14,38 @@ import random  # noqa: E402
 import resource  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
-from contextlib import contextmanager  # noqa: E402
+from contextlib import contextmanager, nullcontext  # noqa: E402
+from importlib.metadata import version  # noqa: E402
+from importlib.util import find_spec  # noqa: E402
 
 import pytest  # noqa: E402
+from hostile import HostileProcessor  # noqa: E402
+from packaging.version import Version  # noqa: E402
+
+if not find_spec("datasets"):  # it reads text, and these tests are of that
+    collect_ignore = ["text"]
 
 MEMBERS = {"2b": (2, 1), "1b": (1, 1), "2b_seed2": (2, 2)}  # name -> blocks, seed
 SHAPE = dict(model_length=32, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.0, noise="linear")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_session(tmp_path_factory):
+def one_session(tmp_path_factory, request):
     """A cache that ends with the session, results only where a test says, and one thread."""
     torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
+    seed = request.config.getoption("--hostile")
+    processor = nullcontext() if seed is None else HostileProcessor(seed)
+    with pytest.MonkeyPatch.context() as patch, processor:
         patch.setenv("STEPIMP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
         patch.delenv("STEPIMP_FAMILY", raising=False)
         patch.delenv("STEPIMP_RESULTS", raising=False)
         yield
+
+
+def pytest_addoption(parser):
+    text = "perturb floating-point sums as a processor with other kernels would (tests/hostile.py)"
+    parser.addoption("--hostile", type=int, metavar="SEED", help=text)
 
 
 def pytest_collection_modifyitems(items):
@@ -45,7 +60,15 @@ def device():
     """Where Triton's kernels are tested: compiled on a GPU if there is one, else in the interpreter
     on the CPU.
     """
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    triton, numpy = (Version(version(package)) for package in ("triton", "numpy"))
+    if triton < Version("3.7") and numpy >= Version("2.4"):
+        pytest.skip(
+            f"the interpreter of Triton {triton} fails under NumPy {numpy}: "
+            "only 0-dimensional arrays can be converted to Python scalars"
+        )
+    return "cpu"
 
 
 @pytest.fixture
@@ -113,6 +136,7 @@ def random_model():
 @pytest.fixture(scope="session")
 def tiny_text(tmp_path_factory):
     """Path of a text file of a few thousand words, the same in every session."""
+    pytest.importorskip("datasets", reason="datasets, which reads text, is not installed")
     words = [
         "the",
         "a",

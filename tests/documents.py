@@ -23,7 +23,7 @@ def only_document(folder, kind):
 
 
 def rows_of(document, part):
-    """The rows under a part such as "boundaries.moves", none where the document has no such part."""
+    """The rows under a part such as "boundaries.moves", none where there is no such part."""
     for key in part.split("."):
         document = document.get(key, {})
     return document or []

@@ -30,9 +30,7 @@ def projections(n, vocab, widths=WIDTHS, seed=0, dtype=torch.float32, spread=1.0
 
 
 class FakeDenoiser:
-    """Logits are an arbitrary fixed function of (z, t, position): a table with one row for each
-    input.
-    """
+    """Logits are a fixed random function of (z, t, position): a table with a row for each input."""
 
     noise = NoiseSchedule("linear")
     blocks = 2
@@ -52,7 +50,7 @@ class FakeDenoiser:
         self.batches = []
 
     def hidden(self, z, t=None, at=None):
-        """The "hidden" row is the row of logits itself, but for the mask token's."""
+        """The hidden state is the row of logits itself, except for the mask token's logit."""
         self.batches.append(len(z))
         powers = (self.vocab_size ** torch.arange(z.shape[1])).flip(0)
         state = (z * powers).sum(1)
@@ -71,8 +69,9 @@ class FakeDenoiser:
 
 
 def exact_distribution(denoisers, schedule, length, prefix=()):
-    """{tokens: probability} by enumerating the definition: at step i each masked position unmasks
-    with probability 1/i and is then drawn from the step's model."""
+    """{tokens: probability}, enumerated from the definition: at step i each masked position unmasks
+    with probability 1/i and is then drawn from the step's model.
+    """
     mask_id = next(iter(denoisers.values())).mask_id
     states = {tuple(prefix) + (mask_id,) * (length - len(prefix)): 1.0}
     steps = schedule.steps
@@ -103,7 +102,7 @@ def exact_distribution(denoisers, schedule, length, prefix=()):
 
 
 def observed_and_expected(denoisers, schedule, length, n, prefix=(), draw=sampler.sample):
-    """How often each outcome came up among n samples, and how often it should have."""
+    """How often each outcome was drawn among n samples, and its expected number."""
     given = torch.tensor(prefix) if prefix else None
     drawn = draw(denoisers, schedule, range(n), length, seed=5, prefix=given, batch_size=64)
     exact = exact_distribution(denoisers, schedule, length, prefix)
@@ -113,7 +112,7 @@ def observed_and_expected(denoisers, schedule, length, n, prefix=(), draw=sample
 
 
 def chi_square(observed, expected):
-    """p-value with cells of small expectation joined."""
+    """p-value of the chi-square test, with cells of small expectation joined."""
     small = expected < 5
     if small.any():
         observed = np.append(observed[~small], observed[small].sum())

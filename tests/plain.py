@@ -1,5 +1,5 @@
-"""An MDLM as one writes it first, from the published description and torch's own operators: what
-speed is measured against.
+"""A straightforward MDLM, from the published description and torch's own operators, to measure
+speed against.
 """
 
 import torch
@@ -7,8 +7,8 @@ import torch.nn.functional as F
 
 
 class PlainDenoiser:
-    """The weights of an MDLM behind the protocol of `stepimp.models.checkpoints`, with nothing
-    folded, fused or left out.
+    """The weights of an MDLM behind the `Denoiser` protocol, with nothing folded, fused or left
+    out.
     """
 
     def __init__(self, model):

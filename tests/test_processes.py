@@ -69,7 +69,7 @@ def run_two(script: str, folder):
         "2",
     ]
     result = subprocess.run(
-        [*torchrun, "script.py"], cwd=folder, capture_output=True, text=True, timeout=120
+        [*torchrun, "script.py"], cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 0, result.stderr
 

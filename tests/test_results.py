@@ -144,7 +144,7 @@ def test_a_folder_that_cannot_be_written_is_found_at_once(tmp_path):
             a_run(out)
 
 
-def test_a_journal_goes_on_where_it_was(tmp_path):
+def test_a_resumed_journal_holds_what_was_finished(tmp_path):
     first = a_run(tmp_path).journal()
     first.add("0:32", [1.5, None])
     first.add("32:64", {"a": 2})
@@ -178,12 +178,12 @@ def test_a_journal_cut_off_anywhere_loses_the_cut_unit_alone(tmp_path):
 def test_two_processes_that_began_a_journal_at_once_leave_a_whole_one(tmp_path):
     journals = [Journal(tmp_path / "a.journal", "key") for _ in range(2)]
     for n, journal in enumerate(journals):
-        journal.add(f"own {n}", n)
+        journal.add(f"unit {n}", n)
         journal.add("both", 5)
-    assert Journal(tmp_path / "a.journal", "key").done == {"own 0": 0, "both": 5, "own 1": 1}
+    assert Journal(tmp_path / "a.journal", "key").done == {"unit 0": 0, "both": 5, "unit 1": 1}
 
 
-def test_a_journal_without_a_finished_unit_is_no_file(tmp_path):
+def test_a_journal_is_created_with_its_first_unit(tmp_path):
     a_run(tmp_path).journal()
     assert list(tmp_path.iterdir()) == []
 
@@ -195,7 +195,7 @@ DAMAGED = {
     "that is binary": b"\x80\x00\n\xff\n",
     "with an unreadable line": b'{"run": "key"}\n{"unit"\n{"unit": "a", "result": 1}\n',
     "with an empty line": b'{"run": "key"}\n\n',
-    "with a line that is no unit": b'{"run": "key"}\n[1]\n',
+    "with a line that is not a unit": b'{"run": "key"}\n[1]\n',
     "without its first line": b'{"unit": "a", "result": 1}\n',
 }
 

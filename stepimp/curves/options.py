@@ -21,7 +21,7 @@ class CurveOptions:
     baseline: str | None = None
     """The heavy model trained from another seed; the relative KL is above its KL."""
     data: str | None = None
-    """Text that is corrupted, see `text.load_blocks`; None: what the family was trained on."""
+    """Text to corrupt, see `text.blocks.load_documents`; None: what the family was trained on."""
     split: str = "heldout"
     """"heldout", documents that training never saw, or "all"."""
     inputs: str = "text"

@@ -3,17 +3,16 @@
 import torch
 import torch.nn.functional as F
 
-ONEDNN_DTYPES = (torch.float32, torch.bfloat16)
 PACKED_FOR = 1024  # rows; the layout hardly depends on it
 
 
 def runs_on_onednn(tensor: torch.Tensor) -> bool:
     """Whether oneDNN multiplies tensors of this device and dtype."""
-    return (
-        tensor.device.type == "cpu"
-        and tensor.dtype in ONEDNN_DTYPES
-        and torch.backends.mkldnn.enabled
-    )
+    if tensor.device.type != "cpu" or not torch.backends.mkldnn.enabled:
+        return False
+    if tensor.dtype == torch.bfloat16:  # needs AVX-512
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return tensor.dtype == torch.float32
 
 
 def pack(weight: torch.Tensor) -> torch.Tensor:
@@ -41,8 +40,8 @@ def linear(
     it runs torch's own operators.
     """
     if weight.is_mkldnn or runs_on_onednn(x) and not torch.is_grad_enabled():
-        activation = ("gelu", [], "tanh") if gelu else ("none", [], "")
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *activation)
+        name, algorithm = ("gelu", "tanh") if gelu else ("none", "")
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], algorithm)
     out = F.linear(x, weight, bias)
     return F.gelu(out, approximate="tanh") if gelu else out
 

@@ -2,6 +2,9 @@
 once.
 """
 
+import time
+import warnings
+
 import torch
 
 BATCHES = (4, 16, 32, 64, 128, 256)
@@ -17,12 +20,15 @@ def padded_shape(rows: int, queries: int) -> tuple[int, int]:
 
 
 class InFewShapes:
-    """`body(z, t, at)` of a `Denoiser`, filled up to few shapes; what the filling gives is
-    dropped.
+    """`body(z, t, at)` of a `Denoiser`, padded to few shapes; rows of the padding are dropped.
+
+    eager: the same function uncompiled, which takes over, with a warning, when compilation fails.
+    first_seconds: {(rows, queries): seconds of the first call of that shape}, mostly compilation.
     """
 
-    def __init__(self, body):
-        self.body = body
+    def __init__(self, body, eager=None):
+        self.body, self.eager = body, eager
+        self.first_seconds: dict[tuple[int, int], float] = {}
 
     def __call__(self, z: torch.Tensor, t: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """z: [B, L]; t: [B]; at: [B, n] -> [B, n, D]. Valid until the next call: a CUDA graph
@@ -30,11 +36,26 @@ class InFewShapes:
         """
         rows, queries = at.shape
         # Repeats of the last row and of the last position, where there are fewer.
+        shape = padded_shape(rows, queries)
         row, query = (
             torch.arange(size, device=z.device).clamp_(max=last - 1)
-            for size, last in zip(padded_shape(rows, queries), (rows, queries))
+            for size, last in zip(shape, (rows, queries))
         )
-        return self.body(z[row], t[row], at[row[:, None], query])[:rows, :queries]
+        start = time.perf_counter()
+        out = self._run(z[row], t[row], at[row[:, None], query])
+        self.first_seconds.setdefault(shape, time.perf_counter() - start)
+        return out[:rows, :queries]
+
+    def _run(self, *batch):
+        if self.eager is None:
+            return self.body(*batch)
+        try:
+            return self.body(*batch)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            said = " ".join(str(error).split())[:200]
+            warnings.warn(f"Compiling a model failed, and it runs uncompiled: {said}", stacklevel=2)
+            self.body, self.eager = self.eager, None
+        return self.body(*batch)
 
 
 def compiled(body, constants=()):

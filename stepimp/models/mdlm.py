@@ -130,7 +130,8 @@ class MDLMForMaskedLM(PreTrainedModel):
             self.backbone.output_layer.linear.to(torch.promote_types(self.dtype, torch.float32))
         elif installed():
             self.replayed = InFewShapes(
-                compiled(self.hidden, tree_leaves((self._constant or (), self._angles)))
+                compiled(self.hidden, tree_leaves((self._constant or (), self._angles))),
+                eager=self.hidden,
             )
         return self
 

@@ -215,7 +215,8 @@ def both_at_95(means: np.ndarray) -> tuple[float, float, float]:
     """[1 + R] measured and on resamples -> the mean and the ends of its percentile band, one of two
     statements.
     """
-    return float(means[0]), *map(float, np.percentile(means[1:], [1.25, 98.75]))
+    low, high = np.percentile(means[1:], [1.25, 98.75])
+    return float(means[0]), float(low), float(high)
 
 
 def samples_of(document: dict) -> int:

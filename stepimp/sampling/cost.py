@@ -14,7 +14,7 @@ class Stopwatch:
     """Seconds by part: `with watch(part): ...` waits for the device before and after."""
 
     def __init__(self, device: torch.device):
-        self.device, self.seconds = device, defaultdict(float)
+        self.device, self.seconds = device, defaultdict[str, float](float)
 
     def now(self) -> float:
         """Seconds on a clock of arbitrary origin, when all work on the device is done."""

@@ -89,7 +89,9 @@ def draw(probabilities, t: float, dt: float, mask_id: int, generators) -> torch.
     return outcomes.div_(noise.add_(1e-10).log_().neg_().add_(1e-10)).argmax(-1)
 
 
-def probabilities(denoiser: Denoiser, x, t: float, rounding: torch.dtype | None) -> torch.Tensor:
+def probabilities(
+    denoiser: Denoiser, x: torch.Tensor, t: float, rounding: torch.dtype | None
+) -> torch.Tensor:
     """[B, L, V] p_theta(. | x, t), the log-probabilities rounded to `rounding`. x: [B, L]."""
     clock = torch.full((len(x),), t, device=x.device)
     hidden = denoiser.hidden(x, clock)

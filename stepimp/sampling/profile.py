@@ -187,7 +187,9 @@ def time_run(
 
 
 @torch.no_grad()
-def mdlm_step(denoiser, length: int, batch_size: int, repeats: int = 3) -> dict[str, float]:
+def mdlm_step(
+    denoiser: Denoiser, length: int, batch_size: int, repeats: int = 3
+) -> dict[str, float]:
     """Seconds by part of one step of the MDLM repository's sampler, medians over repeats.
 
     It projects all positions and draws from all of [B, L, V].

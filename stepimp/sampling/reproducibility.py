@@ -46,7 +46,7 @@ def reproducibility_rows(
     return rows
 
 
-def halfway(denoiser, length: int, sequences: int, seed: int):
+def halfway(denoiser: Denoiser, length: int, sequences: int, seed: int):
     """States z [N, L] of a model's samples halfway, their time t [N], and masked positions [N, Q].
 
     A sequence with fewer than Q masked positions repeats them; one with none asks about position 0.
@@ -70,7 +70,7 @@ def halfway(denoiser, length: int, sequences: int, seed: int):
     return state.z, t, torch.from_numpy(positions).to(device)
 
 
-def logits_in_batches(denoiser, z, t, positions, batch_size: int) -> torch.Tensor:
+def logits_in_batches(denoiser: Denoiser, z, t, positions, batch_size: int) -> torch.Tensor:
     """[Q, N, V] logits at positions [N, Q], computed for `batch_size` sequences at a time."""
     body = getattr(denoiser, "replayed", None) or denoiser.hidden
     columns = []

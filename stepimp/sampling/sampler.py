@@ -261,9 +261,9 @@ class _Runner:
         self.counts.tokens[name] += len(positions)
 
 
-def uploaded(device, *arrays) -> list[torch.Tensor]:
+def uploaded(device, *integers) -> list[torch.Tensor]:
     """Integer arrays as tensors on the device, by one copy that does not wait for the device."""
-    arrays = [np.asarray(array, dtype=np.int64) for array in arrays]
+    arrays = [np.asarray(each, dtype=np.int64) for each in integers]
     flat = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
     parts = flat.to(device, non_blocking=True).split([array.size for array in arrays])
     return [part.view(array.shape) for part, array in zip(parts, arrays)]

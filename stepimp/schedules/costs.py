@@ -31,6 +31,7 @@ def cost_curves(measurements: Measurements, by: str) -> dict[str, np.ndarray]:
         case "nelbo":
             return {m: per_token(measurements.ce[m]) for m in (heavy, *lights)}
     raise ValueError(f"unknown cost {by!r}")
+    raise ValueError(f"unknown cost {by!r}")
 
 
 def mean_curves(measurements: Measurements, by: str, seed: int) -> Means:

@@ -95,7 +95,8 @@ class Frontier:
             raise StepimpError(
                 "No schedule meets the budget within these limits: allow more or shorter segments."
             )
-        k, m = np.unravel_index(int(self._final[:, table, saving].argmin()), self._shape[:2])
+        cheapest = int(self._final[:, table, saving].argmin())
+        k, m = map(int, np.unravel_index(cheapest, self._shape[:2]))
         left, models = self.steps, []
         while left > 0:
             source = int(self._entered[left - 1, k, m, table, saving])

@@ -75,7 +75,7 @@ def search(
     sampler.check(denoisers, coarse.schedule(running[0]), length)
     device, done = first.device, processes.gather(journal.done)
     starts = range(0, samples, chunk)
-    level = elimination and elimination.level(len(running), looks=len(starts) - 1)
+    level = elimination.level(len(running), looks=len(starts) - 1) if elimination else 1.0
 
     def advance(state, schedule, stop):
         for _ in sampler.advance(

@@ -66,22 +66,24 @@ COLUMNS = {
 
 def test_the_command_writes_and_shows_the_seven_and_misses_a_recommendation(run, tmp_path):
     result = run()
-    found = document(tmp_path)
-    assert len(found["rows"]) == 7 and all(row.keys() == COLUMNS for row in found["rows"])
+    written = document(tmp_path)
+    assert len(written["rows"]) == 7 and all(row.keys() == COLUMNS for row in written["rows"])
     assert (
         "No recommendation for 2b and 1b at T = 8" in result.stderr
         and "stepimp recommend" in result.stderr
     )
-    for row in found["rows"]:
+    for row in written["rows"]:
         assert row["schedule"] in result.stdout and (tmp_path / row["samples_file"]).exists()
-        assert len(found["per_sample"][parse(row["schedule"], "2b", "1b").format()]["log_ppl"]) == 4
+        assert (
+            len(written["per_sample"][parse(row["schedule"], "2b", "1b").format()]["log_ppl"]) == 4
+        )
     assert max(len(line) for line in result.stdout.splitlines()[1:-2]) <= 80
     assert (
-        len(found["pairs"]) == 10
+        len(written["pairs"]) == 10
         and " of 10 pairs of placements differ, all at 95% together" in result.stdout
     )
-    assert found["path"] in result.stdout.splitlines()[-1]
-    assert found["provenance"]["fingerprints"].keys() == {"models", "judge", "data"}
+    assert written["path"] in result.stdout.splitlines()[-1]
+    assert written["provenance"]["fingerprints"].keys() == {"models", "judge", "data"}
 
 
 def test_json_is_all_that_stdout_holds(run):
@@ -105,8 +107,11 @@ def test_the_command_starts_samples_with_text(run, tiny_text, tmp_path):
         "8 tokens, 3 of them given"
         in run("--prefix-length", 3, "--data", tiny_text, "--schedule", "L8").stdout
     )
-    found = document(tmp_path)
-    assert found["params"]["data"] == str(tiny_text) and found["provenance"]["fingerprints"]["data"]
+    written = document(tmp_path)
+    assert (
+        written["params"]["data"] == str(tiny_text)
+        and written["provenance"]["fingerprints"]["data"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def call(tiny_family, tmp_path):
 
     def run(command, *options, code=0):
         where = ["--family", tiny_family, "--out", tmp_path]
-        result = CliRunner().invoke(main, [str(one) for one in (command, *options, *where)])
+        result = CliRunner().invoke(main, [str(part) for part in (command, *options, *where)])
         assert result.exit_code == code, result.output
         return result
 
@@ -36,7 +36,7 @@ def call(tiny_family, tmp_path):
 
 
 @pytest.fixture
-def own(tmp_path):
+def texts_file(tmp_path):
     """A samples file without tokens or document."""
     file = tmp_path / "own.jsonl"
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
@@ -65,20 +65,20 @@ def test_the_newest_generated_text_is_scored(call, tiny_judge, tmp_path):
     result = call("evaluate")
     (lines,) = tmp_path.glob("generate-*.jsonl")
     drawn = [json.loads(line) for line in lines.read_text("utf-8").splitlines()]
-    rests = [one["text"].removeprefix("the model") for one in drawn]
+    rests = [sample["text"].removeprefix("the model") for sample in drawn]
     expected = score(tiny_judge, rests, ["the model"] * 3)
-    found = evaluated(tmp_path)
-    (row,) = found["rows"]
+    written = evaluated(tmp_path)
+    (row,) = written["rows"]
     assert (
         row["schedule"] == "L2,H3"
         and row["samples"] == 3
-        and found["params"]["samples_file"] == lines.name
+        and written["params"]["samples_file"] == lines.name
     )
     assert row["gen_ppl"] == pytest.approx(np.exp(expected.log_ppl).mean())
     assert row["entropy_nats"] == pytest.approx(
-        unigram_entropy([one["tokens"] for one in drawn]).mean()
+        unigram_entropy([sample["tokens"] for sample in drawn]).mean()
     )
-    assert found["per_sample"]["log_ppl"] == pytest.approx(expected.log_ppl.tolist())
+    assert written["per_sample"]["log_ppl"] == pytest.approx(expected.log_ppl.tolist())
     assert (
         f"3 samples with L2,H3, judge {tiny_judge.name}: gen-PPL "
         f"{Estimate.of(row, 'gen_ppl').text(2)}, corpus PPL" in result.stdout
@@ -86,18 +86,18 @@ def test_the_newest_generated_text_is_scored(call, tiny_judge, tmp_path):
     assert (
         "corpus PPL" in result.stdout
         and "entropy" in result.stdout
-        and found["path"] in result.stdout
+        and written["path"] in result.stdout
     )
     assert len(result.stdout.splitlines()) == 1 and not list(tmp_path.glob("*.journal"))
 
 
-def test_a_file_of_ones_own(call, own, tmp_path):
-    assert json.loads(call("evaluate", own, "--json").stdout)["rows"][0]["samples"] == 5
+def test_a_file_of_ones_own(call, texts_file, tmp_path):
+    assert json.loads(call("evaluate", texts_file, "--json").stdout)["rows"][0]["samples"] == 5
     assert evaluated(tmp_path)["rows"][0]["entropy_of"] == "judge's tokens"
 
 
-def test_the_mdlm_way_says_how_many_samples_it_dropped(call, own, tmp_path):
-    result = call("evaluate", own, "--compat", "mdlm", "--batch-size", 2)
+def test_the_mdlm_way_says_how_many_samples_it_dropped(call, texts_file, tmp_path):
+    result = call("evaluate", texts_file, "--compat", "mdlm", "--batch-size", 2)
     assert "1 samples beyond the last whole batch of 2 were dropped" in result.stderr
     assert evaluated(tmp_path)["rows"][0]["samples"] == 4
 
@@ -126,8 +126,8 @@ def test_nothing_generated_yet(call, tmp_path):
 @pytest.mark.parametrize(
     "judge, message", [("nowhere/none", "Cannot load nowhere/none as a judge"), (".", "no config")]
 )
-def test_a_judge_that_is_none(call, own, judge, message):
-    result = call("evaluate", own, "--judge", judge, code=1)
+def test_a_judge_that_is_none(call, texts_file, judge, message):
+    result = call("evaluate", texts_file, "--judge", judge, code=1)
     assert (
         message in " ".join(result.stderr.split())
         and "Traceback" not in result.stderr

@@ -137,7 +137,7 @@ def test_without_curves_they_are_measured_with_the_familys_other_seed(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_curves, "measure_curves", measured)
-    call("recommend", *named, "--family", tiny_family, "--out", tmp_path, code=1)
+    call("recommend", *named, "--family", tiny_family, "--out", tmp_path, code=130)
     (options,) = asked
     assert (options.heavy, options.lights, options.baseline) == ("2b", ("1b",), "2b_seed2")
     assert (options.points, options.sequences, options.family) == (20, 200, str(tiny_family))

@@ -325,4 +325,5 @@ def test_given_tokens_are_less_work_and_a_length_of_its_own_counts():
 
 
 def test_a_model_that_the_family_has_not_is_left_to_the_command(tiny_family):
-    assert reproduce.expected(["compare"], tiny_family) == 0 < reproduce.expected(TINY, tiny_family)
+    unknown = ["compare", "--heavy", "12b"]
+    assert reproduce.expected(unknown, tiny_family) == 0 < reproduce.expected(TINY, tiny_family)

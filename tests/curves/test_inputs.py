@@ -1,30 +1,41 @@
-"""What inputs never mask: the tokens around a sequence, and special tokens inside it."""
+"""Where inputs come from: text, and the heavy model's own samples."""
+
+import itertools
 
 import torch
+from fixed_inputs import LINEAR, Fake
 
-from stepimp.curves.inputs import TextInputs, framed
-from stepimp.models.loading import load
-from stepimp.noise import NoiseSchedule, corrupt
+from stepimp.curves.inputs import TextInputs
+from stepimp.noise import corrupt
+from stepimp.sampling import sampler
 from stepimp.sampling.trajectories import SampleInputs
-from tiny_layouts import LAYOUTS
+from stepimp.schedules.schedule import Schedule
 
 
-def test_special_tokens_are_clean_at_every_time_and_all_others_masked_at_the_end():
-    tokens = framed(torch.tensor([[7, 3, 8], [9, 9, 9]]), ((2,), (3,)))
-    assert tokens.tolist() == [[2, 7, 3, 8, 3], [2, 9, 9, 9, 3]]
-    inputs = TextInputs(tokens, 0, NoiseSchedule("linear"), special_ids=frozenset({2, 3}))
-    z = corrupt(*inputs.draw(0, 2, 0), 1.0, 1, inputs.noise)
-    assert z.tolist() == [[2, 1, 3, 1, 3], [2, 1, 1, 1, 3]]
+def test_text_is_corrupted_by_uniforms_of_the_seed_the_sequence_and_the_repeat():
+    inputs = TextInputs(torch.arange(40).view(10, 4), 7, LINEAR, repeats=2)
+    tokens, uniforms = inputs.draw(2, 9, 1)
+    assert torch.equal(tokens, inputs.tokens[2:9])
+    assert torch.equal(uniforms[3:5], inputs.draw(5, 7, 1)[1])
+    different = [
+        inputs.draw(0, 1, 0),
+        inputs.draw(1, 2, 0),
+        inputs.draw(0, 1, 1),
+        TextInputs(inputs.tokens, 8, LINEAR).draw(0, 1, 0),
+    ]
+    for first, second in itertools.combinations(different, 2):
+        assert not torch.equal(first[1], second[1])
 
 
-def test_without_special_tokens_everything_is_masked_at_the_end():
-    inputs = TextInputs(torch.full((2, 6), 5), 0, NoiseSchedule("linear"))
-    assert (corrupt(*inputs.draw(0, 2, 0), 1.0, 1, inputs.noise) == 1).all()
-
-
-def test_samples_keep_their_frame(tmp_path):
-    path, _ = LAYOUTS["bert"](tmp_path / "a", 1, 1)
-    denoisers = load([path], tmp_path, "cpu").denoisers
-    inputs = SampleInputs(denoisers, path, 3, 7, 0, steps=5)
-    z = corrupt(*inputs.draw(0, 3, 0), 1.0, 4, inputs.noise)
-    assert z.tolist() == [[2, 4, 4, 4, 4, 4, 3]] * 3
+def test_samples_are_masked_as_they_were_on_the_way():
+    """At t = i/T the inputs are the very states that the heavy model's sampler was in after step i
+    + 1.
+    """
+    denoisers, steps = {"heavy": Fake(seed=1, length=5)}, 8
+    inputs = SampleInputs(denoisers, "heavy", 6, 5, seed=3, steps=steps)
+    tokens, uniforms = inputs.draw(0, 6, 0)
+    state = sampler.begin(range(6), 5, steps, 3, seed=3)
+    for i in range(steps, 0, -1):
+        list(sampler.advance(state, denoisers, Schedule.of(["heavy"] * steps), i, seed=3))
+        assert torch.equal(corrupt(tokens, uniforms, i / steps, 3, inputs.noise), state.z)
+    assert torch.equal(inputs.draw(4, 6, 0)[0], tokens[4:6])

@@ -47,10 +47,10 @@ def test_noise_reaches_far_into_both_tails_and_stays_finite(monkeypatch, u, leas
 
 
 def test_noise_depends_on_seed_sample_and_position():
-    one = exponentials(0, 1, 2, 50)
-    assert np.array_equal(one, exponentials(0, 1, 2, 50))
+    noise = exponentials(0, 1, 2, 50)
+    assert np.array_equal(noise, exponentials(0, 1, 2, 50))
     for other in ((1, 1, 2), (0, 2, 2), (0, 1, 3), (0, 2, 1)):
-        assert not np.array_equal(one, exponentials(*other, 50))
+        assert not np.array_equal(noise, exponentials(*other, 50))
 
 
 @pytest.mark.parametrize(

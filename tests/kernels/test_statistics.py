@@ -9,9 +9,11 @@ from stepimp.kernels.statistics import vocabulary_statistics
 
 
 def assert_equals_reference(rows, heads, targets, mask_id, rtol=1e-5, **blocks):
-    found = vocabulary_statistics(rows, heads, targets, mask_id, **blocks)
-    for one, exact in zip(found, reference.vocabulary_statistics(rows, heads, targets, mask_id)):
-        torch.testing.assert_close(one, exact, rtol=rtol, atol=1e-7)
+    result = vocabulary_statistics(rows, heads, targets, mask_id, **blocks)
+    for single, exact in zip(
+        result, reference.vocabulary_statistics(rows, heads, targets, mask_id)
+    ):
+        torch.testing.assert_close(single, exact, rtol=rtol, atol=1e-7)
 
 
 # n, V, vocabulary block, row block
@@ -49,10 +51,10 @@ def test_the_mask_tokens_logit_changes_nothing(mask_id):
     before = vocabulary_statistics(rows, heads, targets, mask_id, vocabulary_block=16)
     for _, bias in heads:
         bias[mask_id] = 80.0
-    for one, other in zip(
+    for single, other in zip(
         before, vocabulary_statistics(rows, heads, targets, mask_id, vocabulary_block=16)
     ):
-        assert torch.equal(one, other)
+        assert torch.equal(single, other)
 
 
 def test_logits_far_apart_neither_overflow_nor_vanish():
@@ -103,8 +105,8 @@ def test_a_further_model_leaves_the_others_bit_identical(others):
         rows[: 1 + others], heads[: 1 + others], targets, 210, vocabulary_block=16, row_block=10
     )
     all_five = vocabulary_statistics(rows, heads, targets, 210, vocabulary_block=16, row_block=10)
-    for one, many in zip(few[:2], all_five[:2]):
-        assert torch.equal(one, many[: 1 + others])
+    for single, many in zip(few[:2], all_five[:2]):
+        assert torch.equal(single, many[: 1 + others])
     assert torch.equal(few[2], all_five[2])
 
 
@@ -115,11 +117,11 @@ def test_several_tokens_may_be_asked_about_at_one_position():
         rows, heads, asked, 100, vocabulary_block=16, row_block=4
     )
     for column in range(3):
-        one = vocabulary_statistics(
+        single = vocabulary_statistics(
             rows, heads, asked[:, column], 100, vocabulary_block=16, row_block=4
         )
-        for found, alone in zip((ce[..., column], kl, entropy), one):
-            assert torch.equal(found, alone)
+        for result, alone in zip((ce[..., column], kl, entropy), single):
+            assert torch.equal(result, alone)
 
 
 def test_no_rows():
@@ -137,9 +139,9 @@ def test_a_block_is_all_that_is_held():
     class Watched(torch.Tensor):
         @classmethod
         def __torch_function__(cls, function, types, args=(), kwargs=None):
-            found = super().__torch_function__(function, types, args, kwargs or {})
-            sizes.append(found.numel() if isinstance(found, torch.Tensor) else 0)
-            return found
+            result = super().__torch_function__(function, types, args, kwargs or {})
+            sizes.append(result.numel() if isinstance(result, torch.Tensor) else 0)
+            return result
 
     rows, heads, targets = projections(40, 1000, widths=(4, 4))
     vocabulary_statistics(

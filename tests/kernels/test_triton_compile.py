@@ -76,16 +76,16 @@ def kernels():
 
 
 def test_no_register_is_spilled(kernels):
-    for name, one in kernels.items():
-        assert re.findall(r"(?:STACK|LOCAL):(\d+)", one["usage"]) == ["0", "0"], (
-            f"{name}: {one['usage']}"
+    for name, kernel in kernels.items():
+        assert re.findall(r"(?:STACK|LOCAL):(\d+)", kernel["usage"]) == ["0", "0"], (
+            f"{name}: {kernel['usage']}"
         )
 
 
 def test_every_kernel_fits_and_multiplies_on_the_tensor_cores(kernels):
-    for name, one in kernels.items():
-        assert one["shared"] <= SHARED, name
-        assert "wgmma.mma_async" in one["ptx"], name
+    for name, kernel in kernels.items():
+        assert kernel["shared"] <= SHARED, name
+        assert "wgmma.mma_async" in kernel["ptx"], name
     assert all(
-        "cp.async" in one["ptx"] for name, one in kernels.items() if "ragged" not in name
+        "cp.async" in kernel["ptx"] for name, kernel in kernels.items() if "ragged" not in name
     )  # pipelined

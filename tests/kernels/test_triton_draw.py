@@ -38,7 +38,7 @@ def test_philox_gives_numpys_bits(device):
     draws = np.random.default_rng(0).integers(0, 2**64, (16, 6), dtype=np.uint64)
     draws[0], draws[1] = 0, 2**64 - 1
     # NumPy counts up before its first block.
-    ahead = [np.random.Philox(key=one[4:], counter=one[:4]).random_raw(4) for one in draws]
+    ahead = [np.random.Philox(key=words[4:], counter=words[:4]).random_raw(4) for words in draws]
     draws[:, 0] += 1
     draws[1, :4] = 0  # the carry
     out = torch.empty(16, 4, dtype=torch.long, device=device)
@@ -77,11 +77,13 @@ def test_it_draws_what_the_cpu_draws(device, poisoned_memory, n, vocab, width, m
     (rows,), (head,), _ = projections(n, vocab, (width,), dtype=dtype)
     head[1][mask_id] = 80.0
     where = 7, np.resize(names[0], n) + np.arange(n), np.resize(names[1], n)
-    found = project_and_draw(
+    tokens = project_and_draw(
         rows.to(device), [part.to(device) for part in head], mask_id, *where, impl="triton"
     )
-    assert torch.equal(found.cpu(), project_and_draw(rows, head, mask_id, *where, impl="torch"))
-    assert torch.equal(found.cpu(), project_and_draw(rows, head, mask_id, *where, impl="reference"))
+    assert torch.equal(tokens.cpu(), project_and_draw(rows, head, mask_id, *where, impl="torch"))
+    assert torch.equal(
+        tokens.cpu(), project_and_draw(rows, head, mask_id, *where, impl="reference")
+    )
 
 
 def test_it_draws_nothing_for_no_rows(device):
@@ -105,11 +107,11 @@ def test_draws_follow_softmax(device):
 @pytest.mark.parametrize("seed", [0, 2**63 - 1])
 def test_seeds_of_63_bits(device, seed):
     (rows,), (head,), _ = projections(2, 70, (16,))
-    found = project_and_draw(
+    tokens = project_and_draw(
         rows.to(device), [part.to(device) for part in head], 69, seed, [1, 2], [3, 4], impl="triton"
     )
     assert torch.equal(
-        found.cpu(), draw.draw_tokens(draw.project(rows, head, 69), seed, [1, 2], [3, 4])
+        tokens.cpu(), draw.draw_tokens(draw.project(rows, head, 69), seed, [1, 2], [3, 4])
     )
 
 

@@ -31,17 +31,19 @@ def on(device, rows, heads, targets):
 def plain(rows, heads, targets, mask_id):
     """What one writes first, in fp32."""
     logits = [x.float() @ w.float().T + b.float() for x, (w, b) in zip(rows, heads)]
-    log_p = [one.index_fill(1, torch.tensor(mask_id), -1e30).log_softmax(-1) for one in logits]
-    ce = torch.stack([-one.gather(1, targets[:, None])[:, 0] for one in log_p])
-    kl = torch.stack([(log_p[0].exp() * (log_p[0] - one)).sum(-1) for one in log_p])
+    log_p = [
+        single.index_fill(1, torch.tensor(mask_id), -1e30).log_softmax(-1) for single in logits
+    ]
+    ce = torch.stack([-single.gather(1, targets[:, None])[:, 0] for single in log_p])
+    kl = torch.stack([(log_p[0].exp() * (log_p[0] - single)).sum(-1) for single in log_p])
     return ce, kl, -(log_p[0].exp() * log_p[0]).sum(-1)
 
 
 def assert_as_exact_as_the_plain_way(device, rows, heads, targets, mask_id, tolerance=1e-6):
     """Errors against float64 of at most twice those of the plain way in fp32, or `tolerance`."""
-    found = vocabulary_statistics(*on(device, rows, heads, targets), mask_id, impl="triton")
+    result = vocabulary_statistics(*on(device, rows, heads, targets), mask_id, impl="triton")
     exact = reference.vocabulary_statistics(rows, heads, targets, mask_id)
-    for ours, plainly, right in zip(found, plain(rows, heads, targets, mask_id), exact):
+    for ours, plainly, right in zip(result, plain(rows, heads, targets, mask_id), exact):
         assert ours.dtype == torch.float64 and ours.shape == right.shape
         assert ((ours.cpu() - right).abs() <= tolerance + 2 * (plainly - right).abs().max()).all()
 
@@ -111,8 +113,8 @@ def test_several_tokens_may_be_asked_about_at_one_position(device):
     ce, kl, entropy = vocabulary_statistics(rows, heads, asked, 100, impl="triton")
     for column in range(2):
         alone = vocabulary_statistics(rows, heads, asked[:, column], 100, impl="triton")
-        for found, one in zip((ce[..., column], kl, entropy), alone):
-            assert torch.equal(found, one)
+        for result, single in zip((ce[..., column], kl, entropy), alone):
+            assert torch.equal(result, single)
 
 
 def test_no_rows(device):

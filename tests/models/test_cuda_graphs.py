@@ -59,6 +59,23 @@ def test_filled_up_batches_give_the_same_tokens(bodies):
     assert {queries for _, queries, *_ in seen} <= {8, 16}
 
 
+def test_a_body_that_does_not_compile_runs_uncompiled_and_draws_the_same_tokens(bodies):
+    plain, padded, seen = bodies
+    for model in padded.values():
+        broken = torch.compile(model.watched, backend=failing_backend)
+        model.replayed = InFewShapes(broken, eager=model.watched)
+    schedule = parse("L3,H6,L3", "h", "l")
+    exact = sampler.sample(plain, schedule, range(11), 24, seed=3, batch_size=5)
+    with pytest.warns(UserWarning, match="runs uncompiled: .*no compiler here"):
+        tokens = sampler.sample(padded, schedule, range(11), 24, seed=3, batch_size=5)
+    assert torch.equal(tokens, exact)
+    assert {shape[0] for shape in padded["h"].replayed.first_seconds} <= set(BATCHES)
+
+
+def failing_backend(graph, inputs):
+    raise RuntimeError("no compiler here")
+
+
 def test_the_body_is_one_graph(random_model):
     """What torch.compile takes apart it cannot replay."""
     model = copy.deepcopy(random_model().freeze())  # without the CPU's packed weights

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM
 
 from stepimp.errors import StepimpError
+from stepimp.kernels.linear import runs_on_onednn
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
@@ -255,6 +256,8 @@ def test_bf16_weights_load_in_their_own_dtype_with_usable_angles(random_model, t
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_packed_weights_give_the_same_bits(random_model, z, dtype):
     model, at = random_model().to(dtype), torch.tensor([[0, 3, 5, 7]] * len(z))
+    if not runs_on_onednn(model.head()[0]):
+        pytest.skip("oneDNN has no products of bf16 on this processor: nothing is packed")
     with torch.no_grad():
         plain = model.hidden(z), model.hidden(z, None, at)
         model.freeze()

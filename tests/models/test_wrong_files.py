@@ -204,7 +204,6 @@ def test_the_memory_of_this_machine_is_known():
 
 def test_a_head_that_does_more_than_one_projection_is_refused(tmp_path):
 
-
     config = transformers.EsmConfig(
         vocab_size=45,
         hidden_size=32,

@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from by_hand import comparison, document, fractions, plans, search, sizes, write
+from by_hand import comparison, curves, document, fractions, plans, search, sizes, write
 
 from stepimp.commands import main
 from stepimp.commands.reproduce import sample_length
@@ -89,6 +89,23 @@ def test_a_document_that_lacks_a_part_is_named(tmp_path):
     write(tmp_path, broken)
     with pytest.raises(StepimpError, match="compare-0.json is incomplete"):
         find_documents(tmp_path)
+
+
+@pytest.mark.parametrize("needs", [("loss", "kl"), ("loss",)])
+def test_curves_fill_the_needs_that_no_newer_document_of_its_own_kind_fills(tmp_path, needs):
+    """loss and kl are views of one document; earlier versions wrote one of each."""
+    path = write(tmp_path, curves())
+    if needs == ("loss",):
+        old = write(tmp_path, curves(command="kl"))
+        os.utime(path, (1, 1))
+    documents = find_documents(tmp_path)
+    for need, column in (("loss", "ce_nats"), ("kl", "relative_kl_nats")):
+        expected = path if need in needs else old
+        assert documents[need]["path"] == str(expected)
+        others = {"ce_nats", "relative_kl_nats"} - {column}
+        assert column in documents[need]["rows"][0].keys() and not (
+            others & documents[need]["rows"][0].keys()
+        )
 
 
 def test_hand_crafted_schedules_are_known_by_their_steps_and_not_by_name():

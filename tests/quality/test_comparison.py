@@ -108,8 +108,8 @@ def test_prefixes_are_held_out_text_and_condition_without_being_scored(
     held_out = (
         load_blocks(str(tiny_text), members.tokenizer, LENGTH, "heldout").tokens[:, :4].tolist()
     )
-    assert prefixes.shape == (6, 4) and all(one in held_out for one in prefixes.tolist())
-    assert len({tuple(one) for one in prefixes.tolist()}) > 1
+    assert prefixes.shape == (6, 4) and all(row in held_out for row in prefixes.tolist())
+    assert len({tuple(row) for row in prefixes.tolist()}) > 1
     assert torch.equal(
         text_prefixes(str(tiny_text), members, 3, LENGTH, 4, seed=3)[0], prefixes[:3]
     )
@@ -120,7 +120,7 @@ def test_prefixes_are_held_out_text_and_condition_without_being_scored(
         members.denoisers, parse("L8", "2b", "1b"), range(6), LENGTH, seed=3, prefix=prefixes
     )
     assert tokens[:, :4].tolist() == prefixes.tolist()
-    given, whole = (members.tokenizer.batch_decode(one) for one in (prefixes, tokens))
+    given, whole = (members.tokenizer.batch_decode(row) for row in (prefixes, tokens))
     pairs = [split_prefix(*pair) for pair in zip(whole, given)]
     expected = score(tiny_judge, [text for _, text in pairs], [prefix for prefix, _ in pairs])
     assert per_sample["1b:8"]["log_ppl"] == pytest.approx(expected.log_ppl.tolist(), rel=1e-5)

@@ -38,7 +38,7 @@ def judge(tiny_family):
 
 def plain(judge, text):
     """(sum of nats, tokens) of one text by transformers' own loss, which is float32 whatever the
-    model is.
+    model is: five digits of it are the same on any processor.
     """
     ids = torch.tensor([judge.tokenizer(text).input_ids])
     with torch.no_grad():
@@ -48,33 +48,33 @@ def plain(judge, text):
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_scores_equal_a_plain_loop_over_transformers_loss(judge, batch_size):
     texts = [*SHORT, ENDED]
-    found = score(judge, texts, batch_size=batch_size)
+    scores = score(judge, texts, batch_size=batch_size)
     nll, tokens = zip(*(plain(judge, text) for text in texts))
-    assert found.tokens.tolist() == list(tokens)
-    np.testing.assert_allclose(found.nll, nll, rtol=1e-6)
+    assert scores.tokens.tolist() == list(tokens)
+    np.testing.assert_allclose(scores.nll, nll, rtol=1e-5)
     gen_ppl = np.mean(np.exp(np.divide(nll, tokens)))
-    row = quality_columns(found, np.zeros(len(texts)))
-    assert row["gen_ppl"] == pytest.approx(gen_ppl, rel=1e-6)
-    assert row["corpus_ppl"] == pytest.approx(math.exp(sum(nll) / sum(tokens)), rel=1e-6)
+    row = quality_columns(scores, np.zeros(len(texts)))
+    assert row["gen_ppl"] == pytest.approx(gen_ppl, rel=1e-5)
+    assert row["corpus_ppl"] == pytest.approx(math.exp(sum(nll) / sum(tokens)), rel=1e-5)
 
 
 def test_scores_in_float32_agree_to_five_digits(tiny_judge, judge):
     texts = [*SHORT, ENDED]
-    exact, found = score(judge, texts), score(tiny_judge, texts)
-    np.testing.assert_allclose(np.exp(found.log_ppl), np.exp(exact.log_ppl), rtol=1e-5)
+    exact, scores = score(judge, texts), score(tiny_judge, texts)
+    np.testing.assert_allclose(np.exp(scores.log_ppl), np.exp(exact.log_ppl), rtol=1e-5)
 
 
 def test_a_prefix_conditions_and_is_not_scored(judge):
     prefix, text = "the model reads", " a heavy token and"
-    given, own = (torch.tensor(judge.encode([part])[0]) for part in (prefix, text))
-    ids = torch.cat([given, own])[None]
+    prefix_ids, text_ids = (torch.tensor(judge.encode([part])[0]) for part in (prefix, text))
+    ids = torch.cat([prefix_ids, text_ids])[None]
     with torch.no_grad():
         log_p = judge.model(ids).logits[0].log_softmax(-1)
-    expected = -log_p[len(given) - 1 : -1].gather(1, own[:, None]).sum().item()
-    found = score(judge, [text, text], [prefix, ""])
-    assert found.tokens.tolist() == [len(own), len(own) - 1]
-    assert found.nll[0] == pytest.approx(expected, rel=1e-9)
-    assert found.nll[1] == pytest.approx(plain(judge, text)[0], rel=1e-6)
+    expected = -log_p[len(prefix_ids) - 1 : -1].gather(1, text_ids[:, None]).sum().item()
+    scores = score(judge, [text, text], [prefix, ""])
+    assert scores.tokens.tolist() == [len(text_ids), len(text_ids) - 1]
+    assert scores.nll[0] == pytest.approx(expected, rel=1e-9)
+    assert scores.nll[1] == pytest.approx(plain(judge, text)[0], rel=1e-5)
 
 
 def test_end_of_text_is_a_token_like_any_other(judge):
@@ -109,8 +109,10 @@ def test_long_text_is_read_in_windows(judge):
         done = start + part.shape[1]
         if done == ids.shape[1]:
             break
-    found = score(judge, [text, "the model"])
-    assert found.tokens[0] == ids.shape[1] - 1 and found.nll[0] == pytest.approx(expected, rel=1e-9)
+    scores = score(judge, [text, "the model"])
+    assert scores.tokens[0] == ids.shape[1] - 1 and scores.nll[0] == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,10 +120,10 @@ def test_long_text_is_read_in_windows(judge):
     [(["", "the model"], None), (["x", "the model"], None), (["", ""], ["the", ""])],
 )
 def test_a_text_with_nothing_to_score_counts_as_one_token_of_chance(judge, texts, prefixes):
-    found = score(judge, texts, prefixes)
-    assert len(found.nll) == 2 and np.isfinite(found.log_ppl).all()
-    assert (found.nll[0], found.tokens[0]) == (math.log(290), 1)
-    assert unscorable(found, judge) == (2 if prefixes else 1)
+    scores = score(judge, texts, prefixes)
+    assert len(scores.nll) == 2 and np.isfinite(scores.log_ppl).all()
+    assert (scores.nll[0], scores.tokens[0]) == (math.log(290), 1)
+    assert unscorable(scores, judge) == (2 if prefixes else 1)
 
 
 def test_no_text_at_all_is_an_error(judge):
@@ -144,9 +146,9 @@ def test_a_body_whose_logits_are_more_than_its_head_is_read_whole(judge):
             self.get_output_embeddings = model.get_output_embeddings
 
         def forward(self, ids, **options):
-            found = self.model(ids, **options)
-            found.logits = 2 * torch.tanh(found.logits / 2)
-            return found
+            scores = self.model(ids, **options)
+            scores.logits = 2 * torch.tanh(scores.logits / 2)
+            return scores
 
     capped = Judge(Capped(judge.model), judge.tokenizer, "capped", "0")
     assert judge.plain_head and not capped.plain_head
@@ -154,7 +156,7 @@ def test_a_body_whose_logits_are_more_than_its_head_is_read_whole(judge):
     with torch.no_grad():
         log_p = (2 * torch.tanh(judge.model(ids).logits / 2))[0, :-1].log_softmax(-1)
     expected = -log_p.gather(1, ids[0, 1:, None]).sum().item()
-    assert score(capped, SHORT[:1]).nll[0] == pytest.approx(expected, rel=1e-6)
+    assert score(capped, SHORT[:1]).nll[0] == pytest.approx(expected, rel=1e-5)
 
 
 # ---- as the MDLM repository does ----
@@ -180,10 +182,10 @@ def mdlm_reference(judge, texts, length, chunk, batch):
 def test_the_mdlm_way_equals_a_plain_loop_and_drops_the_rest_of_the_batch(judge, monkeypatch):
     monkeypatch.setattr(scoring, "MDLM_CHUNK", 8)
     texts = [*SHORT, ENDED, ENDED * 2 + "<|endoftext|><|endoftext|> a step", "left over"]
-    found = score_as_mdlm(judge, texts, 20, batch_size=3)
-    assert len(found.nll) == 6
+    scores = score_as_mdlm(judge, texts, 20, batch_size=3)
+    assert len(scores.nll) == 6
     expected = mdlm_reference(judge, texts, 20, 8, 3)
-    assert quality_columns(found, np.zeros(6))["corpus_ppl"] == pytest.approx(expected, rel=1e-9)
+    assert quality_columns(scores, np.zeros(6))["corpus_ppl"] == pytest.approx(expected, rel=1e-9)
     assert quality_columns(score(judge, texts[:6]), np.zeros(6))["corpus_ppl"] != pytest.approx(
         expected, rel=1e-3
     )
@@ -227,10 +229,10 @@ def test_a_file_is_scored_in_parts_that_a_killed_run_keeps(judge, tmp_path, monk
 
 
 def test_entropy_is_of_the_samples_tokens_or_of_the_judges(judge):
-    own, _ = evaluate(judge, samples(SHORT, [[1, 1], [1, 2], [1, 2], [3, 3]]))
+    text_ids, _ = evaluate(judge, samples(SHORT, [[1, 1], [1, 2], [1, 2], [3, 3]]))
     assert (
-        own["entropy_nats"] == pytest.approx(math.log(2) / 2)
-        and own["entropy_of"] == "samples' tokens"
+        text_ids["entropy_nats"] == pytest.approx(math.log(2) / 2)
+        and text_ids["entropy_of"] == "samples' tokens"
     )
     others, _ = evaluate(judge, samples(["a", "b"], prefixes=["the", "the"]))
     assert others["entropy_of"] == "judge's tokens"

@@ -6,7 +6,9 @@ import shutil
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
 
 from stepimp.commands import main
 from stepimp.errors import StepimpError
@@ -59,7 +61,7 @@ def test_the_fingerprint_is_of_weights_and_tokenizer(tiny_judge, copied):
     assert load_judge(str(copied), "cpu").fingerprint == tiny_judge.fingerprint
     tensors = load_file(copied / "model.safetensors")
     save_file(
-        {name: one + 0.01 for name, one in tensors.items()},
+        {name: tensor + 0.01 for name, tensor in tensors.items()},
         copied / "model.safetensors",
         {"format": "pt"},
     )
@@ -119,16 +121,30 @@ SPOILS = {
 
 
 @pytest.mark.parametrize(
-    "spoil, message", SPOILS.items(), ids=lambda one: getattr(one, "__name__", "")
+    "spoil, message", SPOILS.items(), ids=lambda case: getattr(case, "__name__", "")
 )
-def test_what_is_no_judge_is_one_message(copied, spoil, message):
+def test_what_cannot_judge_is_one_message(copied, spoil, message):
     spoil(copied)
     with pytest.raises(StepimpError, match=message) as error:
         load_judge(str(copied), "cpu")
     assert "\n" not in str(error.value)
 
 
-def test_a_denoiser_is_no_judge(tiny_family):
+def test_a_message_keeps_its_cause_and_a_bug_is_not_hidden(copied, monkeypatch):
+    broken(copied)
+    with pytest.raises(StepimpError) as error:
+        load_judge(str(copied), "cpu")
+    assert isinstance(error.value.__cause__, SafetensorError)
+
+    def bug(*_, **__):
+        raise AttributeError("ours")
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", bug)
+    with pytest.raises(AttributeError, match="ours"):
+        load_judge(str(copied), "cpu")
+
+
+def test_a_denoiser_is_not_a_judge(tiny_family):
     with pytest.raises(StepimpError, match="as a judge|not a causal language model"):
         load_judge(str(tiny_family / "2b"), "cpu")
 
@@ -161,10 +177,10 @@ def test_the_bundled_judge_knows_english_documentation():
     judge = load_judge(judge_of(folder), "cpu")
     sense = "Return the value of the attribute, or None if there is no such attribute."
     shuffled = " ".join(sorted(sense.split()))
-    found = score(judge, [sense, shuffled]).log_ppl
+    log_ppl = score(judge, [sense, shuffled]).log_ppl
     assert (
-        found[0] < found[1] < 7
-        and found[0] < read_recipe(folder / "judge")["heldout_nats_per_token"] + 0.5
+        log_ppl[0] < log_ppl[1] < 7
+        and log_ppl[0] < read_recipe(folder / "judge")["heldout_nats_per_token"] + 0.5
     )
     assert sum(file.stat().st_size for file in (folder / "judge").iterdir()) < 3e6
 
@@ -178,7 +194,7 @@ def train(tiny_text, tmp_path):
 
     def run(folder, *options, code=0):
         arguments = ["judge", tmp_path / folder, "--data", tiny_text, *TINY, *options]
-        result = CliRunner().invoke(main, [str(one) for one in arguments])
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
         assert result.exit_code == code, result.output
         return result
 

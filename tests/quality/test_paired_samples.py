@@ -10,14 +10,16 @@ from stepimp.schedules.schedule import parse
 
 def test_the_schedules_take_turns(setting, tiny_judge, drawn, candidates):
     compare(setting(), candidates("L8"), tiny_judge, "now")
-    assert drawn == [(one, [start, start + 1]) for start in (0, 2, 4) for one in ("L8", "H8")]
+    assert drawn == [
+        (notation, [start, start + 1]) for start in (0, 2, 4) for notation in ("L8", "H8")
+    ]
 
 
 def test_what_was_drawn_is_not_drawn_again_whoever_asks(setting, tiny_judge, drawn, candidates):
     first, _ = compare(setting(), candidates("L8", "L2,H6"), tiny_judge, "first")
     drawn.clear()
     again, _ = compare(setting(), candidates("L2,H6", "H6,L2"), tiny_judge, "second")
-    assert {one for one, _ in drawn} == {"H6,L2"}
+    assert {notation for notation, _ in drawn} == {"H6,L2"}
     assert again[0] == first[1] and again[2] == first[2]
     drawn.clear()
     compare(setting(samples=8), candidates("H6,L2"), tiny_judge, "third")

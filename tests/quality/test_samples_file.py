@@ -15,8 +15,8 @@ def write(folder, *lines, name="own.jsonl"):
 
 
 def test_lines_need_a_text_alone(tmp_path):
-    found = read_samples(write(tmp_path, {"text": "a b"}, {"text": "c d", "prefix": "c"}))
-    assert (found.prefixes, found.texts, found.tokens, found.document) == (
+    samples = read_samples(write(tmp_path, {"text": "a b"}, {"text": "c d", "prefix": "c"}))
+    assert (samples.prefixes, samples.texts, samples.tokens, samples.document) == (
         ["", "c"],
         ["a b", " d"],
         None,
@@ -37,9 +37,9 @@ def test_the_document_of_generate_knows_the_prefix(tmp_path, suffix):
     name = run.path.with_suffix(".jsonl").name
     write(tmp_path, {"text": "The module is", "tokens": [1, 2]}, name=name)
     run.finish([{"samples_file": name}])
-    found = read_samples(run.path.with_suffix(suffix))
-    assert (found.prefixes, found.texts, found.path.name) == (["The module"], [" is"], name)
-    assert found.document["params"]["seed"] == 0
+    samples = read_samples(run.path.with_suffix(suffix))
+    assert (samples.prefixes, samples.texts, samples.path.name) == (["The module"], [" is"], name)
+    assert samples.document["params"]["seed"] == 0
 
 
 def test_a_character_split_between_prefix_and_text_belongs_to_the_text():

@@ -31,8 +31,8 @@ def samples(folder):
 def test_samples_are_json_lines_beside_their_document(generate, tmp_path):
     generate("--schedule", "L5,H10,L5", *MODELS, "--samples", 3, "--length", 8)
     texts = samples(tmp_path)
-    assert [one["index"] for one in texts] == [0, 1, 2]
-    assert all(len(one["tokens"]) == 8 and isinstance(one["text"], str) for one in texts)
+    assert [sample["index"] for sample in texts] == [0, 1, 2]
+    assert all(len(sample["tokens"]) == 8 and isinstance(sample["text"], str) for sample in texts)
     document = read_document(next(tmp_path.glob("generate-*.json")))
     assert document["params"]["schedule"] == "L5,H10,L5"
     assert document["cost"]["tokens"] == 24
@@ -75,7 +75,7 @@ def test_json_is_all_that_stdout_holds(generate):
 
 def test_a_prefix_opens_every_text(generate, tmp_path):
     generate("--schedule", "H4", *MODELS, "--samples", 2, "--length", 12, "--prefix", "the model")
-    assert all(one["text"].startswith("the model") for one in samples(tmp_path))
+    assert all(sample["text"].startswith("the model") for sample in samples(tmp_path))
 
 
 def test_watching_changes_nothing(generate, tmp_path):

@@ -41,11 +41,11 @@ def test_a_profile_accounts_for_all_the_time(random_model):
     rows = profile.timing_rows(denoisers, {"h": 2, "l": 1}, options, 8)
     for way in ("stepimp", "published"):
         for model in ("h", "l"):
-            own = [row for row in rows if row.get("sampler") == way and row["model"] == model]
-            assert [row["part"] for row in own] == list(profile.PARTS)
-            assert sum(row["share"] for row in own) == pytest.approx(1)
-            outside = 1 - own[0]["share"]
-            assert own[0]["speedup_bound"] == pytest.approx(1 / outside)
+            parts = [row for row in rows if row.get("sampler") == way and row["model"] == model]
+            assert [row["part"] for row in parts] == list(profile.PARTS)
+            assert sum(row["share"] for row in parts) == pytest.approx(1)
+            outside = 1 - parts[0]["share"]
+            assert parts[0]["speedup_bound"] == pytest.approx(1 / outside)
     savings = {row["schedule"]: row for row in rows if row["kind"] == "saving"}
     assert list(savings) == ["H40", "L10,H20,L10", "L40", "L5,H30,L5"]
     assert savings["L40"]["saved_flops"] == 0.5

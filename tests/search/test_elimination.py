@@ -89,7 +89,7 @@ def test_only_the_subtrees_that_survive_run():
     assert 1 <= (drawn == 100).sum() < 10 and drawn.min() < 200 and (drawn % 10 == 0).all()
     assert np.array_equal(left[np.isfinite(left)], whole[np.isfinite(left)])
     rounds = ranking.elimination_rounds(SMALL, left_entropy, 10)
-    assert [one["schedules"] for one in rounds["rounds"]] == [
+    assert [round_row["schedules"] for round_row in rounds["rounds"]] == [
         (drawn > start).sum() for start in range(0, 100, 10)
     ]
     assert rounds["rounds"][0]["segment_runs"] == segment_runs(SMALL.names())

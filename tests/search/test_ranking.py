@@ -75,12 +75,12 @@ def test_the_schedule_the_curves_choose_and_what_it_loses():
 def test_dropped_schedules_come_after_those_that_ran_to_the_end():
     ppl, entropy = TOY_PPL.copy(), TOY_ENTROPY.copy()
     ppl[0, 1] = entropy[0, 1] = np.nan
-    found = toy(ppl, entropy)
-    assert [row["segments"] for row in found["rows"]] == ["LHL", "LLH", "HLL"]
-    assert [row["samples"] for row in found["rows"]] == [2, 2, 1]
+    ranked = toy(ppl, entropy)
+    assert [row["segments"] for row in ranked["rows"]] == ["LHL", "LLH", "HLL"]
+    assert [row["samples"] for row in ranked["rows"]] == [2, 2, 1]
     # Influence is of the first sample alone, which all have.
-    assert [row["influence_ppl"] for row in found["influence"]] == pytest.approx([5, 5, -10])
-    assert found["log_ppl"]["HLL"] == pytest.approx([np.log(10)])
+    assert [row["influence_ppl"] for row in ranked["influence"]] == pytest.approx([5, 5, -10])
+    assert ranked["log_ppl"]["HLL"] == pytest.approx([np.log(10)])
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -89,12 +89,12 @@ def test_rank_correlations_are_scipys(tied):
     predicted, means = draw.normal(size=30), draw.normal(size=(30, 4))
     if tied:
         predicted, means = predicted.round(), means.round()
-    found = ranking.rank_correlations(predicted, means)
-    assert found["spearman"] == pytest.approx(
-        [stats.spearmanr(predicted, one).statistic for one in means.T]
+    ranked = ranking.rank_correlations(predicted, means)
+    assert ranked["spearman"] == pytest.approx(
+        [stats.spearmanr(predicted, column).statistic for column in means.T]
     )
-    assert found["kendall"] == pytest.approx(
-        [stats.kendalltau(predicted, one).statistic for one in means.T]
+    assert ranked["kendall"] == pytest.approx(
+        [stats.kendalltau(predicted, column).statistic for column in means.T]
     )
 
 

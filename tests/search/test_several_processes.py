@@ -24,8 +24,8 @@ class Thread(Processes):
     def __init__(self, rank, count, board, barrier):
         self.rank, self.count, self.board, self.barrier = rank, count, board, barrier
 
-    def gather(self, found):
-        self.board[self.rank] = dict(found)
+    def gather(self, results):
+        self.board[self.rank] = dict(results)
         self.barrier.wait()
         union = {key: value for part in self.board for key, value in part.items()}
         self.barrier.wait()
@@ -83,9 +83,9 @@ def test_a_search_begun_by_three_processes_is_ended_by_one(fakes, tmp_path):
         == len({*run_of_two[0].done, *run_of_two[1].done})
         == 27
     )
-    one = three.journal()
+    journal = three.journal()
     counts = sampler.Counts()
-    result = run(fakes, journal=one, counts=counts)
-    assert len(one.done) == 30 and all(np.array_equal(a, b) for a, b in zip(result, run(fakes)))
+    result = run(fakes, journal=journal, counts=counts)
+    assert len(journal.done) == 30 and all(np.array_equal(a, b) for a, b in zip(result, run(fakes)))
     three.finish([])
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]

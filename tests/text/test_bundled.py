@@ -1,9 +1,11 @@
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from stepimp.text import bundled
-from stepimp.text.blocks import load_documents, train_tokenizer
+from stepimp.text.blocks import load_blocks, load_documents, train_tokenizer
 from stepimp.text.bundled import docstrings
 
 LENGTH = 16

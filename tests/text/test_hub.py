@@ -55,5 +55,5 @@ def test_an_unreachable_hub_fails_fast_and_names_the_way_out(monkeypatch, capfd)
     start = time.perf_counter()
     with pytest.raises(StepimpError, match="Cannot load 'some/where'.*works offline"):
         load_documents("some/where", "train")
-    assert time.perf_counter() - start < 3
+    assert time.perf_counter() - start < 10  # the retries alone would take longer
     assert capfd.readouterr() == ("", "")
