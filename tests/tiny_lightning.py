@@ -62,7 +62,8 @@ def shape_of(config) -> dict:
 def write(file, model, average, prefix="", changes=(), content=()):
     """model: its weights go to `state_dict`; average: to the EMA's `shadow_params`.
 
-    changes: to the config; content: to the whole checkpoint."""
+    changes: to the config; content: to the whole checkpoint.
+    """
     config = {
         "model": shape_of(model.config),
         "time_conditioning": False,

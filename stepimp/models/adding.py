@@ -5,7 +5,6 @@ from pathlib import Path
 from stepimp.errors import StepimpError
 from stepimp.models.checkpoints import load_checkpoint, open_checkpoint
 from stepimp.models.family import read_manifest, resolve, write_manifest
-from stepimp.models.tokenizers import load_tokenizer
 from stepimp.results import results_folder
 from stepimp.text.blocks import tokenizer_fingerprint
 
@@ -24,10 +23,11 @@ FIRST_SEED = 1
 def describe(source: str) -> dict:
     """What the manifest says of a checkpoint; its weights are read once, for their fingerprint.
 
-    Raises StepimpError for a checkpoint that does not load."""
+    Raises StepimpError for a checkpoint that does not load.
+    """
     checkpoint = open_checkpoint(source)
     layout = checkpoint.layout
-    tokenizer = load_tokenizer(source, layout.tokenizer, layout.tokenizer_classes)
+    tokenizer = checkpoint.tokenizer()
     model = load_checkpoint(checkpoint, "cpu", "bfloat16", tokenizer=tokenizer)
     place = Path(source).expanduser()
     return {
@@ -53,7 +53,8 @@ def add_member(folder: Path, name: str, source: str, seed_of: str | None = None)
 
     source: as for `open_checkpoint`; seed_of: the member that it is another seed of. The weights
     stay where they are. Raises StepimpError, before anything is written, for a name that is taken,
-    a checkpoint that does not load, and one that does not belong to the members."""
+    a checkpoint that does not load, and one that does not belong to the members.
+    """
     folder = results_folder(folder)
     manifest = read_manifest(folder)
     members = manifest["members"]

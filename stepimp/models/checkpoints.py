@@ -21,7 +21,7 @@ from stepimp.models.layouts.layout import Layout
 from stepimp.models.native import NativeDenoiser
 from stepimp.models.placement import pick_attention, pick_device, require_memory
 from stepimp.models.strict import check_tensors, empty_model, fill
-from stepimp.models.tokenizers import quiet
+from stepimp.models.tokenizers import load_tokenizer, quiet
 from stepimp.models.vocabulary import vocabulary
 from stepimp.models.weights import SafetensorsWeights, Weights, open_weights
 
@@ -38,6 +38,11 @@ class Checkpoint:
     place: Path
     layout: Layout
     weights: Weights
+
+    def tokenizer(self):
+        """The tokenizer beside the weights, else the one that the layout names."""
+        layout = self.layout
+        return load_tokenizer(self.path, layout.tokenizer, layout.tokenizer_classes)
 
     @property
     def parameters(self) -> int:
@@ -94,7 +99,8 @@ def open_checkpoint(path: str) -> Checkpoint:
     """Finds out what a checkpoint is, from its config.json and the names of its tensors.
 
     path: a Hugging Face folder or hub id, a `.ckpt` of MDLM's trainer, or a `.safetensors` file.
-    Raises StepimpError for what is not a checkpoint, or not one of a masked diffusion model."""
+    Raises StepimpError for what is not a checkpoint, or not one of a masked diffusion model.
+    """
     quiet()
     place = local_place(path)
     bare = place.is_file() and place.suffix in BARE
@@ -132,7 +138,8 @@ def load_checkpoint(
 
     tokenizer: says which ids exist and, where the config does not, which is the mask token.
     Raises StepimpError, naming the tensor, where one is missing, extra, mis-shaped, or holds NaN or
-    Inf; and where the memory does not suffice, before anything is loaded."""
+    Inf; and where the memory does not suffice, before anything is loaded.
+    """
     device, dtype = pick_device(device), getattr(torch, dtype)
     attn = pick_attention(attn, device, dtype)
     if isinstance(checkpoint, str):
@@ -150,15 +157,15 @@ def load_checkpoint(
 
 def build(checkpoint: Checkpoint, device, dtype, attn: str, tokenizer) -> Denoiser:
     layout, weights = checkpoint.layout, checkpoint.weights
-    known = vocabulary(layout, tokenizer)
+    ids = vocabulary(layout, tokenizer)
     if layout.mdlm:
-        layout.config.mask_token_id = known.mask_id
+        layout.config.mask_token_id = ids.mask_id
     model = empty_model(layout, attn)
     check_tensors(model, layout, weights)
     require_memory({checkpoint.path: checkpoint.bytes(dtype, device)}, device, dtype)
     digest = fill(model, layout, weights, device, dtype)
     if not layout.mdlm:
-        return NativeDenoiser(model, layout, known, digest)
+        return NativeDenoiser(model, layout, ids, digest)
     rotary = model.backbone.rotary_emb
     expected = rope_frequencies(rotary.head_dim).float()
     if not torch.allclose(rotary.inv_freq.float().cpu(), expected, rtol=1e-2):
@@ -167,7 +174,7 @@ def build(checkpoint: Checkpoint, device, dtype, attn: str, tokenizer) -> Denois
         )
     model.fingerprint = digest
     model.freeze()
-    exclude(model.backbone.output_layer.linear, known.unknown_ids)
+    exclude(model.backbone.output_layer.linear, ids.unknown_ids)
     return model
 
 

@@ -10,7 +10,6 @@ from stepimp.models.checkpoints import open_checkpoint
 from stepimp.models.layouts import native
 from stepimp.models.native import make_bidirectional
 from stepimp.models.strict import check_tensors, empty_model, fill
-from stepimp.models.tokenizers import load_tokenizer
 from stepimp.models.vocabulary import mask_token
 
 
@@ -19,12 +18,13 @@ def convert(source: str, folder: Path, dtype: str = "float32") -> str:
 
     An MDLM is written in the layout of the public checkpoints, anything else in that of its
     transformers class, with what the class cannot say under "stepimp" in config.json.
-    Raises StepimpError where the folder has content or the checkpoint does not load."""
+    Raises StepimpError where the folder has content or the checkpoint does not load.
+    """
     if folder.exists() and any(folder.iterdir()):
         raise StepimpError(f"{folder} is not empty: choose another folder.")
     checkpoint = open_checkpoint(source)
     layout = checkpoint.layout
-    tokenizer = load_tokenizer(source, layout.tokenizer, layout.tokenizer_classes)
+    tokenizer = checkpoint.tokenizer()
     try:
         mask_id = mask_token(layout, layout.config.vocab_size, tokenizer)
         model = empty_model(layout, "sdpa")

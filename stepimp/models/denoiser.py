@@ -13,14 +13,16 @@ class Denoiser(Protocol):
 
     vocab_size: int
     """Rows V of the head. Ids that the tokenizer does not have are cut off or excluded by the
-    bias, so that their probability is 0."""
+    bias, so that their probability is 0.
+    """
     mask_id: int
     """Always below `vocab_size`: a layout whose head has no row for it is given an empty one."""
     special_ids: frozenset[int]
     """Tokens that the corruption never masks, such as CLS, SEP and padding."""
     frame: tuple[tuple[int, ...], tuple[int, ...]]
     """Tokens that every sequence begins and ends with, counted in its length; they are never
-    masked."""
+    masked.
+    """
     shift: int
     """1 where the checkpoint predicts position i from row i - 1, else 0. `hidden` has undone it."""
     max_length: int

@@ -18,8 +18,9 @@ FACTS = {"blocks", "seed", "heldout_nelbo_nats"}  # what the manifest says of ea
 
 
 def family_folder(folder: str | None = None) -> Path:
-    """The given folder, else the bundled family docs. The name of a bundled family means that one,
-    unless there is a family in a folder of this name."""
+    """The given folder, else the bundled family docs. The name of a bundled family means it,
+    unless there is a family in a folder of this name.
+    """
     bundled = Path(str(files("stepimp.fixtures"))) / (folder or "docs")
     if folder and (
         folder != bundled.name
@@ -80,19 +81,22 @@ def resolve(name: str, folder: Path) -> str:
         return members[name].get("checkpoint") or str((folder / name).absolute())
     if Path(name).expanduser().exists() or HUB_ID.fullmatch(name) or HUB_FILE.fullmatch(name):
         return name
-    known = (
+    choice = (
         f"the family in {folder} has {', '.join(members)}"
         if members
         else f"there is no family in {folder}"
     )
-    raise StepimpError(f"Unknown model {name!r}: {known}. A checkpoint folder or hub id works too.")
+    raise StepimpError(
+        f"Unknown model {name!r}: {choice}. A checkpoint folder or hub id works too."
+    )
 
 
 def members(folder: Path) -> list[dict]:
     """Name, blocks, parameters, seed, held-out NELBO and weight fingerprint of each member of a
     family folder, shallowest first, from the manifest and the headers of the weights alone.
 
-    The fingerprint is None where an older manifest does not record it."""
+    The fingerprint is None where an older manifest does not record it.
+    """
     facts_by_name = read_manifest(folder)["members"]
     if not facts_by_name:
         raise StepimpError(

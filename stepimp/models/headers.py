@@ -25,7 +25,8 @@ def refuse_pointer(file: Path):
 def read_header(file: Path) -> dict[str, tuple[int, ...]]:
     """{tensor name: shape} of one safetensors file.
 
-    Raises StepimpError for an LFS pointer and for a file that is truncated or not safetensors."""
+    Raises StepimpError for an LFS pointer and for a file that is truncated or not safetensors.
+    """
     refuse_pointer(file)
     size = file.stat().st_size
     with file.open("rb") as stream:
@@ -38,8 +39,10 @@ def read_header(file: Path) -> dict[str, tuple[int, ...]]:
         try:
             header = json.loads(stream.read(length))
             header.pop("__metadata__", None)
-            end = 8 + length + max((one["data_offsets"][1] for one in header.values()), default=0)
-            shapes = {name: tuple(one["shape"]) for name, one in header.items()}
+            end = (
+                8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+            )
+            shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StepimpError(f"{file} has no valid safetensors header: {error}.") from error
     if size != end:
@@ -52,7 +55,8 @@ def read_header(file: Path) -> dict[str, tuple[int, ...]]:
 def safetensors_files(folder: Path) -> list[Path]:
     """The shards of a model folder, or its single file; empty where it has no safetensors.
 
-    Raises StepimpError for a damaged index and for a shard that is missing."""
+    Raises StepimpError for a damaged index and for a shard that is missing.
+    """
     index = folder / INDEX
     if not index.exists():
         return [file] if (file := folder / SINGLE).exists() else []

@@ -2,7 +2,8 @@
 
 A pickle names classes and functions and calls them. Here each name that is not on a short list of
 torch's own means `Inert`, which only remembers what it was given. The module stands in for
-`pickle` in `torch.load`."""
+`pickle` in `torch.load`.
+"""
 
 import pickle
 import sys
@@ -78,7 +79,8 @@ class Unpickler(pickle.Unpickler):
 def load_inert(file: Path) -> dict:
     """The dict that `torch.save` wrote, its tensors on the CPU and mapped from the file.
 
-    Raises StepimpError for anything but a torch zip file that holds a dict."""
+    Raises StepimpError for anything but a torch zip file that holds a dict.
+    """
     refuse_pointer(file)
     try:
         names = zipfile.ZipFile(file).namelist()
@@ -106,7 +108,8 @@ def load_inert(file: Path) -> dict:
 def plain(value):
     """Nested dicts, lists and scalars out of inert OmegaConf nodes; other objects as they are.
 
-    A container keeps its nodes in `_content`, a node its value in `_val`."""
+    A container keeps its nodes in `_content`, a node its value in `_val`.
+    """
     if isinstance(value, Inert):
         state = value.state if isinstance(value.state, dict) else {}
         for field in ("_content", "_val"):

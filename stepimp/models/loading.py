@@ -45,7 +45,8 @@ class Family:
         """What one step of each member costs: its blocks where depth alone differs.
 
         Where the width differs too, the FLOPs of all its blocks at the full length, in thousandths
-        of the costliest member's."""
+        of the costliest member's.
+        """
         depths = {name: model.blocks for name, model in self.denoisers.items()}
         if self.depth_only:
             return depths
@@ -59,7 +60,9 @@ class Family:
     def decode(self, sequences: list[list[int]]) -> list[str]:
         """The texts of whole sequences, without the special tokens around each."""
         start, end = map(len, self.any.frame)
-        return self.tokenizer.batch_decode([one[start : len(one) - end] for one in sequences])
+        return self.tokenizer.batch_decode(
+            [tokens[start : len(tokens) - end] for tokens in sequences]
+        )
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -75,7 +78,8 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
     """Loads models by name and checks that they can run together.
 
     Raises StepimpError for an unknown name, a broken checkpoint, models that do not fit into the
-    memory together, or a different tokenizer, vocabulary, mask token, shift or noise schedule."""
+    memory together, or a different tokenizer, vocabulary, mask token, shift or noise schedule.
+    """
     import torch
 
     from stepimp.models.checkpoints import load_checkpoint, open_checkpoint
@@ -84,14 +88,18 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
     paths = {name: resolve(name, Path(folder)) for name in dict.fromkeys(names)}
     place, number = pick_device(device), getattr(torch, dtype)
     opened = {name: open_checkpoint(path) for name, path in paths.items()}
-    require_memory({n: one.bytes(number, place) for n, one in opened.items()}, place, number)
+    require_memory(
+        {n: checkpoint.bytes(number, place) for n, checkpoint in opened.items()}, place, number
+    )
     tokenizers = {
-        name: load_tokenizer(one.path, one.layout.tokenizer, one.layout.tokenizer_classes)
-        for name, one in opened.items()
+        name: load_tokenizer(
+            checkpoint.path, checkpoint.layout.tokenizer, checkpoint.layout.tokenizer_classes
+        )
+        for name, checkpoint in opened.items()
     }
     denoisers = {
-        name: load_checkpoint(one, device, dtype, attn, tokenizers[name])
-        for name, one in opened.items()
+        name: load_checkpoint(checkpoint, device, dtype, attn, tokenizers[name])
+        for name, checkpoint in opened.items()
     }
     family = Family(denoisers, next(iter(tokenizers.values())))
     check_together(denoisers, tokenizers)

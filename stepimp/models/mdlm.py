@@ -1,7 +1,8 @@
 """The MDLM denoiser: a diffusion Transformer (DiT) over tokens, in the public checkpoint layout.
 
 Sahoo et al., "Simple and Effective Masked Diffusion Language Models" (arXiv 2406.07524); parameter
-names and shapes are those of kuleshov-group/mdlm-owt."""
+names and shapes are those of kuleshov-group/mdlm-owt.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,8 @@ class MDLMForMaskedLM(PreTrainedModel):
     """p_theta(x | z_t, t) in the SUBS parameterisation: the mask token has probability 0.
 
     `hidden` runs the body and `logits` the vocabulary projection, so that the projection is paid
-    only for the rows asked about. Follows the protocol `stepimp.models.denoiser.Denoiser`."""
+    only for the rows asked about. Follows the protocol `stepimp.models.denoiser.Denoiser`.
+    """
 
     config_class = MDLMConfig
     base_model_prefix = "backbone"
@@ -84,7 +86,8 @@ class MDLMForMaskedLM(PreTrainedModel):
 
         DiT's zero modulation and vocabulary projection were measured 0.3 to 0.45 nats behind after
         300 steps of `stepimp train`. transformers calls this only for modules with parameters of
-        their own."""
+        their own.
+        """
         if isinstance(module, Embedding):
             nn.init.normal_(module.embedding, std=0.02)
         elif isinstance(module, Norm):
@@ -117,7 +120,8 @@ class MDLMForMaskedLM(PreTrainedModel):
         bf16 logits would cost about 8e-3 nats of KL per token. On a CPU the vocabulary projection
         goes to fp32 or wider; a GPU multiplies bf16 into fp32 and needs no wider weights. There
         `replayed` is `hidden` for the sampler's batches, compiled in few shapes; elsewhere, and
-        without Triton, it is None."""
+        without Triton, it is None.
+        """
         self.eval().requires_grad_(False)
         embedding = self.backbone.vocab_embed.embedding
         self._constant = None if self.config.time_conditioning else self.modulations(None)
@@ -140,11 +144,12 @@ class MDLMForMaskedLM(PreTrainedModel):
         returns [B, L, D].
 
         With at, [B, n] positions: [B, n, D], the same rows for less work, since the last block then
-        runs its queries and its MLP at those positions only."""
+        runs its queries and its MLP at those positions only.
+        """
         blocks, (shift, scale) = self._constant or self.modulations(t)
         x = F.embedding(z, self.backbone.vocab_embed.embedding)
         angles = self._angles or self.backbone.rotary_emb(z.shape[1], x)
-        cos, sin = (one[: z.shape[1]] for one in angles)
+        cos, sin = (part[: z.shape[1]] for part in angles)
         last = len(blocks) - 1
         for i, (block, modulation) in enumerate(zip(self.backbone.blocks, blocks)):
             x = block(x, modulation, cos, sin, at if i == last else None)
@@ -166,7 +171,8 @@ class MDLMForMaskedLM(PreTrainedModel):
         with its logits.
 
         A multiply-add counts as two. The last block computes keys and values everywhere, all else
-        at the rows only."""
+        at the rows only.
+        """
         dim = self.config.hidden_dim
         row = (
             2 * 10 * dim**2 + 4 * length * dim
@@ -197,7 +203,8 @@ class MDLMForMaskedLM(PreTrainedModel):
 
         Without labels: logits [B, L, V]. With labels: loss = sum of weight * cross-entropy over the
         labelled positions / (B L); the projection runs at those positions alone, and logits are
-        None."""
+        None.
+        """
         hidden = self.hidden(input_ids, timesteps)
         if labels is None:
             return MaskedLMOutput(logits=self.logits(hidden))

@@ -19,7 +19,8 @@ class NativeDenoiser:
     """Follows the protocol `stepimp.models.denoiser.Denoiser`.
 
     The output projection of `model` is taken out of it, so that its forward pass ends with the
-    rows that the projection takes: after the masked-LM transform, where there is one."""
+    rows that the projection takes: after the masked-LM transform, where there is one.
+    """
 
     time_conditioned = False
     replayed = None
@@ -46,7 +47,8 @@ class NativeDenoiser:
         """Weight and bias without the rows past the vocabulary; unknown ids are excluded by the
         bias, in fp32, since half precision cannot hold `EXCLUDED`.
 
-        On a CPU the weight goes to fp32 or wider, as the logits do."""
+        On a CPU the weight goes to fp32 or wider, as the logits do.
+        """
         projection = self.model.get_output_embeddings()
         if not isinstance(projection, nn.Linear):
             raise StepimpError("its output layer is not a plain projection.")
@@ -77,10 +79,12 @@ class NativeDenoiser:
         self.model.set_submodule(self._slot, self._projection)
         whole = self.model(input_ids=z).logits[:, 0, : self.vocab_size].to(apart.dtype)
         self.model.set_submodule(self._slot, nn.Identity())
-        known = apart > EXCLUDED / 2
+        allowed = apart > EXCLUDED / 2
         tolerance = 1e-4 if self.dtype in (torch.float32, torch.float64) else 0.1
-        scale = 1 + whole[known].abs().max()
-        if not torch.allclose(apart[known] / scale, whole[known] / scale, atol=tolerance, rtol=0):
+        scale = 1 + whole[allowed].abs().max()
+        if not torch.allclose(
+            apart[allowed] / scale, whole[allowed] / scale, atol=tolerance, rtol=0
+        ):
             raise StepimpError(f"{NOT_APART}.")
         if torch.equal(rows[0, 0], rows[1, 0]):
             raise StepimpError(
@@ -91,7 +95,8 @@ class NativeDenoiser:
     def hidden(self, z, t=None, at=None) -> torch.Tensor:
         """z: [B, L]; at: [B, n] positions -> [B, n, D], or all positions [B, L, D]. t is not used.
 
-        All positions go through every block: the published modules know no subset of queries."""
+        All positions go through every block: the published modules know no subset of queries.
+        """
         rows = self.model(input_ids=z).logits
         if at is not None:
             return take(rows, (at - self.shift).clamp_min(0))
@@ -120,7 +125,8 @@ class BodyFlops:
     mixtures of experts (only those that a token uses) are counted as they are.
 
     block, outside: of the products in one block and outside of all; attention: of scores and
-    weighted values, per pair of positions of a block. A multiply-add counts as two."""
+    weighted values, per pair of positions of a block. A multiply-add counts as two.
+    """
 
     def __init__(self, model: nn.Module):
         config, head = model.config, model.get_output_embeddings()

@@ -59,7 +59,8 @@ def free_bytes(device: torch.device) -> int | None:
 def require_memory(needed: dict[str, int], device: torch.device, dtype: torch.dtype):
     """Raises StepimpError, before anything is loaded, where the models do not fit together.
 
-    needed: model name -> bytes of its weights in this dtype."""
+    needed: model name -> bytes of its weights in this dtype.
+    """
     free, total = free_bytes(device), sum(needed.values())
     if free is None or total <= free:
         return

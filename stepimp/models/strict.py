@@ -16,7 +16,8 @@ WRAPPERS = ("_orig_mod.", "module.")  # of torch.compile and of distributed trai
 def empty_model(layout: Layout, attn: str) -> nn.Module:
     """The model without weights: parameters on the meta device, buffers computed.
 
-    Raises StepimpError for a config that no model fits."""
+    Raises StepimpError for a config that no model fits.
+    """
     if attn == "sdpa" and not layout.model._supports_sdpa:
         attn = "eager"
     layout.config._attn_implementation = attn
@@ -73,7 +74,8 @@ def fill(
     fingerprint.
 
     Never holds more than one tensor beside the model itself. Raises StepimpError for NaN or Inf,
-    and where two tensors that the model shares are stored with different values."""
+    and where two tensors that the model shares are stored with different values.
+    """
     tied, digest = tied_names(model), hashlib.sha256()
     parameters = dict(model.named_parameters())
     for name in sorted(model.state_dict()):

@@ -41,7 +41,8 @@ def quiet():
 def load_tokenizer(checkpoint: str, fallback: str | None = "gpt2", classes: tuple[str, ...] = AUTO):
     """The checkpoint's own tokenizer, else the one that its layout names.
 
-    fallback: GPT-2's for the public MDLM checkpoints, which ship none."""
+    fallback: GPT-2's for the public MDLM checkpoints, which ship none.
+    """
     place = Path(checkpoint).expanduser()
     folder = place.parent if place.is_file() else place
     if any((folder / file).exists() for file in TOKENIZER_FILES):

@@ -22,7 +22,8 @@ class Vocabulary:
 def mask_token(layout: Layout, rows: int, tokenizer=None) -> int:
     """The config's mask id, else the tokenizer's mask token, else the last id.
 
-    Raises StepimpError where config and tokenizer disagree, and for an id outside the embedding."""
+    Raises StepimpError where config and tokenizer disagree, and for an id outside the embedding.
+    """
     of_tokenizer = getattr(tokenizer, "mask_token_id", None)
     if layout.mask_id is not None and of_tokenizer not in (None, layout.mask_id):
         raise StepimpError(
@@ -48,9 +49,9 @@ def vocabulary(layout: Layout, tokenizer=None) -> Vocabulary:
             "tokenizer.json beside the weights."
         )
     mask_id = mask_token(layout, rows, tokenizer)
-    known = ids | {mask_id}
-    size = rows if layout.mdlm else max(known) + 1  # MDLM's head is left whole
-    unknown = tuple(sorted(set(range(size)) - known))
+    assigned = ids | {mask_id}
+    size = rows if layout.mdlm else max(assigned) + 1  # MDLM's head is left whole
+    unknown = tuple(sorted(set(range(size)) - assigned))
     if not layout.special_tokens:
         return Vocabulary(size, mask_id, unknown)
     frame = framing(tokenizer)

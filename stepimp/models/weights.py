@@ -78,7 +78,8 @@ def pickled_tensors(file: Path) -> dict[str, torch.Tensor]:
 def open_weights(folder: Path) -> Weights:
     """The weights of a Hugging Face model folder: safetensors, else pickled tensors.
 
-    Raises StepimpError where there are none, or one of the files is missing or damaged."""
+    Raises StepimpError where there are none, or one of the files is missing or damaged.
+    """
     if files := safetensors_files(folder):
         return SafetensorsWeights(files)
     index = folder / PICKLE_INDEX

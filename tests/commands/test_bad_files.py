@@ -35,7 +35,7 @@ def test_a_hub_dataset_that_cannot_be_reached(run, tmp_path, command):
 WITH_OUT = [
     name
     for name, command in sorted(main.commands.items())
-    if "out" in {one.name for one in command.params}
+    if "out" in {option.name for option in command.params}
 ]
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from tiny_layouts import LAYOUTS, WORDS, word_tokenizer
+from tiny_layouts import LAYOUTS
+from tiny_models import WORDS, word_tokenizer
 
 from stepimp.commands import main
 from stepimp.curves.inputs import TextInputs, framed
@@ -109,10 +110,10 @@ def test_kl_recommend_and_generate_work_by_name(foreign, text, tmp_path):
         for line in file.read_text().splitlines()
     ]
     texts = [line for line in lines if "tokens" in line]
-    assert len(texts) == 2 and all(len(one["tokens"]) == 10 for one in texts)
+    assert len(texts) == 2 and all(len(sample["tokens"]) == 10 for sample in texts)
     if kind == "bert":
-        assert all(one["tokens"][0] == 2 and one["tokens"][-1] == 3 for one in texts)
-        assert not any(one["text"].startswith("[CLS]") for one in texts)
+        assert all(sample["tokens"][0] == 2 and sample["tokens"][-1] == 3 for sample in texts)
+        assert not any(sample["text"].startswith("[CLS]") for sample in texts)
 
 
 @pytest.mark.parametrize("draw", [sampler.sample, mdlm_sampler.sample])
@@ -129,15 +130,15 @@ def test_samplers_leave_the_frame_and_the_prefix_alone(tmp_path, draw):
 def test_members_are_shown_with_their_layout_and_cost(foreign):
     kind, folder, _, paths = foreign
     members = json.loads(invoke("family", "show", "--family", folder, "--json").stdout)
-    assert [one["name"] for one in members] == ["light", "heavy", "heavy_seed2"]
-    assert [one["seed"] for one in members] == [1, 1, 2]
+    assert [member["name"] for member in members] == ["light", "heavy", "heavy_seed2"]
+    assert [member["seed"] for member in members] == [1, 1, 2]
     assert members[0]["checkpoint"] == paths["light"]
     assert "formula (3)" in invoke("family", "show", "--family", folder).stdout
     listed = json.loads(invoke("models", "--family", folder, "--json").stdout)
     family = load(SIZES, folder, "cpu")
-    for one in listed:
-        assert one["fingerprint"] == family.fingerprints[one["name"]]
-        assert one["heldout_nelbo_nats"] is None
+    for member in listed:
+        assert member["fingerprint"] == family.fingerprints[member["name"]]
+        assert member["heldout_nelbo_nats"] is None
     assert "-" in invoke("models", "--family", folder).stdout
 
 

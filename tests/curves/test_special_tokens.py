@@ -1,12 +1,12 @@
 """What inputs never mask: the tokens around a sequence, and special tokens inside it."""
 
 import torch
+from tiny_layouts import LAYOUTS
 
 from stepimp.curves.inputs import TextInputs, framed
 from stepimp.models.loading import load
 from stepimp.noise import NoiseSchedule, corrupt
 from stepimp.sampling.trajectories import SampleInputs
-from tiny_layouts import LAYOUTS
 
 
 def test_special_tokens_are_clean_at_every_time_and_all_others_masked_at_the_end():

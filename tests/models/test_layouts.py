@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tiny_layouts import LAYOUTS, LENGTH
+from tiny_layouts import LAYOUTS
+from tiny_models import LENGTH
 
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.loading import load

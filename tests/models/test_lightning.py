@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import pytest
 import torch
-from tiny_layouts import word_tokenizer
 from tiny_lightning import foreign_classes, write
+from tiny_models import word_tokenizer
 
 from stepimp.errors import StepimpError
 from stepimp.models.adding import add_member

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_layouts import llada, masked_lm, smdm, word_tokenizer
+from tiny_layouts import llada, masked_lm, smdm
+from tiny_models import word_tokenizer
 from tokenizers import processors
 
 from stepimp.errors import StepimpError
@@ -77,8 +78,8 @@ def test_excluded_ids_leave_the_kernels_exact(device, impl):
     targets = torch.randint(71, 128, (5,), generator=draw)
     options = dict(vocabulary_block=32) if impl == "torch" else {}
 
-    def on(parts):
-        return [tuple(x.to(device) for x in one) for one in parts]
+    def on(pairs):
+        return [tuple(x.to(device) for x in pair) for pair in pairs]
 
     found = vocabulary_statistics(
         [x.to(device) for x in rows], on(heads), targets.to(device), mask_id, impl=impl, **options

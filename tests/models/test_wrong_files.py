@@ -7,7 +7,8 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tiny_layouts import LAYOUTS, llada, masked_lm, stored, word_tokenizer, write
+from tiny_layouts import LAYOUTS, llada, masked_lm
+from tiny_models import stored, word_tokenizer, write
 
 from stepimp.errors import StepimpError
 from stepimp.models import placement

@@ -46,7 +46,8 @@ REFUSED = {
 def detect(config: dict, shapes: Shapes) -> Layout:
     """config: the config.json, empty for a bare file of weights.
 
-    Raises StepimpError, with the reason, for a model that is not a masked diffusion denoiser."""
+    Raises StepimpError, with the reason, for a model that is not a masked diffusion denoiser.
+    """
     kind = config.get("model_type")
     if native.matches(config):
         return native.layout(config, shapes)

@@ -54,7 +54,8 @@ class Layout:
     """Hub id of the tokenizer where none lies beside the weights."""
     tokenizer_classes: tuple[str, ...] = ("AutoTokenizer",)
     """Classes of transformers to open the tokenizer with, in this order: one that is published with
-    code of its own needs a native class, since that code is never run."""
+    code of its own needs a native class, since that code is never run.
+    """
 
     def stored_name(self, native: str) -> str:
         for ours, theirs in self.keys:

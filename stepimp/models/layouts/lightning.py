@@ -1,6 +1,7 @@
 """A Lightning `.ckpt` of the MDLM repository: EMA weights, config and tokenizer's name in a pickle.
 
-Nothing of the pickle is executed; `hyper_parameters` is read as inert data."""
+Nothing of the pickle is executed; `hyper_parameters` is read as inert data.
+"""
 
 import re
 from pathlib import Path
@@ -29,7 +30,8 @@ REFUSED = {
 def read(file: Path) -> tuple[Layout, TensorWeights]:
     """The layout and the EMA weights of a checkpoint.
 
-    Raises StepimpError where the structure is another one, or the model is not an MDLM."""
+    Raises StepimpError where the structure is another one, or the model is not an MDLM.
+    """
     content = load_inert(file)
     if missing := {"state_dict", "hyper_parameters", "ema"} - content.keys():
         raise StepimpError(
