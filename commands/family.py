@@ -68,7 +68,15 @@ def show(family, as_json):
     listed = members(folder)
     if as_json:
         return click.echo(json.dumps(listed))
-    columns = ["model", "layout", "blocks", "FLOPs of a block", "seed", "fingerprint", "checkpoint"]
+    columns = [
+        "model",
+        "layout",
+        "blocks",
+        "FLOPs of a block (512 tokens)",
+        "seed",
+        "fingerprint",
+        "checkpoint",
+    ]
     rows = [[shown(member[key]) for key in KEYS] for member in listed]
     print_table(f"Family in {folder}", columns, rows)
     costs = {member["block_flops"] for member in listed}

@@ -5,19 +5,11 @@ from pathlib import Path
 from stepimp.errors import StepimpError
 from stepimp.models.checkpoints import load_checkpoint, open_checkpoint
 from stepimp.models.family import read_manifest, resolve, write_manifest
+from stepimp.models.together import SHARED, check_together, shared_facts
 from stepimp.results import results_folder
-from stepimp.text.blocks import tokenizer_fingerprint
 
-# What all members of one family must agree on, as a message names it.
-SHARED = {
-    "tokenizer": "tokenizer",
-    "mask_id": "mask token",
-    "shift": "shift of predictions",
-    "noise": "noise schedule",
-    "vocab_size": "vocabulary size",
-    "frame": "special tokens around a sequence",
-}
 FIRST_SEED = 1
+COST_LENGTH = 512  # tokens of the sequence that a block's FLOPs are recorded for
 
 
 def describe(source: str) -> dict:
@@ -37,15 +29,9 @@ def describe(source: str) -> dict:
         "layout": layout.name,
         "parameters": checkpoint.parameters,
         "fingerprint": model.fingerprint,
-        "block_flops": model.block_flops(model.max_length),
+        "block_flops": model.block_flops(COST_LENGTH),
         "max_length": model.max_length,
-        "tokenizer": tokenizer_fingerprint(tokenizer),
-        "mask_id": model.mask_id,
-        "shift": model.shift,
-        "noise": model.noise.name,
-        "vocab_size": model.vocab_size,
-        "frame": [list(part) for part in model.frame],
-    }
+    } | shared_facts(model, tokenizer)
 
 
 def add_member(folder: Path, name: str, source: str, seed_of: str | None = None) -> dict:
@@ -67,7 +53,10 @@ def add_member(folder: Path, name: str, source: str, seed_of: str | None = None)
         raise StepimpError(f"{folder} has no member {seed_of!r}: its members are {listed}.")
     facts = describe(source)
     for other in members:
-        check_pair(name, facts, other, complete(members[other], other, folder))
+        other_facts = complete(members[other], other, folder)
+        if facts["fingerprint"] == other_facts["fingerprint"]:
+            raise StepimpError(f"{name} holds the same weights as {other}.")
+        check_together(other, other_facts, name, facts)
     facts["seed"] = FIRST_SEED
     if seed_of is not None:
         check_seed(name, facts, seed_of, complete(members[seed_of], seed_of, folder))
@@ -81,18 +70,6 @@ def add_member(folder: Path, name: str, source: str, seed_of: str | None = None)
 def complete(facts: dict, name: str, folder: Path) -> dict:
     """A member's facts; those of a trained member are read off its checkpoint."""
     return facts if SHARED.keys() <= facts.keys() else describe(resolve(name, folder)) | facts
-
-
-def check_pair(name: str, facts: dict, other: str, others: dict):
-    """Raises StepimpError where two checkpoints cannot be members of one family."""
-    if facts["fingerprint"] == others["fingerprint"]:
-        raise StepimpError(f"{name} holds the same weights as {other}.")
-    for what, spoken in SHARED.items():
-        if facts[what] != others[what]:
-            values = "" if what == "tokenizer" else f" ({facts[what]} and {others[what]})"
-            raise StepimpError(
-                f"{name} and {other} do not belong together: they differ in their {spoken}{values}."
-            )
 
 
 def check_seed(name: str, facts: dict, first: str, others: dict):

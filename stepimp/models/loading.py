@@ -4,21 +4,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepimp.errors import StepimpError
 from stepimp.models.denoiser import Denoiser
 from stepimp.models.family import resolve
 from stepimp.models.tokenizers import load_tokenizer, open_tokenizer
 
 __all__ = ["Family", "load", "load_tokenizer", "open_tokenizer"]
 
-# What members of one family must agree on, as a message names it.
-SHARED = {
-    "vocab_size": "vocab_size",
-    "mask_id": "mask_id",
-    "shift": "the shift of predictions",
-    "frame": "the tokens around a sequence",
-    "noise": "noise",
-}
 COST_UNITS = 1000
 
 
@@ -60,9 +51,8 @@ class Family:
     def decode(self, sequences: list[list[int]]) -> list[str]:
         """The texts of whole sequences, without the special tokens around each."""
         start, end = map(len, self.any.frame)
-        return self.tokenizer.batch_decode(
-            [tokens[start : len(tokens) - end] for tokens in sequences]
-        )
+        inside = [tokens[start : len(tokens) - end] for tokens in sequences]
+        return self.tokenizer.batch_decode(inside)
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -84,42 +74,20 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
 
     from stepimp.models.checkpoints import load_checkpoint, open_checkpoint
     from stepimp.models.placement import pick_device, require_memory
+    from stepimp.models.together import check_together, shared_facts
 
     paths = {name: resolve(name, Path(folder)) for name in dict.fromkeys(names)}
     place, number = pick_device(device), getattr(torch, dtype)
     opened = {name: open_checkpoint(path) for name, path in paths.items()}
-    require_memory(
-        {n: checkpoint.bytes(number, place) for n, checkpoint in opened.items()}, place, number
-    )
-    tokenizers = {
-        name: load_tokenizer(
-            checkpoint.path, checkpoint.layout.tokenizer, checkpoint.layout.tokenizer_classes
-        )
-        for name, checkpoint in opened.items()
-    }
+    needed = {name: checkpoint.bytes(number, place) for name, checkpoint in opened.items()}
+    require_memory(needed, place, number)
+    tokenizers = {name: checkpoint.tokenizer() for name, checkpoint in opened.items()}
     denoisers = {
         name: load_checkpoint(checkpoint, device, dtype, attn, tokenizers[name])
         for name, checkpoint in opened.items()
     }
-    family = Family(denoisers, next(iter(tokenizers.values())))
-    check_together(denoisers, tokenizers)
-    return family
-
-
-def check_together(denoisers: dict[str, Denoiser], tokenizers: dict):
-    """Raises StepimpError where models are not of one family."""
-    from stepimp.text.blocks import tokenizer_fingerprint
-
+    facts = {name: shared_facts(model, tokenizers[name]) for name, model in denoisers.items()}
     first, *others = denoisers
     for other in others:
-        for what, name in SHARED.items():
-            a, b = getattr(denoisers[first], what), getattr(denoisers[other], what)
-            if a != b:
-                raise StepimpError(
-                    f"{first} and {other} are not of one family: "
-                    f"{name} is {a} in one, {b} in another."
-                )
-        if tokenizer_fingerprint(tokenizers[first]) != tokenizer_fingerprint(tokenizers[other]):
-            raise StepimpError(
-                f"{first} and {other} are not of one family: their tokenizers differ."
-            )
+        check_together(first, facts[first], other, facts[other])
+    return Family(denoisers, tokenizers[first])

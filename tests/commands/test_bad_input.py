@@ -60,7 +60,8 @@ def test_a_checkpoint_with(run, copied, change, message):
 def test_models_of_different_families(run, random_model, tmp_path, tiny_family):
     random_model(vocab_size=281, mask_token_id=279).save_pretrained(tmp_path / "other")
     shutil.copy(tiny_family / "tokenizer.json", tmp_path / "other")
-    assert "not of one family: vocab_size" in run("loss", "--light", tmp_path / "other").message
+    message = run("loss", "--light", tmp_path / "other").message
+    assert "not of one family: the vocabulary size" in message
 
 
 def test_a_heavy_model_shallower_than_the_light_one_is_a_warning(run):

@@ -171,7 +171,7 @@ def test_a_converted_folder_loads_strictly_with_transformers(foreign, tmp_path):
 
 
 MISFITS = {
-    "other words": (dict(words=[f"v{i}" for i in range(40)]), "differ in their tokenizer"),
+    "other words": (dict(words=[f"v{i}" for i in range(40)]), "their tokenizers differ"),
     "the same weights": ({}, "holds the same weights as first"),
 }
 

@@ -121,10 +121,13 @@ def test_a_damaged_manifest_is_named(tmp_path, content):
     [
         (
             dict(vocab_size=281, mask_token_id=279),
-            "2b and .* family: vocab_size is 280 in one, 281",
+            "2b and .* family: the vocabulary size is 280 in one, 281",
         ),
         (dict(mask_token_id=278), "its config has the mask token 278 and its tokenizer 279"),
-        (dict(noise="loglinear"), "2b and .* family: noise is .*linear.* in one, .*loglinear"),
+        (
+            dict(noise="loglinear"),
+            "2b .* family: the noise schedule is linear in one, loglinear",
+        ),
     ],
 )
 def test_models_of_different_families_do_not_run_together(
