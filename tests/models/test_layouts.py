@@ -96,6 +96,13 @@ def test_the_head_stays_apart_from_the_body(loaded, z):
     assert model.head()[0].shape[0] == len(model.head()[1]) == model.vocab_size
 
 
+def test_eager_attention_goes_both_ways_as_well(loaded, z, tmp_path):
+    name, model, _, tokenizer = loaded
+    path, _ = LAYOUTS[name](tmp_path / name, 2, 1)
+    eager = load_checkpoint(path, "cpu", attn="eager", tokenizer=tokenizer)
+    assert close(eager.hidden(z), model.hidden(z))
+
+
 def test_half_precision_stays_near(loaded, z, tmp_path):
     name, model, _, tokenizer = loaded
     path, _ = LAYOUTS[name](tmp_path / name, 2, 1)
