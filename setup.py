@@ -10,6 +10,7 @@ setup(
         "stepimp",
         "stepimp.kernels",
         "stepimp.models",
+        "stepimp.models.layouts",
         "stepimp.text",
         "stepimp.training",
         "stepimp.curves",

@@ -22,6 +22,8 @@ COMMANDS = (
     "search",
     "profile",
     "models",
+    "family",
+    "convert",
     "figures",
     "reproduce",
 )

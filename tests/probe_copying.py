@@ -18,7 +18,6 @@ from stepimp import intervals
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.family import corpus, family_folder, read_manifest
 from stepimp.models.loading import open_tokenizer
-from stepimp.models.mdlm import eager_attention
 from stepimp.text.blocks import load_blocks
 
 SEQUENCES, T = 400, 0.5

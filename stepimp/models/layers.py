@@ -1,6 +1,7 @@
 """The layers of an MDLM: modulated blocks with bidirectional attention, and both ends of the model.
 
-Module names are those of kuleshov-group/mdlm-owt, since they are the checkpoint's keys."""
+Module names are those of kuleshov-group/mdlm-owt, since they are the checkpoint's keys.
+"""
 
 import math
 

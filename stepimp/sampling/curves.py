@@ -3,6 +3,7 @@
 It is made here and not in `stepimp.curves` because its inputs may be samples of the heavy model.
 """
 
+import logging
 from dataclasses import replace
 
 from stepimp.curves.inputs import Inputs, text_inputs
@@ -15,6 +16,8 @@ from stepimp.models.family import corpus, family_folder, recorded
 from stepimp.models.loading import Family
 from stepimp.results import Run, results_folder
 from stepimp.sampling.trajectories import SampleInputs
+
+log = logging.getLogger(__name__)
 
 
 def measure_curves(
@@ -33,6 +36,7 @@ def measure_curves(
     results_folder(out)
     folder = family_folder(options.family)
     family = loading.load(options.models, folder, device, options.dtype, attn)
+    warn_of_times(family)
     options = completed(options, family, corpus(folder))
     inputs, source = curve_inputs(options, family)
     fingerprints = {"models": family.fingerprints, "data": source}
@@ -60,6 +64,16 @@ def measure_curves(
     )
 
 
+def warn_of_times(family: Family):
+    """Logs a warning for models that never saw as many masks as the later times have."""
+    shares = {name: model.trained_masking for name, model in family.denoisers.items()}
+    if (share := max(shares.values())) < 1:
+        log.warning(
+            f"Warning: {', '.join(shares)} saw at most {share:.0%} of the tokens masked in "
+            f"training: what the curves have at t above {share:g} is outside of it."
+        )
+
+
 def completed(options: CurveOptions, family: Family, data: str) -> CurveOptions:
     """The options with what the models decide: the length, the text `data`, the family's name."""
     longest = min(model.max_length for model in family.denoisers.values())
@@ -79,7 +93,7 @@ def completed(options: CurveOptions, family: Family, data: str) -> CurveOptions:
 def curve_inputs(options: CurveOptions, family: Family) -> tuple[Inputs, str]:
     """The sequences to corrupt, and a fingerprint of where they come from."""
     if options.inputs == "text":
-        return text_inputs(options, family.tokenizer, family.denoisers[options.heavy].noise)
+        return text_inputs(options, family.tokenizer, family.denoisers[options.heavy])
     count = options.sequences if options.until is None else MOST_SAMPLES
     samples = SampleInputs(family.denoisers, options.heavy, count, options.length, options.seed)
     return samples, f"samples of {family.fingerprints[options.heavy]}"

@@ -167,11 +167,17 @@ def time_run(
 ) -> Timing:
     """Draws the samples once and times it."""
     first = denoisers[schedule.models[0]]
-    device = first.head()[0].device
+    device = first.device
     watch, counts = Stopwatch(device), sampler.Counts()
     start = watch.now()
     state = sampler.begin(
-        range(samples), length, schedule.steps, first.mask_id, seed, device=device
+        range(samples),
+        length,
+        schedule.steps,
+        first.mask_id,
+        seed,
+        device=device,
+        frame=first.frame,
     )
     for _ in sampler.advance(
         state, denoisers, schedule, seed=seed, batch_size=batch_size, counts=counts, timed=watch
@@ -188,7 +194,7 @@ def mdlm_step(
 
     It projects all positions and draws from all of [B, L, V].
     """
-    device = denoiser.head()[0].device
+    device = denoiser.device
     x = torch.full((batch_size, length), denoiser.mask_id, device=device)
     clock = torch.full((batch_size,), 0.5, device=device)
     generators = [torch.Generator(device).manual_seed(i) for i in range(batch_size)]

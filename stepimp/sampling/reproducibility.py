@@ -51,8 +51,16 @@ def halfway(denoiser: Denoiser, length: int, sequences: int, seed: int):
 
     A sequence with fewer than Q masked positions repeats them; one with none asks about position 0.
     """
-    device = denoiser.head()[0].device
-    state = sampler.begin(range(sequences), length, STEPS, denoiser.mask_id, seed, device=device)
+    device = denoiser.device
+    state = sampler.begin(
+        range(sequences),
+        length,
+        STEPS,
+        denoiser.mask_id,
+        seed,
+        device=device,
+        frame=denoiser.frame,
+    )
     schedule = Schedule.of(["model"] * STEPS)
     for _ in sampler.advance(state, {"model": denoiser}, schedule, STEPS // 2, seed=seed):
         pass

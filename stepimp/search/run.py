@@ -111,7 +111,7 @@ def search_models(
     counts, started = sampler.Counts(), time.perf_counter()
 
     def score(tokens):
-        texts = family.tokenizer.batch_decode(tokens)
+        texts = family.decode(tokens)
         log_ppl = scoring.score(judge, texts, batch_size=options.batch_size).log_ppl
         return log_ppl, scoring.unigram_entropy(tokens.tolist())
 

@@ -199,6 +199,7 @@ def train_family(
                 "blocks": depth,
                 "seed": own_seed,
                 "heldout_nelbo_nats": nelbo,
+                "fingerprint": load_checkpoint(str(folder / name), "cpu").fingerprint,
                 "recipe": recipe.as_dict(),
                 "command": command,
                 "data": data,

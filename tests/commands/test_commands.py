@@ -101,6 +101,9 @@ def test_models_as_json_and_nothing_else(run):
         "heldout_nelbo_nats",
         "parameters",
         "fingerprint",
+        "layout",
+        "block_flops",
+        "checkpoint",
     }
 
 
