@@ -45,6 +45,7 @@ setup(
         "numpy>=2",
         "scipy>=1.15",
         "matplotlib>=3.10",
+        "seaborn>=0.13",
         "click>=8.2",
         "rich>=15",
     ],

@@ -17,6 +17,7 @@ from transformers import AttentionInterface
 from stepimp import intervals
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.family import corpus, family_folder, read_manifest
+from stepimp.models.layers import eager_attention
 from stepimp.models.loading import open_tokenizer
 from stepimp.text.blocks import load_blocks
 
