@@ -89,7 +89,8 @@ class Overall:
             transient=True,
             expand=True,
         )
-        self.task, self.done = self.bar.add_task("", total=work), {}
+        self.task = self.bar.add_task("", total=work)
+        self.done: dict[str, float] = {}
 
     def __enter__(self):
         self.bar.start()

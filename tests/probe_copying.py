@@ -101,7 +101,8 @@ def main():
     console.print(table)
     shares = " and ".join(f"{kind.float().mean() / T:.0%} {name}" for name, kind in kinds.items())
     console.print(
-        f"{SEQUENCES} sequences at t = {T}, masked tokens: {shares}. Losses in nats, all but {first}'s less it."
+        f"{SEQUENCES} sequences at t = {T}, masked tokens: {shares}. Losses in nats; for all but "
+        f"{first} the difference to it."
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from stepimp import randomness
-from stepimp.curves.options import CurveOptions
+from stepimp.curves.options import CompleteOptions
 from stepimp.errors import StepimpError
 from stepimp.models.denoiser import Denoiser
 from stepimp.noise import NEVER_MASKED, NoiseSchedule
@@ -23,11 +23,16 @@ from stepimp.text.blocks import load_blocks
 class Inputs(Protocol):
     """Sequences to corrupt."""
 
-    noise: NoiseSchedule
-    repeats: int
-    """Corruptions of each sequence."""
-    length: int
-    """Tokens per sequence, L."""
+    @property
+    def noise(self) -> NoiseSchedule: ...
+
+    @property
+    def repeats(self) -> int:
+        """Corruptions of each sequence."""
+
+    @property
+    def length(self) -> int:
+        """Tokens per sequence, L."""
 
     def __len__(self) -> int: ...
 
@@ -74,12 +79,12 @@ def framed(tokens: torch.Tensor, frame: tuple[tuple[int, ...], tuple[int, ...]])
     return torch.cat((start, tokens, end), 1)
 
 
-def text_inputs(options: CurveOptions, tokenizer, model: Denoiser) -> tuple[TextInputs, str]:
+def text_inputs(options: CompleteOptions, tokenizer, model: Denoiser) -> tuple[TextInputs, str]:
     """Sequences of the text in a random order, and a fingerprint of the text.
 
-    Each stands between the special tokens that the model knows around a sequence, if any.
-
     As many as `options.sequences`, or as the text has; all of them where `options.until` decides.
+    Each is framed by the special tokens that the model expects around a sequence, if any. Raises
+    StepimpError where these leave no room for text.
     """
     inside = options.length - sum(map(len, model.frame))
     if inside < 1:

@@ -76,7 +76,7 @@ def local_place(path: str) -> Path:
     if place.exists():
         return place
     if place.is_absolute() or not (HUB_ID.fullmatch(path) or HUB_FILE.fullmatch(path)):
-        raise StepimpError(f"{path} is no checkpoint: there is no such folder.")
+        raise StepimpError(f"{path} is not a checkpoint: there is no such folder.")
     from stepimp.text.hub import offline_unless_reachable
 
     offline_unless_reachable()
@@ -104,10 +104,11 @@ def open_checkpoint(path: str) -> Checkpoint:
     quiet()
     place = local_place(path)
     bare = place.is_file() and place.suffix in BARE
+    weights: Weights
     if not bare and not (place / "config.json").is_file():
         raise StepimpError(
-            f"{path} is no checkpoint: it has no config.json. Give a Hugging Face model folder, a "
-            ".ckpt or a .safetensors file."
+            f"{path} is not a checkpoint: it has no config.json. Give a Hugging Face model folder, "
+            "a .ckpt or a .safetensors file."
         )
     try:
         if place.suffix == ".ckpt" and bare:

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -43,6 +44,9 @@ class Inert(dict):
     """An object of a class that was not imported: its arguments, its state and its items."""
 
     name = "unknown"
+    arguments: tuple
+    state: Any
+    listed: list
 
     def __new__(cls, *arguments, **_):
         made = super().__new__(cls)
@@ -64,16 +68,15 @@ class Inert(dict):
     def add(self, item):
         self.listed.append(item)
 
-    def __hash__(self):
-        return id(self)
-
 
 class Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
         allowed = ALLOWED.get((module, name))
-        return allowed or type(name.rpartition(".")[2], (Inert,), {"name": f"{module}.{name}"})
+        # A dict cannot be hashed, but the object may be a key or in a set.
+        members = {"name": f"{module}.{name}", "__hash__": object.__hash__}
+        return allowed or type(name.rpartition(".")[2], (Inert,), members)
 
 
 def load_inert(file: Path) -> dict:

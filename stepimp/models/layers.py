@@ -89,7 +89,7 @@ class Block(nn.Module):
             nn.Linear(dim, 4 * dim), nn.GELU(approximate="tanh"), nn.Linear(4 * dim, dim)
         )
         self.adaLN_modulation = nn.Linear(config.cond_dim, 6 * dim)
-        self._packed = None
+        self._packed: dict[str, torch.Tensor] | None = None
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Of the dense layers: queries, keys and values together and apart, attention's output, the

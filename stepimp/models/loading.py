@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from stepimp.models.denoiser import Denoiser
 from stepimp.models.family import resolve
 from stepimp.models.tokenizers import load_tokenizer, open_tokenizer
@@ -18,7 +20,7 @@ class Family:
     """Denoisers that go together: model name -> denoiser, and the tokenizer they share."""
 
     denoisers: dict[str, Denoiser]
-    tokenizer: object
+    tokenizer: PreTrainedTokenizerBase
 
     @property
     def depth_only(self) -> bool:

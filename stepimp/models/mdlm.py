@@ -4,6 +4,8 @@ Sahoo et al., "Simple and Effective Masked Diffusion Language Models" (arXiv 240
 names and shapes are those of kuleshov-group/mdlm-owt.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -41,7 +43,9 @@ class MDLMForMaskedLM(PreTrainedModel):
     _supports_attention_backend = True
     _no_split_modules = ["Block"]
     # What the protocol asks and this layout has no need of.
-    special_ids, frame, shift, trained_masking = frozenset(), ((), ()), 0, 1.0
+    special_ids: frozenset[int] = frozenset()
+    frame: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    shift, trained_masking = 0, 1.0
 
     def __init__(self, config: MDLMConfig):
         super().__init__(config)
@@ -57,8 +61,10 @@ class MDLMForMaskedLM(PreTrainedModel):
             )
         self.backbone = Backbone(config)
         self.noise = NoiseSchedule(config.noise)
-        self._constant = self._angles = self.replayed = None
-        self.run_blocks = None  # training's faster way, see stepimp.training.speed
+        self._constant = self._angles = None
+        self.replayed: InFewShapes | None = None
+        # Training's faster way, see stepimp.training.speed.
+        self.run_blocks: Callable[..., torch.Tensor] | None = None
         self.post_init()
 
     @property

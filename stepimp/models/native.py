@@ -1,5 +1,7 @@
 """A masked or causal language model of transformers as a denoiser, its body and head apart."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -23,7 +25,7 @@ class NativeDenoiser:
     """
 
     time_conditioned = False
-    replayed = None
+    replayed: Callable[..., torch.Tensor] | None = None
 
     def __init__(self, model: nn.Module, layout: Layout, vocabulary: Vocabulary, fingerprint: str):
         config = model.config

@@ -50,7 +50,7 @@ def load_tokenizer(checkpoint: str, fallback: str | None = "gpt2", classes: tupl
     if not place.exists():
         with suppress(StepimpError):
             return open_tokenizer(checkpoint, classes)
-    name = {"gpt2": "GPT-2's"}.get(fallback, fallback)
+    name = "GPT-2's" if fallback == "gpt2" else fallback
     try:
         if fallback:
             return open_tokenizer(fallback)

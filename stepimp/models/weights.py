@@ -42,7 +42,8 @@ class SafetensorsWeights(Weights):
     """Tensors in safetensors files, each read on its own."""
 
     def __init__(self, files: list[Path]):
-        self.files, self.shapes = {}, {}
+        self.files: dict[str, Path] = {}
+        self.shapes = {}
         for file in files:
             shapes = read_header(file)
             self.files |= dict.fromkeys(shapes, file)
@@ -90,7 +91,7 @@ def open_weights(folder: Path) -> Weights:
             raise StepimpError(f"{index} is damaged: {error}.") from error
     else:
         names = [PICKLE]
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name in names:
         if not (folder / name).exists():
             raise StepimpError(f"{folder} holds no weights: there is no model.safetensors.")

@@ -4,11 +4,10 @@ It is made here and not in `stepimp.curves` because its inputs may be samples of
 """
 
 import logging
-from dataclasses import replace
 
 from stepimp.curves.inputs import Inputs, text_inputs
 from stepimp.curves.measure import measure, time_grid
-from stepimp.curves.options import MOST_SAMPLES, CurveOptions
+from stepimp.curves.options import MOST_SAMPLES, CompleteOptions, CurveOptions
 from stepimp.curves.tables import curve_rows, nelbo_rows
 from stepimp.errors import StepimpError
 from stepimp.models import loading
@@ -37,10 +36,10 @@ def measure_curves(
     folder = family_folder(options.family)
     family = loading.load(options.models, folder, device, options.dtype, attn)
     warn_of_times(family)
-    options = completed(options, family, corpus(folder))
-    inputs, source = curve_inputs(options, family)
+    complete = completed(options, family, corpus(folder))
+    inputs, source = curve_inputs(complete, family)
     fingerprints = {"models": family.fingerprints, "data": source}
-    run = Run(out, "curves", options.params(), fingerprints, family.any.device, options.dtype)
+    run = Run(out, "curves", complete.params(), fingerprints, family.any.device, options.dtype)
     if document := run.finished():
         return document
     measurements = measure(
@@ -74,7 +73,7 @@ def warn_of_times(family: Family):
         )
 
 
-def completed(options: CurveOptions, family: Family, data: str) -> CurveOptions:
+def completed(options: CurveOptions, family: Family, data: str) -> CompleteOptions:
     """The options with what the models decide: the length, the text `data`, the family's name."""
     longest = min(model.max_length for model in family.denoisers.values())
     if options.length and options.length > longest:
@@ -82,15 +81,15 @@ def completed(options: CurveOptions, family: Family, data: str) -> CurveOptions:
             f"A length of {options.length} is over the models' maximum of {longest}: choose a "
             "smaller one."
         )
-    return replace(
-        options,
-        length=options.length or longest,
-        data=options.data or data,
-        family=recorded(options.family),
-    )
+    decided = {
+        "length": options.length or longest,
+        "data": options.data or data,
+        "family": recorded(options.family),
+    }
+    return CompleteOptions(**vars(options) | decided)
 
 
-def curve_inputs(options: CurveOptions, family: Family) -> tuple[Inputs, str]:
+def curve_inputs(options: CompleteOptions, family: Family) -> tuple[Inputs, str]:
     """The sequences to corrupt, and a fingerprint of where they come from."""
     if options.inputs == "text":
         return text_inputs(options, family.tokenizer, family.denoisers[options.heavy])

@@ -57,7 +57,7 @@ def _batch(denoisers, schedule, indices, length, seed, prefix, rounding, counts)
         x[:, place] = tokens.to(device)
     names = schedule.by_step()[::-1]
     dt = (1 - LAST_T) / schedule.steps
-    p = computed_by = None
+    computed_by = None
     for i, name in enumerate(names + names[-1:]):
         t = 1 - i * dt
         if computed_by != name:

@@ -4,6 +4,9 @@ Libraries choose kernels and orders of summation by the shape of a batch, by pro
 version, so that this holds for some models on some machines and not for others.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -106,8 +109,8 @@ def compared(alone: torch.Tensor, together: torch.Tensor, positions, seed: int) 
     }
 
 
-def summary(rows: list[ReproducibilityRow]) -> str:
-    """What the rows say, in one sentence."""
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What `ReproducibilityRow`s say, in one sentence."""
     total, different = (sum(row[name] for row in rows) for name in ("logit_rows", "rows_different"))
     sizes = ", ".join(map(str, dict.fromkeys(row["batch_size"] for row in rows)))
     if not different:

@@ -294,10 +294,3 @@ def sample(
     for _ in advance(state, denoisers, schedule, seed=seed, batch_size=batch_size, counts=counts):
         pass
     return state.z
-
-
-def expected_forwards(masked: int, steps: int) -> float:
-    """Expected number of forward passes of a sample: the distinct steps among T at which `masked`
-    positions unmask.
-    """
-    return steps * (1 - (1 - 1 / steps) ** masked)

@@ -31,7 +31,6 @@ def cost_curves(measurements: Measurements, by: str) -> dict[str, np.ndarray]:
         case "nelbo":
             return {m: per_token(measurements.ce[m]) for m in (heavy, *lights)}
     raise ValueError(f"unknown cost {by!r}")
-    raise ValueError(f"unknown cost {by!r}")
 
 
 def mean_curves(measurements: Measurements, by: str, seed: int) -> Means:
@@ -73,7 +72,7 @@ def predict(
     means = {column: mean_curves(measurements, kind, seed) for column, kind in columns.items()}
     rows = []
     for schedule in schedules:
-        row = {}
+        row: dict[str, float] = {}
         for column, curves in means.items():
             cost = schedule_cost(schedule, curves, measurements.times)
             row |= bootstrap(cost).columns(column)

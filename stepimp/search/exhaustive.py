@@ -55,7 +55,7 @@ def search(
     batch_size: int = 16,
     chunk: int = 32,
     elimination: Elimination | None = None,
-    journal: Journal | None = None,
+    journal: Journal | Kept | None = None,
     processes: Processes | None = None,
     counts: sampler.Counts | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,

@@ -70,7 +70,7 @@ class SearchOptions(ModelOptions):
 def search_models(
     options: SearchOptions,
     curves_for: Callable[[dict[str, str]], dict],
-    progress: Callable[[], AbstractContextManager[Progress]] = nullcontext,
+    progress: Callable[[], AbstractContextManager[Progress | None]] = nullcontext,
 ) -> dict | None:
     """The results document of `stepimp search`, written to the results folder; under torchrun in
     the first process, None in the others.

@@ -32,7 +32,8 @@ class EMA(TrainerCallback):
     FILE = "ema.pt"
 
     def __init__(self, model, decay: float):
-        self.model, self.decay, self.average = model, decay, None
+        self.model, self.decay = model, decay
+        self.average: AveragedModel  # made by `start`
 
     def start(self, checkpoint: Path | None):
         """From the model as it is, which must be on its device by now, or from a checkpoint."""

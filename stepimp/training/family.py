@@ -172,7 +172,7 @@ def train_family(
         members = read_manifest(folder)["members"]
         if processes.is_main_process and not (folder / "tokenizer.json").exists():
             tokenizer.save_pretrained(folder)
-    origin = {"data": blocks.fingerprint, "teacher": tutor.fingerprint if teacher else None}
+    origin = {"data": blocks.fingerprint, "teacher": tutor.fingerprint if tutor else None}
     jobs = {f"{depth}b": (depth, seed) for depth in depths}
     if baseline_seed is not None:
         jobs[f"{max(depths)}b_seed{baseline_seed}"] = (max(depths), baseline_seed)

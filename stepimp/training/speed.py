@@ -79,6 +79,7 @@ def fused(blocks, modulations, cos, sin, x):
             (qkv @ shift1[..., None]).squeeze(-1),
             up_bias + (up @ shift2[..., None]).squeeze(-1),
             down_bias * gate2,
-            *(part.chunk(2, -1)[1] for part in (cos, sin)),
+            cos.chunk(2, -1)[1],
+            sin.chunk(2, -1)[1],
             heads,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from stepimp.errors import StepimpError
 
@@ -33,7 +34,7 @@ class Layout:
 
     name: str
     """As messages and docs name it."""
-    model: type
+    model: type[PreTrainedModel]
     """A masked or causal language model of transformers, or MDLMForMaskedLM."""
     config: Any
     keys: tuple[tuple[str, str], ...] = ()
