@@ -156,7 +156,7 @@ def depth_list(ctx, param, value):
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Keep the averaged weights as a model in FOLDER/NAME.snapshots/STEP every so many steps.",
+    help="Every N steps keep the averaged weights as a model in FOLDER/NAME.snapshots/STEP.",
 )
 @click.option(
     "--minutes",

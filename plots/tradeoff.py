@@ -79,9 +79,10 @@ def draw(
     """rows: the compared schedules, as named points; frontier: the best ones. Both hold `objective`
     and the budget.
     """
-    best = sorted((one[budget], one["objective"]) for one in frontier)
+    best = sorted((row[budget], row["objective"]) for row in frontier)
     points = sorted(
-        ((row["name"], (row[budget], row["objective"])) for row in rows), key=lambda one: one[1][1]
+        ((row["name"], (row[budget], row["objective"])) for row in rows),
+        key=lambda point: point[1][1],
     )
     ax.plot(*zip(*best), color=INK, zorder=2)
     width, rising = best[-1][0], best[-1][1] >= best[0][1]

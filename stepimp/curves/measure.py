@@ -54,7 +54,7 @@ def masked_positions(masked):
     """masked: [B, L]. Returns at, [B, n] positions that hold every masked one, and is_masked,
     [B, n]: which of them are.
     """
-    widest = max(1, int(masked.sum(1).max()))  # attention takes no empty query
+    widest = max(1, int(masked.sum(1).max()))  # attention rejects empty queries
     is_masked, at = masked.sort(dim=1, descending=True, stable=True)
     return at[:, :widest], is_masked[:, :widest]
 

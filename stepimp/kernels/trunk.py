@@ -3,7 +3,8 @@
 Of a small model's training step on a CPU, torch's operators spend more than half the time between
 the matrix products: softmax, GELU, norms, rotary embedding and casts, each a pass over memory. Here
 one sequence passes through a block while its activations lie in the cache. The source is compiled
-on first use, for one shape, so that every loop has constant bounds."""
+on first use, for one shape, so that every loop has constant bounds.
+"""
 
 import ctypes
 import functools
@@ -103,5 +104,6 @@ def trunk(x, qkv, out, up, down, qkv_bias, up_bias, down_bias, cos, sin, heads: 
 
     x: [B, L, D]; of N blocks the matrices, [N, out, in], and biases, [N, out]; cos, sin: [L, d / 2]
     of the rotary angles. The query rows of qkv bear the scores' scale, log2(e) / sqrt(d). Returns
-    [B, L, D] in fp32. `library(L, D, heads)` must not be None."""
+    [B, L, D] in fp32. `library(L, D, heads)` must not be None.
+    """
     return Trunk.apply(x, qkv, out, up, down, qkv_bias, up_bias, down_bias, cos, sin, heads)

@@ -65,8 +65,8 @@ def write_manifest(folder: Path, manifest: dict):
 
 
 def corpus(folder: Path) -> str:
-    """The text that a family was trained on, as --data has it; docs where its manifest does not
-    say.
+    """The text that a family was trained on, as `text.blocks.load_documents` takes it; docs where
+    its manifest does not say.
     """
     return next(
         (facts["data"] for facts in read_manifest(folder)["members"].values() if "data" in facts),

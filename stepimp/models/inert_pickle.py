@@ -1,8 +1,8 @@
 """Reads a torch checkpoint that pickles arbitrary objects, without ever executing one.
 
 A pickle names classes and functions and calls them. Here each name that is not on a short list of
-torch's own means `Inert`, which only remembers what it was given. The module stands in for
-`pickle` in `torch.load`.
+torch's own is read as `Inert`, which only remembers what it was given. `torch.load` is given this
+module in place of `pickle`.
 """
 
 import pickle

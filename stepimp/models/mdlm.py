@@ -42,7 +42,7 @@ class MDLMForMaskedLM(PreTrainedModel):
     _supports_flash_attn = True
     _supports_attention_backend = True
     _no_split_modules = ["Block"]
-    # What the protocol asks and this layout has no need of.
+    # Fields of the protocol that this layout does not need.
     special_ids: frozenset[int] = frozenset()
     frame: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     shift, trained_masking = 0, 1.0

@@ -95,7 +95,7 @@ class NativeDenoiser:
     def hidden(self, z, t=None, at=None) -> torch.Tensor:
         """z: [B, L]; at: [B, n] positions -> [B, n, D], or all positions [B, L, D]. t is not used.
 
-        All positions go through every block: the published modules know no subset of queries.
+        All positions go through every block: the published modules cannot take a subset of queries.
         """
         rows = self.model(input_ids=z).logits
         if at is not None:

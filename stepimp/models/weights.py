@@ -61,7 +61,7 @@ def pickled_tensors(file: Path) -> dict[str, torch.Tensor]:
     """The tensors of a `pytorch_model.bin`, which may hold nothing else."""
     refuse_pointer(file)
     with file.open("rb") as stream:
-        mapped = stream.read(4) == b"PK\x03\x04"  # older files are no zip and cannot be mapped
+        mapped = stream.read(4) == b"PK\x03\x04"  # older files are not zips and cannot be mapped
     try:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:

@@ -27,7 +27,8 @@ class EMA(TrainerCallback):
     """Exponential moving average of the weights, saved and restored with the Trainer's checkpoints.
 
     It is the last file written into a checkpoint and appears there whole: a checkpoint that has it
-    is complete."""
+    is complete.
+    """
 
     FILE = "ema.pt"
 
@@ -59,9 +60,10 @@ class EMA(TrainerCallback):
 
 
 class StableCheckpoint(TrainerCallback):
-    """Keeps the checkpoint at the end of a trapezoid's plateau, from which a longer one goes on.
+    """Keeps the checkpoint at the end of a trapezoid's plateau, from which a longer one resumes.
 
-    Comes after `EMA`, which completes the checkpoint."""
+    Comes after `EMA`, which completes the checkpoint.
+    """
 
     FOLDER = "stable"
 
@@ -81,8 +83,8 @@ class StableCheckpoint(TrainerCallback):
 
 
 class Snapshots(TrainerCallback):
-    """Keeps the averaged weights as a model of their own every so many steps, in FOLDER/STEP, with
-    its held-out loss in snapshot.json.
+    """Keeps the averaged weights as a model of their own every `snapshot_every` steps, in
+    FOLDER/STEP, with its held-out loss in snapshot.json.
     """
 
     def __init__(self, ema: EMA, folder: Path, recipe: Recipe, tokenizer, held_out: Callable):

@@ -38,7 +38,8 @@ def member_seed(seed: int, blocks: int) -> int:
     data would be more alike than seeds are.
 
     Measured: KL(12b || 8b) then was 0.015 nats below KL(12b || another seed), which hides what
-    depth is worth."""
+    depth is worth.
+    """
     return (seed + 1000 * blocks) % 2**32
 
 
@@ -57,7 +58,8 @@ def train_member(
     in its work folder.
 
     tokens, held_out: [N, L]; teacher: as for `nelbo_loss`. Returns the held-out NELBO in nats per
-    token."""
+    token.
+    """
     seed = member_seed(seed, config.n_blocks)
     start_training(seed)
     model = MDLMForMaskedLM(config)
@@ -79,7 +81,8 @@ def load_teacher(path: str, tokenizer, shape: dict, device):
     """A denoiser for members of this shape to learn from.
 
     Raises StepimpError where it has another tokenizer or noise schedule, or reads only shorter
-    texts."""
+    texts.
+    """
     teacher = load_checkpoint(path, str(device))
     same = tokenizer_fingerprint(load_tokenizer(path)) == tokenizer_fingerprint(tokenizer)
     if not same or (teacher.vocab_size, teacher.mask_id) != (
@@ -115,7 +118,8 @@ def open_text(folder: Path, data: str, length: int, tokenizer_name, vocab_size):
     """(name of the corpus, tokenizer, training blocks, held-out blocks) for a family's folder.
 
     The tokenizer is the folder's, where it has one; the prepared file's; the named one; or a BPE
-    trained on the text. Raises StepimpError where the folder's is not the one asked for."""
+    trained on the text. Raises StepimpError where the folder's is not the one asked for.
+    """
     prepared = Path(data).expanduser().suffix == SUFFIX
     tokenizer = None
     if prepared:
@@ -158,7 +162,8 @@ def train_family(
     `write_token_file`. vocab_size: of a BPE trained on the text. teacher: a checkpoint whose
     predictions the members learn in place of the text's tokens. Members in the manifest are left
     alone, unless a longer trapezoid extends them; an unfinished one resumes from its last
-    checkpoint; a further call may add depths. Yields (name, NELBO in nats)."""
+    checkpoint; a further call may add depths. Yields (name, NELBO in nats).
+    """
     folder = results_folder(folder)
     processes = join_processes()
     with processes.main_process_first():  # the others find the tokenizer and the blocks it made
@@ -176,12 +181,12 @@ def train_family(
     jobs = {f"{depth}b": (depth, seed) for depth in depths}
     if baseline_seed is not None:
         jobs[f"{max(depths)}b_seed{baseline_seed}"] = (max(depths), baseline_seed)
-    for name, (depth, own_seed) in jobs.items():
+    for name, (depth, member_seed) in jobs.items():
         work = work_folder(folder / name)
         if name in members and not is_extended(members[name], recipe, work):
             continue
         member_shape = {**shape, "n_blocks": depth}
-        claim(work, {"shape": member_shape, "seed": own_seed, **origin}, recipe)
+        claim(work, {"shape": member_shape, "seed": member_seed, **origin}, recipe)
         nelbo = train_member(
             MDLMConfig(**member_shape),
             folder / name,
@@ -189,7 +194,7 @@ def train_family(
             held_out.tokens,
             tokenizer,
             recipe,
-            own_seed,
+            member_seed,
             callbacks,
             tutor,
         )
@@ -197,7 +202,7 @@ def train_family(
             manifest = read_manifest(folder)
             manifest["members"][name] = {
                 "blocks": depth,
-                "seed": own_seed,
+                "seed": member_seed,
                 "heldout_nelbo_nats": nelbo,
                 "fingerprint": load_checkpoint(str(folder / name), "cpu").fingerprint,
                 "recipe": recipe.as_dict(),

@@ -75,7 +75,8 @@ def train_judge(
 
     shape: n_layer, n_embd, n_head, n_positions and dropout of the GPT-2 config. Text is tokenised
     by a byte-level BPE of its own. A killed training resumes from its last checkpoint, and a
-    finished judge is left alone."""
+    finished judge is left alone.
+    """
     folder = results_folder(family) / FOLDER
     if finished := read_recipe(folder):
         return finished

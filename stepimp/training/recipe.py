@@ -56,8 +56,8 @@ class Recipe:
         return warm * min(1.0, max(0.0, left))
 
     def continues(self, earlier: "Recipe") -> bool:
-        """Whether a training that began by an earlier recipe can go on by this one: all that shapes
-        the weights is the same, but that a trapezoid may have become longer.
+        """Whether a training that began by an earlier recipe can continue by this one: all that
+        shapes the weights is the same, except that a trapezoid may have become longer.
         """
         same = {name: getattr(self, name) for name in MAY_CHANGE}
         if self.extends(earlier):

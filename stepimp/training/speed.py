@@ -16,7 +16,8 @@ def speed_up(model: MDLMForMaskedLM, bf16: bool):
 
     On a CPU in mixed precision the blocks run as one C++ function where `kernels.trunk.library`
     has one, without dropout or time conditioning. Otherwise torch.compile: on a GPU all blocks as
-    one function, on a CPU one by one, since they then share what is compiled for the first."""
+    one function, on a CPU one by one, since they then share what is compiled for the first.
+    """
     config = model.config
     fixed = not config.dropout and not config.time_conditioning
     if torch.cuda.is_available():
@@ -44,7 +45,8 @@ def fused(blocks, modulations, cos, sin, x):
     """The same by `kernels.trunk`: [B, L, D] -> [B, L, D].
 
     Shift, scale and gate are the same for all tokens, so that they become part of the weights:
-    (norm * gain + shift) W^T = norm (W gain)^T + W shift, and gate * (x W^T) = x (gate W)^T."""
+    (norm * gain + shift) W^T = norm (W gain)^T + W shift, and gate * (x W^T) = x (gate W)^T.
+    """
     with torch.autocast(x.device.type, enabled=False):
         qkv, out, up, up_bias, down, down_bias = (
             torch.stack(parts)

@@ -31,7 +31,8 @@ def write_token_file(file: Path, data: str, tokenizer, length: int) -> dict[str,
 def read_token_file(file: Path, length: int):
     """(name of the corpus, tokenizer, training blocks, held-out blocks) of a file.
 
-    Raises StepimpError for a file that `write_token_file` did not write, or of another length."""
+    Raises StepimpError for a file that `write_token_file` did not write, or of another length.
+    """
     try:
         with safe_open(file, "pt") as opened:
             facts = opened.metadata()

@@ -52,7 +52,7 @@ def work_folder(folder: Path) -> Path:
 
 def join_processes() -> PartialState:
     """The processes that torchrun started, this one among them. On a CPU accelerate looks for
-    others only when told to.
+    others only when asked to.
     """
     return PartialState(cpu=not torch.cuda.is_available())
 
@@ -62,7 +62,8 @@ def claim(work: Path, origin: dict, recipe: Recipe):
     trapezoid has become longer.
 
     origin: shape, seed and text, as JSON has them. Raises StepimpError if the checkpoints there are
-    of another training."""
+    of another training.
+    """
     note = work / NOTE
     if note.exists():
         earlier = json.loads(note.read_text("utf-8"))
@@ -92,7 +93,7 @@ def rewind(work: Path, earlier: Recipe):
 
 
 def finish(work: Path, recipe: Recipe):
-    """Removes a finished training's checkpoints, but for what a longer trapezoid goes on from."""
+    """Removes a finished training's checkpoints, except what a longer trapezoid resumes from."""
     if recipe.schedule != "trapezoid":
         return shutil.rmtree(work)
     for checkpoint in work.glob("checkpoint-*"):
@@ -132,7 +133,8 @@ def fit(
 
     trainer_class: a Trainer with the objective. matrices: the parameters that Muon takes. tokens:
     [N, L]. tokenizer and held_out_loss (from a model to nats per token) are for snapshots, which
-    are written to FOLDER.snapshots. Raises StepimpError at a `Deadline` among the callbacks."""
+    are written to FOLDER.snapshots. Raises StepimpError at a `Deadline` among the callbacks.
+    """
     if recipe.bf16 and not torch.cuda.is_available():
         # The backward pass of torch's own is 5 times slower in bf16 on a CPU.
         model.set_attn_implementation("eager")

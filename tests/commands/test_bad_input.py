@@ -176,7 +176,7 @@ def test_curves_at_times_so_early_that_nothing_is_masked(run):
 def test_json_output_is_json_even_of_what_could_not_be_measured(run):
     outcome = run("kl", *EARLY, "--json")
     document = json.loads(
-        outcome.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON")
+        outcome.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")
     )
     assert document["rows"][0]["kl_nats"] is None
 

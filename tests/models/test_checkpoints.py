@@ -93,7 +93,7 @@ CONFIGS = {
     ),
     "heads that do not divide the width": ({"n_heads": 3}, "hidden_dim 16"),
     "no heads": ({"n_heads": 0}, "Cannot load"),
-    "a width that is no number": ({"hidden_dim": "wide"}, "Cannot load"),
+    "a width that is not a number": ({"hidden_dim": "wide"}, "Cannot load"),
     "a mask token outside the vocabulary": ({"mask_token_id": 24}, "mask_token_id 24"),
 }
 

@@ -93,7 +93,7 @@ def test_a_folder_without_a_family(tmp_path):
 
 def test_a_member_whose_folder_is_gone(tmp_path, tiny_family):
     write_manifest(tmp_path, read_manifest(tiny_family))
-    with pytest.raises(StepimpError, match="2b is no checkpoint: there is no such folder"):
+    with pytest.raises(StepimpError, match="2b is not a checkpoint: there is no such folder"):
         load(["2b"], tmp_path)
 
 

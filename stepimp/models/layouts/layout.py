@@ -49,7 +49,7 @@ class Layout:
     noise: str = "linear"
     max_length: int = 0
     special_tokens: bool = False
-    """Whether sequences stand between the tokenizer's special tokens, such as CLS and SEP."""
+    """Whether sequences are framed by the tokenizer's special tokens, such as CLS and SEP."""
     trained_masking: float = 1.0
     tokenizer: str | None = None
     """Hub id of the tokenizer where none lies beside the weights."""
