@@ -47,8 +47,8 @@ def annotate(figure, title: str, *notes: str):
 
 
 def legend(figure, title_lines: int) -> int:
-    """One legend for all panels, each label once, under the lines of the title. Returns the rows it
-    takes, 0 where nothing has a label.
+    """One legend for all panels, each label once, below a title of `title_lines` lines. Returns
+    the rows it takes, 0 where nothing has a label.
     """
     handles: dict[str, Artist] = {}
     for ax in figure.axes:

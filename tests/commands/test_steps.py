@@ -96,12 +96,11 @@ def test_a_step_waits_for_what_it_reads_and_for_nothing_else():
 
 def test_a_step_starts_after_what_it_reads_has_ended(child, tmp_path):
     child("time.sleep(0.3) if 'kl' in sys.argv else None")
-    order = []
+    started, ended_after = [], []
     steps = [step("search", reads=["kl"]), step("kl", needs=["kl"])]
-    for ended in run_steps(steps, 2, tmp_path, lambda step: order.append(step), lambda *_: None):
-        order.append(ended)
-    names = [getattr(one, "step", one).arguments[0] for one in order]
-    assert names == ["kl", "kl", "search", "search"]
+    for _ in run_steps(steps, 2, tmp_path, started.append, lambda *_: None):
+        ended_after.append([step.arguments[0] for step in started])
+    assert ended_after == [["kl"], ["kl", "search"]]
 
 
 def test_an_interrupt_ends_all_commands_and_says_nothing_of_them(child, tmp_path, capfd):

@@ -45,11 +45,11 @@ def test_what_would_take_far_too_many_samples_is_given_up():
 def test_the_effects_of_a_full_set_of_documents():
     documents = by_need()
     listed = effects(documents)
-    assert [one.where for one in listed] == [
+    assert [effect.where for effect in listed] == [
         *("Figure 1", "Figure 7", "Figure 8", "Figure 9", "Figure 11", "Figure 13", "Figure 14"),
         *("Table 1", "Table 2", "Figure 4", "Figure 5", "Figure 12", "Figures 2, 3, 6, 10"),
     ]
-    by_place = {one.where: one for one in listed}
+    by_place = {effect.where: effect for effect in listed}
     assert by_place["Figure 1"].estimate.value == pytest.approx(AS_PUBLISHED["all-light"], abs=0.01)
     assert by_place["Figure 1"].resolved and by_place["Figure 1"].count == 20
     assert by_place["Figure 7"].light == "6b" and by_place["Figure 1"].light is None
@@ -85,7 +85,9 @@ def test_the_widest_pair_of_placements_of_the_shallowest_model_is_listed():
         for light, worse, value in (("4b", "2nd quarter", 0.04), ("8b", "3rd quarter", 0.09))
     ]
     document = sizes() | {"pairs": pairs}
-    (placement,) = [one for one in effects({"unconditional": document}) if "pairs" in one.what]
+    (placement,) = [
+        found for found in effects({"unconditional": document}) if "pairs" in found.what
+    ]
     assert placement.what.startswith("2nd quarter against sandwich") and not placement.resolved
 
 
