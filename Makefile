@@ -9,8 +9,10 @@ BIN := .venv/bin
 # Models as small as the bundled ones run fastest on one thread.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: figures test test-processors test-lowest lint bench bench-gpu families reference clean
+.PHONY: figures test test-processors test-lowest lint bench bench-gpu families families-gpu reference clean
 
+# Draws the shipped reference run at once, then measures with as many commands at a time as there
+# are cores: a quarter of an hour on two.
 figures: .venv/ready
 	$(BIN)/stepimp reproduce --scale $(SCALE) --results $(RESULTS) --out $(FIGURES)
 
@@ -51,13 +53,14 @@ bench: .venv/ready
 	$(BIN)/python tests/bench_curves.py
 	$(BIN)/python tests/bench_quality.py
 	$(BIN)/python tests/bench_search.py
+	$(BIN)/python tests/bench_train.py
 
 # Needs a CUDA device; says so where there is none.
 bench-gpu: .venv/ready
 	$(BIN)/python tests/bench_gpu.py --out $(RESULTS)
 
 # The recipe of the bundled families and their judges: by the rates of its steps about four hours on one idle CPU core
-# with bf16. Goes on where it was.
+# with bf16. Resumes where it was.
 TRAIN := $(BIN)/stepimp train --bf16 --compile --weights float16
 DOCS := --data docs --length 64 --batch-size 32 --steps 15000
 families: .venv/ready
@@ -68,27 +71,35 @@ families: .venv/ready
 	$(TRAIN) runs/code --data code --depths 4,8,12 --baseline-seed 2 --length 32 --batch-size 64 --steps 8000
 	$(BIN)/stepimp judge runs/code --data code --bf16 --steps 2500
 
-# The run that fixtures/reference holds, about an hour of one CPU core.
+# On a GPU, in pieces of eight minutes (run it again until it ends without an error). TOKENS is made beforehand by
+# `stepimp train --prepare tokens.safetensors runs/large --data docs --vocab-size 260 --length 512`; needs torch,
+# transformers, accelerate and tokenizers, not datasets.
+TOKENS ?= tokens.safetensors
+families-gpu:
+	$(PYTHON) -m stepimp train runs/large --data $(TOKENS) --length 512 --width 256 --heads 4 --batch-size 64 \
+		--steps 20000 --depths 4,6,8,10,12 --baseline-seed 2 --bf16 --compile --weights float16 \
+		--schedule trapezoid --snapshots 2000 --minutes 8
+
+# The run that fixtures/reference holds: by the rates of its steps about an hour and a half of one
+# idle CPU core. The gallery is drawn from it.
 LIGHTS := --light 4b --light 6b --light 8b --light 10b
 ALL_DOCS := --heavy 12b $(LIGHTS) --baseline 12b_seed2 --sequences 1000
 ALL_CODE := --family code --heavy 12b --light 4b --light 8b --baseline 12b_seed2 --sequences 500
 reference: export STEPIMP_RESULTS = $(RESULTS)/reference
 reference: .venv/ready
 	$(BIN)/stepimp kl $(ALL_DOCS)
-	$(BIN)/stepimp loss $(ALL_DOCS)
 	$(BIN)/stepimp recommend --budget 0.25
-	$(BIN)/stepimp compare --samples 2400
+	$(BIN)/stepimp compare $(LIGHTS) --samples 2400
 	$(BIN)/stepimp compare --prefix-length 16 --samples 800
 	$(BIN)/stepimp compare --prefix-length 8 --samples 800
 	$(BIN)/stepimp compare --fractions 0:1:0.1 --samples 400
-	$(BIN)/stepimp compare --schedule L125,H750,L125 $(LIGHTS) --samples 640
 	$(BIN)/stepimp search --samples 160
 	$(BIN)/stepimp profile --samples 16
 	$(BIN)/stepimp kl $(ALL_CODE)
-	$(BIN)/stepimp loss $(ALL_CODE)
-	$(BIN)/stepimp compare --family code --samples 1600
+	$(BIN)/stepimp compare --family code --steps 32 --samples 2400
 	rm -f fixtures/reference/*.json
 	cp $(STEPIMP_RESULTS)/*.json fixtures/reference/
+	$(BIN)/python docs/make_gallery.py
 
 .venv/ready: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -31,6 +31,7 @@ setup(
     },
     package_data={
         "stepimp.fixtures": ["*.json", "*/*.json", "*/*/*.json", "*/*/*.safetensors"],
+        "stepimp.kernels": ["*.cpp", "*.h"],
         "stepimp.plots": ["page/*"],
     },
     install_requires=[
@@ -44,6 +45,7 @@ setup(
         "numpy>=2",
         "scipy>=1.15",
         "matplotlib>=3.10",
+        "seaborn>=0.13",
         "click>=8.2",
         "rich>=15",
     ],

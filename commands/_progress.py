@@ -39,8 +39,8 @@ def progress_bar(transient: bool = True) -> Progress:
 
 @contextmanager
 def progress(description: str):
-    """A bar, or reports to the process that runs this command; yields a function (done, total) that
-    moves it.
+    """A bar, or the pipe of whoever runs this command; yields the function (done, total) that moves
+    it.
     """
     if PIPE in os.environ:
         yield lambda done, total: report(int(os.environ[PIPE]), done, total)
@@ -51,13 +51,15 @@ def progress(description: str):
 
 
 def report(pipe: int, done: int, total: int):
-    """Writes a line "done total" to the file descriptor."""
-    with suppress(OSError):  # the reader may have gone, which must not stop the work
+    """A line "done total"."""
+    with suppress(OSError):  # nobody reads any more, which is no reason to stop
         os.write(pipe, f"{done} {total}\n".encode())
 
 
 class TimeLeft(ProgressColumn):
-    """Time left at the mean rate of the whole run, as the steps differ in speed."""
+    """At the rate of the whole run: of what is to come, the rate of the last seconds says
+    little.
+    """
 
     def render(self, task):
         left = (
@@ -69,9 +71,9 @@ class TimeLeft(ProgressColumn):
 
 
 class Overall:
-    """One bar over several steps, shown while one of them runs; without a terminal a line per step.
+    """One bar over several steps that may run at once; a line per step where there is no terminal.
 
-    work: the work of all steps together, in the unit of `step`.
+    work: how much all steps are together, in the unit of `moved`.
     """
 
     def __init__(self, work: float):
@@ -87,30 +89,41 @@ class Overall:
             transient=True,
             expand=True,
         )
-        self.task = self.bar.add_task("", total=work)
+        self.task, self.done = self.bar.add_task("", total=work), {}
+
+    def __enter__(self):
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error):
+        self.bar.stop()
+
+    def begun(self, title: str):
+        log(title)
+        self.bar.update(self.task, description=title)
+
+    def moved(self, title: str, work: float):
+        """work: what this step has done so far."""
+        self.done[title] = work
+        self.bar.update(self.task, completed=sum(self.done.values()))
 
     @contextmanager
-    def step(self, title: str, work: float):
-        """Yields the function (done, total) that moves the bar through the step's part of it."""
-        log(title)
-        before = self.bar.tasks[0].completed
-
-        def moved(done, total):
-            self.bar.update(self.task, completed=before + work * done / total)
-
-        self.bar.update(self.task, description=title)
-        with self.bar:
-            yield moved
-        moved(1, 1)
+    def paused(self):
+        """Room for lines of text, which a bar would be drawn over."""
+        self.bar.stop()
+        try:
+            yield
+        finally:
+            self.bar.start()
 
 
 def status(message: str):
-    """Shows what the command is doing, at a terminal only."""
+    """What is going on, for a person at a terminal."""
     if stderr.is_terminal:
         stderr.print(message, style="dim", highlight=False)
 
 
 def log(message: str):
-    """Writes what the command is doing to stderr where it is not a terminal."""
+    """What is going on, where no person watches."""
     if not stderr.is_terminal:
         click.echo(message, err=True)

@@ -1,72 +1,84 @@
 """How much work the commands of `stepimp reproduce` are expected to be, by their sizes alone."""
 
+from pathlib import Path
 
-def work(arguments: list[str], blocks: dict[str, int], length: int) -> float:
-    """Tokens times the blocks they go through.
 
-    arguments: of stepimp; blocks: of each model; length: tokens of a sequence where the arguments
-    name none."""
+def work(arguments: list[str], folder: Path) -> float:
+    """Tokens times the blocks they go through; 0 for a command that names a model which the family
+    in this folder does not have, as it will fail.
+
+    arguments: of stepimp.
+    """
+    from stepimp.models.family import read_manifest
+    from stepimp.paper.needs import members_of
+
     from . import main
 
+    blocks = {name: facts["blocks"] for name, facts in read_manifest(folder)["members"].items()}
     command, *options = arguments
-    asked = main.commands[command].make_context(command, options).params
-    asked |= default_models(asked, blocks)
-    length = asked.get("length") or length
+    params = main.commands[command].make_context(command, options).params
+    params |= default_models(params, folder)
+    length = params.get("length") or members_of(folder).length
     if command == "recommend":  # reads curves, runs no model
         return 0.0
-    if command in ("loss", "kl"):
-        models = {asked["heavy"], *asked["lights"], asked["baseline"]} - {None}
-        inputs = asked["sequences"] * asked["repeats"] * asked["points"]
-        return length * inputs * sum(blocks[model] for model in models)
-    return length * asked["samples"] * passes(command, asked, blocks, length)
+    try:
+        if command in ("loss", "kl"):
+            models = {params["heavy"], *params["lights"], params["baseline"]} - {None}
+            inputs = params["sequences"] * params["repeats"] * params["points"]
+            return length * inputs * sum(blocks[model] for model in models)
+        return length * params["samples"] * passes(command, params, blocks, length)
+    except KeyError:
+        return 0.0
 
 
-def default_models(asked: dict, blocks: dict[str, int]) -> dict:
-    """The deepest and the shallowest model, where a command line names none."""
-    deepest, shallowest = (pick(blocks, key=lambda name: blocks[name]) for pick in (max, min))
-    defaults = {"heavy": deepest, "light": shallowest, "lights": (shallowest,)}
-    return {name: model for name, model in defaults.items() if name in asked and not asked[name]}
+def default_models(params: dict, folder: Path) -> dict:
+    """The family's deepest and shallowest model, where a command line names none."""
+    from stepimp.models.family import default_members
+
+    heavy, light = default_members(folder)
+    defaults = {"heavy": heavy, "light": light, "lights": (light,)}
+    return {name: model for name, model in defaults.items() if name in params and not params[name]}
 
 
-def passes(command: str, asked: dict, blocks: dict[str, int], length: int) -> float:
+def passes(command: str, params: dict, blocks: dict[str, int], length: int) -> float:
     """Blocks that one sample of each schedule of a command goes through."""
     from stepimp.sampling.sampler import expected_forwards
     from stepimp.schedules.schedule import saved_flops
 
-    heavy = asked["heavy"]
-    forwards = expected_forwards(length - asked.get("prefix_length", 0), asked["steps"])
+    heavy = params["heavy"]
+    forwards = expected_forwards(length - params.get("prefix_length", 0), params["steps"])
     return forwards * sum(
-        blocks[heavy] * (1 - saved_flops(one, blocks, heavy)) for one in schedules(command, asked)
+        blocks[heavy] * (1 - saved_flops(schedule, blocks, heavy))
+        for schedule in schedules(command, params)
     )
 
 
-def schedules(command: str, asked: dict) -> list:
-    """What a command samples with, as often as it does; of a recommendation nothing is known
-    yet.
+def schedules(command: str, params: dict) -> list:
+    """The schedules a command samples with, as often as it does; without a recommendation, which
+    is not known yet.
     """
     from stepimp.quality import candidates
     from stepimp.schedules.schedule import Schedule, parse, sandwich
     from stepimp.search.coarse import Coarse, segment_runs
 
-    heavy, steps = asked["heavy"], asked["steps"]
+    heavy, steps = params["heavy"], params["steps"]
     all_heavy = Schedule.of([heavy] * steps)
     if command == "search":
-        coarse = Coarse(heavy, asked["light"], steps, asked["segments"], asked["light_segments"])
+        coarse = Coarse(heavy, params["light"], steps, params["segments"], params["light_segments"])
         names = coarse.names()
         return [coarse.schedule(names[0])] * round(segment_runs(names) / coarse.segments)
     if command == "profile":
-        parts = asked["points"] - 1
-        plans = [
-            sandwich(steps, round(k * steps / parts), heavy, asked["light"])
+        parts = params["points"] - 1
+        swept = [
+            sandwich(steps, round(k * steps / parts), heavy, params["light"])
             for k in range(parts + 1)
         ]
-        return asked["repeats"] * [all_heavy, *plans]
-    plans = {
-        parse(text, heavy, light, steps) for light in asked["lights"] for text in asked["schedules"]
-    }
-    for light in asked["lights"]:
-        compared = candidates.sandwiches(steps, asked["fractions"] or (), heavy, light)
-        if not asked["fractions"] and not asked["schedules"]:
-            compared = candidates.papers_seven(steps, heavy, light)
-        plans |= {candidate.schedule for candidate in compared}
-    return [*plans | {all_heavy}]
+        return params["repeats"] * [all_heavy, *swept]
+    compared = {all_heavy}
+    for light in params["lights"]:
+        compared |= {parse(text, heavy, light, steps) for text in params["schedules"]}
+        listed = candidates.sandwiches(steps, params["fractions"] or (), heavy, light)
+        if not params["fractions"] and not params["schedules"]:
+            listed = candidates.papers_seven(steps, heavy, light)
+        compared |= {candidate.schedule for candidate in listed}
+    return list(compared)

@@ -1,5 +1,5 @@
-"""`stepimp reproduce`: all measurements of the paper, one command after another, then all figures
-and tables.
+"""`stepimp reproduce`: all measurements of the paper, several at once, and all figures and tables
+as their results are there.
 """
 
 import click
@@ -13,7 +13,13 @@ SCALES = ("quick", "full")
     type=click.Choice(SCALES),
     default="quick",
     show_default=True,
-    help="quick: minutes on a CPU. full: the paper's protocol, 1600 samples per schedule and T = 1000.",
+    help="quick: a quarter of an hour on two cores. full: the paper's protocol, 1600 samples per "
+    "schedule.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Commands that run at once, each on one thread.  [default: the cores]",
 )
 @click.option(
     "--family",
@@ -36,171 +42,231 @@ SCALES = ("quick", "full")
     show_default=True,
     help="Folder the figures are written to.",
 )
-@click.pass_context
-def reproduce(ctx, scale, family, results, out):
-    """Make all results the paper's figures and tables need, then draw and write them.
+def reproduce(scale, workers, family, results, out):
+    """Make all results the paper's figures and tables need, and draw and write them.
 
-    What is there already is not made again, and an interrupted call goes on where it was. The
-    paper's LM1B is a family called code; without one its comparison is left out.
+    First the run that is shipped with stepimp is drawn, and each figure says so; as a measurement
+    ends, its figures and tables are made again from it. Results that are there already are not made
+    again, and an interrupted call continues. In the end a table says what is resolved at 95%, and
+    what would resolve the rest. The paper's LM1B is a family called code; without one its part is
+    left out.
 
     \b
     Example:
       stepimp reproduce --scale quick
     """
-    import shlex
+    from pathlib import Path
 
+    from stepimp.paper.contents import CLAIMS
+    from stepimp.paper.needs import find_documents
     from stepimp.results import results_folder
 
+    from ._edition import Edition
     from ._progress import Overall, log, status
-    from .figures import figures
+    from ._steps import run_steps
+    from .figures import show
 
     status("Looking at what is there ...")
-    commands, failed = plan(scale, family), []
-    results_folder(results), results_folder(out)
-    left = {
-        number: expected(*one)
-        for number, one in enumerate(commands, 1)
-        if not is_there(results, *one)
-    }
-    overall = Overall(sum(left.values()))
-    for number, (arguments, _) in enumerate(commands, 1):
-        title, line = f"Step {number} of {len(commands)}", shlex.join(["stepimp", *arguments])
-        if number not in left:
-            log(f"{title} is there: {line}")
-        elif run(arguments, results, overall.step(f"{title}: {line}", left[number])):
-            failed.append(line)
-    ctx.invoke(figures, results=results, family=family, out=out)
+    steps = plan(scale, family)
+    results_folder(results)
+    edition = Edition(results_folder(out), {}, family)
+    draw(edition, shipped(family) | present(find_documents(results, family)))
+    edition.write_report()
+    titles = {step: title(step, number, len(steps)) for number, step in enumerate(steps, 1)}
+    open_steps = [step for step in steps if not is_there(results, step)]
+    for step in steps:
+        if step not in open_steps:
+            log(f"{titles[step]} (there already)")
+    failed = []
+    with Overall(sum(step.work for step in open_steps)) as overall:
+        for ended in run_steps(
+            open_steps,
+            workers or cores(),
+            Path(results),
+            lambda step: overall.begun(titles[step]),
+            lambda step, done, total: overall.moved(titles[step], step.work * done / total),
+        ):
+            overall.moved(titles[ended.step], ended.step.work)
+            with overall.paused():
+                click.echo(ended.output, nl=False)
+                click.echo(ended.errors, nl=False, err=True)
+            if ended.code:
+                failed.append(command_line(ended.step))
+            else:
+                draw(edition, present(find_documents(results, family)), ended.step.needs)
+    edition.make(CLAIMS)
+    edition.write_report()
+    show(edition, edition.claims())
+    show_resolution(edition.documents, family)
     if failed:
         raise click.ClickException(
-            f"Failed: {'; '.join(failed)}. The same command goes on from there."
+            f"Failed: {'; '.join(failed)}. The same command continues from there."
         )
 
 
-def sizes(scale: str, length: int) -> dict[str, list[str]]:
-    """How much each command measures. length: tokens of the family's samples."""
-    if scale == "full":
-        return {
-            "loss": ["--sequences", "500"],
-            "kl": ["--sequences", "500"],
-            "recommend": [],
-            "compare": ["--samples", "1600"],
-            "search": ["--samples", "160"],
-            "profile": ["--samples", "32"],
-        }
-    return {
-        "loss": ["--sequences", "64"],
-        "kl": ["--sequences", "64"],
-        "recommend": ["--steps", "100"],
-        "compare": ["--steps", "100", "--samples", "16"],
-        "profile": ["--steps", "100"],
-        "search": ["--steps", "50", "--samples", "16", "--length", str(length // 2)],
-    }
+def cores() -> int:
+    """The cores this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def plan(scale: str, family: str | None) -> list[tuple]:
-    """(arguments of stepimp, folder of the family) of each command."""
+def command_line(step) -> str:
+    import shlex
+
+    return shlex.join(["stepimp", *step.arguments])
+
+
+def title(step, number: int, count: int) -> str:
+    return f"Step {number} of {count}: {command_line(step)}"
+
+
+def shipped(family: str | None) -> dict[str, dict]:
+    """{need: document} of the run shipped with stepimp, which is on the bundled family docs."""
+    from stepimp.models.family import family_folder
+    from stepimp.paper.describe import reference_folder
+    from stepimp.paper.needs import find_documents
+
+    if family_folder(family).resolve() != family_folder().resolve():
+        return {}
+    return present(find_documents(reference_folder()))
+
+
+def present(documents: dict[str, dict | None]) -> dict[str, dict]:
+    return {need: document for need, document in documents.items() if document}
+
+
+def draw(edition, documents: dict[str, dict], needs=None):
+    """Takes over documents, and makes the figures and tables of these needs, by default all."""
+    from stepimp.paper.contents import CLAIMS, DRAWN, NAMES, TABLES
+    from stepimp.paper.needs import NEEDS
+
+    edition.documents = dict.fromkeys(NEEDS) | edition.documents | documents
+    for name in NAMES:
+        if name == CLAIMS:
+            if needs is None:
+                edition.make(name)
+        elif needs is None or (DRAWN | TABLES)[name].need in needs:
+            edition.make(name)
+
+
+# samples and sequences for each need, else for each command; all at the paper's T
+QUICK = {
+    "loss": ["--sequences", "400"],
+    "kl": ["--sequences", "400"],
+    "kl_lm1b": ["--sequences", "400"],
+    "recommend": [],
+    "compare": ["--samples", "400"],
+    "prefix_256": ["--samples", "240"],
+    "prefix_128": ["--samples", "240"],
+    "lm1b": ["--samples", "640"],
+    "search": ["--samples", "48"],
+    "profile": ["--samples", "16"],
+}
+FULL = {
+    "loss": ["--sequences", "500"],
+    "kl": ["--sequences", "500"],
+    "recommend": [],
+    "compare": ["--samples", "1600"],
+    "search": ["--samples", "160"],
+    "profile": ["--samples", "32"],
+}
+
+
+def plan(scale: str, family: str | None) -> list:
+    """The steps: first the curves and what reads them, then the others, the longest first.
+
+    Raises StepimpError where there is no family.
+    """
     from stepimp.models.family import MANIFEST, family_folder
-    from stepimp.paper.needs import LM1B, NEEDS, family_options, recipe
+    from stepimp.paper.needs import LM1B_NEEDS, NEEDS, READS, arguments, family_of, members_of
 
-    length = sample_length(family_folder(family))
-    own, steps, found = sizes(scale, length), 1000 if scale == "full" else 100, []
-    for need, (command, _) in NEEDS.items():
-        folder = family_folder(LM1B if need == "lm1b" else family)
-        if need != "lm1b" or (folder / MANIFEST).exists():
-            paper_steps = ["--steps", "128"] if need == "lm1b" and scale == "full" else []
-            options = [*own[command], *paper_steps, *family_options(need, family)]
-            found.append(([*recipe(need, steps, length), *options], folder))
-    return [
-        one for k, one in enumerate(found) if one not in found[:k]
-    ]  # the family may itself be the LM1B's
-
-
-def sample_length(folder) -> int:
-    """Tokens of a sample: the most that all models of the family take. Raises StepimpError where
-    there is no family.
-    """
-    import json
-
-    from stepimp.errors import StepimpError
-    from stepimp.models.family import read_manifest
-
-    configs = [folder / name / "config.json" for name in read_manifest(folder)["members"]]
-    if not configs:
-        raise StepimpError(f"{folder} holds no family: train one with stepimp train {folder}.")
-    return min(json.loads(path.read_text("utf-8"))["model_length"] for path in configs)
-
-
-def expected(arguments: list[str], folder) -> float:
-    """How much work a command is; none for one that will fail, as it names a model that the family
-    has not.
-    """
-    from contextlib import suppress
-
-    from stepimp.models.family import read_manifest
-
+    from ._steps import Step
     from ._work import work
 
-    blocks = {name: facts["blocks"] for name, facts in read_manifest(folder)["members"].items()}
-    with suppress(KeyError):
-        return work(arguments, blocks, sample_length(folder))
-    return 0.0
+    members_of(family_folder(family))
+    sizes = FULL if scale == "full" else QUICK
+    needs_of: dict[tuple[str, ...], list[str]] = {}
+    folders = {}
+    for need, (command, _) in NEEDS.items():
+        folder = family_folder(family_of(need, family))
+        if need not in LM1B_NEEDS or (folder / MANIFEST).exists():
+            source = "kl" if need == "loss" else need  # two views of the same curves
+            line = tuple(arguments(source, family, sizes.get(need, sizes[command])))
+            needs_of.setdefault(line, []).append(need)
+            folders[line] = folder
+    steps = [
+        Step(
+            arguments=line,
+            folder=folders[line],
+            needs=tuple(needs),
+            reads=frozenset().union(*(READS.get(need, ()) for need in needs)),
+            work=work(list(line), folders[line]),
+        )
+        for line, needs in needs_of.items()
+    ]
+    read_by_others = frozenset().union(*READS.values())
+    return sorted(steps, key=lambda step: (read_by_others.isdisjoint(step.needs), -step.work))
 
 
-def is_there(results, arguments: list[str], folder) -> bool:
+def is_there(results, step) -> bool:
     """Whether this very command line made a document, and the family has not been trained since."""
     import shlex
     from pathlib import Path
 
     from stepimp.models.family import MANIFEST
+    from stepimp.paper.needs import kinds as kinds_of
     from stepimp.results import read_document
 
-    trained = (folder / MANIFEST).stat().st_mtime
-    command, *options = arguments
-    kinds = {command, "curves"} if command in ("loss", "kl") else {command}  # views of the curves
+    trained = (step.folder / MANIFEST).stat().st_mtime
+    kinds = kinds_of(step.needs[0])
     paths = [
         path
-        for kind in kinds
-        for path in Path(results).glob(f"{kind}-*.json")
-        if path.stat().st_mtime >= trained
+        for path in Path(results).glob("*.json")
+        if path.name.split("-")[0] in kinds and path.stat().st_mtime >= trained
     ]
-    return any(
-        shlex.split(read_document(path)["provenance"]["command_line"])[2:] == options
-        for path in paths
-    )
+    lines = (read_document(path)["provenance"]["command_line"] for path in paths)
+    return any(shlex.split(line)[1:] == list(step.arguments) for line in lines)
 
 
-def run(arguments: list[str], results, step) -> int:
-    """Runs a command in a process of its own and returns its exit code. What it prints is shown
-    when it has ended.
-
-    step: context manager that gives the function (done, total) for its progress.
+def show_resolution(documents: dict, family: str | None):
+    """What the results measured here resolve at 95%, and the command that would resolve the rest,
+    with its expected time by the rate of this machine.
     """
-    import os
-    import subprocess
-    import sys
-    from tempfile import TemporaryFile
+    from stepimp.paper.resolution import MOST, effects
 
-    from ._progress import PIPE
+    from ._print import print_table
 
-    reports, pipe = os.pipe()
-    environment = os.environ | {"STEPIMP_RESULTS": str(results), PIPE: str(pipe)}
-    environment.pop("STEPIMP_FAMILY", None)  # its command line says what it is of
-    command = [sys.executable, "-m", "stepimp", *arguments]
-    with (
-        TemporaryFile("w+", errors="replace") as found,
-        TemporaryFile("w+", errors="replace") as said,
-    ):
-        options = dict(env=environment, stdout=found, stderr=said, pass_fds=[pipe])
-        with step as moved, subprocess.Popen(command, **options) as child:
-            os.close(pipe)
-            try:
-                with open(reports) as lines:  # to their end, which is the command's
-                    for line in lines:
-                        moved(*map(int, line.split()))
-            except BaseException:
-                child.kill()  # what it has finished is in its journal
-                raise
-        for file, to_stderr in ((found, False), (said, True)):
-            file.seek(0)
-            click.echo(file.read(), nl=False, err=to_stderr)
-    return child.returncode
+    rows, more = [], []
+    for effect in effects(documents):
+        answer = "yes" if effect.resolved else "no"
+        what = f"{effect.where}: {effect.what}"
+        rows.append([what, effect.estimate.text(3), answer])
+        if effect.count_needed is None:
+            more.append(f"{effect.where}: more than {MOST} times the samples.")
+        elif not effect.resolved:
+            line, took = more_samples(effect, family), duration(effect.seconds_needed)
+            more.append(f"{effect.where}: about {took}: {line}")
+    if rows:
+        print_table("What is resolved at 95%", ["effect", "measured", "resolved"], rows)
+    if more:
+        click.echo("What would resolve the rest, if it is as large as measured:")
+        click.echo("\n".join(more))
+
+
+def more_samples(effect, family: str | None) -> str:
+    """The command that measures enough to resolve an effect as large as measured."""
+    import shlex
+
+    from stepimp.paper.needs import NEEDS, arguments
+
+    size = "--sequences" if NEEDS[effect.need][0] in ("loss", "kl") else "--samples"
+    line = arguments(effect.need, family, [size, str(effect.count_needed)], effect.light)
+    return shlex.join(["stepimp", *line])
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min` or `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

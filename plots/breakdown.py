@@ -2,7 +2,10 @@
 
 from matplotlib.ticker import PercentFormatter
 
-PARTS = {"body": "#4560b5", "projection": "#45b8a4", "draw": "#f0b45f", "rest": "#8a8f98"}
+from .style import SMALL
+
+# from dark to pale: told apart without hue
+PARTS = {"body": "#2b4a7f", "projection": "#4f9d8f", "draw": "#f3c469", "rest": "#e0e3e7"}
 
 
 def draw(ax, rows: list[dict]):
@@ -18,11 +21,13 @@ def draw(ax, rows: list[dict]):
                 for row in rows
                 if (row["model"], row["sampler"], row["part"]) == (*bar, part)
             )
-            ax.barh(y, share, left=starts[bar], height=0.7, color=colour, label=part)
+            ax.barh(
+                y, share, left=starts[bar], height=0.7, color=colour, edgecolor="white", label=part
+            )
             starts[bar] += share
     bounds = {(row["model"], row["sampler"]): row["speedup_bound"] for row in rows}
     for y, bar in enumerate(bars):
-        ax.text(1.02, y, f"at most {bounds[bar]:.1f}x", va="center_baseline", fontsize=6.5)
+        ax.text(1.02, y, f"at most {bounds[bar]:.1f}x", va="center_baseline", fontsize=SMALL)
     ax.set_yticks(range(len(bars)), [f"{model}, {way}" for model, way in bars])
     ax.set(ylim=(len(bars) - 0.5, -0.5), xlim=(0, 1), xlabel="share of the sampling time")
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))

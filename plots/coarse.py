@@ -1,31 +1,35 @@
-"""Figure 2: coarse schedules as rows of equal segments, with their gen-PPL."""
+"""Figure 2: coarse schedules as rows of segments, with their gen-PPL."""
 
-from .curve import time_axis
+import seaborn
+from matplotlib.colors import ListedColormap
+
+from stepimp.intervals import Estimate
+
 from .notes import with_half
+from .segments import segment_axis
+from .style import HEAVY_SEGMENT, LIGHT_SEGMENT, SMALL
 
 
-def draw(ax, rows: list[dict], colours: dict):
+def draw(ax, rows: list[dict]):
     """rows: of `search`, the first on top; `segments` has a letter each, H or L, the start of
-    sampling first.
-
-    colours: {"H": colour and "L": colour}. To the right stands the gen-PPL with half of its 95%
-    interval."""
+    sampling first. To the right is the gen-PPL with half of its 95% interval.
+    """
+    light = [[letter == "L" for letter in row["segments"]] for row in rows]
+    seaborn.heatmap(
+        light,
+        vmin=0,
+        vmax=1,
+        cmap=ListedColormap([HEAVY_SEGMENT, LIGHT_SEGMENT]),
+        cbar=False,
+        linewidths=1,
+        linecolor="white",
+        yticklabels=[row["rank"] for row in rows],
+        ax=ax,
+    )
+    place = {"va": "center_baseline", "fontsize": SMALL}
     for y, row in enumerate(rows):
-        width = 1 / len(row["segments"])
-        for k, letter in enumerate(row["segments"]):
-            ax.barh(
-                y,
-                -width,
-                left=1 - k * width,
-                height=0.8,
-                color=colours[letter],
-                edgecolor="white",
-                linewidth=0.6,
-            )
-        ax.text(-0.03, y, with_half(row, "gen_ppl"), va="center_baseline", fontsize=6.5)
-    ax.set_yticks(range(len(rows)), [row["rank"] for row in rows])
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(False)
-    ax.spines["left"].set_visible(False)
-    time_axis(ax)
+        words = with_half(Estimate.of(row, "gen_ppl"))
+        ax.text(1.02, y + 0.5, words, transform=ax.get_yaxis_transform(), **place)
+    ax.tick_params(length=0)
+    ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
+    segment_axis(ax, len(light[0]), offset=0.5)

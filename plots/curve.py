@@ -2,16 +2,32 @@
 sampling does.
 """
 
-from stepimp.paper.peak import PAPER_PEAK, values
+import numpy as np
+import seaborn
+
+from stepimp.paper.peak import PAPER_PEAK, by_model, values
+
+from .style import DASHES
 
 
-def curve(ax, rows: list[dict], column: str, band: bool = True, **line):
-    """One model's column over t, with its 95% band."""
-    t = values(rows, "t")
-    (drawn,) = ax.plot(t, values(rows, column), **line)
+def curve(ax, rows: list[dict], column: str, band: bool = True, dashes=(), **line):
+    """One model's column over t, with its 95% band. dashes: lengths of dashes and of gaps."""
+    t, height = values(rows, "t"), values(rows, column)
+    seaborn.lineplot(x=t, y=height, errorbar=None, estimator=None, ax=ax, legend=False, **line)
+    drawn = ax.lines[-1]
+    if len(dashes):
+        drawn.set_dashes(dashes)
     if band:
         low, high = values(rows, f"{column}_low"), values(rows, f"{column}_high")
-        ax.fill_between(t, low, high, color=drawn.get_color(), alpha=0.18, linewidth=0)
+        if np.isfinite(low).any():
+            ax.fill_between(t, low, high, color=drawn.get_color(), alpha=0.18, linewidth=0)
+
+
+def curves(ax, rows: list[dict], column: str, colours: dict, **line):
+    """One column of all light models, told apart by lightness and by dashes."""
+    for k, (model, curve_rows) in enumerate(by_model(rows).items()):
+        look = {"color": colours[model], "dashes": DASHES[k % len(DASHES)], "label": model}
+        curve(ax, curve_rows, column, **look, **line)
 
 
 def time_axis(ax):
@@ -23,4 +39,4 @@ def time_axis(ax):
 
 def mark_paper_peak(ax):
     """Shades the times at which the paper finds the peak."""
-    ax.axvspan(*PAPER_PEAK, color="#f1f2f4", linewidth=0, zorder=0)
+    ax.axvspan(*PAPER_PEAK, color="#eff0f2", linewidth=0, zorder=0)

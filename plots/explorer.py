@@ -2,8 +2,8 @@
 and what it costs.
 
 Everything is laid out and written out here; the script in page/explorer.js only puts one point's
-texts and segments in their places. Charts are stretched to the page, so that their labels, which
-are text of the page, stay legible."""
+texts and segments in their places.
+"""
 
 import json
 import shlex
@@ -12,12 +12,13 @@ from html import escape
 from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
 
+from stepimp.paper.describe import measured
 from stepimp.paper.peak import by_model, importance, peak_statement
 from stepimp.schedules.schedule import parse
 
 from . import kl, loss
+from .charts import chart, place, ticks
 from .markup import table, tag
-from .notes import measured
 from .schedule import ink_on
 from .style import INK, colours
 from .tradeoff import BUDGETS, OBJECTIVES
@@ -71,8 +72,8 @@ def best_schedules(document: dict) -> list[dict]:
     """The trade-off and the recommendation, which may lie between two of its budgets, in the order
     of the budget.
     """
-    found = {row["schedule"]: row for row in (document["rows"][0], *document["tradeoff"])}
-    return sorted(found.values(), key=lambda row: row[budget_column(document["params"])])
+    by_schedule = {row["schedule"]: row for row in (document["rows"][0], *document["tradeoff"])}
+    return sorted(by_schedule.values(), key=lambda row: row[budget_column(document["params"])])
 
 
 def placed(points: list[dict], document: dict) -> list[dict]:
@@ -95,8 +96,8 @@ def placed(points: list[dict], document: dict) -> list[dict]:
 def segments(point: dict, document: dict) -> list:
     """[model, steps] from the start of sampling to its end."""
     heavy, lights = document["params"]["heavy"], document["params"]["lights"]
-    plan = parse(point["schedule"], heavy, min(lights, key=document["blocks"].get))
-    return [list(segment) for segment in plan.segments]
+    schedule = parse(point["schedule"], heavy, min(lights, key=document["blocks"].get))
+    return [list(segment) for segment in schedule.segments]
 
 
 def texts(point: dict, without: dict, document: dict) -> dict[str, str]:
@@ -144,23 +145,6 @@ def key(model: str, colour: str, document: dict) -> str:
     return tag("li", f"{chip}{escape(model)}, {document['blocks'][model]} blocks")
 
 
-def ticks(rows: list[dict], column: str) -> list[float]:
-    """Round values from below a column and its band to above them."""
-    known = [
-        row[column + end]
-        for row in rows
-        for end in ("", "_low", "_high")
-        if row.get(column + end) is not None
-    ]
-    return [float(one) for one in MaxNLocator(5).tick_values(min(known), max(known))]
-
-
-def place(value: float, scale) -> float:
-    """Where a value lies between the first and the last of a scale, in percent."""
-    first, last = scale[0], scale[-1]
-    return round(100 * (value - first) / (last - first), 2) if last != first else 0.0
-
-
 def importance_chart(curves: list[dict], tint: dict) -> str:
     """The curves of step importance over t, above the bar of the schedule."""
     column = importance(curves)
@@ -194,59 +178,6 @@ def cost_chart(points: list[dict], budget: str) -> str:
     return chart([(points, INK)], (budget, "path_kl_nats"), ends, marks, labels, dot)
 
 
-def chart(
-    lines: list, columns: tuple, across: tuple, marks: list, labels: tuple, inside="", below=""
-) -> str:
-    """Lines with their bands between labelled axes.
-
-    lines: (rows, colour); columns: of x and y; across: x at the left and at the right; marks: (x,
-    text) of the x axis; labels: of the y axis, which stands above, and of the x axis; inside,
-    below: more HTML in and under the area."""
-    x, y = columns
-    along = ticks([row for rows, _ in lines for row in rows], y)
-    up = [(100 - place(value, along), f"{value:g}") for value in along]
-    grid = "".join(
-        tag("path", class_="zero" if text == "0" else "grid", d=f"M0 {top:.2f}H100")
-        for top, text in up
-    )
-    drawn = "".join(line(rows, x, y, across, along, colour) for rows, colour in lines)
-    area = tag(
-        "svg", grid + drawn, viewBox="0 0 100 100", preserveAspectRatio="none", aria_hidden="true"
-    )
-    sides = "".join(tag("span", text, style=f"top:{top:.2f}%") for top, text in up)
-    feet = "".join(
-        tag("span", text, style=f"left:{place(value, across):.2f}%") for value, text in marks
-    )
-    return tag(
-        "div",
-        "\n".join(
-            [
-                tag("p", escape(labels[0]), class_="over"),
-                tag("div", sides, class_="sides", aria_hidden="true"),
-                tag("div", area + inside, class_="area"),
-                below,
-                tag("div", feet, class_="feet", aria_hidden="true"),
-                tag("p", escape(labels[1]), class_="under"),
-            ]
-        ),
-        class_="chart",
-    )
-
-
-def line(rows: list[dict], x: str, y: str, across: tuple, along: list, colour: str) -> str:
-    """A band and a line in percent of the area, as far as they were measured."""
-
-    def points(column):
-        known = [row for row in rows if row.get(column) is not None]
-        return [
-            f"{place(row[x], across):.2f} {100 - place(row[column], along):.2f}" for row in known
-        ]
-
-    band = points(f"{y}_high") + points(f"{y}_low")[::-1]
-    shape = tag("path", d=f"M{'L'.join(band)}Z", fill=colour, class_="band") if band else ""
-    return shape + tag("path", d=f"M{'L'.join(points(y))}", stroke=colour, class_="line")
-
-
 def comparison(document: dict) -> str:
     """The recommendation beside the schedules people write by hand."""
     params = document["params"]
@@ -265,7 +196,10 @@ def comparison(document: dict) -> str:
         for row in document["rows"]
     ]
     of = "saved FLOPs" if params["save_flops"] else "light steps"
-    title = f"The recommendation for a budget of {params['budget']:.4g} of {of}, beside schedules written by hand"
+    title = (
+        f"The recommendation for a budget of {params['budget']:.4g} of {of}, beside schedules "
+        "written by hand"
+    )
     return table(
         columns,
         rows,
@@ -277,13 +211,13 @@ def notes(document: dict, curves: list[dict]) -> list[str]:
     """What was measured, whether it peaks where the paper says, and how far the boundaries can be
     trusted.
     """
-    found = document["boundaries"]
+    boundaries = document["boundaries"]
     moves = [
-        f"{one['before']} to {one['after']} at t = {one['t']:.2f}"
-        + ("" if one["t_low"] is None else f" [{one['t_low']:.2f}, {one['t_high']:.2f}]")
-        for one in found["moves"]
+        f"{move['before']} to {move['after']} at t = {move['t']:.2f}"
+        + ("" if move["t_low"] is None else f" [{move['t_low']:.2f}, {move['t_high']:.2f}]")
+        for move in boundaries["moves"]
     ]
-    stable = f"in {found['agreement']:.0%} of the resamples"
+    stable = f"in {boundaries['agreement']:.0%} of the resamples"
     trust = (
         f"Its boundaries, {'; '.join(moves)}, are found again, in this order, {stable}."
         if moves
@@ -306,5 +240,6 @@ def unresolved(params: dict, curves: list[dict]) -> list[str]:
     if objective(params) != "relative_kl" or any(low is None or low > 0 for low in lows):
         return []
     return [
-        "Nowhere is the relative KL resolved above 0, so it cannot tell steps apart: use --by nelbo or --by loss."
+        "Nowhere is the relative KL resolved above 0, so it cannot tell steps apart: use --by "
+        "nelbo or --by loss."
     ]

@@ -1,5 +1,6 @@
-"""Figure 6: the measured gen-PPL of each coarse schedule against what the curves foresaw of it."""
+"""The measured gen-PPL of each coarse schedule against what the curves predict of it."""
 
+import seaborn
 from matplotlib.ticker import MaxNLocator
 
 from .style import INK
@@ -11,12 +12,12 @@ COLUMNS = {
 }
 
 
-def draw(ax, rows: list[dict], column: str, colour: str):
+def draw(ax, rows: list[dict], column: str, colour):
     """A dot per row of `search` with its 95% interval; the best found is a star."""
     x, y = [row[column] for row in rows], [row["gen_ppl"] for row in rows]
     low, high = ([row["gen_ppl" + end] for row in rows] for end in ("_low", "_high"))
     ax.vlines(x, low, high, color=colour, linewidth=0.5, alpha=0.25)
-    ax.plot(x, y, "o", markersize=2.4, color=colour, markeredgewidth=0)
+    seaborn.scatterplot(x=x, y=y, s=7, color=colour, linewidth=0, ax=ax)
     ax.plot(
         x[:1], y[:1], "*", markersize=8, color=INK, markeredgecolor="white", markeredgewidth=0.5
     )

@@ -4,8 +4,8 @@ formula (6).
 
 from stepimp.paper.peak import by_model
 
-from .curve import curve, mark_paper_peak, time_axis
-from .style import BASELINE
+from .curve import curve, curves, mark_paper_peak, time_axis
+from .style import BASELINE, BASELINE_DASHES
 
 TITLES = {
     "kl_nats": "KL(heavy || light)",
@@ -20,11 +20,11 @@ def draw(ax, rows: list[dict], colours: dict, column: str = "relative_kl_nats", 
     colours: model -> colour. line: what `curve` takes, such as band=False.
     """
     mark_paper_peak(ax)
-    models = by_model(rows)
     if column == "baseline_kl_nats":
-        curve(ax, next(iter(models.values())), column, color=BASELINE, label="baseline", **line)
+        first = next(iter(by_model(rows).values()))
+        look = {"color": BASELINE, "dashes": BASELINE_DASHES}
+        curve(ax, first, column, label="two seeds of the heavy model", **look, **line)
     else:
-        for model, own in models.items():
-            curve(ax, own, column, color=colours[model], label=model, **line)
+        curves(ax, rows, column, colours, **line)
     ax.set(title=TITLES[column], ylabel="nats per masked position")
     time_axis(ax)

@@ -1,8 +1,6 @@
 """Figure 4: the loss difference between light and heavy over t, formula (5)."""
 
-from stepimp.paper.peak import by_model
-
-from .curve import curve, mark_paper_peak, time_axis
+from .curve import curves, mark_paper_peak, time_axis
 
 PANELS = {
     "loss_abs_diff_nats": ("Absolute difference", "E |CE light − CE heavy| (nats)"),
@@ -13,8 +11,7 @@ PANELS = {
 def draw(ax, rows: list[dict], colours: dict, column: str = "loss_abs_diff_nats"):
     """One column of `loss` rows per light model with its 95% band. colours: model -> colour."""
     mark_paper_peak(ax)
-    for model, own in by_model(rows).items():
-        curve(ax, own, column, color=colours[model], label=model)
+    curves(ax, rows, column, colours)
     if column == "loss_diff_nats":
         ax.axhline(0, color=ax.spines["left"].get_edgecolor(), linewidth=0.6, zorder=1)
     title, label = PANELS[column]

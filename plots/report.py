@@ -12,8 +12,12 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from stepimp.paper.contents import label
+from stepimp.paper.describe import is_reference
+
 from .explorer import explorer
 from .markup import table, tag
+from .notes import words
 from .style import house
 
 SIGNS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?"}
@@ -38,11 +42,12 @@ def page(
 ) -> str:
     """The report as HTML. The same input gives the same bytes.
 
-    figures: name -> (caption, svg), as `inline` gives them; tables: name, title, columns, rows and
-    note of each; claims: claim, verdict (a key of SIGNS), reason and needs of each, the last being
-    commands with ", then " between them, or None; documents: the results all this comes from, with
-    their paths; missing: name of what is left out -> commands that make what it needs. Raises
-    LookupError for a `recommend` document without its trade-off or curves."""
+    figures: name -> (title, notes, svg), as `inline` gives them; tables: name, title, columns,
+    rows and note of each; claims: claim, verdict (a key of SIGNS), reason and needs of each,
+    the last being commands with ", then " between them, or None; documents: the results all this
+    comes from, with their paths; missing: name of what is left out -> commands that make what it
+    needs. Raises LookupError for a `recommend` document without its trade-off or curves.
+    """
     advice = next((document for document in documents if document["command"] == "recommend"), None)
     script = part("explorer.js") if advice else ""
     sections = {
@@ -85,7 +90,10 @@ def policy(script: str) -> str:
     smuggled in.
     """
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    return (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'"
+    )
 
 
 def summary(documents: list[dict]) -> str:
@@ -97,14 +105,20 @@ def summary(documents: list[dict]) -> str:
     )
     of = f" on the models {', '.join(models)}" if models else ""
     count = "1 results document" if len(documents) == 1 else f"{len(documents)} results documents"
-    return escape(f"{count} of stepimp {', '.join(versions)}{of}, beside what the paper printed.")
+    shipped = sum(map(is_reference, documents))
+    here = (
+        f" {shipped} of them from the shipped reference run, not measured here." if shipped else ""
+    )
+    return escape(
+        f"{count} of stepimp {', '.join(versions)}{of}, beside what the paper printed."
+        f"{here if shipped else ''}"
+    )
 
 
 def claim_list(claims: list[dict]) -> str:
     """One line per claim, its verdict in words."""
-    return claims and tag(
-        "ol", "\n".join(claim_line(*one) for one in enumerate(claims, 1)), class_="claims"
-    )
+    lines = "\n".join(claim_line(*numbered) for numbered in enumerate(claims, 1))
+    return tag("ol", lines, class_="claims") if claims else ""
 
 
 def claim_line(number: int, claim: dict) -> str:
@@ -126,34 +140,29 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def number(name: str) -> str:
-    """figure4 -> Figure 4, tradeoff -> Tradeoff."""
-    return re.sub(r"(\D)(\d)", r"\1 \2", name.replace("_", " ")).capitalize()
-
-
 def figure_list(figures: dict) -> str:
-    return figures and tag(
-        "div", "\n".join(figure(name, *shown) for name, shown in figures.items()), class_="figures"
-    )
+    listed = "\n".join(figure(name, *shown) for name, shown in figures.items())
+    return tag("div", listed, class_="figures") if figures else ""
 
 
-def figure(name: str, caption: str, svg: str) -> str:
-    """A figure under its number, which links to itself."""
-    link = tag("a", tag("b", number(name) + "."), href=f"#{name}")
-    box = tag("div", svg, class_="card scroll", role="region", tabindex=0, aria_label=number(name))
+def figure(name: str, title: str, notes: str, svg: str) -> str:
+    """A figure above its title, which links to itself, and its notes."""
+    link = tag("a", tag("b", escape(title) + "."), href=f"#{name}")
+    box = tag("div", svg, class_="card scroll", role="region", tabindex=0, aria_label=label(name))
     return tag(
         "figure",
-        box + tag("figcaption", f"{link} {escape(caption)}", id=f"{name}-caption"),
+        box + tag("figcaption", f"{link} {escape(notes)}", id=f"{name}-caption"),
         id=name,
     )
 
 
-def inline(plot, name: str) -> tuple[str, str]:
-    """(caption, svg) of a matplotlib figure. Its small print leaves the drawing and is the caption.
+def inline(plot, name: str) -> tuple[str, str, str]:
+    """(title, notes, svg) of a matplotlib figure, whose words leave the drawing.
 
     Ids get the figure's name in front, so that figures on one page keep their own.
     """
-    caption, buffer = plot.get_supxlabel().replace("\n", " "), io.StringIO()
+    (title, notes), buffer = words(plot), io.StringIO()
+    plot.suptitle("\n" * plot.get_suptitle().count("\n"))  # room for the legend
     plot.supxlabel("")
     with house():
         plot.savefig(
@@ -161,7 +170,7 @@ def inline(plot, name: str) -> tuple[str, str]:
         )
     svg = STYLESHEET.sub("", buffer.getvalue())
     svg = REFERENCE.sub(rf"\g<1>{name}-", svg[svg.index("<svg") :])
-    return caption, svg.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption"', 1)
+    return title, notes, svg.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption"', 1)
 
 
 def titled_table(shown: dict) -> str:
@@ -173,14 +182,14 @@ def titled_table(shown: dict) -> str:
 
 def absent(missing: dict[str, list[str]]) -> str:
     """What is left out, each name as an anchor, by the commands that would make it."""
-    by_command = {}
+    by_command: dict[tuple[str, ...], list[str]] = {}
     for name, commands in missing.items():
-        by_command.setdefault(tuple(commands), []).append(tag("span", number(name), id=name))
+        by_command.setdefault(tuple(commands), []).append(tag("span", label(name), id=name))
     lines = (
         tag("li", f"{', '.join(names)}: run {chain(commands)}")
         for commands, names in by_command.items()
     )
-    return missing and tag("ul", "\n".join(lines))
+    return tag("ul", "\n".join(lines)) if missing else ""
 
 
 def chain(commands) -> str:
@@ -189,9 +198,9 @@ def chain(commands) -> str:
 
 def origin(document: dict) -> str:
     """One results document, folded: what made it, where, when and from what."""
-    known = document["provenance"]
-    prints = known.get("fingerprints", {})
-    rows = [[label, known.get(column)] for column, label in ORIGIN.items()]
+    provenance = document["provenance"]
+    prints = provenance.get("fingerprints", {})
+    rows = [[label, provenance.get(column)] for column, label in ORIGIN.items()]
     rows += [
         [f"fingerprint of {model}", value] for model, value in prints.get("models", {}).items()
     ]
@@ -201,8 +210,6 @@ def origin(document: dict) -> str:
         [f"parameter {key}", json.dumps(value, ensure_ascii=False)] for key, value in params.items()
     ]
     file = Path(document["path"]).name
-    told = tag(
-        "summary",
-        f"{tag('code', escape(file))} {escape(str(known.get('command_line', document['command'])))}",
-    )
-    return tag("details", told + table(["what", "value"], rows, f"Origin of {file}"))
+    command = str(provenance.get("command_line", document["command"]))
+    heading = tag("summary", f"{tag('code', escape(file))} {escape(command)}")
+    return tag("details", heading + table(["what", "value"], rows, f"Origin of {file}"))

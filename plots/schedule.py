@@ -5,7 +5,7 @@ from matplotlib.colors import to_rgb
 from stepimp.schedules.schedule import parse
 
 from .curve import time_axis
-from .style import INK
+from .style import INK, SMALL
 
 ROOM = 0.07  # the least share of the steps a segment needs to hold its label
 
@@ -41,7 +41,7 @@ def strip(ax, y: float, schedule, colours: dict):
                 str(count),
                 ha="center",
                 va="center_baseline",
-                fontsize=6,
+                fontsize=SMALL,
                 color=ink_on(tint),
             )
         start -= share

@@ -1,29 +1,30 @@
-"""Figures 3 and 10: a bar with its interval for each segment of the trajectory."""
+"""Figures 3, 6 and 10: a bar with its interval for each segment of the trajectory."""
 
-from .curve import time_axis
-from .style import FAINT, INK
+import seaborn
+
+from stepimp.intervals import Estimate
+
+from .bars import interval
+from .style import FAINT
 
 
-def draw(ax, rows: list[dict], column: str, colour: str, chance: float = 0.0):
-    """rows: one per segment, with `t_from`, `t_to`, the column, its _low and _high. chance: a
-    dashed line's height.
+def draw(ax, rows: list[dict], column: str, colour, chance: float = 0.0):
+    """rows: one per segment, the start of sampling first, with the column, its _low and _high.
+
+    chance: height of a dashed line.
     """
-    for row in rows:
-        middle, width = (row["t_from"] + row["t_to"]) / 2, row["t_from"] - row["t_to"]
-        ax.bar(middle, row[column], width=0.8 * width, color=colour, zorder=2)
-        ax.plot(
-            [middle, middle],
-            [row[column + "_low"], row[column + "_high"]],
-            color=INK,
-            linewidth=1.1,
-            solid_capstyle="butt",
-            zorder=3,
-        )
-    ax.axhline(
-        chance,
-        color=FAINT,
-        linewidth=0.8,
-        linestyle="--" if chance else "-",
-        zorder=2.5 if chance else 1,
-    )
-    time_axis(ax)
+    places = list(range(len(rows)))
+    heights = [row[column] for row in rows]
+    bars = {"color": colour, "saturation": 1, "width": 0.74, "errorbar": None, "zorder": 2}
+    seaborn.barplot(x=places, y=heights, ax=ax, **bars)
+    for x, row in enumerate(rows):
+        interval(ax, x, row[column], Estimate.of(row, column), horizontal=False)
+    look = {"linestyle": "--", "zorder": 2.5} if chance else {"linestyle": "-", "zorder": 1}
+    ax.axhline(chance, color=FAINT, linewidth=0.8, **look)
+    segment_axis(ax, len(rows))
+
+
+def segment_axis(ax, count: int, offset: float = 0.0):
+    """Segments from 0, where sampling starts (t = 1). offset: of the first one's middle."""
+    ax.set_xticks([k + offset for k in range(count)], [str(k) for k in range(count)], rotation=0)
+    ax.set_xlabel("segment (0: from t = 1, the start of sampling)")

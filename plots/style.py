@@ -1,43 +1,38 @@
 """How every figure looks, which colour stands for which model, and how a figure is saved."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
+import seaborn
 from matplotlib import style
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 COLUMN, WIDE = 3.7, 7.2  # inches: one column and both
-INK, FAINT, BASELINE, HEAVY = "#22262e", "#6b7280", "#8a8f98", "#f0b45f"
-DEPTHS = [
-    (0, "#b9e3d0"),
-    (0.33, "#45b8a4"),
-    (0.5, "#2f8fc0"),
-    (0.67, "#4560b5"),
-    (0.83, "#47318c"),
-    (1, "#1d1147"),
-]
-LIGHTS = LinearSegmentedColormap.from_list(
-    "lights", DEPTHS
-)  # lightness falls all the way: readable without hue
-HOUSE = {
+INK, FAINT, LINE = "#22262e", "#565d69", "#8a8f98"
+SMALL = 6.5  # points of the smallest text
+HEAVY, BASELINE = "#f5c869", "#6f747c"  # paler than every light model, and grey
+LIGHT_SEGMENT, HEAVY_SEGMENT = "#c1272d", "#e3e6ea"  # of Figure 2: red and nearly white
+LIGHTS = seaborn.color_palette("crest", as_cmap=True)  # the lightness falls: readable in grey
+DASHES = ("", (5, 1.5), (3, 1, 1, 1), (1, 1))  # of the light models, the shallowest first
+BASELINE_DASHES = (6, 1.2, 1, 1.2, 1, 1.2)
+THEME = {
+    "font.family": "DejaVu Sans",
     "font.size": 8,
     "text.color": INK,
     "text.parse_math": False,  # a $ in a file name is a $
     "axes.titlesize": 8,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": 8,
+    "axes.labelsize": 7.5,
     "axes.labelcolor": INK,
-    "axes.edgecolor": FAINT,
+    "axes.edgecolor": LINE,
     "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.formatter.limits": (-4, 5),
     "axes.xmargin": 0.0,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "xtick.major.width": 0.6,
@@ -46,14 +41,13 @@ HOUSE = {
     "ytick.major.size": 2.5,
     "axes.grid": True,
     "axes.grid.axis": "y",
-    "axes.axisbelow": True,
     "grid.color": "#e6e8eb",
     "grid.linewidth": 0.6,
-    "lines.linewidth": 1.5,
-    "lines.solid_capstyle": "round",
+    "lines.linewidth": 1.4,
+    "patch.linewidth": 0.0,
     "legend.frameon": False,
-    "legend.fontsize": 7.5,
-    "legend.handlelength": 1.4,
+    "legend.fontsize": 7,
+    "legend.handlelength": 2.2,
     "legend.columnspacing": 1.4,
     "figure.constrained_layout.use": True,
     "figure.dpi": 200,
@@ -65,12 +59,16 @@ HOUSE = {
 METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
+@contextmanager
 def house():
-    """A context in which figures are made and saved, whatever the user's own matplotlibrc says."""
-    return style.context(HOUSE, after_reset=True)
+    """The theme in which figures are made and saved, whatever the user's own matplotlibrc says."""
+    with style.context("default", after_reset=True):
+        theme = seaborn.axes_style("ticks", {"axes.spines.top": False, "axes.spines.right": False})
+        with style.context([theme, seaborn.plotting_context("paper"), THEME]):
+            yield
 
 
-def colours(document: dict) -> dict:
+def colours(document: dict) -> dict[str, str | tuple]:
     """{model: colour} of the models of a results document: the more of the heavy model's blocks,
     the darker.
 
@@ -83,33 +81,16 @@ def colours(document: dict) -> dict:
     return shades | {heavy: HEAVY} | ({baseline: BASELINE} if baseline else {})
 
 
-def legend(figure: Figure):
-    """One legend above all panels: each label once."""
-    handles = {}
-    for ax in figure.axes:
-        for handle, label in zip(*ax.get_legend_handles_labels()):
-            handles.setdefault(label, handle)
-    each = sum(len(label) + 6 for label in handles) / len(
-        handles
-    )  # in characters; an inch holds 16
-    columns = max(1, int(figure.get_figwidth() * 16 / each))
-    figure.legend(
-        handles.values(),
-        handles.keys(),
-        loc="outside upper center",
-        ncols=min(columns, len(handles)),
-    )
-
-
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     """Writes name.png, name.pdf and name.svg, each whole or not at all; the same figure gives the
     same bytes.
     """
-    paths = [folder / f"{name}.{kind}" for kind in METADATA]
+    paths = [Path(folder) / f"{name}.{kind}" for kind in METADATA]
     for path, (kind, metadata) in zip(paths, METADATA.items()):
         scratch = path.with_name(path.name + ".tmp")
         try:
-            figure.savefig(scratch, format=kind, metadata=metadata)
+            with house():
+                figure.savefig(scratch, format=kind, metadata=metadata)
             scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)

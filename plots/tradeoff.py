@@ -3,7 +3,7 @@
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
-from .style import FAINT, HEAVY, INK
+from .style import FAINT, HEAVY, INK, SMALL
 
 OBJECTIVES = {
     "kl": "predicted KL (nats per token)",
@@ -25,7 +25,7 @@ def spread(points: list[tuple], reach: float, gap: float) -> list[float]:
     """Heights of labels for points (x, y) in the order of y: pushed up until those within `reach`
     are `gap` apart.
     """
-    placed = []
+    placed: list[tuple[float, float]] = []
     for x, y in points:
         placed.append(
             (x, max([y, *(below + gap for other, below in placed if abs(other - x) < reach)]))
@@ -43,7 +43,7 @@ def label(ax, name: str, point: tuple, at: tuple, side: str):
         at,
         ha=side,
         va="center",
-        fontsize=6.5,
+        fontsize=SMALL,
         path_effects=[withStroke(linewidth=2, foreground="white")],
         arrowprops={
             "arrowstyle": "-",

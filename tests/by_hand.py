@@ -9,20 +9,31 @@ import json
 
 import numpy as np
 
+from stepimp.columns import view
 from stepimp.curves.measurements import Measurements
 from stepimp.intervals import Estimate, ratio
-from stepimp.schedules.schedule import hand_crafted, parse, sandwich
+from stepimp.paper.rows import HAND_CRAFTED
+from stepimp.schedules.schedule import hand_crafted, sandwich
 
-BLOCKS = {"12b": 12, "4b": 4, "8b": 8, "12b_seed2": 12}
-AS_PUBLISHED = {  # log-PPL above all-heavy, as the paper has it
-    "all-light": 0.22,
-    "1st quarter": 0.04,
-    "2nd quarter": 0.11,
-    "3rd quarter": 0.09,
-    "4th quarter": 0.06,
-    "sandwich": 0.03,
-    "all-heavy": 0.0,
+BLOCKS = {"12b": 12, "4b": 4, "6b": 6, "8b": 8, "10b": 10, "12b_seed2": 12}
+LIGHTS = ("4b", "6b", "8b", "10b")
+# log-PPL above all-heavy, in the order of HAND_CRAFTED; as the paper has it
+AS_PUBLISHED = dict(zip(HAND_CRAFTED, [0.22, 0.04, 0.11, 0.09, 0.06, 0.03, 0.0]))
+CURVES = {
+    "loss": ("loss_abs_diff_nats", "loss_diff_nats", "ce_nats", "ce_heavy_nats"),
+    "kl": ("kl_nats", "baseline_kl_nats", "relative_kl_nats"),
 }
+PROVENANCE = {
+    "version": "9.8",
+    "git_commit": "abc123",
+    "device": "cpu",
+    "dtype": "float32",
+    "seed": 7,
+    "started": "2026-01-02T03:04:05+00:00",
+    "wall_seconds": 1.5,
+    "fingerprints": {"models": {"12b": "print-0", "4b": "print-1"}, "data": "print-data"},
+}
+
 CURVE_PARAMS = {
     "heavy": "12b",
     "lights": ["4b"],
@@ -37,7 +48,7 @@ CURVE_PARAMS = {
 
 def document(command, params, rows, **parts):
     """A results document. parts: what it has beside its rows."""
-    provenance = {"version": "9.8", "device": "cpu", "command_line": f"stepimp {command}"}
+    provenance = PROVENANCE | {"command_line": f"stepimp {command}"}
     return {
         "schema": "stepimp/1",
         "command": command,
@@ -68,26 +79,21 @@ def hill(t):
     return np.sin(np.pi * t)
 
 
-def curves(
-    shape=hill, lights=("4b",), times=(0.25, 0.5, 0.75, 1.0), half=0.1, command="curves", **params
-):
-    """A document of curves, all of the same shape: a function of t."""
-    statistics = [
-        "kl_nats",
-        "baseline_kl_nats",
-        "relative_kl_nats",
-        "loss_abs_diff_nats",
-        "loss_diff_nats",
-        "ce_nats",
-        "ce_heavy_nats",
-    ]
+def curve_rows(columns, shape=hill, models=("4b",), times=(0.25, 0.5, 0.75, 1.0), half=0.1):
+    """A row for each model and time: every column is shape(t) times the place of its model."""
     rows = []
-    for model, t in itertools.product(lights, times):
+    for (place, model), t in itertools.product(enumerate(models, 1), times):
         row = {"t": t, "model": model, "sequences": 9}
-        for name in statistics:
-            row |= around(name, float(shape(t)), half)
+        for column in columns:
+            row |= around(column, float(place * shape(t)), half)
         rows.append(row)
-    nelbo = {"4b": 3.2, "8b": 3.1, "12b": 3.0, "12b_seed2": 3.01}
+    return rows
+
+
+def curves(command="curves", lights=("4b",), rows=None, **params):
+    """A document of curves, or of one view of them: loss or kl."""
+    rows = rows or curve_rows([*CURVES["kl"], *CURVES["loss"]], models=lights)
+    nelbo = {"4b": 3.2, "6b": 3.15, "8b": 3.1, "10b": 3.05, "12b": 3.0, "12b_seed2": 3.01}
     nelbo_rows = [
         {"model": model, "deeper": None if model.startswith("12b") else "12b"}
         | around("nelbo_nats", nelbo[model])
@@ -95,13 +101,26 @@ def curves(
         for model in (*lights, "12b", "12b_seed2")
     ]
     asked = CURVE_PARAMS | {"lights": list(lights)} | params
-    return document(command, asked, rows, nelbo=nelbo_rows)
+    whole = document(command, asked, rows, nelbo=nelbo_rows)
+    return whole if command == "curves" else view(whole, command)
 
 
 def plans(steps, light="4b"):
-    """{name: schedule} of the paper's seven, in the order of its tables."""
-    crafted = hand_crafted(steps, steps // 4, "12b", light)
-    return {name: crafted[name] for name in AS_PUBLISHED}
+    """{name: schedule} of the paper's seven."""
+    named = hand_crafted(steps, round(steps / 4), "12b", light)
+    return {name: named[name] for name in HAND_CRAFTED}
+
+
+def all_sizes(steps=8):
+    """{name: (schedule, light)} of the paper's seven with each of four light models: 28 bars, of
+    which all-heavy is one and the same.
+    """
+    return {
+        name if light == "4b" else f"{light} {name}": (plan, None if name == "all-heavy" else light)
+        for light in LIGHTS
+        for name, plan in plans(steps, light).items()
+        if light == "4b" or name != "all-heavy"
+    }
 
 
 def comparison(
@@ -137,7 +156,7 @@ def comparison(
                 "light_fraction": light_fraction,
                 "saved_flops": light_fraction * 2 / 3,
                 "saved_flops_exact": light_fraction * 0.7,
-                **ratio(np.exp(log_ppl)).columns("gen_ppl"),
+                **ratio(np.exp(log_ppl), log_scale=True).columns("gen_ppl"),
                 **ratio(np.exp(log_ppl)).columns("corpus_ppl"),
                 "samples": samples,
                 "empty": 0,
@@ -173,10 +192,13 @@ def fractions(**options):
 
 
 def sizes(**options):
-    """A comparison of the same sandwich with two light models."""
-    schedules = {light: (parse("L1,H6,L1", "12b", light), light) for light in ("8b", "4b")}
-    schedules["all-heavy"] = (parse("H8", "12b"), None)
-    return comparison({"8b": 0.01, "4b": 0.03}, schedules, **options)
+    """A comparison of the paper's seven with each of four light models."""
+    return comparison(schedules=all_sizes(), **options)
+
+
+def lm1b(effects=AS_PUBLISHED, **options):
+    """A comparison in the role of LM1B: as many steps as tokens."""
+    return comparison(effects, **{"family": "code", "length": 8} | options)
 
 
 def search(effects, segments=6, light=2, samples=30, noise=0.01, extremes=5, **params):

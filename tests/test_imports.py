@@ -21,7 +21,7 @@ ROOMS = {
     "sampling": {"kernels", "models", "curves", "schedules"},
     "quality": {"kernels", "models", "curves", "schedules", "sampling"},
     "search": {"models", "curves", "schedules", "sampling", "quality"},
-    "training": {"models", "quality"},
+    "training": {"kernels", "models", "quality"},
     "paper": {"models", "schedules"},
     "plots": {"paper", "schedules"},
 }

@@ -1,20 +1,25 @@
-"""The paper's five claims, each held against the results by intervals: reproduced, not reproduced
-or undecided.
+"""The paper's five claims, each tested against the results by intervals: reproduced, not
+reproduced or undecided.
 
-A claim is several statements on several results. It is reproduced where every one of them is
+A claim is several statements about several results. It is reproduced where every statement is
 resolved as claimed, not reproduced where one is resolved the other way round, and undecided in
-between or where results are missing. All statements of a claim hold together at 95% (Bonferroni),
-except those on curves, whose bands are 95% point by point."""
+between or where results are missing. All statements of a claim hold jointly at 95% (Bonferroni),
+except those about curves, whose bands are 95% point by point.
+"""
 
 import math
+from collections.abc import Callable
 from itertools import combinations
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
 from stepimp.intervals import Estimate, bootstrap, ratio, resampled_means
-from stepimp.paper.needs import hand_crafted, made_by, plan
+from stepimp.paper.describe import REFERENCE, is_reference
+from stepimp.paper.needs import made_by
 from stepimp.paper.numbers import paper
 from stepimp.paper.peak import NAMES, by_model, importance, peak
+from stepimp.paper.rows import hand_crafted, schedule_of
 from stepimp.paper.tables import Table
 
 EDGES, INNER = ("sandwich", "1st quarter", "4th quarter"), ("2nd quarter", "3rd quarter")
@@ -29,83 +34,120 @@ SETTINGS = {
     "prefix_128": "prefix of an eighth",
     "lm1b": "LM1B role",
 }
-REPEATED = [
-    need for need in SETTINGS if need != "unconditional"
-]  # where the ranking is to be the same
-ENTROPY_LIMITS = {
-    "unconditional": 0.03,
-    "prefix_256": 0.03,
-    "prefix_128": 0.03,
-    "lm1b": 0.09,
-}  # nats
-# of a search's segments those are in the middle whose centre is no farther than this from t = 0.5
+# where the ranking is claimed to be the same
+REPEATED = [need for need in SETTINGS if need != "unconditional"]
+# nats
+ENTROPY_LIMITS = {"unconditional": 0.03, "prefix_256": 0.03, "prefix_128": 0.03, "lm1b": 0.09}
+# a segment of the search is in the middle if its centre is no farther than this from t = 0.5
 MIDDLE = 0.25
 
 
-def claims(documents: dict) -> list[dict]:
-    """For each claim its text, verdict, the reason in one sentence, and the commands that are
-    needed to decide it.
+class Evidence(NamedTuple):
+    """What one document says of a claim. reason: one clause with the numbers."""
+
+    supported: bool
+    contradicted: bool
+    reason: str
+
+
+class Decision(TypedDict):
+    """verdict: reproduced, not reproduced or undecided; needs: the commands that would supply
+    missing results, None where there are none.
     """
+
+    verdict: str
+    reason: str
+    needs: str | None
+
+
+class Verdict(Decision):
+    """A decision on one of the paper's claims. claim: its text."""
+
+    claim: str
+
+
+Test = Callable[[dict], Evidence]
+
+
+def claims(documents: dict[str, dict | None]) -> list[Verdict]:
+    """The verdict on each of the paper's claims. documents: by need, as `find_documents` does."""
     checks = (peak_claim, order_claim, search_claim, settings_claim, entropy_claim)
-    return [{"claim": claim, **check(documents)} for claim, check in zip(paper()["claims"], checks)]
+    return [
+        Verdict(claim=claim, **check(documents)) for claim, check in zip(paper()["claims"], checks)
+    ]
 
 
-def as_table(found: list[dict]) -> Table:
-    """The verdicts as a table."""
-    rows = [[str(k), one["claim"], one["verdict"], one["reason"]] for k, one in enumerate(found, 1)]
+def as_table(verdicts: list[Verdict], documents: dict[str, dict | None]) -> Table:
+    """documents: those the verdicts are from."""
+    rows = [
+        [str(number), verdict["claim"], verdict["verdict"], verdict["reason"]]
+        for number, verdict in enumerate(verdicts, 1)
+    ]
     columns = ["claim", "what the paper says", "verdict", "by our results"]
-    return Table("The paper's claims", columns, rows, "Decided by 95% intervals.")
+    shipped = [document for document in documents.values() if document and is_reference(document)]
+    measured_here = [
+        document for document in documents.values() if document not in (None, *shipped)
+    ]
+    note = "Decided by 95% intervals."
+    if shipped:
+        note += f" {'Part' if measured_here else 'All'} of the results: {REFERENCE[0].lower()}"
+        note += REFERENCE[1:].strip()
+    return Table("The paper's claims", columns, rows, note)
 
 
-def decide(documents: dict, parts: dict) -> dict:
-    """parts: {need: test}, where test(document) gives (supported, contradicted, what was found)."""
-    tested = [test(documents[need]) for need, test in parts.items() if documents.get(need)]
-    missing = [made_by(need, documents=documents) for need in parts if not documents.get(need)]
-    if any(contradicted for _, contradicted, _ in tested):
+def decide(documents: dict, tests: dict[str, Test]) -> Decision:
+    """tests: by need."""
+    evidence = [test(documents[need]) for need, test in tests.items() if documents.get(need)]
+    missing = [made_by(need, documents=documents) for need in tests if not documents.get(need)]
+    if any(part.contradicted for part in evidence):
         verdict = "not reproduced"
+    elif missing or not all(part.supported for part in evidence):
+        verdict = "undecided"
     else:
-        verdict = (
-            "undecided"
-            if missing or not all(supported for supported, _, _ in tested)
-            else "reproduced"
-        )
-    reason = "; ".join(found for _, _, found in tested) or "No results yet"
-    if missing and tested:
-        reason += f"; {len(missing)} of {len(parts)} results are not there yet"
-    needed = ", then ".join(missing) if verdict == "undecided" else ""
-    return {"verdict": verdict, "reason": reason + ".", "needs": needed or None}
+        verdict = "reproduced"
+    reason = "; ".join(part.reason for part in evidence) or "No results yet"
+    if missing and evidence:
+        reason += f"; {len(missing)} of {len(tests)} results are not there yet"
+    needs = ", then ".join(dict.fromkeys(missing)) if verdict == "undecided" else ""
+    return {"verdict": verdict, "reason": reason + ".", "needs": needs or None}
 
 
-def peak_claim(documents: dict) -> dict:
-    """Claim 1, by the light model with the fewest blocks, which differs most."""
+def peak_claim(documents: dict) -> Decision:
+    """Claim 1, by the shallowest light model, which differs most."""
     return decide(documents, {"loss": peaks_in_the_middle, "kl": peaks_in_the_middle})
 
 
-def peaks_in_the_middle(document: dict):
+def peaks_in_the_middle(document: dict) -> Evidence:
     rows, column = document["rows"], importance(document["rows"])
     if column == "kl_nats":
-        return False, False, "no baseline was measured, and without one there is no relative KL"
+        reason = "no baseline was measured, and without one there is no relative KL"
+        return Evidence(False, False, reason)
     model = min(document["params"]["lights"], key=document["blocks"].get)
-    own = by_model(rows)[model]
-    found, known = peak(own, column), {row["t"]: row for row in own if row.get(column) is not None}
-    first, last, top = (
-        f"{banded(known[t], column)} at t = {t:.3g}" for t in (max(known), min(known), found.t)
+    curve = by_model(rows)[model]
+    top = peak(curve, column)
+    by_time = {row["t"]: row for row in curve if row.get(column) is not None}
+    first, last, highest = (
+        f"{banded(by_time[t], column)} at t = {t:.3g}" for t in (max(by_time), min(by_time), top.t)
     )
-    said = f"the {NAMES[column]} of {model} is {first}, {last} and at most {top}"
-    return found.verdict == "middle", found.contradicted, said
+    reason = f"the {NAMES[column]} of {model} is {first}, {last} and at most {highest}"
+    return Evidence(top.verdict == "middle", top.contradicted, reason)
 
 
 def banded(row: dict, column: str) -> str:
-    estimate = Estimate.of(row, column)
-    interval = "" if math.isnan(estimate.half) else f" {estimate.brackets(3)}"
-    return f"{estimate.value:.3f}{interval}"
+    return with_brackets(Estimate.of(row, column))
 
 
-def per_sample(document: dict, what: str) -> dict[str, np.ndarray]:
+def with_brackets(estimate: Estimate, digits: int = 3) -> str:
+    """`0.081 [0.076, 0.085]`, or the value alone where there is no interval."""
+    interval = "" if math.isnan(estimate.half) else f" {estimate.brackets(digits)}"
+    return f"{estimate.value:.{digits}f}{interval}"
+
+
+def per_sample(document: dict, statistic: str) -> dict[str, np.ndarray]:
     """{name: [samples]} log_ppl or entropy_nats of the hand-crafted schedules."""
-    each = document["per_sample"]
+    samples = document["per_sample"]
     return {
-        name: np.array(each[plan(row, document).format()][what])
+        name: np.array(samples[schedule_of(row, document).format()][statistic])
         for name, row in hand_crafted(document).items()
     }
 
@@ -115,108 +157,102 @@ def difference(a: np.ndarray, b: np.ndarray, jointly: int) -> Estimate:
     return ratio(a - b, jointly=jointly)
 
 
-def in_order(document: dict, pairs, close=(), statements=None):
+def in_order(document: dict, pairs, close=(), statements: int | None = None) -> Evidence:
     """Whether the better of each pair has the lower log-PPL. close: pairs that need not be
-    resolved.
+    resolved; statements: intervals that must hold jointly, by default these.
     """
     log_ppl, every = per_sample(document, "log_ppl"), [*pairs, *close]
-    found = {
-        pair: difference(log_ppl[pair[1]], log_ppl[pair[0]], statements or len(every))
-        for pair in every
+    differences = {
+        (better, worse): difference(log_ppl[worse], log_ppl[better], statements or len(every))
+        for better, worse in every
     }
-    as_claimed = [pair for pair in pairs if found[pair][1] > 0]
-    reversed_pairs = [pair for pair in every if found[pair][2] < 0]
-    better, worse = min(reversed_pairs or pairs, key=lambda pair: found[pair][0])
-    mean, low, high = found[better, worse]
-    said = (
-        f"{len(as_claimed)} of {len(pairs)} differences are resolved as claimed and {len(reversed_pairs)} the other "
-        f"way round over {len(log_ppl[better])} samples, the least being {worse} minus {better}, {mean:.3f} "
-        f"[{low:.3f}, {high:.3f}] nats per token"
+    as_claimed = [pair for pair in pairs if differences[pair].low > 0]
+    reversed_pairs = [pair for pair in every if differences[pair].high < 0]
+    least = min(reversed_pairs or pairs, key=lambda pair: differences[pair].value)
+    better, worse = least
+    reason = (
+        f"{len(as_claimed)} of {len(pairs)} differences are resolved as claimed and "
+        f"{len(reversed_pairs)} the other way round over {len(log_ppl[better])} samples, the least "
+        f"being {worse} minus {better}, {with_brackets(differences[least])} nats per token"
     )
-    return len(as_claimed) == len(pairs), bool(reversed_pairs), said
+    return Evidence(len(as_claimed) == len(pairs), bool(reversed_pairs), reason)
 
 
-def order_claim(documents: dict) -> dict:
+def order_claim(documents: dict) -> Decision:
     """Claim 2: both inner quarters are worse than all others, and nothing is better than the
     sandwich.
     """
-    return decide(
-        documents, {"unconditional": lambda document: in_order(document, SANDWICH_BEST, CLOSE)}
-    )
+    tests = {"unconditional": lambda document: in_order(document, SANDWICH_BEST, CLOSE)}
+    return decide(documents, tests)
 
 
-def settings_claim(documents: dict) -> dict:
-    """Claim 4, as far as the paper's own numbers bear it: with prefixes and on LM1B the inner
+def settings_claim(documents: dict) -> Decision:
+    """Claim 4, as far as the paper's own numbers support it: with prefixes and on LM1B the inner
     quarters are worst.
     """
 
-    def test(name):
-        def in_setting(document):
-            *verdict, said = in_order(
-                document, EDGES_BEST, statements=len(EDGES_BEST) * len(REPEATED)
-            )
-            return *verdict, f"{name}: {said}"
+    def test(setting: str) -> Test:
+        def in_setting(document: dict) -> Evidence:
+            statements = len(EDGES_BEST) * len(REPEATED)
+            evidence = in_order(document, EDGES_BEST, statements=statements)
+            return evidence._replace(reason=f"{setting}: {evidence.reason}")
 
         return in_setting
 
     return decide(documents, {need: test(SETTINGS[need]) for need in REPEATED})
 
 
-def entropy_claim(documents: dict) -> dict:
+def entropy_claim(documents: dict) -> Decision:
     """Claim 5: no two of the seven schedules differ by more than the limit."""
 
-    def test(need, limit):
-        def within(document):
+    def test(need: str, limit: float) -> Test:
+        def within(document: dict) -> Evidence:
             entropy = per_sample(document, "entropy_nats")
             pairs = list(combinations(entropy, 2))
-            found = {
-                (a, b): difference(entropy[a], entropy[b], len(pairs) * len(ENTROPY_LIMITS))
-                for a, b in pairs
-            }
-            inside = all(-limit <= low and high <= limit for _, low, high in found.values())
-            outside = any(low > limit or high < -limit for _, low, high in found.values())
-            widest = max(found, key=lambda pair: abs(found[pair][0]))
-            mean, low, high = found[widest]
-            said = (
-                f"{SETTINGS[need]}: {widest[0]} and {widest[1]} differ most, by {mean:.3f} [{low:.3f}, "
-                f"{high:.3f}] nats where the claim allows {limit:g}"
+            statements = len(pairs) * len(ENTROPY_LIMITS)
+            differences = {(a, b): difference(entropy[a], entropy[b], statements) for a, b in pairs}
+            inside = all(-limit <= it.low and it.high <= limit for it in differences.values())
+            outside = any(it.low > limit or it.high < -limit for it in differences.values())
+            widest = max(differences, key=lambda pair: abs(differences[pair].value))
+            reason = (
+                f"{SETTINGS[need]}: {widest[0]} and {widest[1]} differ most, by "
+                f"{with_brackets(differences[widest])} nats where the claim allows {limit:g}"
             )
-            return inside, outside, said
+            return Evidence(inside, outside, reason)
 
         return within
 
     return decide(documents, {need: test(need, limit) for need, limit in ENTROPY_LIMITS.items()})
 
 
-def search_claim(documents: dict) -> dict:
+def search_claim(documents: dict) -> Decision:
     """Claim 3: the best schedules are light more often at the ends than in the middle, the worst
     less often.
     """
     return decide(documents, {"search": light_at_the_ends})
 
 
-def light_at_the_ends(document: dict):
+def light_at_the_ends(document: dict) -> Evidence:
     top, bottom = light_shares(document)
     centres = np.array([(row["t_from"] + row["t_to"]) / 2 for row in document["influence"]])
     ends = abs(centres - 0.5) > MIDDLE + 1e-9
-    found = [both_at_95(shares[ends].mean(0) - shares[~ends].mean(0)) for shares in (top, -bottom)]
+    best, worst = (
+        both_at_95(shares[ends].mean(0) - shares[~ends].mean(0)) for shares in (top, -bottom)
+    )
     extremes = document["influence"][0]["extremes"]
-    (best, best_low, best_high), (worst, worst_low, worst_high) = found
-    said = (
-        f"the share of light segments at the ends minus that in the middle is {best:.2f} [{best_low:.2f}, "
-        f"{best_high:.2f}] in the best {extremes}, and that in the middle minus that at the ends {worst:.2f} "
-        f"[{worst_low:.2f}, {worst_high:.2f}] in the worst {extremes}, over {samples_of(document)} "
+    reason = (
+        "the share of light segments at the ends minus that in the middle is "
+        f"{with_brackets(best, 2)} in the best {extremes}, and that in the middle minus that at "
+        f"the ends {with_brackets(worst, 2)} in the worst {extremes}, over {samples_of(document)} "
         "samples"
     )
-    return min(best_low, worst_low) > 0, min(best_high, worst_high) < 0, said
+    return Evidence(min(best.low, worst.low) > 0, min(best.high, worst.high) < 0, reason)
 
 
-def both_at_95(means: np.ndarray) -> tuple[float, float, float]:
-    """[1 + R] measured and on resamples -> the mean and the ends of its percentile band, one of two
-    statements.
-    """
+def both_at_95(means: np.ndarray) -> Estimate:
+    """One of two statements that hold jointly at 95%. means: [1 + R], measured and resampled."""
     low, high = np.percentile(means[1:], [1.25, 98.75])
-    return float(means[0]), float(low), float(high)
+    return Estimate(float(means[0]), float(low), float(high))
 
 
 def samples_of(document: dict) -> int:
@@ -224,23 +260,18 @@ def samples_of(document: dict) -> int:
     return min(map(len, document["log_ppl"].values()))
 
 
-def light_rows(document: dict) -> dict[str, list[dict]]:
-    """The `influence` rows of a search with a 95% band, for "light_in_top" and for
-    "light_in_bottom".
-    """
-    columns = zip(("light_in_top", "light_in_bottom"), light_shares(document))
-    return {
-        name: [
-            row | bootstrap(share).columns(name) | {name: row[name]}
-            for row, share in zip(document["influence"], shares)
-        ]
-        for name, shares in columns
-    }
+def light_rows(document: dict, column: str) -> list[dict]:
+    """The `influence` rows of a search with a 95% band for `light_in_top` or `light_in_bottom`."""
+    shares = dict(zip(("light_in_top", "light_in_bottom"), light_shares(document)))[column]
+    return [
+        row | bootstrap(share).columns(column) | {column: row[column]}
+        for row, share in zip(document["influence"], shares)
+    ]
 
 
 def light_shares(document: dict) -> tuple[np.ndarray, np.ndarray]:
-    """How often the best and the worst schedules of a search are light in each segment, [segments,
-    1 + R] each.
+    """How often the best and the worst schedules of a search are light in each segment,
+    [segments, 1 + R] each.
 
     Measured and on resamples of the samples, which are ranked anew each time.
     """

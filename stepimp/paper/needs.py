@@ -1,206 +1,186 @@
 """Which results each figure, table and claim of the paper needs, which document fills a need, and
-what makes one.
+the command that makes one.
 
 A need is what the paper measured once: curves, the search, or one comparison of schedules.
-Documents are told apart by what their rows and params say; of several that fit, the newest counts.
-The paper's openwebtext is the family asked for (by default the bundled docs), its LM1B is a family
-called code."""
+Documents are told apart by their rows and params; of several that fit, the newest counts. The
+paper's openwebtext is the family asked for (by default the bundled docs), its LM1B a family called
+code.
+"""
 
+import json
 import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stepimp.columns import view
 from stepimp.errors import StepimpError
-from stepimp.models.family import family_folder
-from stepimp.paper.numbers import paper
-from stepimp.paper.peak import listing
+from stepimp.models.family import default_members, family_folder, other_seed, read_manifest
+from stepimp.paper.describe import LM1B
+from stepimp.paper.rows import by_fraction, by_light, has_all_seven, light_of_depth, lightest
 from stepimp.results import read_document
-from stepimp.schedules.schedule import Schedule, parse, quarters, sandwich
 
-LM1B = "code"
-LENGTH = 64  # tokens of a sample of the bundled docs, where no document tells
-LIGHTS = ["4b", "6b", "8b", "10b"]
-HAND_CRAFTED = (
-    "all-light",
-    "1st quarter",
-    "2nd quarter",
-    "3rd quarter",
-    "4th quarter",
-    "sandwich",
-    "all-heavy",
-)
-
-
-def judge_name(document: dict) -> str:
-    """The judge in words: a folder's path differs between machines."""
-    name = Path(document["params"]["judge"]).name
-    return "the family's judge" if name == "judge" else f"judge {name}"
-
-
-def family_name(document: dict) -> str:
-    return family_folder(document["params"].get("family")).name
-
-
-def sampled(document: dict) -> str:
-    """Models, samples, judge and version behind a comparison of schedules or a search."""
-    params = document["params"]
-    lights = listing(params["lights"]) if "lights" in params else params["light"]
-    given = params.get("prefix_length")
-    tokens = f"{params['length']} tokens" + (f", the first {given} given" if given else "")
-    return (
-        f"Family {family_name(document)}, heavy {params['heavy']}, light {lights}; {params['samples']} samples per "
-        f"schedule of {tokens}; T = {params['steps']}; {judge_name(document)}; stepimp "
-        f"{document['provenance']['version']}."
-    )
-
-
-def in_the_paper(document: dict) -> str:
-    """What the paper measured where a document has this."""
-    setup, command = paper()["setup"], document["command"]
-    own = setup["lm1b" if family_name(document) == LM1B else "owt"]
-    trained = f"models of width {setup['hidden_size']} trained on {own['dataset']}"
-    if command not in ("compare", "search"):
-        curves = setup["similarity"]
-        return f"The paper: {trained}, {curves['sequences_per_timestep']} sequences of {curves['length']} tokens."
-    samples = setup["search"]["samples_per_schedule"] if command == "search" else own.get("samples")
-    counted = f"{samples} samples" if samples else "samples"
-    return f"The paper: {trained}, {counted} of {own['length']} tokens, T = {own['steps_T']}, judge GPT-2."
-
-
-def lightest(document: dict) -> str:
-    """The shallowest light model of a comparison."""
-    return min(document["params"]["lights"], key=document["blocks"].get)
-
-
-def plan(row: dict, document: dict) -> Schedule:
-    """The schedule of a row of `compare`."""
-    return parse(row["schedule"], document["params"]["heavy"], row["light"])
-
-
-def hand_crafted(document: dict) -> dict[str, dict]:
-    """{name: row} of the paper's seven schedules with the lightest model, as far as a comparison
-    has them.
-    """
-    params, light = document["params"], lightest(document)
-    heavy, steps = params["heavy"], params["steps"]
-    known = [
-        Schedule.of([light] * steps),
-        *quarters(steps, heavy, light),
-        sandwich(steps, round(steps / 4), heavy, light),
-        Schedule.of([heavy] * steps),
-    ]
-    rows = {plan(row, document): row for row in document["rows"] if row["light"] in (light, None)}
-    return {name: rows[one] for name, one in zip(HAND_CRAFTED, known) if one in rows}
-
-
-def sandwiches(document: dict) -> list[dict]:
-    """The rows of a comparison that are light at both ends alike, or heavy or light throughout."""
-    heavy = document["params"]["heavy"]
-    found = []
-    for row in document["rows"]:
-        own = plan(row, document)
-        light_steps = sum(count for name, count in own.segments if name != heavy)
-        if own == sandwich(own.steps, light_steps, heavy, row["light"] or heavy):
-            found.append(row)
-    return found
-
-
-def by_light(document: dict) -> dict[str, dict]:
-    """{light model: its row} with a quarter of the steps light in a sandwich, the shallowest model
-    first.
-    """
-    rows = {
-        row["light"]: row
-        for row in sandwiches(document)
-        if abs(row["light_fraction"] - 0.25) < 0.01
-    }
-    return {light: rows[light] for light in sorted(rows, key=document["blocks"].get)}
-
-
-def by_fraction(document: dict) -> dict[int, dict]:
-    """{percent of light steps: its row} of the sandwiches with the lightest model, least first."""
-    own = (lightest(document), None)
-    rows = {
-        round(100 * row["light_fraction"]): row
-        for row in sandwiches(document)
-        if row["light"] in own
-    }
-    return dict(sorted(rows.items()))
+LM1B_LENGTH = 128  # tokens, and as many steps, of the paper's LM1B
+LM1B_NEEDS = ("lm1b", "kl_lm1b")
+VIEWS = ("loss", "kl")  # commands that write the same document of curves
 
 
 def unprefixed(document: dict) -> bool:
     return not document["params"]["prefix_length"]
 
 
-def complete(document: dict) -> bool:
-    """Whether a comparison has all seven hand-crafted schedules."""
-    return len(hand_crafted(document)) == len(HAND_CRAFTED)
-
-
 def prefixed(document: dict, part: int) -> bool:
     """Whether all seven were compared after a prefix of one part-th of the length."""
     params = document["params"]
-    return params["prefix_length"] * part == params["length"] and complete(document)
+    return params["prefix_length"] * part == params["length"] and has_all_seven(document)
+
+
+def of_depth(document: dict, paper_blocks: int) -> bool:
+    """Whether all seven were compared with the light model of this depth."""
+    light = light_of_depth(document, paper_blocks)
+    return unprefixed(document) and light is not None and has_all_seven(document, light)
+
+
+def as_lm1b(document: dict) -> bool:
+    """Whether all seven were compared with as many steps as tokens, as the paper does on LM1B."""
+    params = document["params"]
+    return unprefixed(document) and params["steps"] == params["length"] and has_all_seven(document)
+
+
+def anything(document: dict) -> bool:
+    return True
 
 
 # need: (command, what a document of it must fulfil)
-NEEDS = {
-    "loss": ("loss", lambda document: True),
-    "kl": ("kl", lambda document: True),
-    "recommend": ("recommend", lambda document: True),
-    "light_fractions": (
-        "compare",
-        lambda document: unprefixed(document) and len(by_fraction(document)) > 3,
-    ),
-    "unconditional": ("compare", lambda document: unprefixed(document) and complete(document)),
-    "light_sizes": (
-        "compare",
-        lambda document: unprefixed(document) and len(by_light(document)) > 1,
-    ),
-    "prefix_256": ("compare", lambda document: prefixed(document, 4)),
-    "prefix_128": ("compare", lambda document: prefixed(document, 8)),
-    "lm1b": ("compare", lambda document: unprefixed(document) and complete(document)),
-    "search": ("search", lambda document: True),
-    "profile": ("profile", lambda document: True),
+NEEDS: dict[str, tuple[str, Callable[[dict], bool]]] = {
+    "loss": ("loss", anything),
+    "kl": ("kl", anything),
+    "recommend": ("recommend", anything),
+    "unconditional": ("compare", lambda it: unprefixed(it) and has_all_seven(it)),
+    "light_6": ("compare", lambda it: of_depth(it, 6)),
+    "light_8": ("compare", lambda it: of_depth(it, 8)),
+    "light_10": ("compare", lambda it: of_depth(it, 10)),
+    "light_sizes": ("compare", lambda it: unprefixed(it) and len(by_light(it)) > 1),
+    "light_fractions": ("compare", lambda it: unprefixed(it) and len(by_fraction(it)) > 3),
+    "prefix_256": ("compare", lambda it: prefixed(it, 4)),
+    "prefix_128": ("compare", lambda it: prefixed(it, 8)),
+    "search": ("search", anything),
+    "profile": ("profile", anything),
+    "kl_lm1b": ("kl", anything),
+    "lm1b": ("compare", as_lm1b),
 }
 
 
-def recipe(need: str, steps: int = 1000, length: int = LENGTH) -> list[str]:
-    """The arguments of stepimp that fill a need, but for --family. steps: T; length: tokens of a
-    sample.
+# need: those whose documents its command reads, where they are there
+READS = {"recommend": ("kl",), "unconditional": ("recommend",), "search": ("kl",)}
+# needs whose light model is the family's shallowest
+SHALLOWEST = ("unconditional", "light_fractions", "prefix_256", "prefix_128", "lm1b")
+
+
+@dataclass(frozen=True)
+class Members:
+    """The models of a family in the paper's roles. lights: the shallowest first; length: tokens
+    that all of them take.
     """
-    lights = [part for light in LIGHTS for part in ("--light", light)]
-    curves = ["--heavy", "12b", *lights, "--baseline", "12b_seed2"]
-    quarter = sandwich(steps, round(steps / 4), "12b", "4b").format("12b", "4b")
+
+    heavy: str
+    lights: tuple[str, ...]
+    other_seed: str | None
+    length: int
+
+
+BUNDLED = Members("12b", ("4b", "6b", "8b", "10b"), "12b_seed2", 64)
+
+
+def members_of(folder: Path) -> Members:
+    """A family's models by role. Raises StepimpError where the folder holds no family."""
+    facts = read_manifest(folder)["members"]
+    if not facts:
+        raise StepimpError(f"{folder} holds no family.")
+    heavy, _ = default_members(folder)
+    depths: dict[int, str] = {}
+    for name in sorted(facts, key=lambda name: (facts[name]["seed"], name)):
+        depths.setdefault(facts[name]["blocks"], name)
+    depths.pop(facts[heavy]["blocks"])
+    lights = tuple(depths[blocks] for blocks in sorted(depths))
+    configs = [json.loads((folder / name / "config.json").read_text("utf-8")) for name in facts]
+    length = min(config["model_length"] for config in configs)
+    return Members(heavy, lights, other_seed(folder, heavy), length)
+
+
+def members_or_bundled(folder: Path) -> Members:
+    """For the words of a command: the bundled family's names where there is no family."""
+    return members_of(folder) if read_manifest(folder)["members"] else BUNDLED
+
+
+def recipe(need: str, members: Members, bundled: bool = True) -> list[str]:
+    """The arguments of stepimp that fill a need, but for the family and the sample sizes.
+
+    bundled: whether the commands' default models, 12b and 4b, are the family's.
+    """
+    every_light = [part for light in members.lights for part in ("--light", light)]
+    other = ["--baseline", members.other_seed] if members.other_seed else []
+    heavy = [] if bundled else ["--heavy", members.heavy]
+    pair = [] if bundled else [*heavy, "--light", members.lights[0]]
+    curves = ["--heavy", members.heavy, *every_light, *other]
+    all_sizes = ["compare", *heavy, *every_light]
+    steps = min(LM1B_LENGTH, members.length)
+    cut = ["--length", str(LM1B_LENGTH)] if members.length > LM1B_LENGTH else []
     return {
         "loss": ["loss", *curves],
         "kl": ["kl", *curves],
-        "recommend": ["recommend", "--budget", "0.25"],
-        "light_fractions": ["compare", "--fractions", "0:1:0.1"],
-        "unconditional": ["compare"],
-        "light_sizes": ["compare", "--schedule", quarter, *lights],
-        "prefix_256": ["compare", "--prefix-length", str(length // 4)],
-        "prefix_128": ["compare", "--prefix-length", str(length // 8)],
-        "lm1b": ["compare"],
-        "search": ["search"],
-        "profile": ["profile"],
+        "recommend": ["recommend", "--budget", "0.25", *pair],
+        "unconditional": all_sizes,
+        "light_6": all_sizes,
+        "light_8": all_sizes,
+        "light_10": all_sizes,
+        "light_sizes": all_sizes,
+        "light_fractions": ["compare", "--fractions", "0:1:0.1", *pair],
+        "prefix_256": ["compare", "--prefix-length", str(members.length // 4), *pair],
+        "prefix_128": ["compare", "--prefix-length", str(members.length // 8), *pair],
+        "search": ["search", *pair],
+        "profile": ["profile", *pair],
+        "kl_lm1b": ["kl", *curves],
+        "lm1b": ["compare", *pair, "--steps", str(steps), *cut],
     }[need]
 
 
-def family_options(need: str, family: str | None) -> list[str]:
-    """--family as a need has it."""
-    folder = LM1B if need == "lm1b" else family
-    return ["--family", folder] if folder else []
+def family_of(need: str, family: str | None) -> str | None:
+    """The family of a need, as the option --family has it."""
+    return LM1B if need in LM1B_NEEDS else family
+
+
+def is_bundled(folder: Path) -> bool:
+    return folder.resolve().parent == family_folder().resolve().parent
+
+
+def arguments(
+    need: str, family: str | None = None, sizes: Sequence[str] = (), light: str | None = None
+) -> list[str]:
+    """The arguments of stepimp that fill a need. sizes: the options for how much is measured;
+    light: the one light model of the comparison, by default those that the need asks for.
+    """
+    name = family_of(need, family)
+    folder = family_folder(name)
+    bundled = is_bundled(folder) or not read_manifest(folder)["members"]
+    members = members_or_bundled(folder)
+    if light:
+        members = replace(members, lights=(light,))
+    family_option = ["--family", name] if name else []
+    return [*recipe(need, members, bundled), *sizes, *family_option]
 
 
 def made_by(need: str, family: str | None = None, documents: dict | None = None) -> str:
-    """The command line that fills a need. documents: those there are, which know family and length
-    of samples.
+    """The command line that fills a need. documents: those there are, by need, of which the family
+    is taken where none is given.
     """
-    known = [one["params"] for of, one in (documents or {}).items() if one and of != "lm1b"]
-    family = family or next((params["family"] for params in known if params.get("family")), None)
-    length = next((params["length"] for params in known if "length" in params), LENGTH)
-    return shlex.join(["stepimp", *recipe(need, length=length), *family_options(need, family)])
+    params = [
+        document["params"]
+        for other, document in (documents or {}).items()
+        if document and other not in LM1B_NEEDS
+    ]
+    named = next((recorded["family"] for recorded in params if recorded.get("family")), None)
+    return shlex.join(["stepimp", *arguments(need, family or named)])
 
 
 def kinds(need: str) -> set[str]:
@@ -208,7 +188,7 @@ def kinds(need: str) -> set[str]:
     versions wrote a document of each.
     """
     command, _ = NEEDS[need]
-    return {command, "curves"} if need in ("loss", "kl") else {command}
+    return {command, "curves"} if command in VIEWS else {command}
 
 
 def find_documents(results, family: str | None = None) -> dict[str, dict | None]:
@@ -225,11 +205,13 @@ def find_documents(results, family: str | None = None) -> dict[str, dict | None]
         read_document(path)
         for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
     ]
-    found = {
-        need: next((one for one in documents if fills(one, need, family)), None) for need in NEEDS
-    }
-    views = {need: view(found[need], need) for need in ("loss", "kl") if found[need]}
-    return found | views
+    newest: dict[str, dict | None] = dict.fromkeys(NEEDS)
+    for need, (command, _) in NEEDS.items():
+        for document in documents:
+            if fills(document, need, family):
+                newest[need] = view(document, command) if command in VIEWS else document
+                break
+    return newest
 
 
 def fills(document: dict, need: str, family: str | None) -> bool:
@@ -237,12 +219,24 @@ def fills(document: dict, need: str, family: str | None) -> bool:
     _, fits = NEEDS[need]
     if document["command"] not in kinds(need):
         return False
-    own = family_folder(document["params"].get("family")).resolve()
-    right = own.name == LM1B if need == "lm1b" else own == family_folder(family).resolve()
+    folder = family_folder(document["params"].get("family")).resolve()
+    if need in LM1B_NEEDS:
+        right_family = folder.name == LM1B
+    else:
+        right_family = folder == family_folder(family).resolve()
     try:
-        return right and fits(document)
+        if need in SHALLOWEST and not shallowest_compared(document, folder):
+            return False
+        return right_family and fits(document)
     except LookupError as error:
-        raise incomplete([document], error) from None
+        raise incomplete([document], error) from error
+
+
+def shallowest_compared(document: dict, folder: Path) -> bool:
+    """Whether a comparison has the shallowest model of its family, as far as that is there."""
+    members = read_manifest(folder)["members"].values()
+    least = min((facts["blocks"] for facts in members), default=0)
+    return not least or document["blocks"][lightest(document)] <= least
 
 
 def incomplete(documents: list[dict], error: LookupError) -> StepimpError:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stepimp.paper.describe import listing
+
 PAPER_PEAK = (0.4, 0.6)  # where the paper finds the loss difference and the relative KL largest
 NAMES = {
     "relative_kl_nats": "relative KL",
@@ -14,9 +16,10 @@ NAMES = {
 }
 VERDICTS = {
     "middle": "As the paper claims, the {what} peaks in the middle for {models}.",
-    "elsewhere": "The {what} peaks above both ends, but outside the paper's t = %g to %g, for {models}."
-    % PAPER_PEAK,
-    "none": "No peak in the middle is resolved in the {what} of {models}; in brackets, where it is largest.",
+    "elsewhere": "The {what} peaks above both ends, but outside the paper's t = 0.4 to 0.6, for "
+    "{models}.",
+    "none": "No peak in the middle is resolved in the {what} of {models}; in brackets, where it is "
+    "largest.",
 }
 
 
@@ -24,8 +27,8 @@ def by_model(rows: list[dict]) -> dict[str, list[dict]]:
     """{model: its rows in the order of t}, models in the order of the rows."""
     models = dict.fromkeys(row["model"] for row in rows)
     return {
-        m: sorted((row for row in rows if row["model"] == m), key=lambda row: row["t"])
-        for m in models
+        model: sorted((row for row in rows if row["model"] == model), key=lambda row: row["t"])
+        for model in models
     }
 
 
@@ -81,17 +84,12 @@ def peak_statement(rows: list[dict]) -> str:
     three sentences.
     """
     column = importance(rows)
-    peaks = {model: peak(own, column) for model, own in by_model(rows).items()}
+    peaks = {model: peak(curve, column) for model, curve in by_model(rows).items()}
     sentences = []
     for verdict, sentence in VERDICTS.items():
-        found = [
-            f"{model} (t = {one.t:.3g})" for model, one in peaks.items() if one.verdict == verdict
+        models = [
+            f"{model} (t = {top.t:.3g})" for model, top in peaks.items() if top.verdict == verdict
         ]
-        if found:
-            sentences.append(sentence.format(what=NAMES[column], models=listing(found)))
+        if models:
+            sentences.append(sentence.format(what=NAMES[column], models=listing(models)))
     return " ".join(sentences)
-
-
-def listing(names: list[str]) -> str:
-    """a, b and c."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,13 +1,15 @@
 """Claims on results whose truth is chosen: reproduced, turned round, and too noisy to tell."""
 
 import math
+import re
 
 import numpy as np
 import pytest
-from by_hand import AS_PUBLISHED, BLOCKS, comparison, search
+from by_hand import AS_PUBLISHED, BLOCKS, comparison, curve_rows, hill, lm1b, search
 
 from stepimp.paper import claims
 from stepimp.paper.claims import claims as judged
+from stepimp.paper.describe import reference_folder
 from stepimp.paper.numbers import paper
 
 OPPOSITE = {name: -effect for name, effect in AS_PUBLISHED.items()}
@@ -15,22 +17,9 @@ AT_THE_ENDS, IN_THE_MIDDLE = [0, 0.2, 0.5, 0.5, 0.2, 0], [0.5, 0.2, 0, 0, 0.2, 0
 
 
 def curves(shape, column, band=0.05, lights=("4b",)):
-    rows = [
-        {
-            "t": t,
-            "model": model,
-            column: shape(t),
-            f"{column}_low": shape(t) - band,
-            f"{column}_high": shape(t) + band,
-        }
-        for model in lights
-        for t in (0.1, 0.3, 0.5, 0.7, 1.0)
-    ]
+    times = (0.1, 0.3, 0.5, 0.7, 1.0)
+    rows = [row for model in lights for row in curve_rows([column], shape, [model], times, band)]
     return {"params": {"lights": list(lights)}, "blocks": BLOCKS, "rows": rows}
-
-
-def hill(t):
-    return math.sin(math.pi * t)
 
 
 def curve_documents(shape, **options):
@@ -41,34 +30,29 @@ def curve_documents(shape, **options):
 
 
 def settings(effects, **options):
-    given = {
-        "unconditional": {},
-        "prefix_256": {"prefix_length": 32},
-        "prefix_128": {"prefix_length": 16},
-        "lm1b": {"family": "code"},
+    return {
+        "unconditional": comparison(effects, **options),
+        "prefix_256": comparison(effects, prefix_length=32, **options),
+        "prefix_128": comparison(effects, prefix_length=16, **options),
+        "lm1b": lm1b(effects, **options),
     }
-    return {need: comparison(effects, **options, **params) for need, params in given.items()}
 
 
 AS_CLAIMED = curve_documents(hill) | settings(AS_PUBLISHED) | {"search": search(AT_THE_ENDS)}
 
 
 def verdicts(documents):
-    return [one["verdict"] for one in judged(documents)]
+    return [verdict["verdict"] for verdict in judged(documents)]
 
 
 def test_results_as_the_paper_has_them_reproduce_every_claim():
-    found = judged(AS_CLAIMED)
-    assert [one["verdict"] for one in found] == ["reproduced"] * 5
-    assert [one["claim"] for one in found] == paper()["claims"]
-    assert all(
-        one.keys() == {"claim", "verdict", "reason", "needs"} and one["needs"] is None
-        for one in found
-    )
-    assert all(
-        any(letter.isdigit() for letter in one["reason"]) and one["reason"].endswith(".")
-        for one in found
-    )
+    all_five = judged(AS_CLAIMED)
+    assert [verdict["verdict"] for verdict in all_five] == ["reproduced"] * 5
+    assert [verdict["claim"] for verdict in all_five] == paper()["claims"]
+    for verdict in all_five:
+        assert verdict.keys() == {"claim", "verdict", "reason", "needs"}
+        assert verdict["needs"] is None
+        assert re.search(r"\d.*\.$", verdict["reason"])
 
 
 @pytest.mark.parametrize(
@@ -78,9 +62,9 @@ def test_results_as_the_paper_has_them_reproduce_every_claim():
         (1, {"kl": curves(lambda t: -t, "relative_kl_nats")}),
         (2, settings(OPPOSITE)),
         (3, {"search": search(IN_THE_MIDDLE)}),
-        (4, {"lm1b": comparison(OPPOSITE)}),
+        (4, {"lm1b": lm1b(OPPOSITE)}),
         (5, {"unconditional": comparison(entropy={"sandwich": 0.05})}),
-        (5, {"lm1b": comparison(entropy={"all-light": -0.1})}),
+        (5, {"lm1b": lm1b(entropy={"all-light": -0.1})}),
     ],
 )
 def test_results_that_are_the_other_way_round_do_not(number, turned):
@@ -100,14 +84,14 @@ def test_results_that_are_the_other_way_round_do_not(number, turned):
     ],
 )
 def test_results_that_do_not_tell_are_undecided(number, noisy):
-    told = judged(AS_CLAIMED | noisy)[number - 1]
-    assert told["verdict"] == "undecided" and told["needs"] is None
+    verdict = judged(AS_CLAIMED | noisy)[number - 1]
+    assert verdict["verdict"] == "undecided" and verdict["needs"] is None
 
 
 def test_without_results_all_are_undecided_and_say_what_to_run():
-    found = judged({})
     assert verdicts({}) == ["undecided"] * 5
-    assert all("stepimp" in one["needs"] and one["reason"] == "No results yet." for one in found)
+    for verdict in judged({}):
+        assert "stepimp" in verdict["needs"] and verdict["reason"] == "No results yet."
 
 
 def test_part_of_the_results_can_refute_and_cannot_reproduce():
@@ -121,7 +105,7 @@ def test_part_of_the_results_can_refute_and_cannot_reproduce():
         judged({"loss": curves(lambda t: t, "loss_abs_diff_nats")})[0]["verdict"]
         == "not reproduced"
     )
-    assert judged({"lm1b": comparison(OPPOSITE)})[3]["verdict"] == "not reproduced"
+    assert judged({"lm1b": lm1b(OPPOSITE)})[3]["verdict"] == "not reproduced"
 
 
 def test_a_peak_a_little_aside_is_no_refutation():
@@ -170,13 +154,13 @@ def test_entropy_is_held_between_all_schedules_and_not_against_all_heavy_alone()
 
 def test_intervals_are_wider_the_more_statements_they_bear():
     a, b = np.random.default_rng(0).standard_normal((2, 30))
-    one, many = claims.difference(a, b, 1), claims.difference(a, b, 20)
+    alone, jointly = claims.difference(a, b, 1), claims.difference(a, b, 20)
     assert (
-        one[0] == many[0] == pytest.approx((a - b).mean())
-        and many[1] < one[1] < one[0] < one[2] < many[2]
+        alone.value == jointly.value == pytest.approx((a - b).mean())
+        and jointly.low < alone.low < alone.value < alone.high < jointly.high
     )
     half = 2.0452 * (a - b).std(ddof=1) / math.sqrt(30)  # Student's t with 29 degrees of freedom
-    assert one[2] - one[0] == pytest.approx(half, rel=1e-4)
+    assert alone.high - alone.value == pytest.approx(half, rel=1e-4)
 
 
 def test_together_the_statements_hold_at_95_percent():
@@ -205,6 +189,16 @@ def test_a_race_leaves_the_samples_that_all_schedules_have():
 
 
 def test_the_verdicts_as_a_table():
-    table = claims.as_table(judged(AS_CLAIMED))
+    table = claims.as_table(judged(AS_CLAIMED), AS_CLAIMED)
     assert [row[0] for row in table.rows] == ["1", "2", "3", "4", "5"]
     assert {row[2] for row in table.rows} == {"reproduced"}
+
+
+def test_the_table_says_what_is_from_the_shipped_run():
+    documents = {"kl": None, "search": search(AT_THE_ENDS)}
+    assert "reference" not in claims.as_table(judged(documents), documents).note
+    shipped = documents["search"] | {"path": str(reference_folder() / "search-0.json")}
+    note = claims.as_table(judged(documents), documents | {"search": shipped}).note
+    assert "All of the results: shipped reference run" in note
+    note = claims.as_table(judged(documents), {"kl": documents["search"], "search": shipped}).note
+    assert "Part of the results: shipped reference run" in note

@@ -1,0 +1,131 @@
+"""Commands of stepimp run in processes of their own, several at once."""
+
+import os
+import selectors
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from ._progress import PIPE
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command to run.
+
+    arguments: of stepimp; folder: of the family; needs: what its document fills; reads: needs whose
+    documents it reads where they are there; work: how much it is, see `_work`.
+    """
+
+    arguments: tuple[str, ...]
+    folder: Path
+    needs: tuple[str, ...] = ()
+    reads: frozenset[str] = frozenset()
+    work: float = 0.0
+
+
+@dataclass
+class Ended:
+    """How a step ended: exit code, and what it printed."""
+
+    step: Step
+    code: int
+    output: str
+    errors: str
+
+
+@dataclass
+class Child:
+    """A running step. reports: file descriptor of the pipe it reports its progress to."""
+
+    step: Step
+    process: subprocess.Popen
+    reports: int
+    output: IO
+    errors: IO
+    unread: bytes = field(default=b"")
+
+    def read(self, moved: Callable[[Step, int, int], None]) -> bool:
+        """Passes on the progress reported since the last call; False once the step has ended."""
+        received = os.read(self.reports, 65536)
+        *lines, self.unread = (self.unread + received).split(b"\n")
+        if lines:
+            done, total = map(int, lines[-1].split())
+            moved(self.step, done, total)
+        return bool(received)
+
+    def end(self) -> Ended:
+        code = self.process.wait()
+        texts = []
+        for file in (self.output, self.errors):
+            file.seek(0)
+            texts.append(file.read())
+        self.close()
+        return Ended(self.step, code, *texts)
+
+    def close(self):
+        os.close(self.reports)
+        self.output.close()
+        self.errors.close()
+
+
+def start(step: Step, results: Path, workers: int) -> Child:
+    reports, pipe = os.pipe()
+    environment = os.environ | {"STEPIMP_RESULTS": str(results), PIPE: str(pipe)}
+    environment.pop("STEPIMP_FAMILY", None)  # its command line says what it is of
+    if workers > 1:
+        environment.setdefault("OMP_NUM_THREADS", "1")
+    output, errors = (TemporaryFile("w+", errors="replace") for _ in range(2))  # noqa: SIM115
+    command = [sys.executable, "-m", "stepimp", *step.arguments]
+    process = subprocess.Popen(
+        command, env=environment, stdout=output, stderr=errors, pass_fds=[pipe]
+    )
+    os.close(pipe)
+    return Child(step, process, reports, output, errors)
+
+
+def ready(waiting: list[Step], running: list[Child]) -> list[Step]:
+    """The waiting steps that read nothing which is still to be made."""
+    open_needs = {need for step in waiting for need in step.needs}
+    open_needs |= {need for child in running for need in child.step.needs}
+    return [step for step in waiting if not step.reads & (open_needs - set(step.needs))]
+
+
+def run_steps(
+    steps: list[Step],
+    workers: int,
+    results: Path,
+    begun: Callable[[Step], None],
+    moved: Callable[[Step, int, int], None],
+) -> Iterator[Ended]:
+    """Runs steps in their order, up to `workers` at once, and yields each as it ends.
+
+    A step waits for those whose documents it reads. begun: called as a step starts; moved: with
+    what a step has done and its total. Where the caller stops early, running steps are killed:
+    what they have finished is in their journals.
+    """
+    waiting, running = list(steps), list[Child]()
+    with selectors.DefaultSelector() as selector:
+        try:
+            while waiting or running:
+                for step in ready(waiting, running)[: workers - len(running)]:
+                    waiting.remove(step)
+                    begun(step)
+                    child = start(step, results, workers)
+                    running.append(child)
+                    selector.register(child.reports, selectors.EVENT_READ, child)
+                for key, _ in selector.select():
+                    child = key.data
+                    if not child.read(moved):
+                        selector.unregister(child.reports)
+                        running.remove(child)
+                        yield child.end()
+        finally:
+            for child in running:
+                child.process.kill()
+                child.process.wait()
+                child.close()

@@ -1,0 +1,59 @@
+"""Our own figures of what schedules cost: the predicted trade-off, and the measured profile."""
+
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+from stepimp.paper.contents import title
+from stepimp.paper.describe import family_name, in_the_paper, measured, origin
+from stepimp.paper.numbers import paper
+
+from . import breakdown, savings, tradeoff
+from .notes import annotate
+from .style import COLUMN, WIDE
+
+
+def trade_off(document: dict) -> Figure:
+    """The least predicted objective for every budget, and the schedules it was compared with."""
+    params, rows = document["params"], document["rows"]
+    figure = Figure(figsize=(COLUMN, 4.0))
+    by = "relative_kl" if params["by"] == "kl" and params["baseline"] else params["by"]
+    budget = "saved_flops" if params["save_flops"] else "light_fraction"
+    tradeoff.draw(figure.subplots(), rows, document["tradeoff"], by, budget)
+    annotate(
+        figure,
+        title("tradeoff"),
+        measured(document),
+        f"Line: the best schedules of at most {params['segments']} segments, from the curves "
+        f"alone. Recommended: {rows[0]['schedule']}, {rows[0]['saved_flops']:.1%} of the blocks' "
+        f"FLOPs saved. {in_the_paper(document)}",
+    )
+    return figure
+
+
+def profile(document: dict) -> Figure:
+    """Where the time goes, and what a light fraction saves, beside the paper's Table 2."""
+    rows, params, provenance = document["rows"], document["params"], document["provenance"]
+    figure = Figure(figsize=(WIDE, 3.3))
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
+    breakdown.draw(left, [row for row in rows if row["kind"] == "part"])
+    swept = [
+        row for row in rows if row["kind"] == "saving" and row["schedule"] != params["schedule"]
+    ]
+    savings.draw(right, swept, paper()["table2_light_fraction"]["rows"])
+    annotate(
+        figure,
+        title("profile"),
+        f"{origin(document)}Family {family_name(document)}, heavy {params['heavy']}, light "
+        f"{params['light']}; {params['samples']} samples of {params['length']} tokens, "
+        f"T = {params['steps']}, batch {params['batch_size']}, {params['dtype']} on "
+        f"{provenance['device']}; median and range of {params['repeats']} runs; stepimp "
+        f"{provenance['version']}. Light steps lie at both ends.",
+        "At most: the speed-up that fewer blocks can bring, 1/a for the share a of the time "
+        "outside the body, formula (7). The paper prints 1/(1 - a) for this a; its own "
+        "decomposition gives 1/a.",
+    )
+    return figure
+
+
+BUILDS: dict[str, Callable[[dict], Figure]] = {"tradeoff": trade_off, "profile": profile}

@@ -1,0 +1,52 @@
+"""The bar over several steps, and the pipe by which a step reports its progress."""
+
+import io
+import os
+
+import pytest
+from rich.console import Console
+
+from stepimp.commands import _progress
+
+
+def test_where_nobody_reads_progress_is_no_reason_to_stop(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setenv("STEPIMP_PROGRESS", str(writing))
+    with _progress.progress("texts") as moved:
+        moved(1, 2)
+    os.close(writing)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 100 columns, as far as progress knows; what it was sent."""
+    screen = io.StringIO()
+    monkeypatch.setattr(_progress, "stderr", Console(file=screen, force_terminal=True, width=100))
+    return screen
+
+
+def test_the_bar_is_over_all_steps_by_their_work(terminal):
+    with _progress.Overall(8) as overall:
+        (task,) = overall.bar.tasks
+        overall.begun("Step 1 of 2: stepimp loss")
+        overall.begun("Step 2 of 2: stepimp kl")
+        overall.moved("Step 1 of 2: stepimp loss", 2)
+        overall.moved("Step 2 of 2: stepimp kl", 1)
+        assert task.completed == 3, "both run at once"
+        task.start_time -= 30
+        overall.bar.refresh()
+        assert str(_progress.TimeLeft().render(task)) == "0:00:50 left", "30 s for 3 of 8"
+        overall.moved("Step 1 of 2: stepimp loss", 6)
+        with overall.paused():
+            assert not overall.bar.live.is_started
+        overall.moved("Step 2 of 2: stepimp kl", 2)
+        assert task.finished
+    shown = terminal.getvalue()
+    for part in ("Step 2 of 2: stepimp kl", " 38%", "100%", " left"):
+        assert part in shown
+
+
+def test_before_anything_is_done_no_time_is_said(terminal):
+    (task,) = _progress.Overall(1).bar.tasks
+    assert str(_progress.TimeLeft().render(task)) == "-:--:-- left"

@@ -1,0 +1,113 @@
+"""Results documents written by hand that fill every need of the paper."""
+
+from by_hand import (
+    CURVES,
+    around,
+    comparison,
+    curve_rows,
+    curves,
+    document,
+    fractions,
+    lm1b,
+    search,
+    sizes,
+    write,
+)
+
+from stepimp.intervals import Estimate
+
+COSTS = ("path_kl_nats", "nelbo_nats", "objective")
+
+
+def costed(schedule, light, name="best"):
+    """A row of `recommend`: all its costs are the light fraction."""
+    costs = {}
+    for cost in COSTS:
+        costs |= around(cost, light)
+    return {
+        "name": name,
+        "schedule": schedule,
+        "light_fraction": light,
+        "saved_flops": light / 2,
+    } | costs
+
+
+def recommendation(
+    heavy="12b",
+    lights=("4b",),
+    tradeoff=("H10", "L5,H5", "L10"),
+    chosen="L3,H7",
+    columns=CURVES["kl"],
+    curve_models=None,
+    **changes,
+):
+    """A document of `recommend` whose recommendation lies between two points of its trade-off.
+
+    columns, curve_models: of its curves, by default the light models'.
+    """
+    read = {"heavy": heavy, "lights": list(lights), "baseline": "12b_seed2", "data": "docs"}
+    read |= {"inputs": "text"}
+    asked = {"by": "kl", "segments": 3, "steps": 10, "save_flops": False, "budget": 0.3}
+    blocks = {light: 4 + 2 * k for k, light in enumerate(lights)}
+    moves = [{"before": lights[0], "after": heavy, "t": 0.7, "t_low": 0.6, "t_high": 0.8}]
+    rows = [costed(chosen, 0.3, "recommended"), costed("L2,H6,L2", 0.4, "sandwich")]
+    rows += [costed(tradeoff[0], 0.0, "all-heavy"), costed(tradeoff[-1], 1.0, "all-light")]
+    return document(
+        "recommend",
+        read | asked | {"family": None} | changes,
+        rows,
+        blocks={heavy: 12, "12b_seed2": 12} | blocks,
+        tradeoff=[costed(text, k / (len(tradeoff) - 1 or 1)) for k, text in enumerate(tradeoff)],
+        curves=curve_rows(columns, models=curve_models or lights),
+        curve_params=dict(read),
+        boundaries={"agreement": 0.5, "moves": moves},
+    )
+
+
+def profile():
+    """A document of `profile`."""
+    parts = [
+        {"kind": "part", "model": model, "sampler": way, "part": part, "share": share}
+        | {"speedup_bound": 5.0}
+        for model in ("12b", "4b")
+        for way in ("stepimp", "published")
+        for part, share in (("body", 0.8), ("projection", 0.1), ("draw", 0.06), ("rest", 0.04))
+    ]
+    savings = [
+        {"kind": "saving", "schedule": text, "light_fraction": x, "saved_flops": x * 2 / 3}
+        | {"saved_flops_exact": x * 0.7}
+        | Estimate(x * 0.6, x * 0.6 - 0.02, x * 0.6 + 0.02).columns("saved_seconds")
+        for text, x in (("H10", 0.0), ("L3,H5,L2", 0.5), ("L10", 1.0), ("L1,H9", 0.1))
+    ]
+    params = {"heavy": "12b", "light": "4b", "schedule": "L1,H9", "steps": 10, "length": 8}
+    params |= {"samples": 2, "batch_size": 2, "dtype": "float32", "repeats": 3, "family": None}
+    return document("profile", params, parts + savings)
+
+
+def filled(**options):
+    """{need: a document that fills it}, as the paper has it. options: of the comparisons."""
+    return {
+        "loss": curves("loss"),
+        "kl": curves("kl"),
+        "recommend": recommendation(),
+        "unconditional": sizes(**options),
+        "light_fractions": fractions(**options),
+        "prefix_256": comparison(prefix_length=32, **options),
+        "prefix_128": comparison(prefix_length=16, **options),
+        "search": search([0, 0.2, 0.5, 0.5, 0.2, 0]),
+        "profile": profile(),
+        "kl_lm1b": curves("kl", family="code"),
+        "lm1b": lm1b(**options),
+    }
+
+
+def by_need():
+    """{need: document} of all needs: one comparison fills those of every light model."""
+    documents = filled()
+    shared = ("light_6", "light_8", "light_10", "light_sizes")
+    return documents | {need: documents["unconditional"] for need in shared}
+
+
+def write_all(folder):
+    """A file for each document of `filled`: {need: path}."""
+    return {need: write(folder, content, need) for need, content in filled().items()}
