@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from stepimp.errors import StepimpError
 from stepimp.kernels.linear import linear
-from stepimp.models.checkpoints import fingerprint, pick_device
+from stepimp.models.checkpoints import fingerprint
 from stepimp.models.loading import open_tokenizer
+from stepimp.models.placement import pick_device
 from stepimp.text.blocks import tokenizer_fingerprint
 from stepimp.text.cache import digest
 from stepimp.text.hub import offline_unless_reachable

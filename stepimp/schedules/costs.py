@@ -80,6 +80,9 @@ def predict(
     return rows
 
 
+MOST_UNITS = 48  # that a step can save: the search for the best schedule takes memory for each
+
+
 def saved_units(blocks: dict[str, int], heavy: str, save_flops: bool) -> dict[str, int]:
     """model -> what one of its steps saves: 1 if it is not heavy, or for saved FLOPs its missing
     blocks in common units. Raises StepimpError where no model is shallower than the heavy one.
@@ -93,4 +96,8 @@ def saved_units(blocks: dict[str, int], heavy: str, save_flops: bool) -> dict[st
             f"No light model is shallower than {heavy}: nothing can be saved. Choose another light "
             "model."
         )
-    return {model: value // common for model, value in saved.items()}
+    most = max(saved.values()) // common
+    if most <= MOST_UNITS:
+        return {model: value // common for model, value in saved.items()}
+    # Costs in FLOPs have no common unit: rounded down, so that no schedule saves less than is said.
+    return {model: value // common * MOST_UNITS // most for model, value in saved.items()}

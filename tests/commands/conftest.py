@@ -13,7 +13,7 @@ from stepimp.results import Run
 from stepimp.rows import PARTS
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def declared_columns():
     """Fails a run whose document has other columns than `stepimp.rows` declares."""
     finish = Run.finish

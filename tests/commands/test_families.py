@@ -228,3 +228,20 @@ for arguments in (["models"], ["family", "show"]):
     assert "12b_seed2" in CliRunner().invoke(main, arguments).stdout
 assert not {"torch", "transformers", "numpy"} & sys.modules.keys(), sys.modules.keys()
 """)
+
+
+def test_a_schedule_over_members_of_other_width_saves_what_their_flops_say(tmp_path, text):
+    wide, _ = LAYOUTS["llada"](tmp_path / "wide", 3, 1)
+    light, _ = LAYOUTS["qwen3"](tmp_path / "grouped", 2, 1)
+    folder, out = tmp_path / "family", tmp_path / "results"
+    for name, path in {"w": wide, "g": light}.items():
+        invoke("family", "add", folder, name, path)
+    models = ["--heavy", "w", "--light", "g", "--family", folder, "--out", out, "--json"]
+    size = ["--data", text, "--split", "all", "--sequences", 4, "--points", 3, "--length", 12]
+    invoke("kl", *models, *size)
+    document = json.loads(invoke("recommend", *models, "--budget", 0.3, "--save-flops").stdout)
+    family = load(["w", "g"], folder, "cpu")
+    cost = {n: m.blocks * m.block_flops(family.length) for n, m in family.denoisers.items()}
+    row = document["rows"][0]
+    expected = row["light_fraction"] * (1 - cost["g"] / cost["w"])
+    assert abs(row["saved_flops"] - expected) < 2e-3 and row["saved_flops"] >= 0.3
