@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Models as small as the bundled ones run fastest on one thread.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: figures test test-processors test-lowest lint bench bench-gpu families reference clean
+.PHONY: figures test test-processors test-lowest lint bench bench-gpu families families-gpu reference clean
 
 # Draws the shipped reference run at once, then measures with as many commands at a time as there
 # are cores: a quarter of an hour on two.
@@ -53,13 +53,14 @@ bench: .venv/ready
 	$(BIN)/python tests/bench_curves.py
 	$(BIN)/python tests/bench_quality.py
 	$(BIN)/python tests/bench_search.py
+	$(BIN)/python tests/bench_train.py
 
 # Needs a CUDA device; says so where there is none.
 bench-gpu: .venv/ready
 	$(BIN)/python tests/bench_gpu.py --out $(RESULTS)
 
 # The recipe of the bundled families and their judges: by the rates of its steps about four hours on one idle CPU core
-# with bf16. Goes on where it was.
+# with bf16. Resumes where it was.
 TRAIN := $(BIN)/stepimp train --bf16 --compile --weights float16
 DOCS := --data docs --length 64 --batch-size 32 --steps 15000
 families: .venv/ready
@@ -69,6 +70,15 @@ families: .venv/ready
 	$(BIN)/stepimp judge runs/docs --data docs --bf16 --steps 5000
 	$(TRAIN) runs/code --data code --depths 4,8,12 --baseline-seed 2 --length 32 --batch-size 64 --steps 8000
 	$(BIN)/stepimp judge runs/code --data code --bf16 --steps 2500
+
+# On a GPU, in pieces of eight minutes (run it again until it ends without an error). TOKENS is made beforehand by
+# `stepimp train --prepare tokens.safetensors runs/large --data docs --vocab-size 260 --length 512`; needs torch,
+# transformers, accelerate and tokenizers, not datasets.
+TOKENS ?= tokens.safetensors
+families-gpu:
+	$(PYTHON) -m stepimp train runs/large --data $(TOKENS) --length 512 --width 256 --heads 4 --batch-size 64 \
+		--steps 20000 --depths 4,6,8,10,12 --baseline-seed 2 --bf16 --compile --weights float16 \
+		--schedule trapezoid --snapshots 2000 --minutes 8
 
 # The run that fixtures/reference holds: by the rates of its steps about an hour and a half of one
 # idle CPU core. The gallery is drawn from it.

@@ -10,6 +10,7 @@ setup(
         "stepimp",
         "stepimp.kernels",
         "stepimp.models",
+        "stepimp.models.layouts",
         "stepimp.text",
         "stepimp.training",
         "stepimp.curves",
@@ -30,6 +31,7 @@ setup(
     },
     package_data={
         "stepimp.fixtures": ["*.json", "*/*.json", "*/*/*.json", "*/*/*.safetensors"],
+        "stepimp.kernels": ["*.cpp", "*.h"],
         "stepimp.plots": ["page/*"],
     },
     install_requires=[

@@ -22,6 +22,8 @@ COMMANDS = (
     "search",
     "profile",
     "models",
+    "family",
+    "convert",
     "figures",
     "reproduce",
 )
@@ -38,14 +40,17 @@ class Stepimp(click.Group):
     """Explains errors, and prints what the library logs."""
 
     def invoke(self, ctx):
-        log = logging.getLogger("stepimp")
+        log, messages = logging.getLogger("stepimp"), Messages()
         log.setLevel(logging.INFO)
-        log.handlers = [Messages()]
+        log.addHandler(messages)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # characters that a terminal lacks become "?"
                 stream.reconfigure(errors="replace")
-        with explained():
-            return super().invoke(ctx)
+        try:
+            with explained():
+                return super().invoke(ctx)
+        finally:
+            log.removeHandler(messages)
 
 
 @click.group(

@@ -111,20 +111,21 @@ def remarks(document: dict) -> list[str]:
     from stepimp.curves.tables import widest_band
 
     params, blocks = document["params"], document["blocks"]
-    measurements, found = Measurements.unpack(document), []
+    measurements = Measurements.unpack(document)
+    unusual = []
     heavy, count, until = params["heavy"], measurements.sequences, params["until"]
     for light in params["lights"]:
         if blocks[light] > blocks[heavy]:
-            found.append(f"Warning: {light} is deeper than the heavy model {heavy}.")
+            unusual.append(f"Warning: {light} is deeper than the heavy model {heavy}.")
     if until is None and count < params["sequences"]:
         text = f"{params['data']} ({params['split']})"
-        found.append(f"Only {count} sequences of {params['length']} tokens in {text}.")
+        unusual.append(f"Only {count} sequences of {params['length']} tokens in {text}.")
     if until and (width := widest_band(measurements, params["seed"])) > until:
-        found.append(
+        unusual.append(
             f"All {count} sequences were used, and the band is still plus or minus {width:.2g} "
             "nats."
         )
-    return found
+    return unusual
 
 
 def curves_document(path) -> dict:

@@ -61,7 +61,7 @@ def explained():
         raise click.ClickException(advice(error)) from error
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
-    except Exception as error:
+    except Exception as error:  # whatever is left is a bug
         error.add_note(BUG)
         raise
 

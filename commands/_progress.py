@@ -52,14 +52,12 @@ def progress(description: str):
 
 def report(pipe: int, done: int, total: int):
     """A line "done total"."""
-    with suppress(OSError):  # nobody reads any more, which is no reason to stop
+    with suppress(OSError):  # the reader has gone; the work still counts
         os.write(pipe, f"{done} {total}\n".encode())
 
 
 class TimeLeft(ProgressColumn):
-    """At the rate of the whole run: of what is to come, the rate of the last seconds says
-    little.
-    """
+    """Time left at the rate of the whole run: the rate of the last seconds predicts little."""
 
     def render(self, task):
         left = (
@@ -89,7 +87,8 @@ class Overall:
             transient=True,
             expand=True,
         )
-        self.task, self.done = self.bar.add_task("", total=work), {}
+        self.task = self.bar.add_task("", total=work)
+        self.done: dict[str, float] = {}
 
     def __enter__(self):
         self.bar.start()

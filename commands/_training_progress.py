@@ -1,5 +1,5 @@
-"""The training's progress, as a Trainer callback: a bar on a terminal, a line now and then in a
-log.
+"""The training's progress, as a Trainer callback: a bar on a terminal, a line per
+logging step in a log.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from ._progress import stderr
 
 
 class TrainingProgress(TrainerCallback):
-    """Moves a rich Progress, which whoever made it starts and stops."""
+    """Moves a rich Progress, which the caller starts and stops."""
 
     def __init__(self, bar):
         self.bar = bar

@@ -42,7 +42,7 @@ def default_models(params: dict, folder: Path) -> dict:
 
 def passes(command: str, params: dict, blocks: dict[str, int], length: int) -> float:
     """Blocks that one sample of each schedule of a command goes through."""
-    from stepimp.sampling.sampler import expected_forwards
+    from stepimp.sampling.cost import expected_forwards
     from stepimp.schedules.schedule import saved_flops
 
     heavy = params["heavy"]

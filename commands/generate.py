@@ -145,7 +145,7 @@ def newest_recommendation(out, models) -> dict:
     from stepimp.results import newest
 
     family = recorded(models["family"])
-    document = newest(out, "recommend", lambda found: found["params"]["family"] == family)
+    document = newest(out, "recommend", lambda made: made["params"]["family"] == family)
     if document is None:
         status("No recommendation yet: making one first.")
         document = recommend_now(models, out)

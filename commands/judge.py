@@ -1,7 +1,9 @@
 """`stepimp judge`: a small language model to score generated text with."""
 
+import os
 import shlex
 import sys
+from contextlib import nullcontext
 
 import click
 
@@ -71,14 +73,14 @@ from ._progress import progress_bar, status
     type=FloatRange(min=0, min_open=True),
     default=0.02,
     show_default=True,
-    help="Of Muon, for the layers' matrices.",
+    help="Peak rate of Muon, for the layers' matrices.",
 )
 @click.option(
     "--adamw-lr",
     type=FloatRange(min=0, min_open=True),
     default=0.01,
     show_default=True,
-    help="Of AdamW, for everything else.",
+    help="Peak rate of AdamW, for everything else.",
 )
 @click.option(
     "--warmup",
@@ -119,9 +121,9 @@ def judge(
     FOLDER/judge.
 
     It scores generated text where no published language model knows the corpus, as GPT-2 does for
-    web text, and is the default --judge of the family. Its recipe and held-out loss stand in
-    recipe.json beside the weights. A killed training goes on from its last checkpoint, and a
-    finished judge stays as it is.
+    web text, and is the default --judge of the family. Its recipe and held-out loss are in
+    recipe.json beside the weights. A killed training resumes from its last checkpoint, and a
+    finished judge is left alone.
 
     \b
     Example:
@@ -136,18 +138,29 @@ def judge(
 
     from stepimp.quality.judge import FOLDER
     from stepimp.training.judge import train_judge
+    from stepimp.training.recipe import Recipe
 
     from ._training_progress import TrainingProgress
 
     shape = dict(n_layer=layers, n_embd=width, n_head=heads, n_positions=context, dropout=dropout)
     command = shlex.join(["stepimp", *sys.argv[1:]])
-    with progress_bar(transient=False) as bar:
-        found = train_judge(
-            Path(folder), shape, recipe, data, vocab_size, seed, command, [TrainingProgress(bar)]
+    main_process = os.environ.get("RANK", "0") == "0"  # torchrun's
+    with progress_bar(transient=False) if main_process else nullcontext() as bar:
+        facts = train_judge(
+            Path(folder),
+            shape,
+            Recipe(**recipe),
+            data,
+            vocab_size,
+            seed,
+            command,
+            [TrainingProgress(bar)] if main_process else [],
         )
+    if not main_process:
+        return
     if as_json:
-        return print_json(found)
+        return print_json(facts)
     click.echo(
-        f"{found['parameters']:,} parameters, held-out loss {found['heldout_nats_per_token']:.4f} nats per token -> "
-        f"{Path(folder) / FOLDER}"
+        f"{facts['parameters']:,} parameters, held-out loss {facts['heldout_nats_per_token']:.4f} "
+        f"nats per token -> {Path(folder) / FOLDER}"
     )

@@ -25,23 +25,27 @@ def models(family, as_json):
     Example:
       stepimp models --family runs/docs
     """
-    from stepimp.models.family import family_folder
-    from stepimp.models.loading import members
+    from stepimp.models.family import family_folder, members
 
     folder = family_folder(family)
-    found = members(folder)
+    listed = members(folder)
     if as_json:
-        return click.echo(json.dumps(found))
+        return click.echo(json.dumps(listed))
     columns = ["model", "blocks", "parameters", "seed", "NELBO (nats/token)", "fingerprint"]
     rows = [
         [
-            m["name"],
-            str(m["blocks"]),
-            f"{m['parameters']:,}",
-            str(m["seed"]),
-            f"{m['heldout_nelbo_nats']:.4f}",
-            m["fingerprint"],
+            member["name"],
+            str(member["blocks"]),
+            shown(member["parameters"], "{:,}"),
+            shown(member["seed"]),
+            shown(member["heldout_nelbo_nats"], "{:.4f}"),
+            shown(member["fingerprint"]),
         ]
-        for m in found
+        for member in listed
     ]
     print_table(f"Family in {folder}", columns, rows)
+
+
+def shown(value, form: str = "{}") -> str:
+    """A dash where the manifest does not say."""
+    return "-" if value is None else form.format(value)

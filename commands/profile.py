@@ -72,7 +72,7 @@ def show(document: dict):
     """The tables, and what was measured in two lines."""
     from stepimp.sampling.reproducibility import summary
 
-    rows = {kind: [] for kind in ("part", "saving", "reproducibility")}
+    rows: dict[str, list[dict]] = {kind: [] for kind in ("part", "saving", "reproducibility")}
     for row in document["rows"]:
         rows[row["kind"]].append(row)
     show_parts(rows["part"])
@@ -84,7 +84,7 @@ def show(document: dict):
 
 def show_parts(rows: list[dict]):
     """A line per model and sampler: the share of each part and the bound (7)."""
-    lines = {}
+    lines: dict[tuple[str, str], list[dict]] = {}
     for row in rows:
         lines.setdefault((row["model"], row["sampler"]), []).append(row)
     print_table(

@@ -190,7 +190,7 @@ def show(document: dict):
         last = document["race"]["rounds"][-1]
         saved = f"{document['race']['saved']:.0%}"
         click.echo(
-            f"The race left {last['schedules']} schedules and saved {saved} of the segments; "
+            f"Elimination left {last['schedules']} schedules and saved {saved} of the segments; "
             "influence and correlations are of the samples that all schedules have."
         )
     best, worst = rows[0], rows[-1]

@@ -17,13 +17,19 @@ def depth_list(ctx, param, value):
     except ValueError:
         depths = []
     if not depths or depths[0] < 1:
-        raise click.BadParameter(f"{value!r} is no list of block counts such as 4,6,8,10,12.")
+        raise click.BadParameter(f"{value!r} is not a list of block counts such as 4,6,8,10,12.")
     return depths
 
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False))
 @training_data_option
+@click.option(
+    "--prepare",
+    type=click.Path(dir_okay=False),
+    help="Only tokenise the text, into this file (.safetensors), which --data then takes in its "
+    "place: on a machine without the text or the datasets library.",
+)
 @click.option(
     "--depths",
     default="4,6,8,10,12",
@@ -94,28 +100,26 @@ def depth_list(ctx, param, value):
 )
 @click.option(
     "--teacher",
-    help="Folder or hub id of a denoiser: the members learn its predictions, not the text's tokens.",
+    help="Folder or hub id of a denoiser: members learn its predictions, not the text's tokens.",
 )
 @click.option(
     "--vocab-size",
     type=click.IntRange(min=260),
-    default=512,
-    show_default=True,
-    help="Size of that BPE.",
+    help="Size of that BPE.  [default: 512]",
 )
 @click.option(
     "--muon-lr",
     type=FloatRange(min=0, min_open=True),
     default=0.015,
     show_default=True,
-    help="Of Muon, for the blocks' matrices.",
+    help="Peak rate of Muon, for the blocks' matrices.",
 )
 @click.option(
     "--adamw-lr",
     type=FloatRange(min=0, min_open=True),
     default=0.007,
     show_default=True,
-    help="Of AdamW, for everything else.",
+    help="Peak rate of AdamW, for everything else.",
 )
 @click.option(
     "--warmup",
@@ -138,11 +142,32 @@ def depth_list(ctx, param, value):
     show_default=True,
     help="Steps between checkpoints.",
 )
+@click.option(
+    "--schedule",
+    type=click.Choice(["cosine", "trapezoid"]),
+    default="cosine",
+    show_default=True,
+    help="Learning rate after the warm-up. trapezoid: constant, then down to 0 over the last "
+    "fifth; the same command with more --steps then extends a training, finished or not.",
+)
+@click.option(
+    "--snapshots",
+    "snapshot_every",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Every N steps keep the averaged weights as a model in FOLDER/NAME.snapshots/STEP.",
+)
+@click.option(
+    "--minutes",
+    type=FloatRange(min=0, min_open=True),
+    help="Save a checkpoint and stop after this time; the same command continues.",
+)
 @click.option("--bf16", is_flag=True, help="Mixed precision.")
 @click.option(
     "--compile",
     is_flag=True,
-    help="Compile the blocks: faster, but needs a C++ compiler or Triton.",
+    help="Run the blocks in their fastest way, which needs a C++ compiler or Triton.",
 )
 @click.option(
     "--weights",
@@ -153,6 +178,7 @@ def depth_list(ctx, param, value):
 )
 def train(
     folder,
+    prepare,
     depths,
     seed,
     baseline_seed,
@@ -167,13 +193,15 @@ def train(
     time_conditioning,
     noise,
     dropout,
+    minutes,
     **recipe,
 ):
     """Train a family of denoisers into FOLDER, one Hugging Face folder per depth and seed.
 
-    A killed training goes on from its last checkpoint when the same command runs again, and members
-    that are finished stay as they are. Several processes: torchrun --nproc-per-node 2 -m stepimp
-    train ...
+    A killed training resumes from its last checkpoint when the same command runs again, and
+    finished members are left alone. Several processes: torchrun --nproc-per-node 2 -m stepimp
+    train ... On a CPU, models of this size train fastest with OMP_NUM_THREADS=1, --bf16 and
+    --compile, where length, width and width per head are multiples of 32.
 
     \b
     Example:
@@ -187,13 +215,23 @@ def train(
         raise click.BadParameter(
             f"{seed} is the seed of the family: choose another.", param_hint="--baseline-seed"
         )
+    if prepare and not prepare.endswith(".safetensors"):
+        raise click.BadParameter(f"{prepare} must end in .safetensors.", param_hint="--prepare")
     status("Reading the text ...")
     from pathlib import Path
 
-    from stepimp.training.family import train_family
+    from stepimp.training.callbacks import Deadline
+    from stepimp.training.family import prepare_text, train_family
+    from stepimp.training.recipe import Recipe
 
     from ._training_progress import TrainingProgress
 
+    if prepare:
+        counts = prepare_text(Path(prepare), data, length, tokenizer, vocab_size)
+        return click.echo(
+            f"{counts['train']:,} training and {counts['heldout']:,} held-out sequences of "
+            f"{length} tokens -> {prepare}"
+        )
     shape = dict(
         model_length=length,
         hidden_dim=width,
@@ -204,6 +242,7 @@ def train(
         noise=noise,
     )
     command = shlex.join(["stepimp", *sys.argv[1:]])
+    callbacks = [Deadline(minutes)] if minutes else []
     main_process = os.environ.get("RANK", "0") == "0"  # torchrun's
     with progress_bar(transient=False) if main_process else nullcontext() as bar:
         members = train_family(
@@ -212,12 +251,12 @@ def train(
             seed,
             baseline_seed,
             shape,
-            recipe,
+            Recipe(**recipe),
             data,
             tokenizer,
             vocab_size,
             command,
-            callbacks=[TrainingProgress(bar)] if main_process else [],
+            callbacks=[*callbacks, *([TrainingProgress(bar)] if main_process else [])],
             teacher=teacher,
         )
         for name, nelbo in members:

@@ -4,7 +4,7 @@ from matplotlib.ticker import PercentFormatter
 
 from .style import SMALL
 
-# from dark to pale: told apart without hue
+# from dark to pale: distinguishable without hue
 PARTS = {"body": "#2b4a7f", "projection": "#4f9d8f", "draw": "#f3c469", "rest": "#e0e3e7"}
 
 

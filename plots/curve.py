@@ -24,7 +24,7 @@ def curve(ax, rows: list[dict], column: str, band: bool = True, dashes=(), **lin
 
 
 def curves(ax, rows: list[dict], column: str, colours: dict, **line):
-    """One column of all light models, told apart by lightness and by dashes."""
+    """One column of all light models, distinguished by lightness and by dashes."""
     for k, (model, curve_rows) in enumerate(by_model(rows).items()):
         look = {"color": colours[model], "dashes": DASHES[k % len(DASHES)], "label": model}
         curve(ax, curve_rows, column, **look, **line)

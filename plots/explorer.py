@@ -64,7 +64,7 @@ def objective(params: dict) -> str:
 
 
 def embedded(data) -> str:
-    """JSON that cannot end the <script> it stands in."""
+    """JSON that cannot end the <script> around it."""
     return json.dumps(data, sort_keys=True).replace("<", "\\u003c")
 
 

@@ -1,6 +1,6 @@
 """Every figure by its name, each built from one results document alone.
 
-To add one: write its `draw` in a file of its own, a function here or beside the like of it that
+To add one: write its `draw` in a file of its own, a function here or beside similar ones that
 takes the document and returns the Figure, and its title and need in stepimp.paper.contents.
 """
 

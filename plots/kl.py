@@ -22,8 +22,8 @@ def draw(ax, rows: list[dict], colours: dict, column: str = "relative_kl_nats", 
     mark_paper_peak(ax)
     if column == "baseline_kl_nats":
         first = next(iter(by_model(rows).values()))
-        look = {"color": BASELINE, "dashes": BASELINE_DASHES}
-        curve(ax, first, column, label="two seeds of the heavy model", **look, **line)
+        label = "two seeds of the heavy model"
+        curve(ax, first, column, label=label, color=BASELINE, dashes=BASELINE_DASHES, **line)
     else:
         curves(ax, rows, column, colours, **line)
     ax.set(title=TITLES[column], ylabel="nats per masked position")

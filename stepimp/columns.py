@@ -48,13 +48,13 @@ def columns(row_type: type) -> tuple[Column, ...]:
 
 def document_columns(kind: str) -> dict[str, list[tuple[Column, ...]]]:
     """{part: the columns of each type of row it has} of a kind of document, such as "curves"."""
-    return {part: [columns(one) for one in row_types] for part, row_types in PARTS[kind].items()}
+    return {part: [*map(columns, row_types)] for part, row_types in PARTS[kind].items()}
 
 
 def mismatch(row_type: type, cells: Mapping[str, Any]) -> str:
     """What keeps cells from being a row of this type, in words; empty where nothing does."""
     declared = {column.name: column for column in columns(row_type)}
-    missing = [name for name, one in declared.items() if one.required and name not in cells]
+    missing = [name for name, column in declared.items() if column.required and name not in cells]
     unknown = [name for name in cells if name not in declared]
     wrong = [
         name for name in cells if name not in unknown and not holds(declared[name], cells[name])
@@ -72,7 +72,7 @@ def typed(row_type: type[Row], cells: Mapping[str, Any]) -> Row:
     """The cells as a row of this type. Raises TypeError where its columns are others: a bug."""
     if faults := mismatch(row_type, cells):
         raise TypeError(f"not a {row_type.__name__}: {faults}")
-    return cast(row_type, dict(cells))
+    return cast(Row, dict(cells))
 
 
 def view(document: dict, kind: str) -> dict:

@@ -9,7 +9,8 @@ covers 94% at N = 32 where the plain one covers 93% (log-normal with sigma 0.5; 
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit
@@ -28,7 +29,7 @@ class Estimate(NamedTuple):
     high: float = math.nan
 
     @classmethod
-    def of(cls, row: dict, name: str) -> "Estimate":
+    def of(cls, row: Mapping[str, Any], name: str) -> "Estimate":
         """The columns name, name_low and name_high of a row; NaN for a missing or null one."""
         cells = (row.get(name + end) for end in ("", "_low", "_high"))
         return cls(*(math.nan if cell is None else float(cell) for cell in cells))

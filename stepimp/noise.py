@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from stepimp.errors import StepimpError
 
+NEVER_MASKED = 1.0  # in place of a uniform: 1 - alpha_t never exceeds it
 EPS = {"linear": 0.0, "loglinear": 1e-3}
 
 
@@ -60,6 +61,6 @@ def corrupt(x, uniforms, t, mask_id: int, noise: NoiseSchedule):
 
     x, uniforms: [B, L]; t: a float or [B, 1]. One uniform per position serves every t and every
     model, so the masked set only grows with t, and differences between models or timesteps are
-    paired.
+    paired. Where the uniform is `NEVER_MASKED` the token is clean at every t.
     """
     return x.masked_fill(uniforms < noise.masked(t), mask_id)

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from stepimp import __version__
 from stepimp.errors import StepimpError
@@ -20,7 +22,7 @@ from stepimp.errors import StepimpError
 SCHEMA = "stepimp/1"
 
 
-def results_folder(out: str) -> Path:
+def results_folder(out: str | Path) -> Path:
     """The results folder, made if it is missing. Raises StepimpError where it cannot be written.
 
     To be called before any work is done.
@@ -86,7 +88,13 @@ class Run:
     """
 
     def __init__(
-        self, out, command: str, params: dict, fingerprints: dict, device="cpu", dtype="float32"
+        self,
+        out: str | Path,
+        command: str,
+        params: dict,
+        fingerprints: dict,
+        device="cpu",
+        dtype="float32",
     ):
         self.command, self.params, self.fingerprints = command, params, fingerprints
         self.device, self.dtype = str(device), dtype
@@ -148,7 +156,7 @@ class Run:
         self.path.touch()
         return document
 
-    def finish(self, rows: list[dict], **extra) -> dict:
+    def finish(self, rows: Sequence[Mapping[str, Any]], **extra) -> dict:
         """Writes the document, `extra` parts beside the rows, and returns it with its "path"."""
         document = {
             "schema": SCHEMA,
@@ -238,7 +246,7 @@ class Kept:
     """A journal in memory only."""
 
     def __init__(self):
-        self.done = {}
+        self.done: dict[str, Any] = {}
 
     def add(self, unit: str, result):
         self.done[unit] = result

@@ -26,7 +26,8 @@ from stepimp.intervals import resampled_means
 from stepimp.kernels import reference
 from stepimp.kernels.linear import linear
 from stepimp.kernels.statistics import vocabulary_statistics
-from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
+from stepimp.models.mdlm import MDLMForMaskedLM
+from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.noise import NoiseSchedule, corrupt
 from stepimp.schedules.costs import step_costs
 from stepimp.schedules.frontier import Frontier

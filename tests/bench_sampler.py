@@ -22,7 +22,8 @@ from plain import PlainDenoiser
 from rich.console import Console
 from rich.table import Table
 
-from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
+from stepimp.models.mdlm import MDLMForMaskedLM
+from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.sampling import mdlm_sampler, sampler
 from stepimp.schedules.schedule import Schedule, parse, saved_flops
 

@@ -118,7 +118,8 @@ def random_model():
     """A function (seed=0, **config) -> an MDLM in eval mode all of whose weights are random, none
     left at zero.
     """
-    from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
+    from stepimp.models.mdlm import MDLMForMaskedLM
+    from stepimp.models.mdlm_config import MDLMConfig
 
     def build(seed=0, **config):
         model = MDLMForMaskedLM(MDLMConfig(**{"vocab_size": 24, "n_blocks": 2, **SHAPE, **config}))
@@ -192,20 +193,24 @@ def tiny_family(tmp_path_factory, tiny_text, random_model):
     """Path of a family of random models, "2b", "1b" and "2b_seed2", written as a training would
     write them; a judge.
     """
+    from stepimp.models.checkpoints import fingerprint
     from stepimp.models.family import SCHEMA, write_manifest
     from stepimp.text.blocks import train_tokenizer
 
     folder = tmp_path_factory.mktemp("family")
     tokenizer = train_tokenizer(str(tiny_text), 280)
     tokenizer.save_pretrained(folder)
+    facts = {}
     for name, (blocks, seed) in MEMBERS.items():
         model = random_model(10 * blocks + seed, n_blocks=blocks, vocab_size=len(tokenizer))
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
-    facts = {
-        name: {"blocks": blocks, "seed": seed, "heldout_nelbo_nats": 5.0}
-        for name, (blocks, seed) in MEMBERS.items()
-    }
+        facts[name] = {
+            "blocks": blocks,
+            "seed": seed,
+            "heldout_nelbo_nats": 5.0,
+            "fingerprint": fingerprint(model),
+        }
     write_manifest(folder, {"schema": SCHEMA, "members": facts})
     write_judge(folder / "judge", str(tiny_text))
     return folder

@@ -34,6 +34,8 @@ class FakeDenoiser:
 
     noise = NoiseSchedule("linear")
     blocks = 2
+    special_ids, frame, shift, trained_masking = frozenset(), ((), ()), 0, 1.0
+    device, replayed = torch.device("cpu"), None
 
     def __init__(self, vocab=3, length=3, seed=0, time_conditioned=False, steps=1, scale=1.5):
         self.vocab_size, self.mask_id, self.max_length = vocab + 1, vocab, length

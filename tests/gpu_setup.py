@@ -7,7 +7,8 @@ import torch
 
 from stepimp.models.checkpoints import fingerprint
 from stepimp.models.cuda_graphs import FEWEST_QUERIES
-from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
+from stepimp.models.mdlm import MDLMForMaskedLM
+from stepimp.models.mdlm_config import MDLMConfig
 
 DEPTHS = {"12b": 12, "10b": 10, "8b": 8, "6b": 6, "4b": 4, "12b_seed2": 12}
 FULL = dict(

@@ -19,6 +19,7 @@ from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.cuda_graphs import BATCHES, FEWEST_QUERIES, compiled
 from stepimp.noise import NoiseSchedule
 from stepimp.sampling import mdlm_sampler, sampler
+from stepimp.sampling.cost import expected_forwards
 from stepimp.schedules.schedule import Schedule, saved_flops
 from stepimp.training.objective import nelbo_loss
 
@@ -115,7 +116,7 @@ def published_seconds(model, size: dict) -> float:
         forward=lambda: mdlm_sampler.probabilities(model, x, 0.5, None),
         draw=lambda: mdlm_sampler.draw(p, 0.5, 1e-3, model.mask_id, generators),
     )
-    forwards = sampler.expected_forwards(x.numel(), size["steps"])
+    forwards = expected_forwards(x.numel(), size["steps"])
     return forwards * spent["forward"] + size["steps"] * spent["draw"]
 
 

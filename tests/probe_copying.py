@@ -17,8 +17,8 @@ from transformers import AttentionInterface
 from stepimp import intervals
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.family import corpus, family_folder, read_manifest
+from stepimp.models.layers import eager_attention
 from stepimp.models.loading import open_tokenizer
-from stepimp.models.mdlm import eager_attention
 from stepimp.text.blocks import load_blocks
 
 SEQUENCES, T = 400, 0.5
@@ -101,7 +101,8 @@ def main():
     console.print(table)
     shares = " and ".join(f"{kind.float().mean() / T:.0%} {name}" for name, kind in kinds.items())
     console.print(
-        f"{SEQUENCES} sequences at t = {T}, masked tokens: {shares}. Losses in nats, all but {first}'s less it."
+        f"{SEQUENCES} sequences at t = {T}, masked tokens: {shares}. Losses in nats; for all but "
+        f"{first} the difference to it."
     )
 
 

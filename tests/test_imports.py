@@ -1,6 +1,7 @@
 """The architecture as rules on imports, those inside functions included."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -21,7 +22,7 @@ ROOMS = {
     "sampling": {"kernels", "models", "curves", "schedules"},
     "quality": {"kernels", "models", "curves", "schedules", "sampling"},
     "search": {"models", "curves", "schedules", "sampling", "quality"},
-    "training": {"models", "quality"},
+    "training": {"kernels", "models", "quality"},
     "paper": {"models", "schedules"},
     "plots": {"paper", "schedules"},
 }
@@ -146,3 +147,26 @@ for arguments in [["--help"], ["--version"], ["nothing"], *asked]:
 
 def test_help_and_usage_errors_import_nothing_slow(python):
     python(HELP.format(slow=SLOW))
+
+
+def test_the_library_names_no_option_of_a_command():
+    """Arguments that `stepimp.paper.needs` puts together for commands are whole strings."""
+    option = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+    for name, path in MODULES.items():
+        if room(name) in ("commands", "plots"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                text = node.value
+                assert option.fullmatch(text) or not option.search(text), (name, text)
+
+
+def test_the_readmes_example_imports_what_there_is():
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    imports = [node for node in ast.parse(example).body if isinstance(node, ast.ImportFrom)]
+    wanted = {f"{node.module}.{alias.name}" for node in imports for alias in node.names}
+    assert wanted
+    for name in wanted - MODULES.keys():
+        module, _, symbol = name.rpartition(".")
+        defined = ast.parse(MODULES[module].read_text("utf-8")).body
+        assert symbol in {getattr(node, "name", None) for node in defined}, name

@@ -37,6 +37,7 @@ import torch.distributed.nn
 TRAINING = """
 import os
 from stepimp.training import family, judge, trainer
+from stepimp.training.recipe import Recipe
 
 def noted(path, text, write=trainer.write_atomically):
     with open(f"written.{os.environ['RANK']}", "a") as file:
@@ -45,7 +46,7 @@ def noted(path, text, write=trainer.write_atomically):
 
 trainer.write_atomically = judge.write_atomically = noted
 rates = dict(batch_size=2, muon_lr=0.02, adamw_lr=0.01, warmup=2, ema=0.8)
-recipe = dict(rates, steps=3, save_every=2, weights="float32", bf16=False, compile=False)
+recipe = Recipe(**rates, steps=3, save_every=2)
 """
 FAMILY = """
 shape = dict(model_length=16, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.0, noise="linear")

@@ -13,19 +13,26 @@ import numpy as np
 import torch
 
 from stepimp import randomness
-from stepimp.curves.options import CurveOptions
-from stepimp.noise import NoiseSchedule
+from stepimp.curves.options import CompleteOptions
+from stepimp.errors import StepimpError
+from stepimp.models.denoiser import Denoiser
+from stepimp.noise import NEVER_MASKED, NoiseSchedule
 from stepimp.text.blocks import load_blocks
 
 
 class Inputs(Protocol):
     """Sequences to corrupt."""
 
-    noise: NoiseSchedule
-    repeats: int
-    """Corruptions of each sequence."""
-    length: int
-    """Tokens per sequence, L."""
+    @property
+    def noise(self) -> NoiseSchedule: ...
+
+    @property
+    def repeats(self) -> int:
+        """Corruptions of each sequence."""
+
+    @property
+    def length(self) -> int:
+        """Tokens per sequence, L."""
 
     def __len__(self) -> int: ...
 
@@ -35,12 +42,16 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class TextInputs:
-    """Text under fresh corruptions, `repeats` of each sequence. tokens: [N, L]."""
+    """Text under fresh corruptions, `repeats` of each sequence.
+
+    tokens: [N, L], of which those in `special_ids` are never masked.
+    """
 
     tokens: torch.Tensor
     seed: int
     noise: NoiseSchedule
     repeats: int = 1
+    special_ids: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -57,18 +68,34 @@ class TextInputs:
             )
             for index in range(start, stop)
         ]
-        return self.tokens[start:stop], torch.from_numpy(np.stack(uniforms))
+        tokens, drawn = self.tokens[start:stop], torch.from_numpy(np.stack(uniforms))
+        special = torch.tensor(sorted(self.special_ids), dtype=tokens.dtype)
+        return tokens, drawn.masked_fill_(torch.isin(tokens, special), NEVER_MASKED)
 
 
-def text_inputs(options: CurveOptions, tokenizer, noise: NoiseSchedule) -> tuple[TextInputs, str]:
+def framed(tokens: torch.Tensor, frame: tuple[tuple[int, ...], tuple[int, ...]]) -> torch.Tensor:
+    """tokens: [N, L] -> [N, L + what the frame has], each sequence between its two parts."""
+    start, end = (torch.tensor(part, dtype=tokens.dtype).expand(len(tokens), -1) for part in frame)
+    return torch.cat((start, tokens, end), 1)
+
+
+def text_inputs(options: CompleteOptions, tokenizer, model: Denoiser) -> tuple[TextInputs, str]:
     """Sequences of the text in a random order, and a fingerprint of the text.
 
     As many as `options.sequences`, or as the text has; all of them where `options.until` decides.
+    Each is framed by the special tokens that the model expects around a sequence, if any. Raises
+    StepimpError where these leave no room for text.
     """
-    blocks = load_blocks(options.data, tokenizer, options.length, options.split)
+    inside = options.length - sum(map(len, model.frame))
+    if inside < 1:
+        raise StepimpError(
+            f"A length of {options.length} has room for special tokens only: choose a larger one."
+        )
+    blocks = load_blocks(options.data, tokenizer, inside, options.split)
     draw = randomness.generator(options.seed, randomness.DATA)
     order = draw.permutation(len(blocks.tokens))
     if options.until is None:
         order = order[: options.sequences]
-    tokens = blocks.tokens[torch.as_tensor(order)]
-    return TextInputs(tokens, options.seed, noise, options.repeats), blocks.fingerprint
+    tokens = framed(blocks.tokens[torch.as_tensor(order)], model.frame)
+    inputs = TextInputs(tokens, options.seed, model.noise, options.repeats, model.special_ids)
+    return inputs, blocks.fingerprint

@@ -15,6 +15,7 @@ from stepimp.curves.measurements import Measurements
 from stepimp.curves.tables import widest_band
 from stepimp.errors import StepimpError
 from stepimp.kernels.statistics import vocabulary_statistics
+from stepimp.models.denoiser import Denoiser
 from stepimp.noise import NoiseSchedule, corrupt
 from stepimp.results import Kept
 
@@ -24,7 +25,7 @@ def time_grid(points: int) -> np.ndarray:
     return np.arange(1, points + 1) / points
 
 
-def statistics_at(models: list, tokens, z, t: float):
+def statistics_at(models: list[Denoiser], tokens, z, t: float):
     """Statistics of all models at the masked positions of one time; the first model is the heavy
     one.
 
@@ -53,7 +54,7 @@ def masked_positions(masked):
     """masked: [B, L]. Returns at, [B, n] positions that hold every masked one, and is_masked,
     [B, n]: which of them are.
     """
-    widest = max(1, int(masked.sum(1).max()))  # attention takes no empty query
+    widest = max(1, int(masked.sum(1).max()))  # attention rejects empty queries
     is_masked, at = masked.sort(dim=1, descending=True, stable=True)
     return at[:, :widest], is_masked[:, :widest]
 
@@ -68,14 +69,16 @@ def sums_by_sequence(values, masked):
 
 
 @torch.no_grad()
-def measure_chunk(denoisers: dict, tokens, uniforms, times, noise: NoiseSchedule) -> dict:
+def measure_chunk(
+    denoisers: dict[str, Denoiser], tokens, uniforms, times, noise: NoiseSchedule
+) -> dict:
     """All statistics of one chunk of inputs. The first denoiser is the heavy one.
 
     tokens, uniforms: [B, L]. Returns {"masked": [times, B], "ce", "kl": {name: [times, B]},
     "entropy": [times, B]}.
     """
     models = list(denoisers.values())
-    device = models[0].head()[0].device
+    device = models[0].device
     tokens, uniforms = tokens.to(device), uniforms.to(device)
     by_time = []
     for t in times:
@@ -91,7 +94,7 @@ def measure_chunk(denoisers: dict, tokens, uniforms, times, noise: NoiseSchedule
 
 
 def measure(
-    denoisers: dict,
+    denoisers: dict[str, Denoiser],
     heavy: str,
     lights,
     baseline: str | None,

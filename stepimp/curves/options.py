@@ -64,3 +64,11 @@ class CurveOptions:
     def params(self) -> dict:
         """The options as a results document has them."""
         return asdict(self) | {"lights": list(self.lights)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompleteOptions(CurveOptions):
+    """Options that leave nothing to the models: see `stepimp.sampling.curves.completed`."""
+
+    data: str
+    length: int

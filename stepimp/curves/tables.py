@@ -3,13 +3,17 @@
 All bands are percentile bootstraps over sequences that resample all times and models together.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
-from stepimp.columns import typed
+from stepimp.columns import Row, typed
 from stepimp.curves.measurements import Measurements
 from stepimp.intervals import Estimate, bands, bootstrap, resampled_means
 from stepimp.rows import CurveRow, KlRow, LossRow, NelboRow
 
+Curves = dict[str, Callable[[str], np.ndarray]]
+"""Statistic -> function of a model that gives [times, sequences]."""
 Means = dict[str, np.ndarray]
 """Model -> [times, 1 + R]: a curve's mean over sequences, then that of each bootstrap resample."""
 
@@ -28,17 +32,16 @@ def widest_band(measurements: Measurements, seed: int) -> float:
     return float(np.nan_to_num(high - low, nan=np.inf).max() / 2)
 
 
-def rows_with_bands(row_type: type, measurements: Measurements, curves: dict, seed: int) -> list:
-    """One row per light model and time.
-
-    curves: statistic -> function of a model that gives [times, sequences].
-    """
+def rows_with_bands(
+    row_type: type[Row], measurements: Measurements, curves: Curves, seed: int
+) -> list[Row]:
+    """One row per light model and time."""
     lights, times = measurements.lights, measurements.times
     stacked = np.concatenate([curves[name](model) for model in lights for name in curves])
     shape = (len(lights), len(curves), len(times))
     ends = [np.reshape(end, shape) for end in bands(resampled_means(stacked, seed))]
     counted = (measurements.masked > 0).any(-1).sum(-1)
-    rows = []
+    rows: list[Row] = []
     for m, model in enumerate(lights):
         for i, t in enumerate(times):
             row = {"t": float(t), "model": model}
@@ -51,7 +54,7 @@ def rows_with_bands(row_type: type, measurements: Measurements, curves: dict, se
 def loss_rows(measurements: Measurements, seed: int) -> list[LossRow]:
     """Formula (5), absolute and signed, and both cross-entropies."""
     heavy_ce = measurements.per_sequence(measurements.ce[measurements.heavy])
-    curves = {
+    curves: Curves = {
         "loss_abs_diff_nats": lambda model: measurements.loss_difference(model, absolute=True),
         "loss_diff_nats": lambda model: measurements.loss_difference(model, absolute=False),
         "ce_nats": lambda model: measurements.per_sequence(measurements.ce[model]),
@@ -63,7 +66,7 @@ def loss_rows(measurements: Measurements, seed: int) -> list[LossRow]:
 def kl_rows(measurements: Measurements, seed: int) -> list[KlRow]:
     """Formula (6), raw, baseline and relative. Without a baseline only the raw KL."""
     kl, per_sequence = measurements.kl, measurements.per_sequence
-    curves = {"kl_nats": lambda model: per_sequence(kl[model])}
+    curves: Curves = {"kl_nats": lambda model: per_sequence(kl[model])}
     if measurements.baseline:
         baseline = per_sequence(kl[measurements.baseline])
         curves["baseline_kl_nats"] = lambda model: baseline

@@ -1,5 +1,7 @@
 """Plain float64 twins of the kernels, written like the formulas. For tests, not for speed."""
 
+import math
+
 import torch
 
 
@@ -33,3 +35,23 @@ def gumbel_argmax(logits, exponentials):
     logits, exponentials: [n, V]. Returns [n].
     """
     return (logits.double() - exponentials.double().log()).argmax(-1)
+
+
+def trunk(x, qkv, out, up, down, qkv_bias, up_bias, down_bias, cos, sin, heads):
+    """See `kernels.trunk.trunk`, whose scores are in units of log 2."""
+
+    def rotated(part):
+        a, b = part.chunk(2, -1)
+        return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+    batch, length, dim = x.shape
+    for n in range(len(qkv)):
+        y = torch.layer_norm(x, (dim,), eps=1e-5) @ qkv[n].mT + qkv_bias[n]
+        q, k, v = y.view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        scores = rotated(q) @ rotated(k).mT * math.log(2)
+        y = (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, dim)
+        x = x + y @ out[n].mT
+        y = torch.layer_norm(x, (dim,), eps=1e-5) @ up[n].mT + up_bias[n]
+        y = torch.nn.functional.gelu(y, approximate="tanh")
+        x = x + y @ down[n].mT + down_bias[n]
+    return x

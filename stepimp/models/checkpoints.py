@@ -1,47 +1,62 @@
-"""The protocol every model is used through, and strict loading of checkpoints that follow it."""
+"""The front door: from a path or hub id to a denoiser, whatever layout the checkpoint has."""
 
 import hashlib
+import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from stepimp.errors import StepimpError
+from stepimp.kernels.blocks import EXCLUDED
+from stepimp.models.denoiser import Denoiser
+from stepimp.models.family import HUB_FILE, HUB_ID
+from stepimp.models.layers import rope_frequencies
+from stepimp.models.layouts import lightning
+from stepimp.models.layouts.detect import detect
+from stepimp.models.layouts.layout import Layout
+from stepimp.models.native import NativeDenoiser
+from stepimp.models.placement import pick_attention, pick_device, require_memory
+from stepimp.models.strict import check_tensors, empty_model, fill
+from stepimp.models.tokenizers import load_tokenizer, quiet
+from stepimp.models.vocabulary import vocabulary
+from stepimp.models.weights import SafetensorsWeights, Weights, open_weights
+
+TEXT_FILES = ["*.json", "*.txt", "*.model"]
+BARE = (".safetensors", ".ckpt")
+UNREACHABLE = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError)
 
 
-def pick_device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise StepimpError(f"Unknown device {device!r}: use auto, cpu, cuda or cuda:N.") from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise StepimpError(
-            f"--device {device}: this machine's torch sees no CUDA device. Use --device cpu."
-        )
-    return chosen
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose layout is known and whose tensors have been named, but not read."""
 
+    path: str
+    place: Path
+    layout: Layout
+    weights: Weights
 
-def pick_attention(attn: str, device: torch.device, dtype: torch.dtype) -> str:
-    """`auto` is flash-attn where it is installed and can run, else sdpa; a missing package is an
-    error.
-    """
-    from transformers import AttentionInterface
-    from transformers.utils import is_flash_attn_2_available
+    def tokenizer(self):
+        """The tokenizer beside the weights, else the one that the layout names."""
+        layout = self.layout
+        return load_tokenizer(self.path, layout.tokenizer, layout.tokenizer_classes)
 
-    usable = device.type == "cuda" and dtype in (torch.float16, torch.bfloat16)
-    if attn == "auto":
-        return "flash_attention_2" if usable and is_flash_attn_2_available() else "sdpa"
-    if attn != "eager" and attn not in AttentionInterface().valid_keys():
-        raise StepimpError(
-            f"Unknown attention {attn!r}: use auto, eager, sdpa, flash_attention_2 or flash_attention_4."
-        )
-    if attn.startswith("flash") and not usable:
-        raise StepimpError(
-            f"{attn} needs a CUDA device and --dtype bfloat16 or float16. Use --attn sdpa."
-        )
-    return attn
+    @property
+    def parameters(self) -> int:
+        """Parameters of the model, without what is tied or left out."""
+        names = dict(empty_model(self.layout, "eager").named_parameters())
+        return sum(parameter.numel() for parameter in names.values())
+
+    def bytes(self, dtype: torch.dtype, device: torch.device) -> int:
+        """Memory of the weights; on a CPU the head's are fp32 or wider."""
+        shapes = [s for name, s in self.weights.shapes.items() if not self.layout.skips(name)]
+        total = sum(math.prod(shape) for shape in shapes) * dtype.itemsize
+        if device.type == "cpu" and dtype.itemsize < 4:
+            total += self.layout.config.vocab_size * self.layout.config.hidden_size * 4
+        return total
 
 
 def fingerprint(model: torch.nn.Module) -> str:
@@ -55,79 +70,118 @@ def fingerprint(model: torch.nn.Module) -> str:
     return state.hexdigest()[:12]
 
 
-def load_checkpoint(path: str, device="auto", dtype="float32", attn="auto"):
-    """An MDLM checkpoint in the public layout, from a folder or the Hugging Face hub, ready for
-    inference.
+def local_place(path: str) -> Path:
+    """The folder or file of a checkpoint on this machine, fetched where it is a hub id."""
+    place = Path(path).expanduser()
+    if place.exists():
+        return place
+    if place.is_absolute() or not (HUB_ID.fullmatch(path) or HUB_FILE.fullmatch(path)):
+        raise StepimpError(f"{path} is not a checkpoint: there is no such folder.")
+    from stepimp.text.hub import offline_unless_reachable
 
-    Raises StepimpError, naming the tensor, where one is missing, extra, mis-shaped, or holds NaN or
-    Inf."""
-    from transformers.utils import logging as transformers_logging
-
-    from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM, rope_frequencies
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()  # what it would warn of is checked below, strictly
-    folder = Path(path).expanduser()
-    if folder.exists() and not (folder / "config.json").is_file():
+    offline_unless_reachable()
+    try:
+        if match := HUB_FILE.fullmatch(path):
+            return Path(hf_hub_download(match[1], match[2]))
+        fetched = Path(snapshot_download(path, allow_patterns=[*TEXT_FILES, "*.safetensors"]))
+        if not list(fetched.glob("*.safetensors")):
+            snapshot_download(path, allow_patterns=[*TEXT_FILES, "pytorch_model*.bin"])
+        return fetched
+    except UNREACHABLE as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise StepimpError(
-            f"{path} is no checkpoint: it has no config.json. Give a Hugging Face model folder."
-        )
-    if folder.is_absolute() and not folder.exists():
-        raise StepimpError(f"{path} is no checkpoint: there is no such folder.")
-    if not folder.exists():
-        from stepimp.text.hub import offline_unless_reachable
+            f"Cannot load {path} as a checkpoint: there is no such folder, "
+            f"and as a hub id: {reason}"
+        ) from error
 
-        offline_unless_reachable()
-    source = str(folder) if folder.exists() else path
+
+def open_checkpoint(path: str) -> Checkpoint:
+    """Finds out what a checkpoint is, from its config.json and the names of its tensors.
+
+    path: a Hugging Face folder or hub id, a `.ckpt` of MDLM's trainer, or a `.safetensors` file.
+    Raises StepimpError for what is not a checkpoint, or not one of a masked diffusion model.
+    """
+    quiet()
+    place = local_place(path)
+    bare = place.is_file() and place.suffix in BARE
+    weights: Weights
+    if not bare and not (place / "config.json").is_file():
+        raise StepimpError(
+            f"{path} is not a checkpoint: it has no config.json. Give a Hugging Face model folder, "
+            "a .ckpt or a .safetensors file."
+        )
+    try:
+        if place.suffix == ".ckpt" and bare:
+            layout, weights = lightning.read(place)
+        else:
+            weights = SafetensorsWeights([place]) if bare else open_weights(place)
+            layout = detect({} if bare else read_config(place), weights.shapes)
+    except StepimpError as error:
+        raise StepimpError(f"Cannot load {path} as a checkpoint: {error}") from error
+    return Checkpoint(path, place, layout, weights)
+
+
+def read_config(folder: Path) -> dict:
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise StepimpError(f"{file} is not valid JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise StepimpError(f"{file} is not a JSON object.")
+    return config
+
+
+def load_checkpoint(
+    checkpoint: str | Checkpoint, device="auto", dtype="float32", attn="auto", tokenizer=None
+) -> Denoiser:
+    """A denoiser ready for inference, from a path, a hub id or an opened checkpoint.
+
+    tokenizer: says which ids exist and, where the config does not, which is the mask token.
+    Raises StepimpError, naming the tensor, where one is missing, extra, mis-shaped, or holds NaN or
+    Inf; and where the memory does not suffice, before anything is loaded.
+    """
     device, dtype = pick_device(device), getattr(torch, dtype)
     attn = pick_attention(attn, device, dtype)
+    if isinstance(checkpoint, str):
+        checkpoint = open_checkpoint(checkpoint)
+    path = checkpoint.path
     try:
-        kind = MDLMConfig.get_config_dict(source)[0].get("model_type")
-        if kind != "mdlm":
-            raise StepimpError(f"{path} holds a {kind!r} model; stepimp loads 'mdlm' checkpoints.")
-        config = MDLMConfig.from_pretrained(source)
-        # Read in fp32 so that checks and fingerprint see the stored weights.
-        model, report = MDLMForMaskedLM.from_pretrained(
-            source,
-            config=config,
-            dtype=torch.float32,
-            attn_implementation=attn,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        return build(checkpoint, device, dtype, attn, tokenizer)
     except ImportError as error:
         raise StepimpError(
-            f"{attn} is not installed ({error}). Install it or use --attn sdpa."
-        ) from None
-    except StepimpError:
-        raise
-    except UnpicklingError:
-        raise StepimpError(
-            f"{path} is a pickle of more than tensors, and stepimp executes none: convert it to safetensors."
-        ) from None
-    except (
-        Exception
-    ) as error:  # a damaged file or an unreachable hub: the libraries below share no exception type
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        place = "" if folder.exists() else "there is no such folder, and as a hub id: "
-        raise StepimpError(f"Cannot load {path} as a checkpoint: {place}{reason}") from None
-    problems = [f"missing {name}" for name in sorted(report["missing_keys"])]
-    problems += [f"extra {name}" for name in sorted(report["unexpected_keys"])]
-    problems += [
-        f"{n} has shape {tuple(a)}, not {tuple(b)}" for n, a, b in sorted(report["mismatched_keys"])
-    ]
-    if problems:
-        more = " ..." if len(problems) > 4 else ""
-        raise StepimpError(f"{path} does not fit its config.json: {'; '.join(problems[:4])}{more}")
-    for name, tensor in model.state_dict().items():
-        if not torch.isfinite(tensor).all():
-            raise StepimpError(
-                f"{path}: {name} holds NaN or Inf. Load another checkpoint of that training."
-            )
+            f"{attn} is not installed ({error}). Install it or use the attention sdpa."
+        ) from error
+    except StepimpError as error:
+        raise StepimpError(f"Cannot load {path} as a checkpoint: {error}") from error
+
+
+def build(checkpoint: Checkpoint, device, dtype, attn: str, tokenizer) -> Denoiser:
+    layout, weights = checkpoint.layout, checkpoint.weights
+    ids = vocabulary(layout, tokenizer)
+    if layout.mdlm:
+        layout.config.mask_token_id = ids.mask_id
+    model = empty_model(layout, attn)
+    check_tensors(model, layout, weights)
+    require_memory({checkpoint.path: checkpoint.bytes(dtype, device)}, device, dtype)
+    digest = fill(model, layout, weights, device, dtype)
+    if not layout.mdlm:
+        return NativeDenoiser(model, layout, ids, digest)
     rotary = model.backbone.rotary_emb
-    if not torch.allclose(rotary.inv_freq, rope_frequencies(rotary.head_dim).float(), rtol=1e-2):
+    expected = rope_frequencies(rotary.head_dim).float()
+    if not torch.allclose(rotary.inv_freq.float().cpu(), expected, rtol=1e-2):
         raise StepimpError(
-            f"{path}: backbone.rotary_emb.inv_freq is not the rotary embedding of base 10000."
+            "backbone.rotary_emb.inv_freq is not the rotary embedding of base 10000."
         )
-    model.fingerprint = fingerprint(model)
-    return model.to(device, dtype).freeze()
+    model.fingerprint = digest
+    model.freeze()
+    exclude(model.backbone.output_layer.linear, ids.unknown_ids)
+    return model
+
+
+def exclude(projection: torch.nn.Linear, ids: tuple[int, ...]):
+    """Gives these ids no probability, by a bias in fp32 or wider."""
+    if ids:
+        bias = projection.bias.to(torch.promote_types(projection.bias.dtype, torch.float32))
+        bias[torch.tensor(ids, device=bias.device)] = EXCLUDED
+        projection.bias = torch.nn.Parameter(bias, requires_grad=False)

@@ -9,7 +9,7 @@ import torch
 
 BATCHES = (4, 16, 32, 64, 128, 256)
 FEWEST_QUERIES = 8  # more than unmask together at nearly all steps of T = 1000
-SHAPES = 64  # of all models of a run together; torch stops compiling after 8 unless it is told
+SHAPES = 64  # of all models of a run together; torch stops compiling after 8 by default
 
 
 def padded_shape(rows: int, queries: int) -> tuple[int, int]:
@@ -62,10 +62,11 @@ def compiled(body, constants=()):
     """`body` compiled for each shape it meets, and replayed as a CUDA graph.
 
     constants: tensors it uses and neither takes nor holds as parameters; a replay would else copy
-    each of them."""
+    each of them.
+    """
     import torch._dynamo
 
-    for one in constants:
-        torch._dynamo.mark_static_address(one)
+    for tensor in constants:
+        torch._dynamo.mark_static_address(tensor)
     torch._dynamo.config.recompile_limit = max(SHAPES, torch._dynamo.config.recompile_limit)
     return torch.compile(body, mode="reduce-overhead", dynamic=False)

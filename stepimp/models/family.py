@@ -6,18 +6,21 @@ from importlib.resources import files
 from pathlib import Path
 
 from stepimp.errors import StepimpError
+from stepimp.models.headers import count_parameters
 from stepimp.results import write_atomically
 
 MANIFEST = "family.json"
 SCHEMA = "stepimp-family/1"
 OTHER_SEED = re.compile(r"_seed\d+$")  # how training names a member of another seed
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_FILE = re.compile(r"([\w.-]+/[\w.-]+)/(.+\.(?:safetensors|ckpt))")
 FACTS = {"blocks", "seed", "heldout_nelbo_nats"}  # what the manifest says of each member at least
 
 
 def family_folder(folder: str | None = None) -> Path:
-    """The given folder, else the bundled family docs. The name of a bundled family means that one,
-    unless there is a family in a folder of this name."""
+    """The given folder, else the bundled family docs. The name of a bundled family means it,
+    unless there is a family in a folder of this name.
+    """
     bundled = Path(str(files("stepimp.fixtures"))) / (folder or "docs")
     if folder and (
         folder != bundled.name
@@ -52,7 +55,8 @@ def read_manifest(folder: Path) -> dict:
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise StepimpError(
-        f"{file} is damaged or no family manifest of this version ({SCHEMA}): train the family again."
+        f"{file} is damaged or no family manifest of this version ({SCHEMA}): "
+        "train the family again."
     )
 
 
@@ -61,8 +65,8 @@ def write_manifest(folder: Path, manifest: dict):
 
 
 def corpus(folder: Path) -> str:
-    """The text that a family was trained on, as --data has it; docs where its manifest does not
-    say.
+    """The text that a family was trained on, as `text.blocks.load_documents` takes it; docs where
+    its manifest does not say.
     """
     return next(
         (facts["data"] for facts in read_manifest(folder)["members"].values() if "data" in facts),
@@ -74,15 +78,50 @@ def resolve(name: str, folder: Path) -> str:
     """The checkpoint a model name means: a member of the family, else a path or a hub id."""
     members = read_manifest(folder)["members"]
     if name in members:
-        return str((folder / name).absolute())
-    if Path(name).expanduser().exists() or HUB_ID.fullmatch(name):
+        return members[name].get("checkpoint") or str((folder / name).absolute())
+    if Path(name).expanduser().exists() or HUB_ID.fullmatch(name) or HUB_FILE.fullmatch(name):
         return name
-    known = (
+    choice = (
         f"the family in {folder} has {', '.join(members)}"
         if members
         else f"there is no family in {folder}"
     )
-    raise StepimpError(f"Unknown model {name!r}: {known}. A checkpoint folder or hub id works too.")
+    raise StepimpError(
+        f"Unknown model {name!r}: {choice}. A checkpoint folder or hub id works too."
+    )
+
+
+def members(folder: Path) -> list[dict]:
+    """Name, blocks, parameters, seed, held-out NELBO and weight fingerprint of each member of a
+    family folder, shallowest first, from the manifest and the headers of the weights alone.
+
+    The fingerprint is None where an older manifest does not record it.
+    """
+    facts_by_name = read_manifest(folder)["members"]
+    if not facts_by_name:
+        raise StepimpError(
+            f"{folder} holds no family: train one with stepimp train {folder}, or make one of "
+            f"checkpoints with stepimp family add {folder}."
+        )
+    names = sorted(facts_by_name, key=lambda name: (facts_by_name[name]["blocks"], name))
+    rows = []
+    for name in names:
+        facts = facts_by_name[name]
+        counted = facts.get("parameters") or count_parameters(Path(resolve(name, folder)))
+        rows.append(
+            {
+                "name": name,
+                "blocks": facts["blocks"],
+                "seed": facts["seed"],
+                "heldout_nelbo_nats": facts["heldout_nelbo_nats"],
+                "fingerprint": facts.get("fingerprint"),
+                "parameters": counted,
+                "layout": facts.get("layout", "MDLM"),
+                "block_flops": facts.get("block_flops"),
+                "checkpoint": resolve(name, folder),
+            }
+        )
+    return rows
 
 
 def default_members(folder: Path) -> tuple[str, str]:

@@ -1,121 +1,95 @@
 """From the names of models to denoisers that can run together."""
 
-from contextlib import suppress
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepimp.errors import StepimpError
-from stepimp.models.family import read_manifest, resolve
+from transformers import PreTrainedTokenizerBase
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+from stepimp.models.denoiser import Denoiser
+from stepimp.models.family import resolve
+from stepimp.models.tokenizers import load_tokenizer, open_tokenizer
+
+__all__ = ["Family", "load", "load_tokenizer", "open_tokenizer"]
+
+COST_UNITS = 1000
 
 
 @dataclass(frozen=True)
 class Family:
     """Denoisers that go together: model name -> denoiser, and the tokenizer they share."""
 
-    denoisers: dict
-    tokenizer: object
+    denoisers: dict[str, Denoiser]
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def depth_only(self) -> bool:
+        """Whether one block costs the same in all members, so that formula (3) may count blocks."""
+        costs = [model.block_flops(self.length) for model in self.denoisers.values()]
+        return all(math.isclose(cost, costs[0], rel_tol=1e-9) for cost in costs)
+
+    @property
+    def length(self) -> int:
+        """The longest sequence that all members read."""
+        return min(model.max_length for model in self.denoisers.values())
 
     @property
     def blocks(self) -> dict[str, int]:
-        return {name: model.blocks for name, model in self.denoisers.items()}
+        """What one step of each member costs: its blocks where depth alone differs.
+
+        Where the width differs too, the FLOPs of all its blocks at the full length, in thousandths
+        of the costliest member's.
+        """
+        depths = {name: model.blocks for name, model in self.denoisers.items()}
+        if self.depth_only:
+            return depths
+        costs = {
+            name: model.blocks * model.block_flops(self.length)
+            for name, model in self.denoisers.items()
+        }
+        most = max(costs.values())
+        return {name: max(1, round(COST_UNITS * cost / most)) for name, cost in costs.items()}
+
+    def decode(self, sequences: list[list[int]]) -> list[str]:
+        """The texts of whole sequences, without the special tokens around each."""
+        start, end = map(len, self.any.frame)
+        inside = [tokens[start : len(tokens) - end] for tokens in sequences]
+        return self.tokenizer.batch_decode(inside)
 
     @property
     def fingerprints(self) -> dict[str, str]:
         return {name: model.fingerprint for name, model in self.denoisers.items()}
 
     @property
-    def any(self):
+    def any(self) -> Denoiser:
         """One of the denoisers, for what all of them agree on."""
         return next(iter(self.denoisers.values()))
-
-
-def open_tokenizer(source: str):
-    """A transformers tokenizer from a folder or the hub."""
-    from transformers import AutoTokenizer
-
-    from stepimp.text.hub import offline_unless_reachable
-
-    if not Path(source).is_dir():
-        offline_unless_reachable()
-    try:
-        return AutoTokenizer.from_pretrained(source)
-    except Exception as error:  # transformers and tokenizers share no exception type
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise StepimpError(f"Cannot load the tokenizer of {source}: {reason}") from None
-
-
-def load_tokenizer(checkpoint: str):
-    """The checkpoint's own tokenizer; GPT-2's for the public MDLM checkpoints, which ship none."""
-    folder = Path(checkpoint).expanduser()
-    if any((folder / file).exists() for file in TOKENIZER_FILES):
-        return open_tokenizer(str(folder))
-    if not folder.is_dir():
-        with suppress(StepimpError):
-            return open_tokenizer(checkpoint)
-    try:
-        return open_tokenizer("gpt2")
-    except StepimpError:
-        raise StepimpError(
-            f"{checkpoint} has no tokenizer, and GPT-2's could not be fetched: put a tokenizer.json beside the weights."
-        ) from None
 
 
 def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Family:
     """Loads models by name and checks that they can run together.
 
-    Raises StepimpError for an unknown name, a broken checkpoint, or a different tokenizer,
-    vocabulary, mask token or noise schedule."""
-    from stepimp.models.checkpoints import load_checkpoint
-    from stepimp.text.blocks import tokenizer_fingerprint
+    Raises StepimpError for an unknown name, a broken checkpoint, models that do not fit into the
+    memory together, or a different tokenizer, vocabulary, mask token, shift or noise schedule.
+    """
+    import torch
 
-    checkpoints = {name: resolve(name, Path(folder)) for name in dict.fromkeys(names)}
+    from stepimp.models.checkpoints import load_checkpoint, open_checkpoint
+    from stepimp.models.placement import pick_device, require_memory
+    from stepimp.models.together import check_together, shared_facts
+
+    paths = {name: resolve(name, Path(folder)) for name in dict.fromkeys(names)}
+    place, number = pick_device(device), getattr(torch, dtype)
+    opened = {name: open_checkpoint(path) for name, path in paths.items()}
+    needed = {name: checkpoint.bytes(number, place) for name, checkpoint in opened.items()}
+    require_memory(needed, place, number)
+    tokenizers = {name: checkpoint.tokenizer() for name, checkpoint in opened.items()}
     denoisers = {
-        name: load_checkpoint(path, device, dtype, attn) for name, path in checkpoints.items()
+        name: load_checkpoint(checkpoint, device, dtype, attn, tokenizers[name])
+        for name, checkpoint in opened.items()
     }
-    tokenizers = {name: load_tokenizer(path) for name, path in checkpoints.items()}
-    for name, tokenizer in tokenizers.items():
-        if len(tokenizer) > denoisers[name].vocab_size:
-            raise StepimpError(
-                f"{name}: its tokenizer has {len(tokenizer)} tokens and the model {denoisers[name].vocab_size}: "
-                "put the right tokenizer.json beside the weights."
-            )
+    facts = {name: shared_facts(model, tokenizers[name]) for name, model in denoisers.items()}
     first, *others = denoisers
     for other in others:
-        for what in ("vocab_size", "mask_id", "noise"):
-            a, b = getattr(denoisers[first], what), getattr(denoisers[other], what)
-            if a != b:
-                raise StepimpError(
-                    f"{first} and {other} are not of one family: {what} is {a} in one, {b} in another."
-                )
-        if tokenizer_fingerprint(tokenizers[first]) != tokenizer_fingerprint(tokenizers[other]):
-            raise StepimpError(
-                f"{first} and {other} are not of one family: their tokenizers differ."
-            )
+        check_together(first, facts[first], other, facts[other])
     return Family(denoisers, tokenizers[first])
-
-
-def members(folder: Path) -> list[dict]:
-    """Name, blocks, parameters, seed, held-out NELBO and weight fingerprint of each member of a
-    family folder.
-    """
-    from stepimp.models.checkpoints import load_checkpoint
-
-    found = read_manifest(folder)["members"]
-    if not found:
-        raise StepimpError(f"{folder} holds no family: train one with stepimp train {folder}.")
-    rows = []
-    for name in sorted(found, key=lambda name: (found[name]["blocks"], name)):
-        model = load_checkpoint(str(folder / name), device="cpu")
-        rows.append(
-            {
-                "name": name,
-                "blocks": model.blocks,
-                "seed": found[name]["seed"],
-                "heldout_nelbo_nats": found[name]["heldout_nelbo_nats"],
-                "fingerprint": model.fingerprint,
-                "parameters": sum(p.numel() for p in model.parameters()),
-            }
-        )
-    return rows

@@ -2,7 +2,7 @@
 the command that makes one.
 
 A need is what the paper measured once: curves, the search, or one comparison of schedules.
-Documents are told apart by their rows and params; of several that fit, the newest counts. The
+Documents are recognised by their rows and params; of several that fit, the newest counts. The
 paper's openwebtext is the family asked for (by default the bundled docs), its LM1B a family called
 code.
 """
@@ -109,7 +109,7 @@ def members_of(folder: Path) -> Members:
 
 
 def members_or_bundled(folder: Path) -> Members:
-    """For the words of a command: the bundled family's names where there is no family."""
+    """Names to write a command with: the bundled family's where the folder holds no family."""
     return members_of(folder) if read_manifest(folder)["members"] else BUNDLED
 
 
@@ -146,7 +146,7 @@ def recipe(need: str, members: Members, bundled: bool = True) -> list[str]:
 
 
 def family_of(need: str, family: str | None) -> str | None:
-    """The family of a need, as the option --family has it."""
+    """The family that a need is measured on: the code family for LM1B, else the one asked for."""
     return LM1B if need in LM1B_NEEDS else family
 
 
@@ -171,8 +171,8 @@ def arguments(
 
 
 def made_by(need: str, family: str | None = None, documents: dict | None = None) -> str:
-    """The command line that fills a need. documents: those there are, by need, of which the family
-    is taken where none is given.
+    """The command line that fills a need. documents: by need; the family is taken from them if none
+    is given.
     """
     params = [
         document["params"]

@@ -49,7 +49,8 @@ class Peak:
     """Where one model's curve is largest.
 
     resolved: its lower band lies above the upper bands at both ends. contradicted: the largest
-    value lies outside the paper's middle, and its lower band above all upper bands there."""
+    value lies outside the paper's middle, and its lower band above all upper bands there.
+    """
 
     t: float
     resolved: bool

@@ -79,22 +79,24 @@ SAMPLED = (*COMPARISONS, "light_sizes", "light_fractions")
 
 def effects(documents: dict[str, dict | None]) -> list[Effect]:
     """The effects in documents measured here; the shipped reference run is left out."""
-    own = {
+    measured = {
         need: document
         for need, document in documents.items()
         if document and not is_reference(document)
     }
-    listed = [all_light(need, own[need]) for need in COMPARISONS if need in own]
-    if "unconditional" in own:
-        listed += placement(own["unconditional"])
-    if "light_sizes" in own:
-        listed.append(smallest_light(own["light_sizes"]))
-    if "light_fractions" in own:
-        listed.append(trend(own["light_fractions"]))
+    listed = [all_light(need, measured[need]) for need in COMPARISONS if need in measured]
+    if "unconditional" in measured:
+        listed += placement(measured["unconditional"])
+    if "light_sizes" in measured:
+        listed.append(smallest_light(measured["light_sizes"]))
+    if "light_fractions" in measured:
+        listed.append(trend(measured["light_fractions"]))
     curves = {"loss": "Figure 4", "kl": "Figure 5", "kl_lm1b": "Figure 12"}
-    listed += [curve(need, figure, own[need]) for need, figure in curves.items() if need in own]
-    if "search" in own:
-        listed.append(influence(own["search"]))
+    listed += [
+        curve(need, figure, measured[need]) for need, figure in curves.items() if need in measured
+    ]
+    if "search" in measured:
+        listed.append(influence(measured["search"]))
     return listed
 
 

@@ -68,10 +68,10 @@ def evaluate_file(
     fingerprints = {"judge": judge.fingerprint, "data": data}
     device = judge.model.device
     run = Run(options.out, "evaluate", params, fingerprints, device, options.dtype)
-    row, per_sample = evaluate(
+    statistics, per_sample = evaluate(
         judge, samples, options.compat, options.batch_size, run.journal(), progress
     )
-    row = typed(EvaluateRow, {"schedule": origin.get("schedule"), **row})
+    row = typed(EvaluateRow, {"schedule": origin.get("schedule"), **statistics})
     dropped = len(samples.texts) - row["samples"]
     return run.finish([row], per_sample=per_sample, dropped=dropped)
 

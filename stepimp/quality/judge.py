@@ -1,5 +1,6 @@
 """The judge: an autoregressive language model that generated text is scored under."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from transformers import PreTrainedTokenizerBase
 
 from stepimp.errors import StepimpError
 from stepimp.kernels.linear import linear
-from stepimp.models.checkpoints import fingerprint, pick_device
+from stepimp.models.checkpoints import fingerprint
 from stepimp.models.loading import open_tokenizer
+from stepimp.models.placement import pick_device
 from stepimp.text.blocks import tokenizer_fingerprint
 from stepimp.text.cache import digest
 from stepimp.text.hub import offline_unless_reachable
@@ -43,7 +46,7 @@ class Judge:
     """A causal language model of transformers with its tokenizer."""
 
     model: torch.nn.Module
-    tokenizer: object
+    tokenizer: PreTrainedTokenizerBase
     name: str
     """Its Hugging Face id, or the last two parts of its folder's path."""
     fingerprint: str
@@ -90,11 +93,12 @@ class Judge:
         """
         ids, scored = ids.to(self.model.device), scored[:, 1:].to(self.model.device)
         targets = ids[:, 1:][scored]
+        project: Callable[[torch.Tensor], torch.Tensor] = wide
         if self.plain_head:
             rows = self.model.base_model(ids[:, :-1], use_cache=False)[0][scored]
             project = self.project
         else:
-            rows, project = self.model(ids[:, :-1], use_cache=False).logits[scored], wide
+            rows = self.model(ids[:, :-1], use_cache=False).logits[scored]
         parts = []
         for block, target in zip(rows.split(ROW_BLOCK), targets.split(ROW_BLOCK)):
             logits = project(block)

@@ -147,5 +147,5 @@ def draw_turn(setting: Setting, schedule: Schedule, turn: range) -> dict:
         "seconds": seconds,
         "flops": exact_flops(family.denoisers, counts, setting.length),
         "tokens": tokens.tolist(),
-        "text": family.tokenizer.batch_decode(tokens.tolist()),
+        "text": family.decode(tokens.tolist()),
     }

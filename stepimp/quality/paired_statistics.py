@@ -46,10 +46,9 @@ def score_samples(setting: Setting, journal: Journal, judge: Judge) -> ScoredSam
     prefixes = [""] * len(texts)
     if setting.prefixes is not None:
         decoded = setting.family.tokenizer.batch_decode(setting.prefixes)
-        prefixes, texts = zip(
-            *(split_prefix(whole, prefix) for whole, prefix in zip(texts, decoded))
-        )
-    scores = score(judge, list(texts), list(prefixes))
+        split = [split_prefix(whole, prefix) for whole, prefix in zip(texts, decoded)]
+        prefixes, texts = map(list, zip(*split))
+    scores = score(judge, texts, prefixes)
     return ScoredSamples(
         scores=scores,
         entropy=unigram_entropy([tokens for turn in turns for tokens in turn["tokens"]]),
@@ -125,7 +124,7 @@ def placement_pairs(
     `worse`, their names, and the mean paired difference in log-PPL; the largest difference comes
     first. All intervals hold jointly at 95% (Bonferroni).
     """
-    groups = {}
+    groups: dict[tuple[str | None, int], dict[str, CompareRow]] = {}
     for row in rows:
         schedule = parse(row["schedule"], heavy, row["light"])
         if len(schedule.models) > 1:
@@ -141,7 +140,7 @@ def placement_pairs(
         log_ppl = {key: np.array(per_sample[key]["log_ppl"]) for key in pair}
         better, worse = sorted(pair, key=lambda key: log_ppl[key].mean())
         difference = ratio(log_ppl[worse] - log_ppl[better], jointly=len(pairs))
-        row = {
+        cells = {
             "light": light,
             "better": group[better]["schedule"],
             "better_name": group[better]["name"],
@@ -149,7 +148,7 @@ def placement_pairs(
             "worse_name": group[worse]["name"],
             **difference.columns("log_ppl_diff"),
         }
-        pair_rows.append(typed(PairRow, row))
+        pair_rows.append(typed(PairRow, cells))
     return sorted(pair_rows, key=lambda row: -row["log_ppl_diff"])
 
 

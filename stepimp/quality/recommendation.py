@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stepimp.columns import typed
 from stepimp.curves.document import check_weights
 from stepimp.errors import StepimpError
+from stepimp.intervals import Estimate
 from stepimp.models import loading
 from stepimp.models.family import family_folder
 from stepimp.models.loading import Family
@@ -60,7 +62,7 @@ def recommendation(
         raise StepimpError(
             f"{curves['path']} has {measured['heavy']} as the heavy model, not {heavy}."
         )
-    options = dict(
+    options: dict[str, Any] = dict(
         budget=budget,
         save_flops=save_flops,
         by=by,
@@ -133,15 +135,10 @@ def verify(
         for name, row in predicted.items()
     ]
     measured, _ = compare(setting, candidates, judge, started, progress)
-    columns = [
-        name + end for name in ("path_kl_nats", "nelbo_nats") for end in ("", "_low", "_high")
-    ]
-    return [
-        typed(
-            VerificationRow,
-            row
-            | {column: predicted[row["name"]][column] for column in columns}
-            | {"judge": judge.name},
-        )
-        for row in measured
-    ]
+    rows_with_predictions = []
+    for row in measured:
+        cells = dict(row)
+        for column in ("path_kl_nats", "nelbo_nats"):
+            cells |= Estimate.of(predicted[row["name"]], column).columns(column)
+        rows_with_predictions.append(typed(VerificationRow, cells | {"judge": judge.name}))
+    return rows_with_predictions

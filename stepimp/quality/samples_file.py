@@ -56,9 +56,9 @@ def read_samples(path) -> Samples:
     lines = read_lines(path)
     prefix = document["params"].get("prefix", "") if document else ""
     pairs = [split_prefix(line["text"], line.get("prefix", prefix)) for line in lines]
-    tokens = [line.get("tokens") for line in lines]
+    tokens = [line["tokens"] for line in lines if "tokens" in line]
     prefixes, texts = map(list, zip(*pairs))
-    return Samples(prefixes, texts, None if None in tokens else tokens, path, document)
+    return Samples(prefixes, texts, tokens if len(tokens) == len(lines) else None, path, document)
 
 
 def read_lines(path: Path) -> list[dict]:

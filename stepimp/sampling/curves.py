@@ -3,11 +3,11 @@
 It is made here and not in `stepimp.curves` because its inputs may be samples of the heavy model.
 """
 
-from dataclasses import replace
+import logging
 
 from stepimp.curves.inputs import Inputs, text_inputs
 from stepimp.curves.measure import measure, time_grid
-from stepimp.curves.options import MOST_SAMPLES, CurveOptions
+from stepimp.curves.options import MOST_SAMPLES, CompleteOptions, CurveOptions
 from stepimp.curves.tables import curve_rows, nelbo_rows
 from stepimp.errors import StepimpError
 from stepimp.models import loading
@@ -15,6 +15,8 @@ from stepimp.models.family import corpus, family_folder, recorded
 from stepimp.models.loading import Family
 from stepimp.results import Run, results_folder
 from stepimp.sampling.trajectories import SampleInputs
+
+log = logging.getLogger(__name__)
 
 
 def measure_curves(
@@ -33,10 +35,11 @@ def measure_curves(
     results_folder(out)
     folder = family_folder(options.family)
     family = loading.load(options.models, folder, device, options.dtype, attn)
-    options = completed(options, family, corpus(folder))
-    inputs, source = curve_inputs(options, family)
+    warn_of_times(family)
+    complete = completed(options, family, corpus(folder))
+    inputs, source = curve_inputs(complete, family)
     fingerprints = {"models": family.fingerprints, "data": source}
-    run = Run(out, "curves", options.params(), fingerprints, family.any.device, options.dtype)
+    run = Run(out, "curves", complete.params(), fingerprints, family.any.device, options.dtype)
     if document := run.finished():
         return document
     measurements = measure(
@@ -60,7 +63,17 @@ def measure_curves(
     )
 
 
-def completed(options: CurveOptions, family: Family, data: str) -> CurveOptions:
+def warn_of_times(family: Family):
+    """Logs a warning for models that never saw as many masks as the later times have."""
+    shares = {name: model.trained_masking for name, model in family.denoisers.items()}
+    if (share := max(shares.values())) < 1:
+        log.warning(
+            f"Warning: {', '.join(shares)} saw at most {share:.0%} of the tokens masked in "
+            f"training: what the curves have at t above {share:g} is outside of it."
+        )
+
+
+def completed(options: CurveOptions, family: Family, data: str) -> CompleteOptions:
     """The options with what the models decide: the length, the text `data`, the family's name."""
     longest = min(model.max_length for model in family.denoisers.values())
     if options.length and options.length > longest:
@@ -68,18 +81,18 @@ def completed(options: CurveOptions, family: Family, data: str) -> CurveOptions:
             f"A length of {options.length} is over the models' maximum of {longest}: choose a "
             "smaller one."
         )
-    return replace(
-        options,
-        length=options.length or longest,
-        data=options.data or data,
-        family=recorded(options.family),
-    )
+    decided = {
+        "length": options.length or longest,
+        "data": options.data or data,
+        "family": recorded(options.family),
+    }
+    return CompleteOptions(**vars(options) | decided)
 
 
-def curve_inputs(options: CurveOptions, family: Family) -> tuple[Inputs, str]:
+def curve_inputs(options: CompleteOptions, family: Family) -> tuple[Inputs, str]:
     """The sequences to corrupt, and a fingerprint of where they come from."""
     if options.inputs == "text":
-        return text_inputs(options, family.tokenizer, family.denoisers[options.heavy].noise)
+        return text_inputs(options, family.tokenizer, family.denoisers[options.heavy])
     count = options.sequences if options.until is None else MOST_SAMPLES
     samples = SampleInputs(family.denoisers, options.heavy, count, options.length, options.seed)
     return samples, f"samples of {family.fingerprints[options.heavy]}"

@@ -45,7 +45,10 @@ def generate(
     if watch and "0" not in journal.done:
         journal.add("0", draw_watched(family, schedule, length, seed, prefix_tokens, counts, watch))
     missing = [i for i in range(samples) if str(i) not in journal.done]
-    before, to_draw = counts.tokens.total(), len(missing) * drawn_tokens(length, prefix_tokens)
+    before, to_draw = (
+        counts.tokens.total(),
+        len(missing) * drawn_tokens(family, length, prefix_tokens),
+    )
     draw = {"exact": draw_exact, "mdlm": draw_mdlm}[precision]
     arguments = (family, schedule, missing, length, seed, prefix_tokens, batch_size, counts)
     for index, tokens in draw(*arguments):
@@ -54,13 +57,14 @@ def generate(
     texts = []
     for index in range(samples):
         tokens = journal.done[str(index)]
-        texts.append({"index": index, "tokens": tokens, "text": family.tokenizer.decode(tokens)})
+        (text,) = family.decode([tokens])
+        texts.append({"index": index, "tokens": tokens, "text": text})
     return texts, counts
 
 
-def drawn_tokens(length: int, prefix: torch.Tensor | None) -> int:
-    """Tokens of a sample that are not those of its prefix."""
-    return length - (0 if prefix is None else len(prefix))
+def drawn_tokens(family: Family, length: int, prefix: torch.Tensor | None) -> int:
+    """Tokens of a sample that are not those of its prefix or frame."""
+    return length - sum(map(len, family.any.frame)) - (0 if prefix is None else len(prefix))
 
 
 def draw_exact(
@@ -69,7 +73,7 @@ def draw_exact(
     """(index, tokens) of each sample when it is finished."""
     model = family.any
     state = sampler.begin(
-        indices, length, schedule.steps, model.mask_id, seed, prefix, model.device
+        indices, length, schedule.steps, model.mask_id, seed, prefix, model.device, model.frame
     )
     for row in sampler.advance(
         state, family.denoisers, schedule, seed=seed, batch_size=batch_size, counts=counts
@@ -86,14 +90,16 @@ def draw_mdlm(
         tokens = mdlm_sampler.sample(
             family.denoisers, schedule, batch, length, seed=seed, prefix=prefix, counts=counts
         )
-        counts.tokens["all models"] += len(batch) * drawn_tokens(length, prefix)
+        counts.tokens["all models"] += len(batch) * drawn_tokens(family, length, prefix)
         yield from zip(batch, tokens.tolist())
 
 
 def draw_watched(family, schedule, length, seed, prefix, counts, watch) -> list[int]:
     """Tokens of sample 0, drawn in FRAMES parts and shown after each."""
     model, names = family.any, schedule.by_step()
-    state = sampler.begin([0], length, schedule.steps, model.mask_id, seed, prefix, model.device)
+    state = sampler.begin(
+        [0], length, schedule.steps, model.mask_id, seed, prefix, model.device, model.frame
+    )
     while state.clock:
         name = names[state.clock - 1]
         stop = max(0, state.clock - max(1, schedule.steps // FRAMES))

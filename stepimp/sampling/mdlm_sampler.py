@@ -10,7 +10,7 @@ the cost nor the cut.
 import torch
 
 from stepimp.models.denoiser import Denoiser
-from stepimp.sampling.sampler import Counts, check
+from stepimp.sampling.sampler import Counts, check, kept_tokens
 from stepimp.schedules.schedule import Schedule
 
 LAST_T = 1e-5
@@ -47,17 +47,17 @@ def sample(
 
 def _batch(denoisers, schedule, indices, length, seed, prefix, rounding, counts):
     first = denoisers[schedule.models[0]]
-    device, mask_id = first.head()[0].device, first.mask_id
+    device, mask_id = first.device, first.mask_id
     generators = [
         torch.Generator(device).manual_seed(((seed << 32) + int(index)) % 2**63)
         for index in indices
     ]
     x = torch.full((len(indices), length), mask_id, device=device)
-    if prefix is not None:
-        x[:, : prefix.shape[-1]] = prefix
+    for place, tokens in kept_tokens(length, prefix, first.frame):
+        x[:, place] = tokens.to(device)
     names = schedule.by_step()[::-1]
     dt = (1 - LAST_T) / schedule.steps
-    p = computed_by = None
+    computed_by = None
     for i, name in enumerate(names + names[-1:]):
         t = 1 - i * dt
         if computed_by != name:

@@ -101,9 +101,9 @@ def profile_models(
     )
     fingerprints = {"models": family.fingerprints}
     run = Run(options.out, "profile", params, fingerprints, family.any.device, options.dtype)
-    rows = timing_rows(family.denoisers, family.blocks, options, length, progress)
-    rows += reproducibility_rows(family.denoisers, length, seed=options.seed)
-    return run.finish(rows, blocks=family.blocks)
+    timings = timing_rows(family.denoisers, family.blocks, options, length, progress)
+    bits = reproducibility_rows(family.denoisers, length, seed=options.seed)
+    return run.finish([*timings, *bits], blocks=family.blocks)
 
 
 def timing_rows(
@@ -124,7 +124,8 @@ def timing_rows(
             denoisers, schedule, options.samples, length, options.seed, options.batch_size
         )
 
-    pairs, of_model = defaultdict(list), defaultdict(list)
+    pairs: dict[Schedule, list[tuple[Timing, Timing]]] = defaultdict(list)
+    of_model: dict[str, list[Timing]] = defaultdict(list)
     # First calls build caches.
     time_run(denoisers, Schedule.of([light]), 1, length, options.seed, batch_size=1)
     for repeat in range(options.repeats):
@@ -135,15 +136,15 @@ def timing_rows(
             if len(schedule.models) == 1:
                 of_model[schedule.models[0]].append(timing)
             progress(repeat * len(schedules) + k, options.repeats * len(schedules))
-    rows = []
+    rows: list[PartRow | SavingRow] = []
     for name in (heavy, light):
         timings = sorted(of_model[name], key=lambda timing: timing.seconds)
         middle = timings[len(timings) // 2]
         rows += part_rows(name, "stepimp", middle.parts, middle.seconds)
         step = mdlm_step(denoisers[name], length, options.batch_size)
         rows += part_rows(name, "published", step, sum(step.values()))
-    for schedule, timings in pairs.items():
-        costs = cost_columns(timings, denoisers, length) | {
+    for schedule, paired in pairs.items():
+        costs = cost_columns(paired, denoisers, length) | {
             "sample_steps": schedule.steps * options.samples
         }
         row = {
@@ -167,11 +168,17 @@ def time_run(
 ) -> Timing:
     """Draws the samples once and times it."""
     first = denoisers[schedule.models[0]]
-    device = first.head()[0].device
+    device = first.device
     watch, counts = Stopwatch(device), sampler.Counts()
     start = watch.now()
     state = sampler.begin(
-        range(samples), length, schedule.steps, first.mask_id, seed, device=device
+        range(samples),
+        length,
+        schedule.steps,
+        first.mask_id,
+        seed,
+        device=device,
+        frame=first.frame,
     )
     for _ in sampler.advance(
         state, denoisers, schedule, seed=seed, batch_size=batch_size, counts=counts, timed=watch
@@ -188,7 +195,7 @@ def mdlm_step(
 
     It projects all positions and draws from all of [B, L, V].
     """
-    device = denoiser.head()[0].device
+    device = denoiser.device
     x = torch.full((batch_size, length), denoiser.mask_id, device=device)
     clock = torch.full((batch_size,), 0.5, device=device)
     generators = [torch.Generator(device).manual_seed(i) for i in range(batch_size)]

@@ -4,6 +4,9 @@ Libraries choose kernels and orders of summation by the shape of a batch, by pro
 version, so that this holds for some models on some machines and not for others.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -51,8 +54,16 @@ def halfway(denoiser: Denoiser, length: int, sequences: int, seed: int):
 
     A sequence with fewer than Q masked positions repeats them; one with none asks about position 0.
     """
-    device = denoiser.head()[0].device
-    state = sampler.begin(range(sequences), length, STEPS, denoiser.mask_id, seed, device=device)
+    device = denoiser.device
+    state = sampler.begin(
+        range(sequences),
+        length,
+        STEPS,
+        denoiser.mask_id,
+        seed,
+        device=device,
+        frame=denoiser.frame,
+    )
     schedule = Schedule.of(["model"] * STEPS)
     for _ in sampler.advance(state, {"model": denoiser}, schedule, STEPS // 2, seed=seed):
         pass
@@ -98,8 +109,8 @@ def compared(alone: torch.Tensor, together: torch.Tensor, positions, seed: int) 
     }
 
 
-def summary(rows: list[ReproducibilityRow]) -> str:
-    """What the rows say, in one sentence."""
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What `ReproducibilityRow`s say, in one sentence."""
     total, different = (sum(row[name] for row in rows) for name in ("logit_rows", "rows_different"))
     sizes = ", ".join(map(str, dict.fromkeys(row["batch_size"] for row in rows)))
     if not different:

@@ -38,7 +38,7 @@ class State:
     z: torch.Tensor
     """[N, L] tokens."""
     unmask_step: np.ndarray
-    """[N, L] step at which each position unmasks, 0 for the positions of a prefix."""
+    """[N, L] step at which each position unmasks, 0 for those of a prefix or frame."""
     clock: int
     """All events at steps above it have happened."""
     shared: bool
@@ -85,11 +85,13 @@ def check(
         raise StepimpError(
             f"Length {length} is outside 1..{longest}, the models' maximum: choose another one."
         )
-    given = 0 if prefix is None else prefix.shape[-1]
+    around = sum(map(len, denoisers[schedule.models[0]].frame))
+    given = (0 if prefix is None else prefix.shape[-1]) + around
     if given >= length:
+        special = f" and there are {around} special tokens," if around else ""
         raise StepimpError(
-            f"The prefix has {given} tokens, the whole length of {length}: shorten it or choose a "
-            "larger length."
+            f"The prefix has {given - around} tokens,{special} the whole length of {length}: "
+            "shorten it or choose a larger length."
         )
 
 
@@ -101,20 +103,32 @@ def begin(
     seed: int,
     prefix: torch.Tensor | None = None,
     device="cpu",
+    frame: tuple[tuple[int, ...], tuple[int, ...]] = ((), ()),
 ) -> State:
     """Samples before their first step.
 
-    indices: N sample indices; prefix: [P] tokens for all samples, or [N, P]; they are kept.
+    indices: N sample indices; prefix: [P] tokens for all samples, or [N, P]; frame: tokens that
+    come before the prefix and at the end. All of these are kept.
     """
     indices = np.asarray(indices)
     unmask_step = 1 + (
         randomness.uniforms(seed, randomness.UNMASK_STEP, indices, length) * steps
     ).astype(np.int64)
     z = torch.full((len(indices), length), mask_id)
-    if prefix is not None:
-        z[:, : prefix.shape[-1]] = prefix
-        unmask_step[:, : prefix.shape[-1]] = 0
+    for place, tokens in kept_tokens(length, prefix, frame):
+        z[:, place] = tokens
+        unmask_step[:, place] = 0
     return State(indices, z.to(device), unmask_step, steps, prefix is None or prefix.ndim == 1)
+
+
+def kept_tokens(length: int, prefix, frame) -> list[tuple[slice, torch.Tensor]]:
+    """(where, tokens) of what a sample is given: the frame's start, the prefix, the frame's end."""
+    start, end = frame
+    parts = [(slice(0, len(start)), torch.tensor(start, dtype=torch.long))]
+    if prefix is not None:
+        parts.append((slice(len(start), len(start) + prefix.shape[-1]), prefix))
+    parts.append((slice(length - len(end), length), torch.tensor(end, dtype=torch.long)))
+    return parts
 
 
 def advance(
@@ -275,15 +289,8 @@ def sample(
     """
     check(denoisers, schedule, length, prefix)
     first = denoisers[schedule.models[0]]
-    device = first.head()[0].device
-    state = begin(indices, length, schedule.steps, first.mask_id, seed, prefix, device)
+    device = first.device
+    state = begin(indices, length, schedule.steps, first.mask_id, seed, prefix, device, first.frame)
     for _ in advance(state, denoisers, schedule, seed=seed, batch_size=batch_size, counts=counts):
         pass
     return state.z
-
-
-def expected_forwards(masked: int, steps: int) -> float:
-    """Expected number of forward passes of a sample: the distinct steps among T at which `masked`
-    positions unmask.
-    """
-    return steps * (1 - (1 - 1 / steps) ** masked)

@@ -6,7 +6,7 @@ import torch
 
 from stepimp import randomness
 from stepimp.models.denoiser import Denoiser
-from stepimp.noise import NoiseSchedule
+from stepimp.noise import NEVER_MASKED, NoiseSchedule
 from stepimp.sampling.sampler import sample
 from stepimp.schedules.schedule import Schedule
 
@@ -42,4 +42,6 @@ class SampleInputs:
         indices, schedule = range(start, stop), Schedule.of([self.heavy] * self.steps)
         tokens = sample(self.denoisers, schedule, indices, self.length, seed=self.seed)
         uniforms = randomness.uniforms(self.seed, randomness.UNMASK_STEP, indices, self.length)
+        start, end = map(len, self.denoisers[self.heavy].frame)
+        uniforms[:, :start] = uniforms[:, self.length - end :] = NEVER_MASKED
         return tokens, torch.from_numpy(uniforms)

@@ -31,7 +31,6 @@ def cost_curves(measurements: Measurements, by: str) -> dict[str, np.ndarray]:
         case "nelbo":
             return {m: per_token(measurements.ce[m]) for m in (heavy, *lights)}
     raise ValueError(f"unknown cost {by!r}")
-    raise ValueError(f"unknown cost {by!r}")
 
 
 def mean_curves(measurements: Measurements, by: str, seed: int) -> Means:
@@ -73,12 +72,15 @@ def predict(
     means = {column: mean_curves(measurements, kind, seed) for column, kind in columns.items()}
     rows = []
     for schedule in schedules:
-        row = {}
+        row: dict[str, float] = {}
         for column, curves in means.items():
             cost = schedule_cost(schedule, curves, measurements.times)
             row |= bootstrap(cost).columns(column)
         rows.append(row)
     return rows
+
+
+MOST_UNITS = 48  # that a step can save: the search for the best schedule takes memory for each
 
 
 def saved_units(blocks: dict[str, int], heavy: str, save_flops: bool) -> dict[str, int]:
@@ -94,4 +96,8 @@ def saved_units(blocks: dict[str, int], heavy: str, save_flops: bool) -> dict[st
             f"No light model is shallower than {heavy}: nothing can be saved. Choose another light "
             "model."
         )
-    return {model: value // common for model, value in saved.items()}
+    most = max(saved.values()) // common
+    if most <= MOST_UNITS:
+        return {model: value // common for model, value in saved.items()}
+    # Costs in FLOPs have no common unit: rounded down, so that no schedule saves less than is said.
+    return {model: value // common * MOST_UNITS // most for model, value in saved.items()}

@@ -179,7 +179,7 @@ def schedules_to_verify(rows: list[RecommendRow]) -> list[RecommendRow]:
 
 def scheduled_lights(curves: dict, lights: Iterable[str], save_flops: bool) -> list[str]:
     """The light models to schedule: those named, else all of the curves for saved FLOPs, else the
-    shallowest. A fraction of light steps says nothing of depth, so it has use for one only.
+    shallowest. A fraction of light steps does not depend on depth, so only one is used.
 
     curves: a curves document. Raises StepimpError where it has no curve of a model named.
     """

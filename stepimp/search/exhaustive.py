@@ -55,7 +55,7 @@ def search(
     batch_size: int = 16,
     chunk: int = 32,
     elimination: Elimination | None = None,
-    journal: Journal | None = None,
+    journal: Journal | Kept | None = None,
     processes: Processes | None = None,
     counts: sampler.Counts | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -73,7 +73,7 @@ def search(
     counts = counts or sampler.Counts()
     first, running = denoisers[coarse.heavy], coarse.names()
     sampler.check(denoisers, coarse.schedule(running[0]), length)
-    device, done = first.head()[0].device, processes.gather(journal.done)
+    device, done = first.device, processes.gather(journal.done)
     starts = range(0, samples, chunk)
     level = elimination.level(len(running), looks=len(starts) - 1) if elimination else 1.0
 
@@ -89,7 +89,13 @@ def search(
         before, part = len(done), processes.part(missing)
         planned = before + len(missing) + len(running) * chunks_left
         state = sampler.begin(
-            range(start, stop), length, coarse.steps, first.mask_id, seed, device=device
+            range(start, stop),
+            length,
+            coarse.steps,
+            first.mask_id,
+            seed,
+            device=device,
+            frame=first.frame,
         )
         for finished, (name, tokens) in enumerate(walk(part, state, coarse, advance), 1):
             log_ppl, entropy = score(tokens)

@@ -37,7 +37,7 @@ def predictions(measured: Measurements, coarse: Coarse, seed: int) -> list[dict]
         del columns["objective"]
     rows = []
     for predicted in predict(measured, schedules, "kl", seed):
-        row = {}
+        row: dict[str, float] = {}
         for column, name in columns.items():
             row |= Estimate.of(predicted, column).columns(name)
         rows.append(row)

@@ -70,7 +70,7 @@ class SearchOptions(ModelOptions):
 def search_models(
     options: SearchOptions,
     curves_for: Callable[[dict[str, str]], dict],
-    progress: Callable[[], AbstractContextManager[Progress]] = nullcontext,
+    progress: Callable[[], AbstractContextManager[Progress | None]] = nullcontext,
 ) -> dict | None:
     """The results document of `stepimp search`, written to the results folder; under torchrun in
     the first process, None in the others.
@@ -111,7 +111,7 @@ def search_models(
     counts, started = sampler.Counts(), time.perf_counter()
 
     def score(tokens):
-        texts = family.tokenizer.batch_decode(tokens)
+        texts = family.decode(tokens)
         log_ppl = scoring.score(judge, texts, batch_size=options.batch_size).log_ppl
         return log_ppl, scoring.unigram_entropy(tokens.tolist())
 

@@ -104,14 +104,15 @@ def token_stream(texts: Iterable[str], tokenizer) -> Iterator[list[int]]:
             ids = encode(tokenizer, [piece for piece, _ in part])
             yield list(
                 chain.from_iterable(
-                    own + (end if last else []) for own, (_, last) in zip(ids, part)
+                    piece_ids + (end if last else []) for piece_ids, (_, last) in zip(ids, part)
                 )
             )
 
 
 def batches(numbered: list[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
     """Consecutive parts of at most about `PIECE` characters."""
-    part, size = [], 0
+    part: list[tuple[str, bool]] = []
+    size = 0
     for piece, last in numbered:
         if part and size + len(piece) > PIECE:
             yield part

@@ -76,9 +76,19 @@ def docstrings(source: str) -> str:
     return "\n\n".join(filter(None, map(ast.get_docstring, nodes)))
 
 
-def documented() -> list[str]:
-    """The installed packages of DOCUMENTED."""
-    return [package for package in DOCUMENTED if find_spec(package)]
+def read_docstrings(path: Path) -> str:
+    """`docstrings` of a file."""
+    return docstrings(read_source(path))
+
+
+def documented() -> dict[str, Path]:
+    """Folders of the installed packages of DOCUMENTED, by package."""
+    specs = {package: find_spec(package) for package in DOCUMENTED}
+    return {
+        package: Path(spec.submodule_search_locations[0])
+        for package, spec in specs.items()
+        if spec and spec.submodule_search_locations
+    }
 
 
 def bundled_code() -> Iterator[NamedText]:
@@ -93,10 +103,10 @@ def bundled_docs() -> Iterator[NamedText]:
 
     for name, text in sorted(topics.items()):
         yield name, partial(str, text)
-    folders = [Path(find_spec(package).submodule_search_locations[0]) for package in documented()]
+    folders = documented().values()
     modules = chain(stdlib_sources(), *(sources(folder, folder.parent) for folder in folders))
     for name, path in modules:
-        yield name, lambda path=path: docstrings(read_source(path))
+        yield name, partial(read_docstrings, path)
 
 
 BUNDLED = {"docs": bundled_docs, "code": bundled_code}
@@ -109,8 +119,8 @@ def load_bundled(name: str, split: str):
     """
     import datasets
 
-    installed = documented() if name == "docs" else []
-    versions = [f"{package} {version(package)}" for package in installed]
+    packages = documented() if name == "docs" else {}
+    versions = [f"{package} {version(package)}" for package in packages]
     key = digest(sys.version, sysconfig.get_paths()["stdlib"], *versions)
     folder = cache_folder() / f"{name}-{split}-{key}"
     if not folder.exists():

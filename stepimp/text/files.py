@@ -149,7 +149,7 @@ def documents_of(path: Path, column: str) -> Iterator[str]:
     try:
         for number, row in enumerate(READERS.get(suffix_of(path), text_rows)(path, column), 1):
             text = cell(row, column, f"{path}, row {number}")
-            text.encode()  # half a surrogate pair is no text
+            text.encode()  # half a surrogate pair is not text
             yield text
     except UnicodeError as error:
         raise StepimpError(
@@ -164,7 +164,8 @@ def find_files(folder: Path) -> list[Path]:
 
     Hidden files and folders and backup copies are skipped, as are files of other kinds.
     """
-    files, skipped = [], Counter()
+    files: list[Path] = []
+    skipped: Counter[str] = Counter()
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
             continue

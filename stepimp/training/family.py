@@ -2,56 +2,78 @@
 
 import functools
 import platform
-import shutil
 from pathlib import Path
+
+import torch
 
 from stepimp.errors import StepimpError
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.family import read_manifest, write_manifest
 from stepimp.models.loading import load_tokenizer, open_tokenizer
-from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
+from stepimp.models.mdlm import MDLMForMaskedLM
+from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.results import results_folder
 from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo, initialize
-from stepimp.training.trainer import claim, fit, join_processes, save, start_training, work_folder
+from stepimp.training.recipe import Recipe
+from stepimp.training.speed import speed_up
+from stepimp.training.token_file import SUFFIX, read_token_file, write_token_file
+from stepimp.training.trainer import (
+    NOTE,
+    check_enough,
+    claim,
+    finish,
+    fit,
+    join_processes,
+    save,
+    start_training,
+    work_folder,
+)
+
+VOCAB_SIZE = 512  # of a BPE, unless another is asked for
 
 
-def own_seed(seed: int, blocks: int) -> int:
-    """Of a member's draws. Depths with one initialisation and order of the data would be more alike
-    than seeds are.
+def member_seed(seed: int, blocks: int) -> int:
+    """Seed for one member's random draws. Depths that share an initialisation and an order of the
+    data would be more alike than seeds are.
 
     Measured: KL(12b || 8b) then was 0.015 nats below KL(12b || another seed), which hides what
-    depth is worth."""
+    depth is worth.
+    """
     return (seed + 1000 * blocks) % 2**32
 
 
 def train_member(
     config: MDLMConfig,
     folder: Path,
-    tokens,
-    held_out,
+    tokens: torch.Tensor,
+    held_out: torch.Tensor,
     tokenizer,
-    recipe: dict,
+    recipe: Recipe,
     seed: int,
     callbacks=(),
     teacher=None,
-):
+) -> float:
     """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint
     in its work folder.
 
-    recipe: as for `fit`, compile, and weights (the dtype to store); teacher: as for `nelbo_loss`.
-    Returns the held-out NELBO in nats per token."""
-    seed = own_seed(seed, config.n_blocks)
+    tokens, held_out: [N, L]; teacher: as for `nelbo_loss`. Returns the held-out NELBO in nats per
+    token.
+    """
+    seed = member_seed(seed, config.n_blocks)
     start_training(seed)
     model = MDLMForMaskedLM(config)
     initialize(model)
-    if recipe["compile"]:
-        for block in model.backbone.blocks:  # one by one: they share what is compiled for the first
-            block.compile(dynamic=False)
+    if recipe.compile:
+        speed_up(model, recipe.bf16)
     trainer = functools.partial(MDLMTrainer, teacher=teacher)
-    final = fit(model, trainer, block_matrices(model), folder, tokens, recipe, seed, callbacks)
-    nelbo = evaluate_nelbo(final, held_out)
-    save(final, tokenizer, folder, nelbo, recipe["weights"])
+    evaluate = functools.partial(evaluate_nelbo, tokens=held_out)
+    matrices = block_matrices(model)
+    final = fit(
+        model, trainer, matrices, folder, tokens, recipe, seed, tokenizer, evaluate, callbacks
+    )
+    nelbo = evaluate(final)
+    save(final, tokenizer, folder, nelbo, recipe.weights)
     return nelbo
 
 
@@ -59,7 +81,8 @@ def load_teacher(path: str, tokenizer, shape: dict, device):
     """A denoiser for members of this shape to learn from.
 
     Raises StepimpError where it has another tokenizer or noise schedule, or reads only shorter
-    texts."""
+    texts.
+    """
     teacher = load_checkpoint(path, str(device))
     same = tokenizer_fingerprint(load_tokenizer(path)) == tokenizer_fingerprint(tokenizer)
     if not same or (teacher.vocab_size, teacher.mask_id) != (
@@ -67,17 +90,55 @@ def load_teacher(path: str, tokenizer, shape: dict, device):
         shape["mask_token_id"],
     ):
         raise StepimpError(
-            f"{path} has another tokenizer: train with --tokenizer {path}, into a new folder."
+            f"{path} has another tokenizer: train with its tokenizer, into a new folder."
         )
     if teacher.noise.name != shape["noise"]:
         raise StepimpError(
-            f"{path} was trained for another noise schedule: choose --noise {teacher.noise.name}."
+            f"{path} was trained for another noise schedule: choose {teacher.noise.name}."
         )
     if teacher.max_length < shape["model_length"]:
-        raise StepimpError(
-            f"{path} reads {teacher.max_length} tokens: choose a --length up to that."
-        )
+        raise StepimpError(f"{path} reads {teacher.max_length} tokens: choose a length up to that.")
     return teacher
+
+
+def prepare_text(file: Path, data: str, length: int, tokenizer_name, vocab_size) -> dict[str, int]:
+    """Writes a corpus as a file of tokens that `train_family` takes as data. Returns the number of
+    sequences per split.
+    """
+    tokenizer = (
+        open_tokenizer(tokenizer_name)
+        if tokenizer_name
+        else train_tokenizer(data, vocab_size or VOCAB_SIZE)
+    )
+    blocks = write_token_file(file, data, tokenizer, length)
+    return {split: len(part.tokens) for split, part in blocks.items()}
+
+
+def open_text(folder: Path, data: str, length: int, tokenizer_name, vocab_size):
+    """(name of the corpus, tokenizer, training blocks, held-out blocks) for a family's folder.
+
+    The tokenizer is the folder's, where it has one; the prepared file's; the named one; or a BPE
+    trained on the text. Raises StepimpError where the folder's is not the one asked for.
+    """
+    prepared = Path(data).expanduser().suffix == SUFFIX
+    tokenizer = None
+    if prepared:
+        data, tokenizer, *blocks = read_token_file(Path(data).expanduser(), length)
+    elif tokenizer_name:
+        tokenizer = open_tokenizer(tokenizer_name)
+    if (folder / "tokenizer.json").exists():
+        existing = open_tokenizer(str(folder))
+        other = tokenizer and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(existing)
+        if other or (vocab_size and not prepared and len(existing) != vocab_size):
+            raise StepimpError(
+                f"{folder} has a tokenizer of {len(existing)} tokens already, not the one asked "
+                "for: train into a new folder."
+            )
+        tokenizer = existing
+    tokenizer = tokenizer or train_tokenizer(data, vocab_size or VOCAB_SIZE)
+    if not prepared:
+        blocks = [load_blocks(data, tokenizer, length, split) for split in ("train", "heldout")]
+    return data, tokenizer, *blocks
 
 
 def train_family(
@@ -86,10 +147,10 @@ def train_family(
     seed: int,
     baseline_seed: int | None,
     shape: dict,
-    recipe: dict,
+    recipe: Recipe,
     data: str,
     tokenizer_name: str | None = None,
-    vocab_size: int = 512,
+    vocab_size: int | None = None,
     command: str = "",
     callbacks=(),
     teacher: str | None = None,
@@ -97,48 +158,37 @@ def train_family(
     """Trains the missing members of a family in `folder`: one per depth, and the deepest again from
     `baseline_seed`.
 
-    shape: MDLMConfig arguments shared by all members. teacher: a checkpoint whose predictions they
-    learn in place of the text's tokens. Finished members stand in the manifest and are left alone,
-    an unfinished one goes on from its last checkpoint, and a further call may add depths. Yields
-    (name, NELBO in nats)."""
+    shape: MDLMConfig arguments shared by all members. data: as for `load_blocks`, or a file of
+    `write_token_file`. vocab_size: of a BPE trained on the text. teacher: a checkpoint whose
+    predictions the members learn in place of the text's tokens. Members in the manifest are left
+    alone, unless a longer trapezoid extends them; an unfinished one resumes from its last
+    checkpoint; a further call may add depths. Yields (name, NELBO in nats).
+    """
     folder = results_folder(folder)
     processes = join_processes()
     with processes.main_process_first():  # the others find the tokenizer and the blocks it made
-        if (folder / "tokenizer.json").exists():
-            tokenizer = open_tokenizer(str(folder))
-        else:
-            tokenizer = (
-                open_tokenizer(tokenizer_name)
-                if tokenizer_name
-                else train_tokenizer(data, vocab_size)
-            )
-            tokenizer.save_pretrained(folder)
-        length = shape["model_length"]
-        blocks, held_out = (
-            load_blocks(data, tokenizer, length, split) for split in ("train", "heldout")
+        data, tokenizer, blocks, held_out = open_text(
+            folder, data, shape["model_length"], tokenizer_name, vocab_size
         )
-    mask = len(tokenizer) if tokenizer.mask_token_id is None else tokenizer.mask_token_id
-    shape = {**shape, "vocab_size": max(len(tokenizer), mask + 1), "mask_token_id": mask}
-    tutor = load_teacher(teacher, tokenizer, shape, processes.device) if teacher else None
-    origin = {"data": blocks.fingerprint, "teacher": tutor.fingerprint if teacher else None}
+        check_enough(blocks.tokens, recipe, processes.num_processes)
+        mask = len(tokenizer) if tokenizer.mask_token_id is None else tokenizer.mask_token_id
+        shape = {**shape, "vocab_size": max(len(tokenizer), mask + 1), "mask_token_id": mask}
+        tutor = load_teacher(teacher, tokenizer, shape, processes.device) if teacher else None
+        members = read_manifest(folder)["members"]
+        if processes.is_main_process and not (folder / "tokenizer.json").exists():
+            tokenizer.save_pretrained(folder)
+    origin = {"data": blocks.fingerprint, "teacher": tutor.fingerprint if tutor else None}
     jobs = {f"{depth}b": (depth, seed) for depth in depths}
     if baseline_seed is not None:
         jobs[f"{max(depths)}b_seed{baseline_seed}"] = (max(depths), baseline_seed)
     for name, (depth, member_seed) in jobs.items():
-        if name in read_manifest(folder)["members"]:
+        work = work_folder(folder / name)
+        if name in members and not is_extended(members[name], recipe, work):
             continue
-        config, work = MDLMConfig(n_blocks=depth, **shape), work_folder(folder / name)
-        claim(
-            work,
-            {
-                "shape": {**shape, "n_blocks": depth},
-                "recipe": recipe,
-                "seed": member_seed,
-                **origin,
-            },
-        )
+        member_shape = {**shape, "n_blocks": depth}
+        claim(work, {"shape": member_shape, "seed": member_seed, **origin}, recipe)
         nelbo = train_member(
-            config,
+            MDLMConfig(**member_shape),
             folder / name,
             blocks.tokens,
             held_out.tokens,
@@ -154,7 +204,8 @@ def train_family(
                 "blocks": depth,
                 "seed": member_seed,
                 "heldout_nelbo_nats": nelbo,
-                "recipe": recipe,
+                "fingerprint": load_checkpoint(str(folder / name), "cpu").fingerprint,
+                "recipe": recipe.as_dict(),
                 "command": command,
                 "data": data,
                 "data_fingerprint": origin["data"],
@@ -163,7 +214,12 @@ def train_family(
                 "python": platform.python_version(),
             }
             write_manifest(folder, manifest)
-            shutil.rmtree(work)
+            finish(work, recipe)
             yield name, nelbo
         processes.wait_for_everyone()
     processes.destroy_process_group()  # threads that outlive it can abort a process as it ends
+
+
+def is_extended(facts: dict, recipe: Recipe, work: Path) -> bool:
+    """Whether a longer recipe extends a finished member, from what its own training kept."""
+    return (work / NOTE).exists() and recipe.steps > facts["recipe"]["steps"]

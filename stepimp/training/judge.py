@@ -2,6 +2,7 @@
 trained on.
 """
 
+import functools
 import json
 import platform
 import shutil
@@ -15,7 +16,16 @@ from stepimp.models.loading import open_tokenizer
 from stepimp.quality.judge import FOLDER
 from stepimp.results import results_folder, write_atomically
 from stepimp.text.blocks import load_blocks, train_tokenizer
-from stepimp.training.trainer import claim, fit, join_processes, save, start_training, work_folder
+from stepimp.training.recipe import Recipe
+from stepimp.training.trainer import (
+    check_enough,
+    claim,
+    fit,
+    join_processes,
+    save,
+    start_training,
+    work_folder,
+)
 
 RECIPE = "recipe.json"  # written last: a judge with a recipe is finished
 
@@ -44,28 +54,29 @@ def read_recipe(folder: Path) -> dict | None:
     file = Path(folder) / RECIPE
     try:
         return json.loads(file.read_text("utf-8")) if file.exists() else None
-    except ValueError:
+    except ValueError as error:
         raise StepimpError(
             f"{file} is damaged: delete {folder} and train the judge again."
-        ) from None
+        ) from error
 
 
 def train_judge(
     family: Path,
     shape: dict,
-    recipe: dict,
+    recipe: Recipe,
     data: str,
     vocab_size: int,
     seed: int,
     command: str = "",
     callbacks=(),
 ) -> dict:
-    """Trains the judge of a family folder into its folder `judge` and returns its recipe, which is
-    written beside it.
+    """Trains the judge of a family folder into its folder `judge`. Returns what recipe.json beside
+    its weights holds.
 
-    shape: n_layer, n_embd, n_head, n_positions and dropout of the GPT-2 config; recipe: as for
-    `training.fit`, and weights. Text is tokenised by a byte-level BPE of its own. A killed training
-    goes on from its last checkpoint, and a finished judge stays as it is."""
+    shape: n_layer, n_embd, n_head, n_positions and dropout of the GPT-2 config. Text is tokenised
+    by a byte-level BPE of its own. A killed training resumes from its last checkpoint, and a
+    finished judge is left alone.
+    """
     folder = results_folder(family) / FOLDER
     if finished := read_recipe(folder):
         return finished
@@ -79,9 +90,10 @@ def train_judge(
         blocks, held_out = (
             load_blocks(data, tokenizer, length, split) for split in ("train", "heldout")
         )
-        origin = {"shape": shape, "recipe": recipe, "seed": seed, "data": blocks.fingerprint}
-        claim(work, origin)
-        tokenizer.save_pretrained(work)
+        check_enough(blocks.tokens, recipe, processes.num_processes)
+        if processes.is_main_process:
+            tokenizer.save_pretrained(work)
+    claim(work, {"shape": shape, "seed": seed, "data": blocks.fingerprint}, recipe)
     start_training(seed)
     rates = dict(
         resid_pdrop=shape["dropout"], embd_pdrop=shape["dropout"], attn_pdrop=0.0
@@ -90,14 +102,18 @@ def train_judge(
     ends = dict(bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, **rates, **ends))
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." in name]
-    final = fit(model, JudgeTrainer, matrices, folder, blocks.tokens, recipe, seed, callbacks)
-    nats = held_out_nats(final, held_out.tokens)
-    save(final, tokenizer, folder, nats, recipe["weights"])
+    evaluate = functools.partial(held_out_nats, tokens=held_out.tokens)
+    tokens = blocks.tokens
+    final = fit(
+        model, JudgeTrainer, matrices, folder, tokens, recipe, seed, tokenizer, evaluate, callbacks
+    )
+    nats = evaluate(final)
+    save(final, tokenizer, folder, nats, recipe.weights)
     facts = {
         "heldout_nats_per_token": nats,
         "parameters": model.num_parameters(),
         "shape": shape,
-        "recipe": recipe,
+        "recipe": recipe.as_dict(),
         "seed": seed,
         "data": data,
         "data_fingerprint": blocks.fingerprint,

@@ -77,6 +77,6 @@ class MuonAdamW(torch.optim.Optimizer):
         return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state):
-        for part, one in zip(self.parts, state["parts"]):
-            part.load_state_dict(one)
+        for part, part_state in zip(self.parts, state["parts"]):
+            part.load_state_dict(part_state)
         self._share_groups()

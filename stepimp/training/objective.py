@@ -1,4 +1,4 @@
-"""Trains a family of denoisers: the objective, and one model per depth and seed."""
+"""What training minimises, where it starts from, and how it is measured on held-out text."""
 
 import torch
 from transformers import Trainer
@@ -23,7 +23,8 @@ def nelbo_loss(model: MDLMForMaskedLM, x, t, uniforms, call=None, teacher=None) 
 
     x, uniforms: [B, L]; t: [B]. call: what to run in the model's place, its wrapper under several
     processes. teacher: a denoiser whose predictions at z_t take the place of the tokens x_l.
-    Returns a scalar in nats per token."""
+    Returns a scalar in nats per token.
+    """
     call = model if call is None else call
     noise, mask_id = model.noise, model.mask_id
     z = corrupt(x, uniforms, t[:, None], mask_id, noise)
@@ -47,7 +48,8 @@ def initialize(model: MDLMForMaskedLM):
 
     Muon moves every block's output by about as much per step, whatever the depth: embeddings of
     unit variance and gates that shrink with the depth keep that small beside the residual stream,
-    so that deep members start as fast."""
+    so that deep members start as fast.
+    """
     torch.nn.init.normal_(model.backbone.vocab_embed.embedding)
     for block in model.backbone.blocks:
         block.adaLN_modulation.bias.view(6, model.config.hidden_dim)[[2, 5]] = 4 / model.blocks

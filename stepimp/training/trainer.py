@@ -4,61 +4,34 @@ several.
 
 import json
 import math
-import os
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
 from safetensors import SafetensorError
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
-from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging
 
 from stepimp.errors import StepimpError
 from stepimp.results import write_atomically
+from stepimp.training.callbacks import EMA, Deadline, Snapshots, StableCheckpoint
 from stepimp.training.muon import MuonAdamW
+from stepimp.training.recipe import Recipe
+
+NOTE = "training.json"  # what is trained in a work folder
 
 
-class EMA(TrainerCallback):
-    """Exponential moving average of the weights, saved and restored with the Trainer's checkpoints.
-
-    It is the last file written into a checkpoint and appears there whole: a checkpoint that has it
-    is complete."""
-
-    FILE = "ema.pt"
-
-    def __init__(self, model, decay: float):
-        self.model, self.decay, self.average = model, decay, None
-
-    def start(self, checkpoint: Path | None):
-        """From the model as it is, which must be on its device by now, or from a checkpoint."""
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.decay))
-        if checkpoint:
-            self.average.load_state_dict(torch.load(checkpoint / self.FILE, weights_only=True))
-
-    def on_train_begin(self, args, state, control, **_):
-        self.start(self._folder(args, state) if state.global_step else None)
-
-    def on_step_end(self, args, state, control, **_):
-        self.average.update_parameters(self.model)
-
-    def on_save(self, args, state, control, **_):
-        if state.is_world_process_zero:
-            folder = self._folder(args, state)
-            torch.save(self.average.state_dict(), folder / "ema.tmp")
-            os.replace(folder / "ema.tmp", folder / self.FILE)
-
-    @staticmethod
-    def _folder(args, state):
-        return Path(args.output_dir) / f"checkpoint-{state.global_step}"
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def last_checkpoint(work: Path) -> Path | None:
     """The newest complete checkpoint in a work folder."""
     complete = [file.parent for file in work.glob(f"checkpoint-*/{EMA.FILE}")]
-    return max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+    return max(complete, key=step_of, default=None)
 
 
 class TokenDataset(Dataset):
@@ -79,23 +52,52 @@ def work_folder(folder: Path) -> Path:
 
 def join_processes() -> PartialState:
     """The processes that torchrun started, this one among them. On a CPU accelerate looks for
-    others only when told to.
+    others only when asked to.
     """
     return PartialState(cpu=not torch.cuda.is_available())
 
 
-def claim(work: Path, origin: dict):
-    """Notes what is trained in a work folder. Raises StepimpError if the checkpoints there are of
-    another training.
+def claim(work: Path, origin: dict, recipe: Recipe):
+    """Notes what is trained in a work folder, and goes back to the end of the plateau where a
+    trapezoid has become longer.
+
+    origin: shape, seed and text, as JSON has them. Raises StepimpError if the checkpoints there are
+    of another training.
     """
-    note, text = work / "training.json", json.dumps(origin, sort_keys=True, indent=1)
-    if note.exists() and note.read_text("utf-8") != text:
-        raise StepimpError(
-            f"{work} holds an unfinished training with other options or text: run its command again or delete it."
-        )
+    note = work / NOTE
+    if note.exists():
+        earlier = json.loads(note.read_text("utf-8"))
+        earlier_recipe = Recipe(**earlier.pop("recipe"))
+        if earlier != origin or not recipe.continues(earlier_recipe):
+            raise StepimpError(
+                f"{work} holds an unfinished training with other options or text: run its command "
+                "again or delete it."
+            )
+        if recipe.extends(earlier_recipe) and PartialState().is_main_process:
+            rewind(work, earlier_recipe)
     work.mkdir(parents=True, exist_ok=True)
     if PartialState().is_main_process:
+        text = json.dumps(origin | {"recipe": recipe.as_dict()}, sort_keys=True, indent=1)
         write_atomically(note, text)
+    PartialState().wait_for_everyone()
+
+
+def rewind(work: Path, earlier: Recipe):
+    """Drops the checkpoints of a trapezoid's decay and brings back the last one before it."""
+    for checkpoint in work.glob("checkpoint-*"):
+        if step_of(checkpoint) > earlier.stable_step:
+            shutil.rmtree(checkpoint)
+    for kept in (work / StableCheckpoint.FOLDER).glob("checkpoint-*"):
+        if step_of(kept) <= earlier.stable_step and not (work / kept.name).exists():
+            shutil.copytree(kept, work / kept.name)
+
+
+def finish(work: Path, recipe: Recipe):
+    """Removes a finished training's checkpoints, except what a longer trapezoid resumes from."""
+    if recipe.schedule != "trapezoid":
+        return shutil.rmtree(work)
+    for checkpoint in work.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
 
 
 @contextmanager
@@ -109,71 +111,98 @@ def full_disk_explained(work: Path):
         if isinstance(error, RuntimeError) and "inline_container" not in str(error):
             raise
         raise StepimpError(
-            f"Cannot write to {work}; the disk may be full. Free space and run the same command again: it goes on from "
-            "the last checkpoint."
+            f"Cannot write to {work}; the disk may be full. Free space and run the same command "
+            "again: it continues from the last checkpoint."
         ) from error
 
 
 def fit(
-    model, trainer_class, matrices, folder: Path, tokens, recipe: dict, seed: int, callbacks=()
+    model,
+    trainer_class,
+    matrices: list[torch.nn.Parameter],
+    folder: Path,
+    tokens: torch.Tensor,
+    recipe: Recipe,
+    seed: int,
+    tokenizer,
+    held_out_loss,
+    callbacks=(),
 ):
     """Trains a model and returns its averaged weights, in eval mode. Resumes from the newest
     checkpoint.
 
-    trainer_class: a Trainer with the objective; matrices: those of its parameters that Muon takes;
-    recipe: steps, batch_size, muon_lr, adamw_lr, warmup, ema, save_every, bf16."""
-    if recipe["bf16"] and not torch.cuda.is_available():
-        model.set_attn_implementation(
-            "eager"
-        )  # the backward pass of torch's own is 5 times slower in bf16 on a CPU
-    ema = EMA(model, recipe["ema"])
-    optimizer = MuonAdamW(model, matrices, recipe["muon_lr"], recipe["adamw_lr"])
-    work, warmup, steps = work_folder(folder), recipe["warmup"], recipe["steps"]
-
-    def cosine(step):
-        return min(1, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1, step / steps)))
-
-    arguments = TrainingArguments(
-        output_dir=str(work),
-        max_steps=steps,
-        per_device_train_batch_size=recipe["batch_size"],
-        seed=seed,
-        data_seed=seed,
-        bf16=recipe["bf16"],
-        max_grad_norm=1.0,
-        logging_steps=max(1, min(50, steps // 10)),
-        save_steps=recipe["save_every"],
-        save_total_limit=2,  # the older one serves while the newer is being written
-        dataloader_drop_last=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        ddp_find_unused_parameters=False,
-        remove_unused_columns=False,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
-    )
+    trainer_class: a Trainer with the objective. matrices: the parameters that Muon takes. tokens:
+    [N, L]. tokenizer and held_out_loss (from a model to nats per token) are for snapshots, which
+    are written to FOLDER.snapshots. Raises StepimpError at a `Deadline` among the callbacks.
+    """
+    if recipe.bf16 and not torch.cuda.is_available():
+        # The backward pass of torch's own is 5 times slower in bf16 on a CPU.
+        model.set_attn_implementation("eager")
+    ema = EMA(model, recipe.ema)
+    ours = [ema]
+    if recipe.schedule == "trapezoid":
+        ours.append(StableCheckpoint(recipe))
+    if recipe.snapshot_every:
+        snapshots = folder.with_name(folder.name + ".snapshots")
+        ours.append(Snapshots(ema, snapshots, recipe, tokenizer, held_out_loss))
+    optimizer = MuonAdamW(model, matrices, recipe.muon_lr, recipe.adamw_lr)
+    work = work_folder(folder)
+    arguments = training_arguments(work, recipe, seed)
     trainer = trainer_class(
         model=model,
         args=arguments,
         train_dataset=TokenDataset(tokens),
-        optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, cosine)),
-        callbacks=[ema, *callbacks],
+        optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)),
+        callbacks=[*ours, *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
-    batch = recipe["batch_size"] * arguments.world_size
+    check_enough(tokens, recipe, arguments.world_size)
+    checkpoint = last_checkpoint(work)
+    if checkpoint == work / f"checkpoint-{recipe.steps}":  # the Trainer would take one step more
+        ema.start(checkpoint)
+        return ema.averaged()
+    with full_disk_explained(work):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.state.global_step < recipe.steps:
+        minutes = next(part.minutes for part in callbacks if isinstance(part, Deadline))
+        raise StepimpError(
+            f"{folder.name} stopped after {minutes:g} minutes at step {trainer.state.global_step} "
+            f"of {recipe.steps}: run the same command again to continue."
+        )
+    return ema.averaged()
+
+
+def check_enough(tokens: torch.Tensor, recipe: Recipe, processes: int):
+    """Raises StepimpError where [N, L] sequences are less than one batch."""
+    batch = recipe.batch_size * processes
     if len(tokens) < batch:
         raise StepimpError(
-            f"The text has {len(tokens)} sequences, less than one batch of {batch}: lower --batch-size."
+            f"The text has {len(tokens)} sequences, less than one batch of {batch}: choose a "
+            "smaller batch size."
         )
-    checkpoint = last_checkpoint(work)
-    if checkpoint == work / f"checkpoint-{steps}":  # the Trainer would take one step more
-        ema.start(checkpoint)
-    else:
-        with full_disk_explained(work):
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return trainer.accelerator.unwrap_model(
-        ema.average.module, keep_fp32_wrapper=False
-    ).eval()  # no more bf16
+
+
+def training_arguments(work: Path, recipe: Recipe, seed: int) -> TrainingArguments:
+    gpu = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(work),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=recipe.batch_size,
+        seed=seed,
+        data_seed=seed,
+        bf16=recipe.bf16,
+        max_grad_norm=1.0,
+        logging_steps=max(1, min(50, recipe.steps // 10)),
+        save_steps=recipe.save_every,
+        save_total_limit=2,  # the older one serves while the newer is being written
+        dataloader_drop_last=True,
+        dataloader_pin_memory=gpu,
+        ddp_find_unused_parameters=False,
+        remove_unused_columns=False,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=not gpu,
+    )
 
 
 def start_training(seed: int):
@@ -189,7 +218,8 @@ def save(model, tokenizer, folder: Path, loss: float, weights: str):
     """
     if not math.isfinite(loss):
         raise StepimpError(
-            f"{folder.name} diverged: delete {work_folder(folder)} and train with a lower --muon-lr and --adamw-lr."
+            f"{folder.name} diverged: delete {work_folder(folder)} and train with lower learning "
+            "rates."
         )
     if PartialState().is_main_process:
         with full_disk_explained(folder):

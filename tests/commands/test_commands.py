@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -101,6 +102,9 @@ def test_models_as_json_and_nothing_else(run):
         "heldout_nelbo_nats",
         "parameters",
         "fingerprint",
+        "layout",
+        "block_flops",
+        "checkpoint",
     }
 
 
@@ -187,9 +191,9 @@ def test_a_signal_ends_a_process_politely(tmp_path, tiny_text, number):
     options = ["--data", str(tiny_text), "--depths", "1", "--steps", "1000000", "--width", "8"]
     sizes = ["--length", "16", "--batch-size", "2", "--vocab-size", "262"]
     process = subprocess.Popen([*command, *options, *sizes], stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if "step" in line:  # it is training
-            break
+    while not (tmp_path / "family" / "1b.training").exists():  # it is training
+        assert process.poll() is None
+        time.sleep(0.1)
     process.send_signal(number)
     said = process.stderr.read()
     assert process.wait(60) == 128 + number

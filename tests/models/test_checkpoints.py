@@ -7,7 +7,8 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
 from stepimp.errors import StepimpError
-from stepimp.models.checkpoints import fingerprint, load_checkpoint, pick_device
+from stepimp.models.checkpoints import fingerprint, load_checkpoint
+from stepimp.models.placement import pick_device
 
 HEAD = "backbone.output_layer.linear.weight"
 
@@ -84,7 +85,7 @@ def test_a_config_of_another_depth_is_noticed(checkpoint, blocks, message):
 
 
 CONFIGS = {
-    "another architecture": ({"model_type": "bert"}, "holds a 'bert' model"),
+    "another architecture": ({"model_type": "gpt2"}, "holds a 'gpt2' model: it is autoregressive"),
     "no architecture": ({"model_type": None}, "holds a None model"),
     "an unknown noise schedule": (
         {"noise": "cosine"},
@@ -92,7 +93,7 @@ CONFIGS = {
     ),
     "heads that do not divide the width": ({"n_heads": 3}, "hidden_dim 16"),
     "no heads": ({"n_heads": 0}, "Cannot load"),
-    "a width that is no number": ({"hidden_dim": "wide"}, "Cannot load"),
+    "a width that is not a number": ({"hidden_dim": "wide"}, "Cannot load"),
     "a mask token outside the vocabulary": ({"mask_token_id": 24}, "mask_token_id 24"),
 }
 
@@ -194,7 +195,7 @@ def test_loading_prints_nothing(checkpoint, capfd):
 
 @pytest.mark.parametrize(
     "device, message",
-    [("cuda", "sees no CUDA device.*--device cpu"), ("gpu", "Unknown device 'gpu'.*cuda:N")],
+    [("cuda", "sees no CUDA device.*the device cpu"), ("gpu", "Unknown device 'gpu'.*cuda:N")],
 )
 def test_a_device_that_is_not_there(device, message):
     if device == "cuda" and torch.cuda.is_available():

@@ -259,7 +259,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(train, tmp_path, monkeypa
     [
         (["--width", 15], 2, "multiple of the 2 heads"),
         (["--vocab-size", 100], 2, "--vocab-size"),
-        (["--batch-size", 10_000], 1, "lower --batch-size"),
+        (["--batch-size", 10_000], 1, "less than one batch of 10000"),
         (["--data", "nothing.txt"], 1, "No such file"),
     ],
 )

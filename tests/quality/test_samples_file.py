@@ -51,9 +51,9 @@ def test_a_character_split_between_prefix_and_text_belongs_to_the_text():
 BAD = {
     "no file": (None, "No samples file"),
     "an empty file": (b"\n", "holds no samples"),
-    "a file that is no JSON": (b'{"text": "a"}\n{"text": ', "line 2, is not valid JSON"),
+    "a file that is not JSON": (b'{"text": "a"}\n{"text": ', "line 2, is not valid JSON"),
     "a line without text": (b'{"tokens": [1]}', "line 1, is not a sample"),
-    "a line that is no object": (b"[1]", "is not a sample"),
+    "a line that is not an object": (b"[1]", "is not a sample"),
     "tokens that are none": (b'{"text": "a", "tokens": "b"}', "is not a sample"),
     "a file that is not UTF-8": (b'{"text": "\xe9"}', "as UTF-8 text"),
 }

@@ -7,6 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from stepimp.errors import StepimpError
 from stepimp.kernels import draw
 from stepimp.sampling import mdlm_sampler, sampler
+from stepimp.sampling.cost import expected_forwards
 from stepimp.schedules.schedule import Schedule, parse
 
 CASES = {
@@ -73,7 +74,7 @@ def test_forward_passes_agree_with_their_formula():
         denoisers, Schedule.of(["heavy"] * steps), range(n), length, seed=0, counts=counts
     )
     # The all-masked first state is computed once, not once per sample.
-    expected = 1 + n * (sampler.expected_forwards(length, steps) - 1)
+    expected = 1 + n * (expected_forwards(length, steps) - 1)
     assert counts.forwards.total() == pytest.approx(expected, rel=0.02)
     assert counts.tokens.total() == n * length
     assert sum(denoisers["heavy"].batches) == counts.forwards.total()

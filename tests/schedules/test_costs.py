@@ -13,6 +13,7 @@ from stepimp.curves import measure, tables
 from stepimp.curves.inputs import TextInputs
 from stepimp.sampling.trajectories import SampleInputs
 from stepimp.schedules import costs
+from stepimp.schedules.costs import saved_units
 from stepimp.schedules.schedule import Schedule, parse
 
 
@@ -209,3 +210,10 @@ def test_the_nelbo_of_each_model_and_its_paired_differences():
     assert (
         rows[2]["nelbo_diff_nats_low"] == rows[2]["nelbo_diff_nats_high"] == 0
     )  # the same resamples in both
+
+
+def test_costs_without_a_common_unit_are_rounded_down_to_few_units():
+    units = saved_units({"heavy": 1000, "a": 237, "b": 455, "c": 999}, "heavy", True)
+    assert units == {"heavy": 0, "a": 48, "b": 34, "c": 0}
+    assert units["b"] / units["a"] <= (1000 - 455) / (1000 - 237)
+    assert saved_units({"heavy": 12, "a": 4, "b": 8}, "heavy", True) == {"heavy": 0, "a": 2, "b": 1}

@@ -1,0 +1,97 @@
+"""`stepimp family`: a family out of checkpoints from anywhere."""
+
+import json
+
+import click
+
+from ._options import family_option
+from ._print import print_table
+
+folder_argument = click.argument("folder", type=click.Path(file_okay=False))
+
+
+@click.group()
+def family():
+    """A family out of checkpoints from anywhere, and what its members are.
+
+    \b
+    Example:
+      stepimp family add runs/bert L12 google/bert_uncased_L-12_H-768_A-12
+      stepimp family add runs/bert L4 google/bert_uncased_L-4_H-768_A-12
+      stepimp kl --family runs/bert --heavy L12 --light L4
+    """
+
+
+@family.command()
+@folder_argument
+@click.argument("name")
+@click.argument("checkpoint")
+@click.option("--seed-of", metavar="NAME", help="The member that it is another seed of.")
+@click.option("--json", "as_json", is_flag=True, help="Print the member as JSON and nothing else.")
+def add(folder, name, checkpoint, seed_of, as_json):
+    """Adds CHECKPOINT to the family in FOLDER under NAME.
+
+    CHECKPOINT is a Hugging Face folder or id, a .ckpt of the MDLM trainer, or a .safetensors file.
+    It must share the members' tokenizer, mask token, shift and noise schedule. Its weights stay
+    where they are.
+
+    \b
+    Example:
+      stepimp family add runs/mine 12b_seed2 outputs/last.ckpt --seed-of 12b
+    """
+    from pathlib import Path
+
+    from stepimp.models.adding import add_member
+
+    facts = add_member(Path(folder), name, checkpoint, seed_of)
+    if as_json:
+        return click.echo(json.dumps({"name": name} | facts))
+    click.echo(
+        f"{name}: {facts['layout']}, {facts['blocks']} blocks, {facts['parameters']:,} parameters, "
+        f"up to {facts['max_length']} tokens -> {Path(folder) / 'family.json'}"
+    )
+
+
+@family.command()
+@family_option
+@click.option("--json", "as_json", is_flag=True, help="Print the members as JSON and nothing else.")
+def show(family, as_json):
+    """The members of a family: layout, depth, cost of a block, where the weights lie.
+
+    \b
+    Example:
+      stepimp family show --family runs/mine
+    """
+    from stepimp.models.family import family_folder, members
+
+    folder = family_folder(family)
+    listed = members(folder)
+    if as_json:
+        return click.echo(json.dumps(listed))
+    columns = [
+        "model",
+        "layout",
+        "blocks",
+        "FLOPs of a block (512 tokens)",
+        "seed",
+        "fingerprint",
+        "checkpoint",
+    ]
+    rows = [[shown(member[key]) for key in KEYS] for member in listed]
+    print_table(f"Family in {folder}", columns, rows)
+    costs = {member["block_flops"] for member in listed}
+    click.echo(
+        "Saved FLOPs of a schedule: by the number of blocks, formula (3)."
+        if len(costs) == 1
+        else "Saved FLOPs of a schedule: by the FLOPs of all blocks, since widths differ."
+    )
+
+
+KEYS = ("name", "layout", "blocks", "block_flops", "seed", "fingerprint", "checkpoint")
+
+
+def shown(value) -> str:
+    """A dash where the manifest does not say."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "-" if value is None else str(value)

@@ -1,0 +1,49 @@
+"""Writes any checkpoint that loads as a Hugging Face folder with native names."""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from stepimp.errors import StepimpError
+from stepimp.models.checkpoints import open_checkpoint
+from stepimp.models.layouts import native
+from stepimp.models.native import make_bidirectional
+from stepimp.models.strict import check_tensors, empty_model, fill
+from stepimp.models.vocabulary import mask_token
+
+
+def convert(source: str, folder: Path, dtype: str = "float32") -> str:
+    """Writes config.json, safetensors and tokenizer into a new folder; returns the fingerprint.
+
+    An MDLM is written in the layout of the public checkpoints, anything else in that of its
+    transformers class, with what the class cannot say under "stepimp" in config.json.
+    Raises StepimpError where the folder has content or the checkpoint does not load.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise StepimpError(f"{folder} is not empty: choose another folder.")
+    checkpoint = open_checkpoint(source)
+    layout = checkpoint.layout
+    tokenizer = checkpoint.tokenizer()
+    try:
+        mask_id = mask_token(layout, layout.config.vocab_size, tokenizer)
+        model = empty_model(layout, "sdpa")
+        check_tensors(model, layout, checkpoint.weights)
+        cpu, number = torch.device("cpu"), getattr(torch, dtype)
+        digest = fill(model, layout, checkpoint.weights, cpu, number)
+    except StepimpError as error:
+        raise StepimpError(f"Cannot load {source} as a checkpoint: {error}") from error
+    model.config.architectures = [type(model).__name__]
+    model.config.dtype = number
+    if layout.mdlm:
+        model.config.mask_token_id = mask_id
+    else:
+        make_bidirectional(model)
+        setattr(model.config, native.FIELD, native.said(layout) | {"mask_id": mask_id})
+    try:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise StepimpError(f"Cannot write {folder}: {error}.") from error
+    return digest

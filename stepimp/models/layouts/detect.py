@@ -1,0 +1,68 @@
+"""Which layout a checkpoint has, by its config.json and the names of its tensors."""
+
+from stepimp.errors import StepimpError
+from stepimp.models.layouts import (
+    bd3lm,
+    diffugpt,
+    dream,
+    llada,
+    masked_lm,
+    mdlm,
+    native,
+    qwen3,
+    smdm,
+)
+from stepimp.models.layouts.layout import Layout, Shapes
+
+BY_TYPE = {
+    "mdlm": mdlm.layout,
+    "bd3lm": bd3lm.layout,
+    "llada": llada.layout,
+    "Dream": dream.layout,
+    **{qwen3.PREFIX + name: qwen3.layout for name in qwen3.NATIVE},
+}
+UNIFORM = "its corruption replaces tokens by random ones (uniform state); there is no mask token"
+IN_BLOCKS = "it writes block after block (semi-autoregressive), not in one masked diffusion"
+CAUSAL = "it is autoregressive and reads from left to right"
+REFUSED = {
+    "duo": UNIFORM,
+    "udlm": UNIFORM,
+    "Fast_dLLM_Qwen": IN_BLOCKS,
+    "fast_dllm": IN_BLOCKS,
+    "sdar": IN_BLOCKS,
+    "sdar_moe": IN_BLOCKS,
+    "trado": IN_BLOCKS,
+    "nemotron_diffusion": IN_BLOCKS,
+    "llada2_moe": IN_BLOCKS,
+    "diffusion_gemma": IN_BLOCKS,
+    "llada_moe": "it is a mixture of experts; of LLaDA the dense models load",
+    "gpt2": CAUSAL,
+    "llama": CAUSAL,
+    "qwen2": CAUSAL,
+    "qwen3": CAUSAL,
+}
+
+
+def detect(config: dict, shapes: Shapes) -> Layout:
+    """config: the config.json, empty for a bare file of weights.
+
+    Raises StepimpError, with the reason, for a model that is not a masked diffusion denoiser.
+    """
+    kind = config.get("model_type")
+    if native.matches(config):
+        return native.layout(config, shapes)
+    if kind in BY_TYPE:
+        return BY_TYPE[kind](config, shapes)
+    if diffugpt.matches(shapes):
+        return diffugpt.layout(config, shapes)
+    if smdm.matches(shapes):
+        return smdm.layout(config, shapes)
+    if kind in REFUSED:
+        raise StepimpError(f"it holds a {kind!r} model: {REFUSED[kind]}.")
+    if masked_lm.matches(config):
+        return masked_lm.layout(config, shapes)
+    layouts = ", ".join(sorted(BY_TYPE))
+    raise StepimpError(
+        f"it holds a {kind!r} model. Known are {layouts}, SMDM, DiffuGPT, Lightning checkpoints of "
+        "MDLM, and the masked language models of transformers."
+    )

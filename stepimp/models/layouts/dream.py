@@ -1,0 +1,24 @@
+"""Dream 7B and DiffuCoder: a Qwen2 that attends both ways and predicts from the row before."""
+
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from stepimp.models.layouts.layout import Layout, Shapes, native_fields, refuse_scaled_rope, rope
+
+
+def layout(config: dict, shapes: Shapes) -> Layout:
+    refuse_scaled_rope(config)
+    fields = {
+        key: value
+        for key, value in native_fields(config).items()
+        if key not in ("rope_theta", "rope_scaling", "mask_token_id", "pad_token_id")
+    }
+    native = Qwen2Config(**fields, rope_parameters=rope(config.get("rope_theta", 1e6)))
+    return Layout(
+        "Dream",
+        Qwen2ForCausalLM,
+        native,
+        mask_id=config.get("mask_token_id"),
+        shift=1,
+        max_length=native.max_position_embeddings,
+        tokenizer_classes=("AutoTokenizer", "Qwen2Tokenizer"),
+    )

@@ -1,0 +1,62 @@
+"""Tokenizers: beside the weights, or from the hub; code of their own is never run."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import transformers
+from transformers.utils import logging
+
+from stepimp.errors import StepimpError
+from stepimp.text.hub import offline_unless_reachable
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt")
+
+
+AUTO = ("AutoTokenizer",)
+
+
+def open_tokenizer(source: str, classes: tuple[str, ...] = AUTO):
+    """A tokenizer from a folder or the hub, by the first of these classes of transformers that can
+    open it.
+    """
+    quiet()
+    if not Path(source).is_dir():
+        offline_unless_reachable()
+    errors = []
+    for name in classes:
+        try:
+            return getattr(transformers, name).from_pretrained(source, trust_remote_code=False)
+        except Exception as error:  # transformers and tokenizers document no common exception type
+            errors.append(error)
+    reason = next(iter(str(errors[0]).strip().splitlines()), type(errors[0]).__name__)
+    raise StepimpError(f"Cannot load the tokenizer of {source}: {reason}") from errors[0]
+
+
+def quiet():
+    """Silences what transformers says of checkpoints; what matters of it is checked strictly."""
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def load_tokenizer(checkpoint: str, fallback: str | None = "gpt2", classes: tuple[str, ...] = AUTO):
+    """The checkpoint's own tokenizer, else the one that its layout names.
+
+    fallback: GPT-2's for the public MDLM checkpoints, which ship none.
+    """
+    place = Path(checkpoint).expanduser()
+    folder = place.parent if place.is_file() else place
+    if any((folder / file).exists() for file in TOKENIZER_FILES):
+        return open_tokenizer(str(folder), classes)
+    if not place.exists():
+        with suppress(StepimpError):
+            return open_tokenizer(checkpoint, classes)
+    name = "GPT-2's" if fallback == "gpt2" else fallback
+    try:
+        if fallback:
+            return open_tokenizer(fallback)
+    except StepimpError as error:
+        raise StepimpError(
+            f"{checkpoint} has no tokenizer, and {name} could not be fetched: "
+            "put a tokenizer.json beside the weights."
+        ) from error
+    raise StepimpError(f"{checkpoint} has no tokenizer: put a tokenizer.json beside the weights.")

@@ -1,0 +1,99 @@
+"""Stored tensors by name, whatever file they lie in; shapes are known before a tensor is read."""
+
+import json
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from stepimp.errors import StepimpError
+from stepimp.models.headers import read_header, refuse_pointer, safetensors_files
+from stepimp.models.inert_pickle import DAMAGED, first_line
+
+PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+
+
+class Weights(Mapping[str, torch.Tensor]):
+    """Tensors on the CPU, read when they are asked for. `shapes`: {name: shape} of all of them."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+class TensorWeights(Weights):
+    """Tensors that are in memory already, or mapped into it."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]):
+        self.tensors = tensors
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.tensors[name]
+
+
+class SafetensorsWeights(Weights):
+    """Tensors in safetensors files, each read on its own."""
+
+    def __init__(self, files: list[Path]):
+        self.files: dict[str, Path] = {}
+        self.shapes = {}
+        for file in files:
+            shapes = read_header(file)
+            self.files |= dict.fromkeys(shapes, file)
+            self.shapes |= shapes
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        try:
+            with safe_open(self.files[name], framework="pt") as opened:
+                return opened.get_tensor(name)
+        except SafetensorError as error:
+            raise StepimpError(f"{self.files[name]} is damaged: {error}.") from error
+
+
+def pickled_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a `pytorch_model.bin`, which may hold nothing else."""
+    refuse_pointer(file)
+    with file.open("rb") as stream:
+        mapped = stream.read(4) == b"PK\x03\x04"  # older files are not zips and cannot be mapped
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        raise StepimpError(
+            f"{file} is a pickle of more than tensors, and stepimp executes none: "
+            "convert it to safetensors."
+        ) from error
+    except DAMAGED as error:
+        raise StepimpError(f"{file} is truncated or damaged: {first_line(error)}") from error
+    if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
+        raise StepimpError(f"{file} is not a dict of tensors.")
+    return content
+
+
+def open_weights(folder: Path) -> Weights:
+    """The weights of a Hugging Face model folder: safetensors, else pickled tensors.
+
+    Raises StepimpError where there are none, or one of the files is missing or damaged.
+    """
+    if files := safetensors_files(folder):
+        return SafetensorsWeights(files)
+    index = folder / PICKLE_INDEX
+    if index.exists():
+        try:
+            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise StepimpError(f"{index} is damaged: {error}.") from error
+    else:
+        names = [PICKLE]
+    tensors: dict[str, torch.Tensor] = {}
+    for name in names:
+        if not (folder / name).exists():
+            raise StepimpError(f"{folder} holds no weights: there is no model.safetensors.")
+        tensors |= pickled_tensors(folder / name)
+    return TensorWeights(tensors)

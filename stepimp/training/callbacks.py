@@ -1,0 +1,121 @@
+"""What happens beside the steps of a training: averaged weights, checkpoints, snapshots and an end
+in time.
+"""
+
+import copy
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from accelerate.utils import extract_model_from_parallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import TrainerCallback
+
+from stepimp.results import write_atomically
+from stepimp.training.recipe import Recipe
+
+
+def checkpoint_folder(args, state) -> Path:
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}"
+
+
+class EMA(TrainerCallback):
+    """Exponential moving average of the weights, saved and restored with the Trainer's checkpoints.
+
+    It is the last file written into a checkpoint and appears there whole: a checkpoint that has it
+    is complete.
+    """
+
+    FILE = "ema.pt"
+
+    def __init__(self, model, decay: float):
+        self.model, self.decay = model, decay
+        self.average: AveragedModel  # made by `start`
+
+    def start(self, checkpoint: Path | None):
+        """From the model as it is, which must be on its device by now, or from a checkpoint."""
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.decay))
+        if checkpoint:
+            self.average.load_state_dict(torch.load(checkpoint / self.FILE, weights_only=True))
+
+    def averaged(self):
+        """The averaged model in eval mode, without what accelerate wraps around a forward pass."""
+        return extract_model_from_parallel(self.average.module, keep_fp32_wrapper=False).eval()
+
+    def on_train_begin(self, args, state, control, **_):
+        self.start(checkpoint_folder(args, state) if state.global_step else None)
+
+    def on_step_end(self, args, state, control, **_):
+        self.average.update_parameters(self.model)
+
+    def on_save(self, args, state, control, **_):
+        if state.is_world_process_zero:
+            folder = checkpoint_folder(args, state)
+            torch.save(self.average.state_dict(), folder / "ema.tmp")
+            os.replace(folder / "ema.tmp", folder / self.FILE)
+
+
+class StableCheckpoint(TrainerCallback):
+    """Keeps the checkpoint at the end of a trapezoid's plateau, from which a longer one resumes.
+
+    Comes after `EMA`, which completes the checkpoint.
+    """
+
+    FOLDER = "stable"
+
+    def __init__(self, recipe: Recipe):
+        self.step = recipe.stable_step
+
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == self.step:
+            control.should_save = True
+
+    def on_save(self, args, state, control, **_):
+        if state.global_step == self.step and state.is_world_process_zero:
+            kept = Path(args.output_dir) / self.FOLDER
+            shutil.rmtree(kept, ignore_errors=True)
+            source = checkpoint_folder(args, state)
+            shutil.copytree(source, kept / source.name)
+
+
+class Snapshots(TrainerCallback):
+    """Keeps the averaged weights as a model of their own every `snapshot_every` steps, in
+    FOLDER/STEP, with its held-out loss in snapshot.json.
+    """
+
+    def __init__(self, ema: EMA, folder: Path, recipe: Recipe, tokenizer, held_out: Callable):
+        """held_out: from a model to its held-out loss in nats per token."""
+        self.ema, self.folder, self.recipe = ema, folder, recipe
+        self.tokenizer, self.held_out = tokenizer, held_out
+
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step % self.recipe.snapshot_every or not state.is_world_process_zero:
+            return
+        folder = self.folder / str(state.global_step)
+        model = copy.deepcopy(self.ema.average.module)
+        model = extract_model_from_parallel(model, keep_fp32_wrapper=False).eval()
+        sequences = state.global_step * self.recipe.batch_size * args.world_size
+        facts = {"step": state.global_step, "sequences": sequences}
+        facts["heldout_nats_per_token"] = self.held_out(model)
+        model.to(getattr(torch, self.recipe.weights)).save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        write_atomically(folder / "snapshot.json", json.dumps(facts, indent=1) + "\n")
+
+
+class Deadline(TrainerCallback):
+    """Saves a checkpoint and ends the training after some minutes, counted from now."""
+
+    def __init__(self, minutes: float):
+        self.minutes, self.end = minutes, time.monotonic() + 60 * minutes
+
+    def on_step_end(self, args, state, control, **_):
+        late = torch.tensor(float(time.monotonic() > self.end))
+        if args.world_size > 1:  # all processes stop at the same step
+            late = late.to(args.device)
+            torch.distributed.all_reduce(late, torch.distributed.ReduceOp.MAX)
+        if late and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
