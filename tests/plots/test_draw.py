@@ -212,7 +212,7 @@ def test_predictions_are_beside_what_was_measured():
     )
     assert star.get_xydata() == pytest.approx(np.array([[0.1, 41]])), "the best is first"
     assert [piece[:, 1].tolist() for piece in lines.get_segments()] == [
-        [40, 44],
-        [41, 45],
-        [42, 46],
+        [40, 42],
+        [41, 43],
+        [42, 44],
     ]
