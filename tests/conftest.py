@@ -48,11 +48,16 @@ def pytest_addoption(parser):
     parser.addoption("--hostile", type=int, metavar="SEED", help=text)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    skipped = {}
     if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
+        skipped["gpu"] = "needs a CUDA device, and torch sees none"
+    if config.getoption("--hostile") is not None:
+        skipped["bits"] = "measures differences in the last bits, which --hostile adds"
+    for item in items:
+        for marker, reason in skipped.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

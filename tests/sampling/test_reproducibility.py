@@ -31,6 +31,7 @@ def rows_of(denoiser, **options):
     return reproducibility_rows({"model": denoiser}, 6, seed=0, sequences=8, **options)
 
 
+@pytest.mark.bits
 def test_a_model_that_does_not_see_its_batch_is_the_same_in_all():
     rows = rows_of(FakeDenoiser(length=6), batch_sizes=(2, 4))
     assert [(row["kind"], row["model"], row["batch_size"]) for row in rows] == [
@@ -45,6 +46,7 @@ def test_a_model_that_does_not_see_its_batch_is_the_same_in_all():
     )
 
 
+@pytest.mark.bits
 def test_the_smallest_difference_is_seen_and_counted_in_units_of_the_last_place():
     denoiser = Shifted(length=6)
     denoiser.table[..., 1] = 1.0
@@ -57,6 +59,7 @@ def test_the_smallest_difference_is_seen_and_counted_in_units_of_the_last_place(
     assert "8 of 32 rows differ, by at most 2.2e-16, and 0 of the tokens" in sentence([row])
 
 
+@pytest.mark.bits
 def test_a_large_difference_changes_tokens():
     denoiser = Shifted(length=6)
     denoiser.shift = 1e3
