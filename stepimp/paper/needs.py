@@ -201,10 +201,9 @@ def find_documents(results, family: str | None = None) -> dict[str, dict | None]
         for path in Path(results).expanduser().glob("*.json")
         if path.name.split("-")[0] in wanted
     ]
-    documents = [
-        read_document(path)
-        for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
-    ]
+    documents = [read_document(path) for path in paths]
+    # When a run began, not when its file was written: a copy or a clone keeps the order.
+    documents.sort(key=lambda document: document["provenance"].get("started", ""), reverse=True)
     newest: dict[str, dict | None] = dict.fromkeys(NEEDS)
     for need, (command, _) in NEEDS.items():
         for document in documents:

@@ -1,7 +1,6 @@
 """`stepimp figures` on results files written by hand, and on what the commands themselves write."""
 
 import json
-import os
 
 import pytest
 from by_hand import PROVENANCE, comparison, curves, write
@@ -131,10 +130,9 @@ def test_json_is_all_there_is_on_stdout(tmp_path, unsaved):
 
 
 def test_the_newest_results_are_drawn(tmp_path, unsaved):
-    for version in ("old", "new"):
-        content = curves("loss") | {"provenance": PROVENANCE | {"version": version}}
-        write(tmp_path, content, version)
-    os.utime(tmp_path / "loss-old.json", (1, 1))
+    for started, version in enumerate(("old", "new")):
+        origin = PROVENANCE | {"version": version, "started": f"2026-01-0{started + 1}"}
+        write(tmp_path, curves("loss") | {"provenance": origin}, version)
     run(tmp_path, tmp_path / "figures", "--only", "4")
     assert "stepimp new." in unsaved["figure4"].get_supxlabel()
 

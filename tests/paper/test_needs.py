@@ -31,13 +31,13 @@ def test_each_need_finds_its_own_document_among_all(tmp_path):
     assert list(documents) == list(NEEDS)
 
 
-def test_of_several_that_fit_the_newest_counts(tmp_path):
-    old, new = (write(tmp_path, comparison(samples=samples), str(samples)) for samples in (5, 6))
-    os.utime(new, (2, 2))
-    os.utime(old, (1, 1))
-    assert find_documents(tmp_path)["unconditional"]["path"] == str(new)
-    os.utime(old, (3, 3))
-    assert find_documents(tmp_path)["unconditional"]["path"] == str(old)
+def test_of_several_that_fit_the_run_that_began_last_counts(tmp_path):
+    for number, day in enumerate(["2026-01-01", "2026-01-03", "2026-01-02"]):
+        content = comparison(samples=5 + number)
+        content["provenance"] |= {"started": f"{day}T00:00:00+00:00"}
+        path = write(tmp_path, content, str(number))
+        os.utime(path, (number, number))
+    assert find_documents(tmp_path)["unconditional"]["params"]["samples"] == 6
 
 
 def test_families_are_told_apart(tmp_path):
