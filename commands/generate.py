@@ -180,5 +180,5 @@ def watching(members, plan):
             )
         live.update(text)
 
-    with Live(console=stderr, refresh_per_second=20) as live:
+    with Live(console=stderr(), refresh_per_second=20) as live:
         yield show
