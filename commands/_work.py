@@ -57,9 +57,7 @@ def schedules(command: str, params: dict) -> list:
     """The schedules a command samples with, as often as it does; without a recommendation, which
     is not known yet.
     """
-    from stepimp.quality.candidates import papers_seven
-    from stepimp.quality.comparison import CompareOptions
-    from stepimp.sampling.profile import ProfileOptions
+    from stepimp.quality.candidates import given, papers_seven, sandwiches
     from stepimp.schedules.schedule import Schedule
     from stepimp.search.coarse import Coarse, segment_runs
 
@@ -70,18 +68,12 @@ def schedules(command: str, params: dict) -> list:
         names = coarse.names()
         return [coarse.schedule(names[0])] * round(segment_runs(names) / coarse.segments)
     if command == "profile":
-        names = ("heavy", "light", "schedule", "steps", "points")
-        timed = ProfileOptions(**{name: params[name] for name in names}).schedules()
-        return params["repeats"] * [all_heavy, *timed]
-    compared = CompareOptions(
-        heavy=heavy,
-        lights=params["lights"],
-        schedules=params["schedules"],
-        fractions=tuple(params["fractions"] or ()),
-        steps=steps,
-    ).given()
+        parts = params["points"] - 1
+        fractions = [k / parts for k in range(parts + 1)]
+        swept = sandwiches(steps, fractions, heavy, params["light"])
+        return params["repeats"] * [all_heavy, *(candidate.schedule for candidate in swept)]
+    lights, fractions = params["lights"], params["fractions"] or ()
+    compared = given(steps, params["schedules"], fractions, heavy, lights)
     if not compared:
-        compared = [
-            each for light in params["lights"] for each in papers_seven(steps, heavy, light)
-        ]
+        compared = [each for light in lights for each in papers_seven(steps, heavy, light)]
     return list({all_heavy} | {candidate.schedule for candidate in compared})
