@@ -140,9 +140,13 @@ def default_members(folder: Path) -> tuple[str, str]:
         reverse=True,
     )
     depths = {members[name]["blocks"]: name for name in preferred_last}
+    if not depths:
+        raise StepimpError(
+            f"There is no family in {folder}: train one with stepimp train, or name another folder."
+        )
     if len(depths) < 2:
         raise StepimpError(
-            f"There is no family of models of several depths in {folder}: name the heavy and the "
+            f"All members of the family in {folder} have the same depth: name the heavy and the "
             "light model."
         )
     return depths[max(depths)], depths[min(depths)]
