@@ -69,8 +69,7 @@ def schedules(command: str, params: dict) -> list:
         return [coarse.schedule(names[0])] * round(segment_runs(names) / coarse.segments)
     if command == "profile":
         parts = params["points"] - 1
-        fractions = [k / parts for k in range(parts + 1)]
-        swept = sandwiches(steps, fractions, heavy, params["light"])
+        swept = sandwiches(steps, [k / parts for k in range(parts + 1)], heavy, params["light"])
         return params["repeats"] * [all_heavy, *(candidate.schedule for candidate in swept)]
     lights, fractions = params["lights"], params["fractions"] or ()
     compared = given(steps, params["schedules"], fractions, heavy, lights)
