@@ -64,13 +64,18 @@ def measure_curves(
 
 
 def warn_of_times(family: Family):
-    """Logs a warning for models that never saw as many masks as the later times have."""
-    shares = {name: model.trained_masking for name, model in family.denoisers.items()}
-    if (share := max(shares.values())) < 1:
-        log.warning(
-            f"Warning: {', '.join(shares)} saw at most {share:.0%} of the tokens masked in "
-            f"training: what the curves have at t above {share:g} is outside of it."
-        )
+    """Logs a warning for the models that never saw as many masks in training as the later times
+    have, a line per share of masked tokens.
+    """
+    names_by_share: dict[float, list[str]] = {}
+    for name, model in family.denoisers.items():
+        names_by_share.setdefault(model.trained_masking, []).append(name)
+    for share, names in names_by_share.items():
+        if share < 1:
+            log.warning(
+                f"Warning: {', '.join(names)} saw at most {share:.0%} of the tokens masked in "
+                f"training: what the curves have at t above {share:g} is outside of it."
+            )
 
 
 def completed(options: CurveOptions, family: Family, data: str) -> CompleteOptions:
