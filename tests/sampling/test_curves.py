@@ -1,10 +1,11 @@
-"""Warnings for models that saw few masks in training."""
+"""Warnings for models that saw few masks in training, and curves measured where none match."""
 
 import pytest
 from fakes import FakeDenoiser
 
 from stepimp.models.loading import Family
-from stepimp.sampling.curves import warn_of_times
+from stepimp.models.options import ModelOptions
+from stepimp.sampling.curves import curves_for, warn_of_times
 
 
 def family_trained_on(shares: dict[str, float]) -> Family:
@@ -32,3 +33,17 @@ def test_each_model_is_warned_of_by_its_own_share_of_masks(caplog, shares, warni
         f"curves have at t above {time} is outside of it."
         for names, percent, time in warnings
     ]
+
+
+@pytest.mark.parametrize(
+    "heavy, lights, baseline",
+    [(None, (), "2b_seed2"), ("1b", ("2b",), None), ("2b", ("1b", "2b_seed2"), None)],
+)
+def test_curves_that_are_missing_are_measured_with_the_defaults(
+    tiny_family, tmp_path, heavy, lights, baseline
+):
+    models = ModelOptions(family=str(tiny_family), dtype="float64", seed=7, out=str(tmp_path))
+    options = curves_for("kl", heavy, lights, models, vars)
+    assert (options["heavy"], options["lights"]) == (heavy or "2b", lights or ("1b",))
+    assert options["baseline"] == baseline
+    assert (options["dtype"], options["seed"], options["sequences"]) == ("float64", 0, 200)
