@@ -66,7 +66,7 @@ def test_what_is_no_mdlm_is_refused_with_the_reason(tmp_path, models, changes, m
 
 def test_averages_of_another_number_or_order(tmp_path, models, random_model):
     path = write(tmp_path / "short.ckpt", *models, content={"ema": {"shadow_params": []}})
-    with pytest.raises(StepimpError, match="shadow_params holds 0 tensors for 30 parameters"):
+    with pytest.raises(StepimpError, match="shadow_params holds 0 entries for the 30 parameters"):
         load_checkpoint(path, "cpu")
     shadow = [p.detach() for p in models[1].backbone.parameters()][::-1]
     path = write(tmp_path / "turned.ckpt", *models, content={"ema": {"shadow_params": shadow}})
