@@ -12,6 +12,8 @@ from stepimp.models.weights import Weights
 
 WRAPPERS = ("_orig_mod.", "module.")  # of torch.compile and of distributed training
 
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
 
 def empty_model(layout: Layout, attn: str) -> nn.Module:
     """The model without weights: parameters on the meta device, buffers computed.
@@ -83,6 +85,11 @@ def fill(
         if name in tied and stored not in weights.shapes:
             continue
         tensor = layout.part(name, weights[stored])
+        if name in parameters and tensor.dtype not in FLOATS:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise StepimpError(
+                f"{stored} is stored as {kind}: convert the weights to bfloat16 or float32"
+            )
         if name in tied:
             if not torch.equal(
                 tensor, layout.part(tied[name], stored_of(layout, weights, tied[name]))
