@@ -7,10 +7,8 @@ from accelerate import init_empty_weights
 from torch import nn
 
 from stepimp.errors import StepimpError
-from stepimp.models.layouts.layout import Layout
+from stepimp.models.layouts.layout import NO_MODEL, WRAPPERS, Layout, describes_no_model
 from stepimp.models.weights import Weights
-
-WRAPPERS = ("_orig_mod.", "module.")  # of torch.compile and of distributed training
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -26,8 +24,8 @@ def empty_model(layout: Layout, attn: str) -> nn.Module:
     try:
         with init_empty_weights(include_buffers=False):
             return layout.model(layout.config)
-    except (TypeError, ValueError, ArithmeticError, AttributeError, KeyError) as error:
-        raise StepimpError(f"its config.json describes no model: {error}") from error
+    except NO_MODEL as error:
+        raise describes_no_model(error) from error
 
 
 def check_tensors(model: nn.Module, layout: Layout, weights: Weights):
