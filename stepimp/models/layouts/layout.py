@@ -21,7 +21,7 @@ NO_MODEL = (
     ArithmeticError,
     AttributeError,
     LookupError,
-    NotImplementedError,
+    RuntimeError,
     StrictDataclassError,
 )
 # Of a config.json, what belongs to the published class and not to the native one.
