@@ -47,6 +47,8 @@ WRONG = {
         dict(rope_parameters={"rope_type": "yarn", "factor": 4.0}),
         "rotary embedding is scaled",
     ),
+    "no vocabulary": ("bert", dict(vocab_size="x"), NO_MODEL),
+    "heads below 0": ("llada", dict(n_heads=-1), NO_MODEL),
     "half of the shape missing": ("llada", dict(d_model=None), "no field 'd_model'"),
 }
 
@@ -85,6 +87,13 @@ def test_a_llada_config_as_published_loads(tmp_path):
     fields = dict.fromkeys(no, False) | {"rope": True, "activation_type": "silu", "clip_qkv": None}
     edit(path, lambda config: config.update(fields))
     assert load([path], tmp_path, "cpu").any.blocks == 1
+
+
+def test_flags_of_the_output_change_nothing(tmp_path):
+    path, _ = LAYOUTS["bert"](tmp_path / "a", 1, 1)
+    before = load([path], tmp_path, "cpu").fingerprints
+    edit(path, lambda config: config.update(output_hidden_states=True, return_dict=False))
+    assert load([path], tmp_path, "cpu").fingerprints == before
 
 
 def test_rotary_embeddings_as_newer_versions_write_them(tmp_path):

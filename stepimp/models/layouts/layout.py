@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -84,6 +85,7 @@ class Layout:
             "mask_id": self.mask_id is None or (is_int(self.mask_id)),
             "shift": is_int(self.shift) and self.shift in (0, 1),
             "noise": isinstance(self.noise, str),
+            "config.vocab_size": is_int(getattr(self.config, "vocab_size", None)),
             "max_length": is_int(self.max_length) and self.max_length >= 1,
             "special_tokens": isinstance(self.special_tokens, bool),
             "trained_masking": type(self.trained_masking) in (int, float)
@@ -91,7 +93,7 @@ class Layout:
         }
         for name, valid in checks.items():
             if not valid:
-                raise describes_no_model(f"{name} is {getattr(self, name)!r:.50}")
+                raise describes_no_model(f"{name} is {attrgetter(name)(self)!r:.50}")
         NoiseSchedule(self.noise)
 
     def stored_name(self, native: str) -> str:
