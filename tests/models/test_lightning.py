@@ -97,6 +97,13 @@ def test_a_shape_that_is_not_a_number(tmp_path, models, value):
         load_checkpoint(path, "cpu")
 
 
+def test_more_blocks_than_tensors(tmp_path, models):
+    shape = shape_of(models[0].config) | {"n_blocks": 10**9}
+    path = write(tmp_path / "last.ckpt", *models, changes={"model": shape})
+    with pytest.raises(StepimpError, match="1000000000 blocks in 31 tensors"):
+        load_checkpoint(path, "cpu")
+
+
 @pytest.mark.parametrize("places", [("config",), ("algo",), ("config", "algo")])
 def test_the_time_input_may_be_switched_on_in_two_places(tmp_path, random_model, places):
     last, average = (random_model(seed, time_conditioning=True, **SHAPE) for seed in (1, 2))

@@ -48,6 +48,7 @@ WRONG = {
         "rotary embedding is scaled",
     ),
     "no vocabulary": ("bert", dict(vocab_size="x"), NO_MODEL),
+    "more blocks than tensors": ("llada", dict(n_layers=10**9), "1000000000 blocks in 21 tensors"),
     "heads below 0": ("llada", dict(n_heads=-1), NO_MODEL),
     "half of the shape missing": ("llada", dict(d_model=None), "no field 'd_model'"),
 }

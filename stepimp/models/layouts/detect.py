@@ -12,7 +12,14 @@ from stepimp.models.layouts import (
     qwen3,
     smdm,
 )
-from stepimp.models.layouts.layout import NO_MODEL, WRAPPERS, Layout, Shapes, describes_no_model
+from stepimp.models.layouts.layout import (
+    NO_MODEL,
+    WRAPPERS,
+    Layout,
+    Shapes,
+    describes_no_model,
+    refuse_more_blocks_than_tensors,
+)
 
 BY_TYPE = {
     "mdlm": mdlm.layout,
@@ -49,7 +56,9 @@ def detect(config: dict, shapes: Shapes) -> Layout:
     Raises StepimpError, with the reason, for a model that is not a masked diffusion denoiser.
     """
     try:
-        return layout_of(config, shapes)
+        layout = layout_of(config, shapes)
+        refuse_more_blocks_than_tensors(layout, shapes)
+        return layout
     except NO_MODEL as error:
         raise describes_no_model(error) from error
 

@@ -146,6 +146,13 @@ def rope_of(config: dict, theta: float) -> dict:
     return rope(next(base for base in bases if base is not None))
 
 
+def refuse_more_blocks_than_tensors(layout: Layout, shapes: Shapes):
+    """Before a model is built that would be larger than any memory."""
+    blocks = layout.config.num_hidden_layers
+    if not is_int(blocks) or not 0 < blocks <= len(shapes):
+        raise describes_no_model(f"it has {blocks!r:.50} blocks in {len(shapes)} tensors")
+
+
 def count(shapes: Shapes, pattern: str) -> int:
     """Numbered layers: how many different numbers the first group of `pattern` takes."""
     return len({match[1] for name in shapes if (match := re.search(pattern, name))})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stepimp.errors import StepimpError
 from stepimp.models.inert_pickle import StoredTensor, load_inert, plain
-from stepimp.models.layouts.layout import Layout
+from stepimp.models.layouts.layout import Layout, refuse_more_blocks_than_tensors
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.models.strict import check_tensors, empty_model
@@ -150,6 +150,7 @@ def averaged(ema, layout: Layout, state: dict, of_noise: int) -> dict[str, Store
     """The EMA weights by name: `shadow_params` has no names, only the order of the parameters in
     the model, the backbone's first and then up to `of_noise` of the noise schedule.
     """
+    refuse_more_blocks_than_tensors(layout, StoredWeights(state).shapes)
     model = empty_model(layout, "eager")
     check_tensors(model, layout, StoredWeights(state))
     names = [name for name, _ in model.named_parameters()]
