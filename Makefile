@@ -89,7 +89,8 @@ reference: export STEPIMP_RESULTS = $(RESULTS)/reference
 reference: .venv/ready
 	$(BIN)/stepimp kl $(ALL_DOCS)
 	$(BIN)/stepimp recommend --budget 0.25
-	$(BIN)/stepimp compare $(LIGHTS) --samples 2400
+	$(BIN)/stepimp compare $(LIGHTS) --samples 264
+	$(BIN)/stepimp compare --samples 1200
 	$(BIN)/stepimp compare --prefix-length 16 --samples 800
 	$(BIN)/stepimp compare --prefix-length 8 --samples 800
 	$(BIN)/stepimp compare --fractions 0:1:0.1 --samples 400

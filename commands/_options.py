@@ -87,8 +87,8 @@ judge_option = click.option(
 )
 
 TEXT = (
-    "docs or code (text that is installed with stepimp), a text, JSONL or parquet file or folder, "
-    "or a Hugging Face id."
+    "docs or code (text that is installed with stepimp), a text, JSON, CSV, TSV or parquet file or "
+    "a folder of them, or a Hugging Face id."
 )
 heavy_option = click.option(
     "--heavy", help="The large model.  [default: the family's deepest member]"

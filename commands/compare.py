@@ -100,6 +100,8 @@ def compare(heavy, lights, schedules, fractions, as_json, **options):
     status("Loading models ...")
     from stepimp.quality.comparison import CompareOptions, compare_models
 
+    if schedules and fractions:
+        raise click.UsageError("Give either --schedule or --fractions, not both.")
     heavy, lights = chosen_members(heavy, lights, options["family"])
     with usage_errors():
         chosen = CompareOptions(

@@ -1,6 +1,7 @@
 """Every results document has exactly the columns that `stepimp.rows` declares."""
 
 import copy
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,11 @@ def test_a_view_has_the_columns_of_its_kind():
         assert all(mismatch(row_type, row) == "" for row in seen["rows"])
         assert seen["nelbo"] == document["nelbo"] and len(seen["rows"]) == len(document["rows"])
         assert view(seen, kind) == seen
+
+
+def test_the_page_of_columns_is_what_the_types_say():
+    docs = Path(__file__).parents[1] / "docs"
+    spec = importlib.util.spec_from_file_location("make_results", docs / "make_results.py")
+    make_results = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_results)
+    assert (docs / "results.md").read_text("utf-8") == make_results.page()

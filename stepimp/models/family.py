@@ -48,16 +48,19 @@ def read_manifest(folder: Path) -> dict:
         return {"schema": SCHEMA, "members": {}}
     try:
         manifest = json.loads(file.read_text("utf-8"))
-        if manifest["schema"] == SCHEMA and all(
-            facts.keys() >= FACTS for facts in manifest["members"].values()
-        ):
-            return manifest
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise StepimpError(
-        f"{file} is damaged or no family manifest of this version ({SCHEMA}): "
-        "train the family again."
-    )
+    except ValueError as error:
+        raise StepimpError(f"{file} is damaged: {error}. Restore it, or train anew.") from error
+    members = manifest.get("members") if isinstance(manifest, dict) else None
+    if (
+        not isinstance(members, dict)
+        or manifest.get("schema") != SCHEMA
+        or not all(isinstance(facts, dict) and facts.keys() >= FACTS for facts in members.values())
+    ):
+        raise StepimpError(
+            f"{file} is damaged, or not a manifest of this version ({SCHEMA}): restore it, or "
+            "train anew."
+        )
+    return manifest
 
 
 def write_manifest(folder: Path, manifest: dict):
@@ -137,9 +140,13 @@ def default_members(folder: Path) -> tuple[str, str]:
         reverse=True,
     )
     depths = {members[name]["blocks"]: name for name in preferred_last}
+    if not depths:
+        raise StepimpError(
+            f"There is no family in {folder}: train one with stepimp train, or name another folder."
+        )
     if len(depths) < 2:
         raise StepimpError(
-            f"There is no family of models of several depths in {folder}: name the heavy and the "
+            f"All members of the family in {folder} have the same depth: name the heavy and the "
             "light model."
         )
     return depths[max(depths)], depths[min(depths)]

@@ -23,9 +23,9 @@ def open_tokenizer(source: str, classes: tuple[str, ...] = AUTO):
     if not Path(source).is_dir():
         offline_unless_reachable()
     errors = []
-    for name in classes:
+    for tokenizer in [getattr(transformers, name) for name in classes]:
         try:
-            return getattr(transformers, name).from_pretrained(source, trust_remote_code=False)
+            return tokenizer.from_pretrained(source, trust_remote_code=False)
         except Exception as error:  # transformers and tokenizers document no common exception type
             errors.append(error)
     reason = next(iter(str(errors[0]).strip().splitlines()), type(errors[0]).__name__)

@@ -100,6 +100,6 @@ def default_candidates(
         else:
             log.warning(
                 f"No recommendation for {heavy} and {light} at T = {steps} and {LIGHT_SHARE:.0%} "
-                f"light steps in {out}: stepimp recommend makes one."
+                f"light steps in {out}: a stepimp recommend with these options makes one."
             )
     return candidates

@@ -74,7 +74,11 @@ def warn_of_times(family: Family):
 
 
 def completed(options: CurveOptions, family: Family, data: str) -> CompleteOptions:
-    """The options with what the models decide: the length, the text `data`, the family's name."""
+    """The options with what the models decide: the length, the text `data`, the family's name.
+
+    Options without effect get their defaults and the lights their order, shallowest first, so that
+    measurements that are the same have the same name.
+    """
     longest = min(model.max_length for model in family.denoisers.values())
     if options.length and options.length > longest:
         raise StepimpError(
@@ -82,10 +86,15 @@ def completed(options: CurveOptions, family: Family, data: str) -> CompleteOptio
             "smaller one."
         )
     decided = {
+        "lights": tuple(sorted(options.lights, key=lambda name: (family.blocks[name], name))),
         "length": options.length or longest,
         "data": options.data or data,
         "family": recorded(options.family),
     }
+    if options.until is not None:
+        decided["sequences"] = CurveOptions.sequences
+    if options.inputs == "samples":
+        decided |= {"data": data, "split": CurveOptions.split}
     return CompleteOptions(**vars(options) | decided)
 
 

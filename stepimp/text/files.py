@@ -159,6 +159,11 @@ def documents_of(path: Path, column: str) -> Iterator[str]:
         raise StepimpError(f"Cannot read {path} after row {number}: {error}.") from error
 
 
+def counted(count: int, what: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def find_files(folder: Path) -> list[Path]:
     """The files of a folder and its sub-folders that hold text; logs what is skipped.
 
@@ -178,7 +183,7 @@ def find_files(folder: Path) -> list[Path]:
             skipped[suffix_of(path) or "without a suffix"] += 1
     if skipped:
         counts = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
-        log.warning("%s: skipped %d files (%s).", folder, skipped.total(), counts)
+        log.warning("%s: skipped %s (%s).", folder, counted(skipped.total(), "file"), counts)
     return files
 
 
@@ -213,5 +218,7 @@ def load_files(path: Path, column: str = "text"):
         if isinstance(error.__cause__, StepimpError):
             raise error.__cause__ from error
         raise
-    log.info("%s: %d documents in %d files.", path, len(documents), len(files))
+    log.info(
+        "%s: %s in %s.", path, counted(len(documents), "document"), counted(len(files), "file")
+    )
     return documents

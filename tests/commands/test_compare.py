@@ -124,6 +124,7 @@ def test_the_command_starts_samples_with_text(run, tiny_text, tmp_path):
         (["--schedule", "L2,H5"], 1, "sums to 7 steps, not to T = 8"),
         (["--schedule", "L2,X"], 1, "cannot read 'X'"),
         (["--prefix-length", 8], 1, "the whole length of 8"),
+        (["--schedule", "L1,H3", "--fractions", "0:1:0.5"], 2, "either --schedule or --fractions"),
         (["--length", 33], 1, "outside 1..32"),
         (["--judge", "nowhere/at-all"], 1, "Cannot load nowhere/at-all as a judge"),
         (["--samples", 1], 2, "--samples"),

@@ -66,6 +66,26 @@ def test_the_second_command_runs_no_model(curve_options, tmp_path, chunks, first
     assert len(chunks) == 2 and only_document(tmp_path, "curves") == document
 
 
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        (["--light", "2b_seed2"], []),
+        (["--until", 9], ["--until", 9, "--sequences", 3]),
+        (["--inputs", "samples", "--split", "all"], ["--inputs", "samples"]),
+    ],
+    ids=["order of the lights", "sequences without effect", "split without effect"],
+)
+def test_options_that_measure_the_same_have_one_document(
+    curve_options, tmp_path, chunks, first, second
+):
+    again = [*curve_options[:2], "--light", "2b_seed2", *curve_options[2:], *second]
+    together = [*curve_options, *first] if "--light" in first else [*again, *first]
+    call("kl", *together, "--out", tmp_path)
+    count = len(chunks)
+    call("loss", *again, "--out", tmp_path)
+    assert len(chunks) == count and only_document(tmp_path, "curves")
+
+
 def test_other_options_or_another_version_are_measured_again(
     curve_options, tmp_path, chunks, monkeypatch
 ):
