@@ -165,13 +165,22 @@ def chosen_members(
 
 
 def other_seed(folder: Path, heavy: str) -> str | None:
-    """The member as deep as `heavy` that was trained from another seed (the lowest), or None."""
+    """The member that is `heavy` from another seed (the lowest), or None.
+
+    Members that say of which member they are another seed (`seed_of`) are believed; of the others,
+    those that were trained as a family, depth and seed decide.
+    """
     members = read_manifest(folder)["members"]
     if heavy not in members:
         return None
-    others = [
-        name
-        for name, facts in members.items()
-        if facts["blocks"] == members[heavy]["blocks"] and facts["seed"] != members[heavy]["seed"]
-    ]
+
+    def same_but_seed(name: str) -> bool:
+        first, other = members[heavy], members[name]
+        if first["blocks"] != other["blocks"] or first["seed"] == other["seed"]:
+            return False
+        if "checkpoint" in first or "checkpoint" in other or "seed_of" in {*first, *other}:
+            return first.get("seed_of", heavy) == other.get("seed_of", name)
+        return True
+
+    others = [name for name in members if name != heavy and same_but_seed(name)]
     return min(others, key=lambda name: members[name]["seed"], default=None)
