@@ -60,7 +60,7 @@ def add_member(folder: Path, name: str, source: str, seed_of: str | None = None)
     facts["seed"] = FIRST_SEED
     if seed_of is not None:
         check_seed(name, facts, seed_of, complete(members[seed_of], seed_of, folder))
-        facts["seed_of"] = seed_of
+        facts["seed_of"] = members[seed_of].get("seed_of", seed_of)  # the first of its seeds
         facts["seed"] = 1 + max(facts_of["seed"] for facts_of in members.values())
     members[name] = facts
     write_manifest(folder, manifest)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
@@ -152,14 +153,34 @@ def default_members(folder: Path) -> tuple[str, str]:
     return depths[max(depths)], depths[min(depths)]
 
 
+def chosen_members(
+    heavy: str | None, lights: Iterable[str], folder: Path
+) -> tuple[str, tuple[str, ...]]:
+    """The heavy and the light models named; where none is named, see `default_members`."""
+    lights = tuple(dict.fromkeys(lights))
+    if heavy and lights:
+        return heavy, lights
+    deepest, shallowest = default_members(folder)
+    return heavy or deepest, lights or (shallowest,)
+
+
 def other_seed(folder: Path, heavy: str) -> str | None:
-    """The member as deep as `heavy` that was trained from another seed (the lowest), or None."""
+    """The member that is `heavy` from another seed (the lowest), or None.
+
+    Members that say of which member they are another seed (`seed_of`) are believed; of the others,
+    those that were trained as a family, depth and seed decide.
+    """
     members = read_manifest(folder)["members"]
     if heavy not in members:
         return None
-    others = [
-        name
-        for name, facts in members.items()
-        if facts["blocks"] == members[heavy]["blocks"] and facts["seed"] != members[heavy]["seed"]
-    ]
+
+    def same_but_seed(name: str) -> bool:
+        first, other = members[heavy], members[name]
+        if first["blocks"] != other["blocks"] or first["seed"] == other["seed"]:
+            return False
+        if "checkpoint" in first or "checkpoint" in other or "seed_of" in {*first, *other}:
+            return first.get("seed_of", heavy) == other.get("seed_of", name)
+        return True
+
+    others = [name for name in members if name != heavy and same_but_seed(name)]
     return min(others, key=lambda name: members[name]["seed"], default=None)

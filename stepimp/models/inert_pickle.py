@@ -1,29 +1,36 @@
 """Reads a torch checkpoint that pickles arbitrary objects, without ever executing one.
 
-A pickle names classes and functions and calls them. Here each name that is not on a short list of
-torch's own is read as `Inert`, which only remembers what it was given. `torch.load` is given this
-module in place of `pickle`.
+A pickle names classes and functions and calls them. Here each name is answered with a stand-in made
+for this answer: `Inert`, which only remembers what it was given, or one of the few that build
+dicts and descriptions of tensors. Nothing of torch's is handed out, and torch reads none of the
+file.
 """
 
+import io
 import pickle
-import sys
-import zipfile
+import pickletools
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from stepimp.errors import StepimpError
-from stepimp.models.headers import refuse_pointer
+from stepimp.models.torch_zip import Records
 
-ALLOWED = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    ("torch", "Size"): torch.Size,
+STORAGES = {
+    "torch.DoubleStorage": torch.float64,
+    "torch.FloatStorage": torch.float32,
+    "torch.HalfStorage": torch.float16,
+    "torch.BFloat16Storage": torch.bfloat16,
+    "torch.LongStorage": torch.int64,
+    "torch.IntStorage": torch.int32,
+    "torch.ShortStorage": torch.int16,
+    "torch.CharStorage": torch.int8,
+    "torch.ByteStorage": torch.uint8,
+    "torch.BoolStorage": torch.bool,
 }
-# What torch and pickle document for a damaged file.
+# What torch and pickle raise for a damaged file.
 DAMAGED = (
     RuntimeError,
     pickle.UnpicklingError,
@@ -31,9 +38,16 @@ DAMAGED = (
     AttributeError,
     TypeError,
     ValueError,
-    KeyError,
-    IndexError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    AssertionError,
+    SystemError,
+    ImportError,
 )
+
+
+UNFINISHED = object()
 
 
 def first_line(error: Exception) -> str:
@@ -69,58 +83,132 @@ class Inert(dict):
         self.listed.append(item)
 
 
+class Storage(NamedTuple):
+    """A record of numbers. Immutable, so that a pickle cannot change it after it was checked."""
+
+    records: Records
+    record: str
+    dtype: torch.dtype
+    numel: int
+
+
+class StoredTensor(NamedTuple):
+    """Where a tensor lies in a file; immutable as `Storage`."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def read(self) -> torch.Tensor:
+        """The tensor, mapped from the file. Raises StepimpError for a wrong checksum."""
+        flat = self.storage.records.tensor(self.storage.record, self.storage.dtype)
+        return flat.as_strided(self.shape, self.stride, self.offset)
+
+
+def rebuild_tensor(storage, offset, shape, stride, *_) -> StoredTensor | Inert:
+    """Raises UnpicklingError for a tensor that does not lie inside its storage."""
+    if not isinstance(storage, Storage):
+        return Inert(storage)
+    numbers = (offset, *shape, *stride)
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise pickle.UnpicklingError("a tensor has a negative size or offset")
+    if len(shape) != len(stride):
+        raise pickle.UnpicklingError("a tensor has more sizes than strides, or fewer")
+    end = offset + 1 + sum((size - 1) * step for size, step in zip(shape, stride))
+    if 0 not in shape and end > storage.numel:
+        raise pickle.UnpicklingError(f"a tensor ends after its record {storage.record}")
+    return StoredTensor(storage, offset, tuple(shape), tuple(stride))
+
+
 class Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes, records: Records):
+        super().__init__(io.BytesIO(data))
+        self.records = records
+
     def find_class(self, module: str, name: str):
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
-            return getattr(torch, name)
-        allowed = ALLOWED.get((module, name))
+        """A stand-in, a new one each time: a pickle can write into what it is given."""
+        full = f"{module}.{name}"
+        if full == "collections.OrderedDict":
+            return type("OrderedDict", (OrderedDict,), {})
+        if full == "torch._utils._rebuild_tensor_v2":
+            return lambda *arguments: rebuild_tensor(*arguments)
+        if full == "torch._utils._rebuild_parameter":
+            return lambda tensor, *_: tensor
+        if full == "torch.Size":
+            return lambda sizes: tuple(sizes)
         # A dict cannot be hashed, but the object may be a key or in a set.
-        members = {"name": f"{module}.{name}", "__hash__": object.__hash__}
-        return allowed or type(name.rpartition(".")[2], (Inert,), members)
+        members = {"name": full, "__hash__": object.__hash__}
+        return type("Inert", (Inert,), members)
+
+    def persistent_load(self, pid) -> Storage | Inert:
+        """pid: ("storage", class of the storage, key, device, number of elements)."""
+        kind, storage, key, _, numel = pid
+        if kind != "storage" or type(key) is not str or type(numel) is not int:
+            raise pickle.UnpicklingError("a storage is described in an unknown way")
+        name = getattr(storage, "name", None)
+        if name not in STORAGES:
+            return Inert(name)
+        dtype, record = STORAGES[name], f"data/{key}"
+        if self.records.size(record) != numel * dtype.itemsize:
+            raise pickle.UnpicklingError(f"{record} does not hold {numel} elements of {dtype}")
+        return Storage(self.records, record, dtype, numel)
+
+
+def refuse_bombs(data: bytes):
+    """Raises for lengths past the end and for memo indices that would fill the memory."""
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name.endswith("PUT") and argument > len(data):
+            raise pickle.UnpicklingError("a memo index is larger than the pickle")
 
 
 def load_inert(file: Path) -> dict:
-    """The dict that `torch.save` wrote, its tensors on the CPU and mapped from the file.
+    """The dict that `torch.save` wrote, with `StoredTensor` in place of tensors.
 
     Raises StepimpError for anything but a torch zip file that holds a dict.
     """
-    refuse_pointer(file)
+    records = Records(file)
+    data = records.bytes("data.pkl")
     try:
-        names = zipfile.ZipFile(file).namelist()
-    except zipfile.BadZipFile as error:
-        raise StepimpError(
-            f"{file} is truncated or not a torch checkpoint (a zip file)."
-        ) from error
-    if any(name.endswith("constants.pkl") for name in names):  # torch.load would run it
-        raise StepimpError(f"{file} is a TorchScript program, and stepimp executes none.")
-    try:
-        content = torch.load(
-            file,
-            map_location="cpu",
-            pickle_module=sys.modules[__name__],
-            weights_only=False,
-            mmap=True,
-        )
+        refuse_bombs(data)
+        content = Unpickler(data, records).load()
     except DAMAGED as error:
         raise StepimpError(f"{file} is truncated or damaged: {first_line(error)}") from error
-    if not isinstance(content, dict):
-        raise StepimpError(f"{file} holds a {type(content).__name__}, not a checkpoint's dict.")
+    if not isinstance(content, dict) or isinstance(content, Inert):
+        kind = content.name if isinstance(content, Inert) else type(content).__name__
+        raise StepimpError(f"{file} holds {kind}, not a checkpoint's dict.")
     return content
 
 
 def plain(value):
     """Nested dicts, lists and scalars out of inert OmegaConf nodes; other objects as they are.
 
-    A container keeps its nodes in `_content`, a node its value in `_val`.
+    A container keeps its nodes in `_content`, a node its value in `_val`. What is shared stays
+    shared. Raises StepimpError for a container inside itself, or nested too deeply.
     """
+    try:
+        return plain_part(value, {})
+    except RecursionError as error:
+        raise StepimpError("its hyper_parameters are nested too deeply.") from error
+
+
+def plain_part(value, done: dict[int, Any]):
+    """done: {id of a container: its plain value}, UNFINISHED while it is being read."""
+    if not isinstance(value, (dict, list, tuple)):
+        return value
+    if done.get(id(value)) is UNFINISHED:
+        raise StepimpError("its hyper_parameters contain themselves.")
+    if id(value) in done:
+        return done[id(value)]
+    done[id(value)] = UNFINISHED
+    made: Any
     if isinstance(value, Inert):
         state = value.state if isinstance(value.state, dict) else {}
-        for field in ("_content", "_val"):
-            if field in state:
-                return plain(state[field])
-        return value
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
+        field = next((name for name in ("_content", "_val") if name in state), None)
+        made = value if field is None else plain_part(state[field], done)
+    elif isinstance(value, dict):
+        made = {key: plain_part(item, done) for key, item in value.items()}
+    else:
+        made = [plain_part(item, done) for item in value]
+    done[id(value)] = made
+    return made

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from stepimp.errors import StepimpError
 from stepimp.models.denoiser import Denoiser
-from stepimp.models.family import resolve
+from stepimp.models.family import MANIFEST, read_manifest, resolve
 from stepimp.models.tokenizers import load_tokenizer, open_tokenizer
 
 __all__ = ["Family", "load", "load_tokenizer", "open_tokenizer"]
@@ -70,7 +71,8 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
     """Loads models by name and checks that they can run together.
 
     Raises StepimpError for an unknown name, a broken checkpoint, models that do not fit into the
-    memory together, or a different tokenizer, vocabulary, mask token, shift or noise schedule.
+    memory together, a member whose weights are not those that its family was made of, or a
+    different tokenizer, vocabulary, mask token, shift or noise schedule.
     """
     import torch
 
@@ -88,8 +90,31 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
         name: load_checkpoint(checkpoint, device, dtype, attn, tokenizers[name])
         for name, checkpoint in opened.items()
     }
+    check_recorded(denoisers, Path(folder))
     facts = {name: shared_facts(model, tokenizers[name]) for name, model in denoisers.items()}
     first, *others = denoisers
     for other in others:
         check_together(first, facts[first], other, facts[other])
     return Family(denoisers, tokenizers[first])
+
+
+def check_recorded(denoisers: dict[str, Denoiser], folder: Path):
+    """Raises StepimpError for a member whose weights were replaced since it joined the family.
+
+    Manifests of older versions record no fingerprint.
+    """
+    members = read_manifest(folder)["members"]
+    for name, model in denoisers.items():
+        facts = members.get(name, {})
+        recorded = facts.get("fingerprint")
+        if recorded in (None, model.fingerprint):
+            continue
+        again = (
+            f"remove {name} from {folder / MANIFEST} and run stepimp family add again"
+            if "checkpoint" in facts
+            else f"train the family again with stepimp train {folder}"
+        )
+        raise StepimpError(
+            f"The weights of {name} ({resolve(name, folder)}) are not those that {folder} was made "
+            f"of: {recorded} in its manifest, {model.fingerprint} now. Put them back, or {again}."
+        )

@@ -42,6 +42,7 @@ class NativeDenoiser:
         self.device, self.dtype = model.device, model.dtype
         self._flops = BodyFlops(model)
         make_bidirectional(model)
+        config.return_dict, config.output_hidden_states = True, False  # whatever was published
         self._head = self._take_head(vocabulary)
         self._check_head()
 

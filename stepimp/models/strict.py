@@ -7,10 +7,10 @@ from accelerate import init_empty_weights
 from torch import nn
 
 from stepimp.errors import StepimpError
-from stepimp.models.layouts.layout import Layout
+from stepimp.models.layouts.layout import NO_MODEL, WRAPPERS, Layout, describes_no_model
 from stepimp.models.weights import Weights
 
-WRAPPERS = ("_orig_mod.", "module.")  # of torch.compile and of distributed training
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def empty_model(layout: Layout, attn: str) -> nn.Module:
@@ -24,8 +24,8 @@ def empty_model(layout: Layout, attn: str) -> nn.Module:
     try:
         with init_empty_weights(include_buffers=False):
             return layout.model(layout.config)
-    except (TypeError, ValueError, ArithmeticError, AttributeError, KeyError) as error:
-        raise StepimpError(f"its config.json describes no model: {error}") from error
+    except NO_MODEL as error:
+        raise describes_no_model(error) from error
 
 
 def check_tensors(model: nn.Module, layout: Layout, weights: Weights):
@@ -83,6 +83,11 @@ def fill(
         if name in tied and stored not in weights.shapes:
             continue
         tensor = layout.part(name, weights[stored])
+        if name in parameters and tensor.dtype not in FLOATS:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise StepimpError(
+                f"{stored} is stored as {kind}: convert the weights to bfloat16 or float32"
+            )
         if name in tied:
             if not torch.equal(
                 tensor, layout.part(tied[name], stored_of(layout, weights, tied[name]))

@@ -10,8 +10,12 @@ from safetensors import SafetensorError, safe_open
 
 from stepimp.errors import StepimpError
 from stepimp.models.headers import read_header, refuse_pointer, safetensors_files
-from stepimp.models.inert_pickle import DAMAGED, first_line
+from stepimp.models.inert_pickle import DAMAGED, StoredTensor, first_line, load_inert
 
+MORE = (
+    "is a pickle of more than a dict of tensors, and stepimp executes none: "
+    "convert it to safetensors."
+)
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
 
@@ -38,6 +42,28 @@ class TensorWeights(Weights):
         return self.tensors[name]
 
 
+class StoredWeights(Weights):
+    """Tensors of a file that `torch.save` wrote, read without torch."""
+
+    def __init__(self, tensors: dict[str, StoredTensor]):
+        self.tensors = tensors
+        self.shapes = {name: tensor.shape for name, tensor in tensors.items()}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.tensors[name].read()
+
+
+class JoinedWeights(Weights):
+    """The tensors of several files."""
+
+    def __init__(self, parts: list[Weights]):
+        self.parts = {name: part for part in parts for name in part}
+        self.shapes = {name: shape for part in parts for name, shape in part.shapes.items()}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.parts[name][name]
+
+
 class SafetensorsWeights(Weights):
     """Tensors in safetensors files, each read on its own."""
 
@@ -57,23 +83,26 @@ class SafetensorsWeights(Weights):
             raise StepimpError(f"{self.files[name]} is damaged: {error}.") from error
 
 
-def pickled_tensors(file: Path) -> dict[str, torch.Tensor]:
+def pickled_weights(file: Path) -> Weights:
     """The tensors of a `pytorch_model.bin`, which may hold nothing else."""
     refuse_pointer(file)
     with file.open("rb") as stream:
-        mapped = stream.read(4) == b"PK\x03\x04"  # older files are not zips and cannot be mapped
+        is_zip = stream.read(4) == b"PK\x03\x04"
+    content = load_inert(file) if is_zip else legacy_content(file)
+    kind = StoredTensor if is_zip else torch.Tensor
+    if not isinstance(content, dict) or not all(isinstance(v, kind) for v in content.values()):
+        raise StepimpError(f"{file} {MORE}")
+    return StoredWeights(content) if is_zip else TensorWeights(content)
+
+
+def legacy_content(file: Path):
+    """What torch read and wrote before it wrote zip files; only its own allow-list is built."""
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+        return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise StepimpError(
-            f"{file} is a pickle of more than tensors, and stepimp executes none: "
-            "convert it to safetensors."
-        ) from error
+        raise StepimpError(f"{file} {MORE}") from error
     except DAMAGED as error:
         raise StepimpError(f"{file} is truncated or damaged: {first_line(error)}") from error
-    if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
-        raise StepimpError(f"{file} is not a dict of tensors.")
-    return content
 
 
 def open_weights(folder: Path) -> Weights:
@@ -91,9 +120,9 @@ def open_weights(folder: Path) -> Weights:
             raise StepimpError(f"{index} is damaged: {error}.") from error
     else:
         names = [PICKLE]
-    tensors: dict[str, torch.Tensor] = {}
+    parts = []
     for name in names:
         if not (folder / name).exists():
             raise StepimpError(f"{folder} holds no weights: there is no model.safetensors.")
-        tensors |= pickled_tensors(folder / name)
-    return TensorWeights(tensors)
+        parts.append(pickled_weights(folder / name))
+    return JoinedWeights(parts)

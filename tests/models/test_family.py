@@ -2,9 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_models import word_tokenizer
 
 from stepimp.errors import StepimpError
-from stepimp.models.checkpoints import load_checkpoint
+from stepimp.models.checkpoints import fingerprint, load_checkpoint
 from stepimp.models.family import (
     SCHEMA,
     default_members,
@@ -174,6 +175,36 @@ def manifest(folder, **members):
     write_manifest(folder, {"schema": SCHEMA, "members": facts})
 
 
+def replaced(folder, random_model, checkpoint=None):
+    """A family whose member 2b has other weights than its manifest says."""
+    model = random_model(1, n_blocks=2)
+    model.save_pretrained(folder / "2b")
+    word_tokenizer(mask=None, words=[f"w{i}" for i in range(20)]).save_pretrained(folder / "2b")
+    facts = {"blocks": 2, "seed": 1, "heldout_nelbo_nats": None, "fingerprint": "0" * 12}
+    facts |= {"checkpoint": checkpoint} if checkpoint else {}
+    write_manifest(folder, {"schema": SCHEMA, "members": {"2b": facts}})
+    return facts, fingerprint(model)
+
+
+def test_a_member_whose_weights_were_replaced_is_named(tmp_path, random_model):
+    facts, digest = replaced(tmp_path, random_model)
+    with pytest.raises(StepimpError, match=f"of 2b .* {'0' * 12} in its .* {digest} now.*train"):
+        load(["2b"], tmp_path, "cpu")
+    replaced(tmp_path, random_model, checkpoint=str(tmp_path / "2b"))
+    with pytest.raises(StepimpError, match="The weights of 2b .* stepimp family add again"):
+        load(["2b"], tmp_path, "cpu")
+    for recorded_as in (digest, None):  # None: by an older version
+        members = {"2b": facts | {"fingerprint": recorded_as}}
+        write_manifest(tmp_path, {"schema": SCHEMA, "members": members})
+        assert load(["2b"], tmp_path, "cpu").fingerprints == {"2b": digest}
+
+
+def test_the_bundled_families_have_the_weights_that_they_record():
+    for name in ("docs", "code"):
+        heavy, light = default_members(family_folder(name))
+        assert load([heavy, light], family_folder(name), "cpu", "bfloat16").blocks
+
+
 def test_the_default_members_are_the_deepest_and_the_shallowest(tmp_path):
     manifest(tmp_path, a=(6, 4), b=(6, 3), b_seed1=(6, 1), c=(3, 1), d=(2, 9), e=(2, 8))
     assert default_members(tmp_path) == ("b", "e")
@@ -193,3 +224,16 @@ def test_the_other_seed_is_as_deep_whatever_its_name(tmp_path):
     manifest(tmp_path, a=(6, 1), b=(6, 3), c=(6, 2), d=(2, 2))
     assert [other_seed(tmp_path, name) for name in ("a", "c", "d", "x")] == ["c", "a", None, None]
     assert other_seed(family_folder(), "12b") == "12b_seed2"
+
+
+def test_the_other_seed_is_the_member_that_says_so(tmp_path):
+    """Members that were added have seed 1 unless they are another's seed."""
+    manifest(tmp_path, a=(6, 1), b=(6, 1), c=(6, 2), d=(6, 3), trained=(6, 2))
+    whole = read_manifest(tmp_path)
+    for name in "abcd":
+        whole["members"][name]["checkpoint"] = name
+    for name in "cd":
+        whole["members"][name]["seed_of"] = "b"
+    write_manifest(tmp_path, whole)
+    seeds = {name: other_seed(tmp_path, name) for name in ("a", "b", "c", "d", "trained")}
+    assert seeds == {"a": None, "b": "c", "c": "b", "d": "b", "trained": None}

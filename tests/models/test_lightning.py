@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 import torch
-from tiny_lightning import foreign_classes, write
+from tiny_lightning import foreign_classes, shape_of, write
 from tiny_models import word_tokenizer
 
 from stepimp.errors import StepimpError
@@ -51,6 +51,31 @@ REFUSED = {
     "D3PM": (dict(parameterization="d3pm"), "carries no unmasked tokens over"),
     "an autoregressive model": (dict(parameterization="ar"), "autoregressive"),
     "BD3-LM": (dict(algo={"name": "bd3lm"}), "block after block"),
+    "Duo's base": (dict(algo={"name": "duo_base"}), "uniform state.*algo.name is 'duo_base'"),
+    "a distilled model": (dict(algo={"name": "distillation"}), "algo.name = 'distillation'"),
+    "another parameterization": (dict(parameterization="mean"), "parameterization = 'mean'"),
+    "that of an algorithm": (
+        dict(algo={"name": "mdlm", "parameterization": "mean"}),
+        "algo.parameterization = 'mean'",
+    ),
+    "another backbone": (dict(backbone="dimamba"), "backbone = 'dimamba'"),
+    "causal attention": (dict(algo={"causal_attention": True}), "causal_attention = True"),
+    "discrete time": (dict(T=1000), "T = 1000"),
+    "a tied head": (
+        dict(model={"tie_word_embeddings": True, "length": 8}),
+        "embedding is tied",
+    ),
+    "contradicting time inputs": (
+        dict(time_conditioning=False, algo={"name": "mdlm", "time_conditioning": True}),
+        "config contradicts itself",
+    ),
+    "a noise that is a word": (dict(noise="loglinear"), "'noise' that is not a mapping"),
+    "data that is a word": (dict(data="x"), "'data' that is not a mapping"),
+    "a tokenizer that is a number": (
+        dict(data={"tokenizer_name_or_path": 5}),
+        "names the tokenizer 5",
+    ),
+    "an algorithm that is a word": (dict(algo="mdlm"), "'algo' that is not a mapping"),
     "another noise": (dict(noise={"type": "geometric"}), "'geometric'"),
     "a config without a model": (dict(model=None), "no config with a part 'model'"),
     "a config without depth": (dict(model={"length": 8}), "no field 'hidden_size'"),
@@ -64,9 +89,78 @@ def test_what_is_no_mdlm_is_refused_with_the_reason(tmp_path, models, changes, m
         load_checkpoint(path, "cpu")
 
 
+@pytest.mark.parametrize("value", ["${x}", "2", 0, 2.0, True, None])
+def test_a_shape_that_is_not_a_number(tmp_path, models, value):
+    shape = shape_of(models[0].config) | {"n_blocks": value}
+    path = write(tmp_path / "last.ckpt", *models, changes={"model": shape})
+    with pytest.raises(StepimpError, match="config.model has n_blocks = "):
+        load_checkpoint(path, "cpu")
+
+
+def test_more_blocks_than_tensors(tmp_path, models):
+    shape = shape_of(models[0].config) | {"n_blocks": 10**9}
+    path = write(tmp_path / "last.ckpt", *models, changes={"model": shape})
+    with pytest.raises(StepimpError, match="1000000000 blocks in 31 tensors"):
+        load_checkpoint(path, "cpu")
+
+
+@pytest.mark.parametrize("places", [("config",), ("algo",), ("config", "algo")])
+def test_the_time_input_may_be_switched_on_in_two_places(tmp_path, random_model, places):
+    last, average = (random_model(seed, time_conditioning=True, **SHAPE) for seed in (1, 2))
+    on = {"time_conditioning": True}
+    changes = {"time_conditioning": None} | (on if "config" in places else {})
+    changes |= {"algo": {"name": "mdlm"} | (on if "algo" in places else {})}
+    model = load_checkpoint(write(tmp_path / "last.ckpt", last, average, changes=changes), "cpu")
+    z, t = torch.randint(0, 24, (2, 9)), torch.tensor([0.3, 0.9])
+    assert model.time_conditioned
+    assert torch.allclose(model(z, t).logits, average(z, t).logits, atol=1e-5)
+
+
+def test_a_config_as_the_repository_writes_it_loads(tmp_path, models):
+    changes = {"diffusion": "absorbing_state", "T": 0, "subs_masking": False, "algo": None}
+    path = write(tmp_path / "last.ckpt", *models, changes=changes)
+    assert load_checkpoint(path, "cpu").fingerprint == fingerprint(models[1])
+
+
+def test_averages_follow_the_order_of_the_model_not_of_the_state_dict(tmp_path, models):
+    state = dict(sorted(models[0].state_dict().items(), key=lambda item: "blocks.0" in item[0]))
+    assert list(state) != list(models[0].state_dict())
+    path = write(tmp_path / "last.ckpt", *models, content={"state_dict": state})
+    assert load_checkpoint(path, "cpu").fingerprint == fingerprint(models[1])
+
+
+WRONG = {
+    "another tensor": ({"backbone.more": torch.ones(3)}, "extra backbone.more"),
+    "a scalar embedding": ({"backbone.vocab_embed.embedding": torch.ones(())}, "has no matrix"),
+    "a number": ({"backbone.more": 3}, "not a dict of tensors"),
+}
+
+
+@pytest.mark.parametrize("change, message", WRONG.values(), ids=WRONG)
+def test_a_wrong_state_dict_is_named(tmp_path, models, change, message):
+    content = {"state_dict": dict(models[0].state_dict()) | change}
+    path = write(tmp_path / "last.ckpt", *models, content=content)
+    with pytest.raises(StepimpError, match=message):
+        load_checkpoint(path, "cpu")
+
+
+@pytest.mark.parametrize("shadow", [5, None, "x"])
+def test_averages_that_are_not_a_list(tmp_path, models, shadow):
+    path = write(tmp_path / "last.ckpt", *models, content={"ema": {"shadow_params": shadow}})
+    with pytest.raises(StepimpError, match="shadow_params holds 0 entries"):
+        load_checkpoint(path, "cpu")
+
+
+def test_averages_stored_as_integers_are_refused(tmp_path, models):
+    shadow = [p.detach().int() for p in models[1].backbone.parameters()]
+    path = write(tmp_path / "last.ckpt", *models, content={"ema": {"shadow_params": shadow}})
+    with pytest.raises(StepimpError, match="is stored as int32"):
+        load_checkpoint(path, "cpu")
+
+
 def test_averages_of_another_number_or_order(tmp_path, models, random_model):
     path = write(tmp_path / "short.ckpt", *models, content={"ema": {"shadow_params": []}})
-    with pytest.raises(StepimpError, match="shadow_params holds 0 tensors for 30 parameters"):
+    with pytest.raises(StepimpError, match="shadow_params holds 0 entries for the 30 parameters"):
         load_checkpoint(path, "cpu")
     shadow = [p.detach() for p in models[1].backbone.parameters()][::-1]
     path = write(tmp_path / "turned.ckpt", *models, content={"ema": {"shadow_params": shadow}})

@@ -12,7 +12,14 @@ from stepimp.models.layouts import (
     qwen3,
     smdm,
 )
-from stepimp.models.layouts.layout import Layout, Shapes
+from stepimp.models.layouts.layout import (
+    NO_MODEL,
+    WRAPPERS,
+    Layout,
+    Shapes,
+    describes_no_model,
+    refuse_more_blocks_than_tensors,
+)
 
 BY_TYPE = {
     "mdlm": mdlm.layout,
@@ -48,7 +55,18 @@ def detect(config: dict, shapes: Shapes) -> Layout:
 
     Raises StepimpError, with the reason, for a model that is not a masked diffusion denoiser.
     """
+    try:
+        layout = layout_of(config, shapes)
+        refuse_more_blocks_than_tensors(layout, shapes)
+        return layout
+    except NO_MODEL as error:
+        raise describes_no_model(error) from error
+
+
+def layout_of(config: dict, shapes: Shapes) -> Layout:
     kind = config.get("model_type")
+    if not isinstance(kind, str | None):
+        raise describes_no_model(f"model_type is {kind!r:.50}")
     if native.matches(config):
         return native.layout(config, shapes)
     if kind in BY_TYPE:
@@ -57,6 +75,9 @@ def detect(config: dict, shapes: Shapes) -> Layout:
         return diffugpt.layout(config, shapes)
     if smdm.matches(shapes):
         return smdm.layout(config, shapes)
+    for prefix in WRAPPERS:
+        if shapes and all(name.startswith(prefix) for name in shapes):
+            raise StepimpError(f"All keys begin with `{prefix}`: remove it from the names.")
     if kind in REFUSED:
         raise StepimpError(f"it holds a {kind!r} model: {REFUSED[kind]}.")
     if masked_lm.matches(config):

@@ -2,17 +2,17 @@
 
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from stepimp.models.layouts.layout import Layout, Shapes, native_fields, refuse_scaled_rope, rope
+from stepimp.models.layouts.layout import Layout, Shapes, native_fields, rope_of
 
 
 def layout(config: dict, shapes: Shapes) -> Layout:
-    refuse_scaled_rope(config)
     fields = {
         key: value
         for key, value in native_fields(config).items()
-        if key not in ("rope_theta", "rope_scaling", "mask_token_id", "pad_token_id")
+        if key
+        not in ("rope_theta", "rope_scaling", "rope_parameters", "mask_token_id", "pad_token_id")
     }
-    native = Qwen2Config(**fields, rope_parameters=rope(config.get("rope_theta", 1e6)))
+    native = Qwen2Config(**fields, rope_parameters=rope_of(config, 1e6))
     return Layout(
         "Dream",
         Qwen2ForCausalLM,

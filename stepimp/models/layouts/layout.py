@@ -4,14 +4,27 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 
 from stepimp.errors import StepimpError
+from stepimp.noise import NoiseSchedule
 
 Shapes = Mapping[str, tuple[int, ...]]
+# What configs and models of transformers raise for values of a wrong type or size.
+NO_MODEL = (
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    StrictDataclassError,
+)
 # Of a config.json, what belongs to the published class and not to the native one.
 FOREIGN_FIELDS = (
     "architectures",
@@ -22,6 +35,13 @@ FOREIGN_FIELDS = (
     "transformers_version",
     "_name_or_path",
 )
+
+
+WRAPPERS = ("_orig_mod.", "module.")  # of torch.compile and of distributed training
+
+
+def is_int(value) -> bool:
+    return type(value) is int
 
 
 def whole(native: str, stored: torch.Tensor) -> torch.Tensor:
@@ -47,7 +67,7 @@ class Layout:
     """As the config has it; None leaves it to the tokenizer."""
     shift: int = 0
     noise: str = "linear"
-    max_length: int = 0
+    max_length: int = 1
     special_tokens: bool = False
     """Whether sequences are framed by the tokenizer's special tokens, such as CLS and SEP."""
     trained_masking: float = 1.0
@@ -57,6 +77,24 @@ class Layout:
     """Classes of transformers to open the tokenizer with, in this order: one that is published with
     code of its own needs a native class, since that code is never run.
     """
+
+    def __post_init__(self):
+        """Raises StepimpError for a value that the denoiser could not be used with."""
+        checks = {
+            "name": isinstance(self.name, str),
+            "mask_id": self.mask_id is None or (is_int(self.mask_id)),
+            "shift": is_int(self.shift) and self.shift in (0, 1),
+            "noise": isinstance(self.noise, str),
+            "config.vocab_size": is_int(getattr(self.config, "vocab_size", None)),
+            "max_length": is_int(self.max_length) and self.max_length >= 1,
+            "special_tokens": isinstance(self.special_tokens, bool),
+            "trained_masking": type(self.trained_masking) in (int, float)
+            and 0 < self.trained_masking <= 1,
+        }
+        for name, valid in checks.items():
+            if not valid:
+                raise describes_no_model(f"{name} is {attrgetter(name)(self)!r:.50}")
+        NoiseSchedule(self.noise)
 
     def stored_name(self, native: str) -> str:
         for ours, theirs in self.keys:
@@ -77,6 +115,12 @@ def native_fields(config: dict) -> dict:
     return {key: value for key, value in config.items() if key not in FOREIGN_FIELDS}
 
 
+def describes_no_model(reason) -> StepimpError:
+    """The error for a config.json whose values no model takes."""
+    text = " ".join(str(reason).split()) or type(reason).__name__
+    return StepimpError(f"its config.json describes no model that stepimp loads: {text:.300}")
+
+
 def field_of(config: dict, name: str):
     """A field that a config.json must have."""
     if config.get(name) is None:
@@ -89,9 +133,24 @@ def rope(theta: float) -> dict:
     return {"rope_type": "default", "rope_theta": float(theta)}
 
 
-def refuse_scaled_rope(config: dict):
-    if config.get("rope_scaling"):
+def rope_of(config: dict, theta: float) -> dict:
+    """The rotary position embedding of a config.json, of base `theta` where it does not say.
+
+    Newer versions of transformers write `rope_parameters` in place of `rope_theta` and
+    `rope_scaling`. Raises StepimpError for one that is scaled.
+    """
+    written = config.get("rope_parameters") or {}
+    if config.get("rope_scaling") or written.get("rope_type", "default") != "default":
         raise StepimpError("its rotary embedding is scaled (rope_scaling), which is not supported.")
+    bases = (written.get("rope_theta"), config.get("rope_theta"), theta)
+    return rope(next(base for base in bases if base is not None))
+
+
+def refuse_more_blocks_than_tensors(layout: Layout, shapes: Shapes):
+    """Before a model is built that would be larger than any memory."""
+    blocks = layout.config.num_hidden_layers
+    if not is_int(blocks) or not 0 < blocks <= len(shapes):
+        raise describes_no_model(f"it has {blocks!r:.50} blocks in {len(shapes)} tensors")
 
 
 def count(shapes: Shapes, pattern: str) -> int:

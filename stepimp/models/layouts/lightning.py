@@ -6,28 +6,41 @@ Nothing of the pickle is executed; `hyper_parameters` is read as inert data.
 import re
 from pathlib import Path
 
-import torch
-
 from stepimp.errors import StepimpError
-from stepimp.models.inert_pickle import load_inert, plain
-from stepimp.models.layouts.layout import Layout
+from stepimp.models.inert_pickle import StoredTensor, load_inert, plain
+from stepimp.models.layouts.layout import Layout, refuse_more_blocks_than_tensors
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
-from stepimp.models.weights import TensorWeights
+from stepimp.models.strict import check_tensors, empty_model
+from stepimp.models.weights import StoredWeights
 
 PREFIXES = re.compile(r"(^module\.)|(_orig_mod\.)|((?<=\.)module\.)")
-BUFFER = "rotary_emb.inv_freq"
-REFUSED = {
-    "duo": "its corruption replaces tokens by random ones (uniform state); there is no mask token",
-    "udlm": "its corruption replaces tokens by random ones (uniform state); there is no mask token",
+EMBEDDING = "backbone.vocab_embed.embedding"
+UNIFORM = "its corruption replaces tokens by random ones (uniform state); there is no mask token"
+# Reasons for what the repository and its successors train beside MDLM.
+REASONS = {
+    "duo": UNIFORM,
+    "duo_base": UNIFORM,
+    "udlm": UNIFORM,
+    "uniform": UNIFORM,
     "sedd": "it predicts ratios of probabilities (SEDD), not the clean token",
     "ar": "it is autoregressive and reads from left to right",
     "d3pm": "it carries no unmasked tokens over (D3PM parameterisation)",
     "bd3lm": "it denoises block after block (semi-autoregressive)",
 }
+# The only values with which the model is the MDLM that loads; a field may also be absent.
+# `subs_masking` may be anything: MDLM's `subs` does not read it.
+ALLOWED = {
+    "name": "mdlm",
+    "parameterization": "subs",
+    "diffusion": "absorbing_state",
+    "backbone": "dit",
+    "causal_attention": False,
+    "T": 0,
+}
 
 
-def read(file: Path) -> tuple[Layout, TensorWeights]:
+def read(file: Path) -> tuple[Layout, StoredWeights]:
     """The layout and the EMA weights of a checkpoint.
 
     Raises StepimpError where the structure is another one, or the model is not an MDLM.
@@ -43,78 +56,117 @@ def read(file: Path) -> tuple[Layout, TensorWeights]:
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise StepimpError("its hyper_parameters hold no config with a part 'model'.")
     check(config)
-    if not isinstance(saved, dict) or not all(map(torch.is_tensor, saved.values())):
+    if not isinstance(saved, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, StoredTensor) for name, tensor in saved.items()
+    ):
         raise StepimpError("its state_dict is not a dict of tensors.")
-    state = {
-        PREFIXES.sub("", name): tensor
-        for name, tensor in saved.items()
-        if PREFIXES.sub("", name).startswith("backbone.")
-    }
-    parameters = [name for name in state if not name.endswith(BUFFER)]
-    if "backbone.vocab_embed.embedding" not in state:
-        raise StepimpError("its state_dict has no backbone.vocab_embed.embedding.")
-    rows = state["backbone.vocab_embed.embedding"].shape[0]
-    native = mdlm_config(config, rows)
-    of_noise = sum(name.startswith("noise.") for name in saved)
-    tensors = averaged(content["ema"], parameters, state, of_noise)
+    state = {PREFIXES.sub("", name): tensor for name, tensor in saved.items()}
+    state = {name: tensor for name, tensor in state.items() if name.startswith("backbone.")}
+    if EMBEDDING not in state or len(state[EMBEDDING].shape) != 2:
+        raise StepimpError(f"its state_dict has no matrix {EMBEDDING}.")
+    native = mdlm_config(config, state[EMBEDDING].shape[0])
     layout = Layout(
         "MDLM (Lightning)",
         MDLMForMaskedLM,
         native,
         noise=native.noise,
         max_length=native.model_length,
-        tokenizer=(config.get("data") or {}).get("tokenizer_name_or_path", "gpt2"),
+        tokenizer=tokenizer_name(config),
     )
-    return layout, TensorWeights(tensors)
+    of_noise = sum(name.startswith("noise.") for name in saved)
+    return layout, StoredWeights(averaged(content["ema"], layout, state, of_noise))
+
+
+def part(config: dict, name: str) -> dict:
+    """A part of the config, empty where it is absent."""
+    value = config.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise StepimpError(f"its config has a part {name!r} that is not a mapping: {value!r:.50}.")
+    return value or {}
+
+
+def tokenizer_name(config: dict) -> str:
+    name = part(config, "data").get("tokenizer_name_or_path", "gpt2")
+    if not isinstance(name, str):
+        raise StepimpError(f"its config names the tokenizer {name!r:.50}, which is not a name.")
+    return name
 
 
 def check(config: dict):
-    """Raises StepimpError for what the repository and its successors train beside MDLM."""
-    named = [config.get("parameterization"), config.get("diffusion"), config.get("backbone")]
-    if isinstance(config.get("algo"), dict):
-        named += [config["algo"].get("name"), config["algo"].get("parameterization")]
-    for name in filter(None, named):
-        if name in REFUSED:
-            raise StepimpError(f"{REFUSED[name]}.")
-        if name == "uniform":
-            raise StepimpError(f"{REFUSED['udlm']}.")
-    noise = (config.get("noise") or {}).get("type", "loglinear")
-    if noise != "loglinear":
-        raise StepimpError(f"its noise schedule is {noise!r}; of MDLM's, loglinear is supported.")
+    """Raises StepimpError for everything that is not known to be an MDLM."""
+    algorithm = part(config, "algo")
+    for where, fields in (("", config), ("algo.", algorithm)):
+        for name, allowed in ALLOWED.items():
+            value = fields.get(name)
+            if value is None or value == allowed or (where, name) == ("", "name"):
+                continue
+            if isinstance(value, str) and value in REASONS:
+                raise StepimpError(f"{REASONS[value]} ({where}{name} is {value!r}).")
+            raise StepimpError(
+                f"its config has {where}{name} = {value!r:.50}; of MDLM's, {allowed!r} loads."
+            )
+    noise = part(config, "noise")
+    kind = noise.get("type", noise.get("_target_", "loglinear"))
+    if kind not in ("loglinear", "log-linear"):
+        raise StepimpError(f"its noise schedule is {kind!r:.50}; of MDLM's, loglinear loads.")
+    if config["model"].get("tie_word_embeddings"):
+        raise StepimpError("its embedding is tied to its output layer, which MDLM's is not.")
+
+
+def time_conditioning(config: dict) -> bool:
+    """Of the config, or of its algorithm as later versions of the trainer write it."""
+    places = {"time_conditioning": config, "algo.time_conditioning": part(config, "algo")}
+    values = {
+        name: fields["time_conditioning"]
+        for name, fields in places.items()
+        if fields.get("time_conditioning") is not None
+    }
+    if not all(isinstance(value, bool) for value in values.values()):
+        raise StepimpError(f"its time_conditioning is neither true nor false: {values!r:.80}.")
+    if len(set(values.values())) > 1:
+        raise StepimpError(f"its config contradicts itself: {values!r:.80}.")
+    return next(iter(values.values()), False)
 
 
 def mdlm_config(config: dict, rows: int) -> MDLMConfig:
     shape = config["model"]
-    try:
-        return MDLMConfig(
-            vocab_size=rows,
-            model_length=shape["length"],
-            hidden_dim=shape["hidden_size"],
-            cond_dim=shape["cond_dim"],
-            n_blocks=shape["n_blocks"],
-            n_heads=shape["n_heads"],
-            dropout=shape.get("dropout", 0.1),
-            time_conditioning=bool(config.get("time_conditioning", False)),
-        )
-    except KeyError as error:
-        raise StepimpError(f"its config.model has no field {error}.") from error
+    for name in ("length", "hidden_size", "cond_dim", "n_blocks", "n_heads"):
+        if name not in shape:
+            raise StepimpError(f"its config.model has no field {name!r}.")
+        if type(shape[name]) is not int or shape[name] < 1:
+            raise StepimpError(f"its config.model has {name} = {shape[name]!r:.50}, not a number.")
+    return MDLMConfig(
+        vocab_size=rows,
+        model_length=shape["length"],
+        hidden_dim=shape["hidden_size"],
+        cond_dim=shape["cond_dim"],
+        n_blocks=shape["n_blocks"],
+        n_heads=shape["n_heads"],
+        time_conditioning=time_conditioning(config),
+    )
 
 
-def averaged(ema: dict, names: list[str], state: dict, of_noise: int) -> dict:
-    """The EMA weights by name: `shadow_params` has no names, only the order of the parameters, the
-    backbone's first and then up to `of_noise` of the noise schedule.
+def averaged(ema, layout: Layout, state: dict, of_noise: int) -> dict[str, StoredTensor]:
+    """The EMA weights by name: `shadow_params` has no names, only the order of the parameters in
+    the model, the backbone's first and then up to `of_noise` of the noise schedule.
     """
-    shadow = list(ema["shadow_params"]) if isinstance(ema, dict) and "shadow_params" in ema else []
+    refuse_more_blocks_than_tensors(layout, StoredWeights(state).shapes)
+    model = empty_model(layout, "eager")
+    check_tensors(model, layout, StoredWeights(state))
+    names = [name for name, _ in model.named_parameters()]
+    shadow = ema.get("shadow_params") if isinstance(ema, dict) else None
+    shadow = shadow if isinstance(shadow, list) else []
     expected = range(len(names), len(names) + of_noise + 1)
-    if len(shadow) not in expected or not all(map(torch.is_tensor, shadow)):
+    if len(shadow) not in expected or not all(isinstance(t, StoredTensor) for t in shadow):
         raise StepimpError(
-            f"its ema.shadow_params holds {len(shadow)} tensors for {len(names)} parameters."
+            f"its ema.shadow_params holds {len(shadow)} entries for the {len(names)} parameters "
+            "of the model, or not tensors alone."
         )
     for name, average in zip(names, shadow):
         if average.shape != state[name].shape:
             raise StepimpError(
                 f"its ema.shadow_params are in another order: {name} has shape "
-                f"{tuple(state[name].shape)} and its average {tuple(average.shape)}."
+                f"{state[name].shape} and its average {average.shape}."
             )
-    buffers = {name: tensor for name, tensor in state.items() if name.endswith(BUFFER)}
+    buffers = {name: tensor for name, tensor in state.items() if name not in names}
     return buffers | dict(zip(names, shadow))

@@ -3,7 +3,7 @@
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from stepimp.errors import StepimpError
-from stepimp.models.layouts.layout import Layout, Shapes, field_of, refuse_scaled_rope, rope
+from stepimp.models.layouts.layout import Layout, Shapes, field_of, rope_of
 
 KEYS = (
     ("model.embed_tokens.", "model.transformer.wte."),
@@ -20,15 +20,41 @@ KEYS = (
 )
 
 
+# What changes the forward pass, and the values with which it is that of LLaDA 8B. Where a field is
+# absent or null, so it is.
+FORWARD: dict[str, tuple] = {
+    "block_type": ("llama",),
+    "layer_norm_type": ("rms",),
+    "activation_type": ("silu", "swiglu"),
+    "rope": (True,),
+    "alibi": (False,),
+    "scale_logits": (False,),
+    "attention_layer_norm": (False,),
+    "input_emb_norm": (False,),
+    "clip_qkv": (),
+    "include_bias": (False,),
+    "include_qkv_bias": (False,),
+    "bias_for_layer_norm": (False,),
+    "layer_norm_with_affine": (True,),
+    "block_group_size": (1,),
+}
+
+
+def refuse_other_forward(config: dict):
+    for name, allowed in FORWARD.items():
+        value = config.get(name)
+        if value is not None and value not in allowed:
+            loads = " or ".join(map(repr, allowed)) or "null"
+            raise StepimpError(
+                f"its config.json has {name} = {value!r:.50}, which changes the forward pass; with "
+                f"LLaDA 8B's, {loads}, it would load."
+            )
+
+
 def layout(config: dict, shapes: Shapes) -> Layout:
     if config.get("n_experts") or config.get("num_experts"):
         raise StepimpError("it is a mixture of experts; of LLaDA the dense models load.")
-    if (
-        config.get("block_type", "llama") != "llama"
-        or config.get("layer_norm_type", "rms") != "rms"
-    ):
-        raise StepimpError("its blocks are not those of LLaDA 8B (block_type llama, RMS norm).")
-    refuse_scaled_rope(config)
+    refuse_other_forward(config)
     heads = field_of(config, "n_heads")
     native = LlamaConfig(
         vocab_size=config.get("embedding_size") or field_of(config, "vocab_size"),
@@ -39,7 +65,7 @@ def layout(config: dict, shapes: Shapes) -> Layout:
         num_key_value_heads=config.get("n_kv_heads") or heads,
         max_position_embeddings=config.get("max_sequence_length", 4096),
         rms_norm_eps=config.get("rms_norm_eps", 1e-5),
-        rope_parameters=rope(config.get("rope_theta", 10000.0)),
+        rope_parameters=rope_of(config, 10000.0),
         tie_word_embeddings=bool(config.get("weight_tying", False)),
         bos_token_id=None,
         eos_token_id=None,

@@ -1,11 +1,13 @@
 """MDLM as a Hugging Face folder (`kuleshov-group/mdlm-owt`, and what `stepimp train` writes)."""
 
-from stepimp.models.layouts.layout import Layout, Shapes, native_fields
+from stepimp.models.layouts.layout import Layout, Shapes, describes_no_model, native_fields
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
 
 
 def layout(config: dict, shapes: Shapes) -> Layout:
+    if not isinstance(config.get("time_conditioning", False), bool):
+        raise describes_no_model(f"time_conditioning is {config['time_conditioning']!r:.50}")
     native = MDLMConfig(**native_fields(config))
     return Layout(
         "MDLM",

@@ -3,8 +3,7 @@
 import transformers
 from transformers import AutoConfig
 
-from stepimp.errors import StepimpError
-from stepimp.models.layouts.layout import Layout, Shapes
+from stepimp.models.layouts.layout import Layout, Shapes, describes_no_model
 
 FIELD = "stepimp"
 SAID = (
@@ -28,17 +27,20 @@ def said(layout: Layout) -> dict:
 
 
 def layout(config: dict, shapes: Shapes) -> Layout:
-    """Raises StepimpError where the class is not a language model of transformers."""
+    """Raises StepimpError where the class is not a language model of transformers, and for an entry
+    that `stepimp convert` does not write.
+    """
+    facts = config[FIELD]
+    if facts.keys() != set(SAID):
+        wrong = ", ".join(sorted(facts.keys() ^ set(SAID)))
+        raise describes_no_model(f"its entry {FIELD!r} lacks or has too much: {wrong}")
     fields = {key: value for key, value in config.items() if key not in (FIELD, "auto_map")}
-    native = AutoConfig.for_model(fields.pop("model_type"), **fields)
-    (name,) = config.get("architectures") or ("",)
-    model = (
-        getattr(transformers, name, None)
-        if name.endswith(("ForMaskedLM", "LMHeadModel")) or (name.endswith("ForCausalLM"))
-        else None
-    )
+    native = AutoConfig.for_model(fields.pop("model_type", None), **fields)
+    names = config.get("architectures")
+    name = names[0] if isinstance(names, list) and len(names) == 1 else names
+    known = isinstance(name, str) and name.endswith(("ForMaskedLM", "LMHeadModel", "ForCausalLM"))
+    model = getattr(transformers, name, None) if known else None
     if model is None or model.config_class is not type(native):
-        raise StepimpError(f"its config.json names the class {name!r}, which is not its model.")
-    facts = {key: value for key, value in config[FIELD].items() if key in SAID}
+        raise describes_no_model(f"it names the class {name!r:.80}, which is not its model")
     exact = ("PreTrainedTokenizerFast",)  # others rebuild a tokenizer by the model's type
     return Layout(model=model, config=native, tokenizer_classes=exact, **facts)

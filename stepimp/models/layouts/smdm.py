@@ -38,6 +38,8 @@ def head_width(width: int) -> int:
 
 def layout(config: dict, shapes: Shapes) -> Layout:
     """config: empty for a bare file; `n_head` and `block_size` are taken from it where given."""
+    if len(shapes[EMBEDDING]) != 2:
+        raise StepimpError(f"{EMBEDDING} has shape {shapes[EMBEDDING]} and is not a matrix.")
     rows, width = shapes[EMBEDDING]
     heads = config.get("n_head") or width // head_width(width)
     gate = shapes.get("transformer.h.0.mlp.swiglu.w1.weight")
@@ -62,8 +64,8 @@ def layout(config: dict, shapes: Shapes) -> Layout:
 
     def part(name: str, stored: torch.Tensor) -> torch.Tensor:
         """Queries, keys and values are stored head by head; the head lacks the mask's row."""
-        if name == HEAD and stored.ndim == 2:
-            return torch.nn.functional.pad(stored, (0, 0, 0, max(0, rows - len(stored))))
+        if name == HEAD and stored.shape == (rows - 1, width):
+            return torch.nn.functional.pad(stored, (0, 0, 0, 1))
         which = next((i for i, key in enumerate("qkv") if f".{key}_proj." in name), None)
         if which is None or stored.shape != (3 * width, width):
             return stored
