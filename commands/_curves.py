@@ -1,10 +1,9 @@
-"""What commands share that measure curves or need them: options, the measurement, the search for
-curves that are there.
-"""
+"""What commands share that measure curves or need them: the options and the measurement."""
 
 import click
 
 from stepimp.curves.options import MOST_SAMPLES, CurveOptions
+from stepimp.models.options import ModelOptions
 
 from ._options import (
     FloatRange,
@@ -96,6 +95,7 @@ def chosen_options(heavy, lights, family, **options) -> CurveOptions:
 def measure_curves(options: CurveOptions, device: str, attn: str, out) -> dict:
     """The curves document of these options, with a progress bar and what there is to say of it."""
     status("Loading models ...")
+    from stepimp.curves.document import remarks
     from stepimp.sampling.curves import measure_curves
 
     with progress("sequences") as moved:
@@ -105,62 +105,7 @@ def measure_curves(options: CurveOptions, device: str, attn: str, out) -> dict:
     return document
 
 
-def remarks(document: dict) -> list[str]:
-    """What is unusual about a measurement."""
-    from stepimp.curves.measurements import Measurements
-    from stepimp.curves.tables import widest_band
-
-    params, blocks = document["params"], document["blocks"]
-    measurements = Measurements.unpack(document)
-    unusual = []
-    heavy, count, until = params["heavy"], measurements.sequences, params["until"]
-    for light in params["lights"]:
-        if blocks[light] > blocks[heavy]:
-            unusual.append(f"Warning: {light} is deeper than the heavy model {heavy}.")
-    if until is None and count < params["sequences"]:
-        text = f"{params['data']} ({params['split']})"
-        unusual.append(f"Only {count} sequences of {params['length']} tokens in {text}.")
-    if until and (width := widest_band(measurements, params["seed"])) > until:
-        unusual.append(
-            f"All {count} sequences were used, and the band is still plus or minus {width:.2g} "
-            "nats."
-        )
-    return unusual
-
-
-def curves_document(path) -> dict:
-    """The results document of curves in a file."""
-    from stepimp.curves.document import read_curves
-
-    return read_curves(path)
-
-
-def curves_for(by, heavy, lights, models, out) -> dict:
-    """The newest matching curves, measured now if there are none.
-
-    by: "kl", "loss" or "nelbo", what the curves are for; models: the options family, device, dtype
-    and attn. What is measured has the options of a bare `stepimp kl`, and another seed of the heavy
-    model as its baseline where the family has one.
-    """
-    from dataclasses import replace
-
-    from stepimp.curves.document import newest_curves
-    from stepimp.models.family import family_folder, other_seed
-
-    if document := newest_curves(out, by, heavy, lights, models["family"]):
-        return document
+def measure_first(models: ModelOptions, options: CurveOptions) -> dict:
+    """`measure_curves` where another command runs its models, because no curves match."""
     status("No matching curves yet: measuring them first.")
-    options = chosen_options(heavy, lights, models["family"], dtype=models["dtype"])
-    baseline = other_seed(family_folder(options.family), options.heavy)
-    options = replace(options, baseline=None if baseline in options.models else baseline)
-    return measure_curves(options, models["device"], models["attn"], out)
-
-
-def check_weights(document: dict, weights: dict[str, str]):
-    """Raises StepimpError unless the models named have the weights the curves were measured with.
-
-    weights: model -> fingerprint.
-    """
-    from stepimp.curves.document import check_weights
-
-    check_weights(document, weights)
+    return measure_curves(options, models.device, models.attn, models.out)

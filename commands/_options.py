@@ -104,12 +104,9 @@ training_data_option = click.option("--data", default="docs", show_default=True,
 
 def chosen_members(heavy: str | None, lights, family: str | None) -> tuple[str, tuple[str, ...]]:
     """The heavy and the light models asked for; by default the family's deepest and shallowest."""
-    from stepimp.models.family import default_members, family_folder
+    from stepimp.models.family import chosen_members, family_folder
 
-    if heavy is None or not lights:
-        deepest, shallowest = default_members(family_folder(family))
-        heavy, lights = heavy or deepest, lights or (shallowest,)
-    return heavy, tuple(dict.fromkeys(lights))
+    return chosen_members(heavy, lights, family_folder(family))
 
 
 @contextmanager

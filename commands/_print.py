@@ -2,10 +2,12 @@
 
 import json
 import math
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -23,6 +25,8 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], spare=())
     spare: columns that a terminal too narrow for all of them does without, the first first. What is
     still too wide runs over the end of the line.
     """
+    from rich.console import Console
+
     console, kept = Console(), list(range(len(columns)))
     available = console.width
     for name in spare:
@@ -37,14 +41,18 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], spare=())
         click.echo(f"Not shown in {available} columns: {', '.join(left_out)}.")
 
 
-def width_of(table: Table) -> int:
+def width_of(table: "Table") -> int:
     """Columns a table takes when nothing is cut."""
+    from rich.console import Console
+
     unlimited = Console(width=1_000_000)
     return unlimited.measure(table).maximum
 
 
-def laid_out(columns: list[str], rows: list[list[str]], kept: list[int]) -> Table:
+def laid_out(columns: list[str], rows: list[list[str]], kept: list[int]) -> "Table":
     """The columns to keep, by index, as a table."""
+    from rich.table import Table
+
     table = Table(header_style="bold", box=None, pad_edge=False)
     for i in kept:
         table.add_column(columns[i], justify="left" if i == 0 else "right", no_wrap=True)

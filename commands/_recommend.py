@@ -1,23 +1,33 @@
 """What commands share that need a recommendation."""
 
-from ._curves import curves_document, curves_for
+from functools import partial
+
+from stepimp.models.options import ModelOptions
+
+from ._curves import measure_first
 from ._progress import progress
 
 
-def recommend_now(models: dict, out, *, curves=None, by="kl", heavy=None, lights=(), **options):
-    """A recommendation, written to the folder `out`, from the curves of a file, else the newest,
+def recommend_now(
+    models: ModelOptions, *, curves=None, by="kl", heavy=None, lights=(), **options
+) -> dict:
+    """A recommendation, written to the results folder, from the curves of a file, else the newest,
     else those measured now.
 
-    models: the options family, device, dtype and attn. options: those of
-    `quality.recommendation.recommendation`.
+    options: those of `quality.recommendation.recommendation`.
     """
+    from stepimp.curves.document import read_curves
     from stepimp.quality.recommendation import recommendation
     from stepimp.results import results_folder
+    from stepimp.sampling.curves import curves_for
 
-    results_folder(out)
-    document = curves_document(curves) if curves else curves_for(by, heavy, lights, models, out)
+    results_folder(models.out)
+    if curves:
+        document = read_curves(curves)
+    else:
+        document = curves_for(by, heavy, lights, models, partial(measure_first, models))
     options |= dict(by=by, heavy=heavy, lights=lights)
     if not options.get("verification"):
-        return recommendation(document, out, **options)
+        return recommendation(document, models.out, **options)
     with progress("batches of samples") as moved:
-        return recommendation(document, out, progress=moved, **options)
+        return recommendation(document, models.out, progress=moved, **options)

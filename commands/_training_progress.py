@@ -27,5 +27,5 @@ class TrainingProgress(TrainerCallback):
             return
         line = f"{self.name} loss {float(logs['loss']):.3f}"
         self.bar.update(self.task, description=line)
-        if not stderr.is_terminal:
-            stderr.print(f"{line} step {state.global_step}/{state.max_steps}", highlight=False)
+        if not stderr().is_terminal:
+            stderr().print(f"{line} step {state.global_step}/{state.max_steps}", highlight=False)

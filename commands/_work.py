@@ -2,21 +2,21 @@
 
 from pathlib import Path
 
+import click
 
-def work(arguments: list[str], folder: Path) -> float:
+
+def work(arguments: list[str], folder: Path, group: click.Group) -> float:
     """Tokens times the blocks they go through; 0 for a command that names a model which the family
     in this folder does not have, as it will fail.
 
-    arguments: of stepimp.
+    arguments: of stepimp; group: stepimp, which parses them.
     """
     from stepimp.models.family import read_manifest
     from stepimp.paper.needs import members_of
 
-    from . import main
-
     blocks = {name: facts["blocks"] for name, facts in read_manifest(folder)["members"].items()}
     command, *options = arguments
-    params = main.commands[command].make_context(command, options).params
+    params = group.commands[command].make_context(command, options).params
     params |= default_models(params, folder)
     length = params.get("length") or members_of(folder).length
     if command == "recommend":  # reads curves, runs no model
@@ -57,8 +57,8 @@ def schedules(command: str, params: dict) -> list:
     """The schedules a command samples with, as often as it does; without a recommendation, which
     is not known yet.
     """
-    from stepimp.quality import candidates
-    from stepimp.schedules.schedule import Schedule, parse, sandwich
+    from stepimp.quality.candidates import given, papers_seven, sandwiches
+    from stepimp.schedules.schedule import Schedule
     from stepimp.search.coarse import Coarse, segment_runs
 
     heavy, steps = params["heavy"], params["steps"]
@@ -69,16 +69,11 @@ def schedules(command: str, params: dict) -> list:
         return [coarse.schedule(names[0])] * round(segment_runs(names) / coarse.segments)
     if command == "profile":
         parts = params["points"] - 1
-        swept = [
-            sandwich(steps, round(k * steps / parts), heavy, params["light"])
-            for k in range(parts + 1)
-        ]
-        return params["repeats"] * [all_heavy, *swept]
-    compared = {all_heavy}
-    for light in params["lights"]:
-        compared |= {parse(text, heavy, light, steps) for text in params["schedules"]}
-        listed = candidates.sandwiches(steps, params["fractions"] or (), heavy, light)
-        if not params["fractions"] and not params["schedules"]:
-            listed = candidates.papers_seven(steps, heavy, light)
-        compared |= {candidate.schedule for candidate in listed}
-    return list(compared)
+        fractions = [k / parts for k in range(parts + 1)]
+        swept = sandwiches(steps, fractions, heavy, params["light"])
+        return params["repeats"] * [all_heavy, *(candidate.schedule for candidate in swept)]
+    lights, fractions = params["lights"], params["fractions"] or ()
+    compared = given(steps, params["schedules"], fractions, heavy, lights)
+    if not compared:
+        compared = [each for light in lights for each in papers_seven(steps, heavy, light)]
+    return list({all_heavy} | {candidate.schedule for candidate in compared})

@@ -2,6 +2,8 @@
 
 import click
 
+from stepimp.models.options import ModelOptions
+
 from ._options import FloatRange, judge_option, model_options, together
 from ._print import banded, print_json, print_table
 from ._progress import status
@@ -115,9 +117,8 @@ def recommend(
         from stepimp.quality.recommendation import Verification
 
         verification = Verification(samples, judge, **loading)
-    document = recommend_now(
-        {"family": family, **loading}, out, verification=verification, **options
-    )
+    models = ModelOptions(family=family, out=out, **loading)
+    document = recommend_now(models, verification=verification, **options)
     warn(document)
     if as_json:
         return print_json(document)

@@ -42,7 +42,8 @@ SCALES = ("quick", "full")
     show_default=True,
     help="Folder the figures are written to.",
 )
-def reproduce(scale, workers, family, results, out):
+@click.pass_context
+def reproduce(ctx, scale, workers, family, results, out):
     """Make all results the paper's figures and tables need, and draw and write them.
 
     First the run that is shipped with stepimp is drawn, and each figure says so; as a measurement
@@ -62,12 +63,13 @@ def reproduce(scale, workers, family, results, out):
     from stepimp.results import results_folder
 
     from ._edition import Edition
-    from ._progress import Overall, log, status
+    from ._overall import Overall
+    from ._progress import log, status
     from ._steps import run_steps
     from .figures import show
 
     status("Looking at what is there ...")
-    steps = plan(scale, family)
+    steps = plan(scale, family, ctx.find_root().command)
     results_folder(results)
     edition = Edition(results_folder(out), {}, family)
     draw(edition, shipped(family) | present(find_documents(results, family)))
@@ -173,10 +175,10 @@ FULL = {
 }
 
 
-def plan(scale: str, family: str | None) -> list:
+def plan(scale: str, family: str | None, group: click.Group) -> list:
     """The steps: first the curves and what reads them, then the others, the longest first.
 
-    Raises StepimpError where there is no family.
+    group: stepimp, whose commands are the steps. Raises StepimpError where there is no family.
     """
     from stepimp.models.family import MANIFEST, family_folder
     from stepimp.paper.needs import LM1B_NEEDS, NEEDS, READS, arguments, family_of, members_of
@@ -201,7 +203,7 @@ def plan(scale: str, family: str | None) -> list:
             folder=folders[line],
             needs=tuple(needs),
             reads=frozenset().union(*(READS.get(need, ()) for need in needs)),
-            work=work(list(line), folders[line]),
+            work=work(list(line), folders[line], group),
         )
         for line, needs in needs_of.items()
     ]

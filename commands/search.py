@@ -6,7 +6,7 @@ from functools import partial
 
 import click
 
-from ._curves import check_weights, curves_document, curves_for
+from ._curves import measure_first
 from ._options import (
     FloatRange,
     chosen_members,
@@ -104,7 +104,7 @@ NAMES = {
 )
 @judge_option
 @model_options
-def search(heavy, light, curves, race, top, confidence, as_json, **options):
+def search(heavy, light, race, top, confidence, as_json, **options):
     """Sample with every schedule that is light in 4 of 10 equal segments, and rank them by gen-PPL
     under a judge.
 
@@ -131,36 +131,13 @@ def search(heavy, light, curves, race, top, confidence, as_json, **options):
             **options,
         )
     document = search_models(
-        chosen, partial(find_curves, curves, chosen), partial(progress, "schedules x chunks")
+        chosen, partial(measure_first, chosen), partial(progress, "schedules x chunks")
     )
     if document is None:  # not the first of several processes
         return
     if as_json:
         return print_json(document)
     show(document)
-
-
-def find_curves(path: str | None, options, fingerprints: dict[str, str]) -> dict:
-    """The curves that predict the ranking: those of a file, else the newest, else measured now.
-
-    Raises StepimpError unless they are of these models with these weights.
-    """
-    from stepimp.errors import StepimpError
-
-    heavy, light = options.heavy, options.light
-    if path:
-        document = curves_document(path)
-        measured = document["params"]
-        if measured["heavy"] != heavy or light not in measured["lights"]:
-            raise StepimpError(
-                f"{path} has curves of {measured['heavy']} and {', '.join(measured['lights'])}, "
-                f"not of {heavy} and {light}: give others, or none to have them found."
-            )
-    else:
-        models = {name: getattr(options, name) for name in ("family", "device", "dtype", "attn")}
-        document = curves_for("kl", heavy, (light,), models, options.out)
-    check_weights(document, fingerprints)
-    return document
 
 
 def show(document: dict):

@@ -1,5 +1,9 @@
 """Curves in the results folder: read, found again, and checked against the models that run."""
 
+from collections.abc import Iterable
+
+from stepimp.curves.measurements import Measurements
+from stepimp.curves.tables import widest_band
 from stepimp.errors import StepimpError
 from stepimp.models.family import recorded
 from stepimp.results import newest, read_document
@@ -13,6 +17,18 @@ def read_curves(path) -> dict:
     if document["command"] not in KINDS:
         raise StepimpError(
             f"{document['path']} holds no curves: give a results file of stepimp kl or loss."
+        )
+    return document
+
+
+def read_curves_of(path, heavy: str, lights: Iterable[str]) -> dict:
+    """A document with curves of these models. Raises StepimpError for any other file."""
+    document = read_curves(path)
+    params = document["params"]
+    if params["heavy"] != heavy or not set(lights) <= set(params["lights"]):
+        raise StepimpError(
+            f"{path} has curves of {params['heavy']} and {', '.join(params['lights'])}, not of "
+            f"{heavy} and {', '.join(lights)}: give others, or none to have them found."
         )
     return document
 
@@ -52,3 +68,23 @@ def check_weights(curves: dict, fingerprints: dict[str, str]) -> None:
             f"{curves['path']} was measured with other weights of {', '.join(changed)}: run "
             "stepimp kl again."
         )
+
+
+def remarks(document: dict) -> list[str]:
+    """What is unusual about a measurement."""
+    params, blocks = document["params"], document["blocks"]
+    measurements = Measurements.unpack(document)
+    unusual = []
+    heavy, count, until = params["heavy"], measurements.sequences, params["until"]
+    for light in params["lights"]:
+        if blocks[light] > blocks[heavy]:
+            unusual.append(f"Warning: {light} is deeper than the heavy model {heavy}.")
+    if until is None and count < params["sequences"]:
+        text = f"{params['data']} ({params['split']})"
+        unusual.append(f"Only {count} sequences of {params['length']} tokens in {text}.")
+    if until and (width := widest_band(measurements, params["seed"])) > until:
+        unusual.append(
+            f"All {count} sequences were used, and the band is still plus or minus {width:.2g} "
+            "nats."
+        )
+    return unusual

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
@@ -150,6 +151,17 @@ def default_members(folder: Path) -> tuple[str, str]:
             "light model."
         )
     return depths[max(depths)], depths[min(depths)]
+
+
+def chosen_members(
+    heavy: str | None, lights: Iterable[str], folder: Path
+) -> tuple[str, tuple[str, ...]]:
+    """The heavy and the light models named; where none is named, see `default_members`."""
+    lights = tuple(dict.fromkeys(lights))
+    if heavy and lights:
+        return heavy, lights
+    deepest, shallowest = default_members(folder)
+    return heavy or deepest, lights or (shallowest,)
 
 
 def other_seed(folder: Path, heavy: str) -> str | None:

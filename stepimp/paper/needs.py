@@ -118,6 +118,8 @@ def recipe(need: str, members: Members, bundled: bool = True) -> list[str]:
 
     bundled: whether the commands' default models, 12b and 4b, are the family's.
     """
+    # The only options of commands that the library names: a need is defined by the command line
+    # that fills it, which reproduce runs, figures and reports print, and documents record.
     every_light = [part for light in members.lights for part in ("--light", light)]
     other = ["--baseline", members.other_seed] if members.other_seed else []
     heavy = [] if bundled else ["--heavy", members.heavy]

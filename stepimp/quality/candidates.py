@@ -1,7 +1,7 @@
 """Which schedules a comparison holds side by side."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stepimp.results import newest
@@ -50,6 +50,26 @@ def sandwiches(steps: int, fractions: Iterable[float], heavy: str, light: str) -
         )
         for count in counts
     ]
+
+
+def given(
+    steps: int,
+    schedules: Iterable[str],
+    fractions: Iterable[float],
+    heavy: str,
+    lights: Sequence[str],
+) -> list[Candidate]:
+    """Schedules in their notation and sandwiches of light fractions, for each light model. Raises
+    StepimpError if one does not parse.
+    """
+    written = [
+        Candidate("given", light, parse(text, heavy, light, steps))
+        for light in lights
+        for text in schedules
+    ]
+    for light in lights:
+        written += sandwiches(steps, fractions, heavy, light)
+    return written
 
 
 def recommended(

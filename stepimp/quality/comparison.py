@@ -22,7 +22,6 @@ from stepimp.quality.paired_statistics import (
 from stepimp.results import Run, results_folder
 from stepimp.rows import CompareRow
 from stepimp.sampling import sampler
-from stepimp.schedules.schedule import parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +61,7 @@ class CompareOptions(ModelOptions):
         """The schedules of `schedules` and `fractions`. Raises StepimpError if one does not
         parse.
         """
-        written = [
-            Candidate("given", light, parse(text, self.heavy, light, self.steps))
-            for light in self.lights
-            for text in self.schedules
-        ]
-        for light in self.lights:
-            written += of.sandwiches(self.steps, self.fractions, self.heavy, light)
-        return written
+        return of.given(self.steps, self.schedules, self.fractions, self.heavy, self.lights)
 
 
 def compare_models(

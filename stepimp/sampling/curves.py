@@ -4,15 +4,18 @@ It is made here and not in `stepimp.curves` because its inputs may be samples of
 """
 
 import logging
+from collections.abc import Callable, Iterable
 
+from stepimp.curves.document import newest_curves
 from stepimp.curves.inputs import Inputs, text_inputs
 from stepimp.curves.measure import measure, time_grid
 from stepimp.curves.options import MOST_SAMPLES, CompleteOptions, CurveOptions
 from stepimp.curves.tables import curve_rows, nelbo_rows
 from stepimp.errors import StepimpError
 from stepimp.models import loading
-from stepimp.models.family import corpus, family_folder, recorded
+from stepimp.models.family import chosen_members, corpus, family_folder, other_seed, recorded
 from stepimp.models.loading import Family
+from stepimp.models.options import ModelOptions
 from stepimp.results import Run, results_folder
 from stepimp.sampling.trajectories import SampleInputs
 
@@ -63,14 +66,51 @@ def measure_curves(
     )
 
 
+def curves_for(
+    by: str,
+    heavy: str | None,
+    lights: Iterable[str],
+    models: ModelOptions,
+    measure: Callable[[CurveOptions], dict],
+) -> dict:
+    """The newest matching curves in the results folder, measured now if there are none.
+
+    by: "kl", "loss" or "nelbo", what the curves are for. heavy, lights: None and empty for any.
+    measure: gives the curves document of options, as `measure_curves` does.
+    """
+    document = newest_curves(models.out, by, heavy, lights, models.family)
+    return document or measure(default_options(heavy, lights, models))
+
+
+def default_options(heavy: str | None, lights: Iterable[str], models: ModelOptions) -> CurveOptions:
+    """Options of curves that nobody asked for: those of a bare `stepimp kl`, and another seed of
+    the heavy model as the baseline where the family has one.
+    """
+    folder = family_folder(models.family)
+    heavy, lights = chosen_members(heavy, lights, folder)
+    baseline = other_seed(folder, heavy)
+    return CurveOptions(
+        heavy=heavy,
+        lights=lights,
+        baseline=None if baseline in lights else baseline,
+        family=models.family,
+        dtype=models.dtype,
+    )
+
+
 def warn_of_times(family: Family):
-    """Logs a warning for models that never saw as many masks as the later times have."""
-    shares = {name: model.trained_masking for name, model in family.denoisers.items()}
-    if (share := max(shares.values())) < 1:
-        log.warning(
-            f"Warning: {', '.join(shares)} saw at most {share:.0%} of the tokens masked in "
-            f"training: what the curves have at t above {share:g} is outside of it."
-        )
+    """Logs a warning for the models that never saw as many masks in training as the later times
+    have, a line per share of masked tokens.
+    """
+    names_by_share: dict[float, list[str]] = {}
+    for name, model in family.denoisers.items():
+        names_by_share.setdefault(model.trained_masking, []).append(name)
+    for share, names in names_by_share.items():
+        if share < 1:
+            log.warning(
+                f"Warning: {', '.join(names)} saw at most {share:.0%} of the tokens masked in "
+                f"training: what the curves have at t above {share:g} is outside of it."
+            )
 
 
 def completed(options: CurveOptions, family: Family, data: str) -> CompleteOptions:

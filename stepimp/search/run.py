@@ -6,7 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from stepimp.curves.document import check_weights, read_curves_of
 from stepimp.curves.measurements import Measurements
+from stepimp.curves.options import CurveOptions
 from stepimp.errors import StepimpError
 from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import load
@@ -16,6 +18,7 @@ from stepimp.quality import scoring
 from stepimp.quality.judge import judge_of, load_judge
 from stepimp.results import Run, results_folder
 from stepimp.sampling import sampler
+from stepimp.sampling.curves import curves_for
 from stepimp.search import ranking
 from stepimp.search.coarse import Coarse
 from stepimp.search.elimination import Elimination
@@ -42,6 +45,8 @@ class SearchOptions(ModelOptions):
     """Samples per schedule."""
     length: int | None = None
     """Tokens per sample; None: the models' maximum."""
+    curves: str | None = None
+    """File of the curves that predict the ranking; None: the newest, else measured now."""
     elimination: Elimination | None = None
     """Drops schedules after each chunk; None: all schedules get all samples."""
     chunk: int = 32
@@ -69,15 +74,16 @@ class SearchOptions(ModelOptions):
 
 def search_models(
     options: SearchOptions,
-    curves_for: Callable[[dict[str, str]], dict],
+    measure: Callable[[CurveOptions], dict],
     progress: Callable[[], AbstractContextManager[Progress | None]] = nullcontext,
 ) -> dict | None:
     """The results document of `stepimp search`, written to the results folder; under torchrun in
     the first process, None in the others.
 
-    curves_for: called in the first process with the fingerprints of the models, by name, when all
-    else has been checked; returns a document of curves measured with these weights. progress: a
-    context manager that gives the function to call with the schedules x chunks done and to do.
+    measure: gives the curves document of options, as `sampling.curves.measure_curves` does; called
+    in the first process when all else has been checked, if there are no curves of these models.
+    progress: a context manager that gives the function to call with the schedules x chunks done and
+    to do.
     Raises StepimpError for models, lengths and judges that cannot be used.
     """
     results_folder(options.out)
@@ -87,7 +93,11 @@ def search_models(
     length = options.length or min(model.max_length for model in family.denoisers.values())
     sampler.check(family.denoisers, coarse.schedule(coarse.names()[0]), length)
     judge = load_judge(options.judge or judge_of(folder), device)
-    curves = {"curves": curves_for(family.fingerprints)} if processes.rank == 0 else {}
+    curves = (
+        {"curves": find_curves(options, family.fingerprints, measure)}
+        if processes.rank == 0
+        else {}
+    )
     curves = processes.gather(curves)["curves"]
     predicted = ranking.predictions(Measurements.unpack(curves), coarse, options.seed)
     elimination = options.elimination
@@ -140,3 +150,20 @@ def search_models(
     seconds = time.perf_counter() - started
     cost = {"forwards": forwards, "processes": processes.count, "seconds": seconds}
     return run.finish(**parts, cost=cost, blocks=family.blocks, curves=Path(curves["path"]).name)
+
+
+def find_curves(
+    options: SearchOptions, fingerprints: dict[str, str], measure: Callable[[CurveOptions], dict]
+) -> dict:
+    """The curves that predict the ranking: those of a file, else the newest, else measured now.
+
+    fingerprints: model -> fingerprint. Raises StepimpError unless the curves are of these models
+    with these weights.
+    """
+    lights = (options.light,)
+    if options.curves:
+        document = read_curves_of(options.curves, options.heavy, lights)
+    else:
+        document = curves_for("kl", options.heavy, lights, options, measure)
+    check_weights(document, fingerprints)
+    return document

@@ -6,7 +6,7 @@ import os
 import pytest
 from rich.console import Console
 
-from stepimp.commands import _progress
+from stepimp.commands import _overall, _progress
 
 
 def test_where_nobody_reads_progress_is_no_reason_to_stop(monkeypatch):
@@ -22,12 +22,14 @@ def test_where_nobody_reads_progress_is_no_reason_to_stop(monkeypatch):
 def terminal(monkeypatch):
     """A terminal of 100 columns, as far as progress knows; what it was sent."""
     screen = io.StringIO()
-    monkeypatch.setattr(_progress, "stderr", Console(file=screen, force_terminal=True, width=100))
+    console = Console(file=screen, force_terminal=True, width=100)
+    for module in (_progress, _overall):
+        monkeypatch.setattr(module, "stderr", lambda: console)
     return screen
 
 
 def test_the_bar_is_over_all_steps_by_their_work(terminal):
-    with _progress.Overall(8) as overall:
+    with _overall.Overall(8) as overall:
         (task,) = overall.bar.tasks
         overall.begun("Step 1 of 2: stepimp loss")
         overall.begun("Step 2 of 2: stepimp kl")
@@ -36,7 +38,7 @@ def test_the_bar_is_over_all_steps_by_their_work(terminal):
         assert task.completed == 3, "both run at once"
         task.start_time -= 30
         overall.bar.refresh()
-        assert str(_progress.TimeLeft().render(task)) == "0:00:50 left", "30 s for 3 of 8"
+        assert str(_overall.TimeLeft().render(task)) == "0:00:50 left", "30 s for 3 of 8"
         overall.moved("Step 1 of 2: stepimp loss", 6)
         with overall.paused():
             assert not overall.bar.live.is_started
@@ -48,5 +50,5 @@ def test_the_bar_is_over_all_steps_by_their_work(terminal):
 
 
 def test_before_anything_is_done_no_time_is_said(terminal):
-    (task,) = _progress.Overall(1).bar.tasks
-    assert str(_progress.TimeLeft().render(task)) == "-:--:-- left"
+    (task,) = _overall.Overall(1).bar.tasks
+    assert str(_overall.TimeLeft().render(task)) == "-:--:-- left"

@@ -7,15 +7,22 @@ from by_hand import PROVENANCE, comparison, curves, write
 from click.testing import CliRunner
 from filled import filled
 
-from stepimp.commands import main, reproduce
+from stepimp.commands import _work, main, reproduce
 from stepimp.commands._edition import Edition
 from stepimp.commands._steps import Ended, Step
-from stepimp.commands._work import work
-from stepimp.commands.reproduce import command_line, duration, is_there, plan
+from stepimp.commands.reproduce import command_line, duration, is_there
 from stepimp.models.family import family_folder
 from stepimp.paper.contents import DRAWN, NAMES, TABLES
 from stepimp.paper.describe import is_reference
 from stepimp.paper.needs import NEEDS
+
+
+def plan(scale, family):
+    return reproduce.plan(scale, family, main)
+
+
+def work(arguments, folder):
+    return _work.work(arguments, folder, main)
 
 
 @pytest.fixture
