@@ -158,7 +158,7 @@ class Unpickler(pickle.Unpickler):
 def refuse_bombs(data: bytes):
     """Raises for lengths past the end and for memo indices that would fill the memory."""
     for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name.endswith("PUT") and argument > len(data):
+        if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
             raise pickle.UnpicklingError("a memo index is larger than the pickle")
 
 

@@ -38,8 +38,10 @@ def layout(config: dict, shapes: Shapes) -> Layout:
     native = AutoConfig.for_model(fields.pop("model_type", None), **fields)
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and len(names) == 1 else names
-    known = isinstance(name, str) and name.endswith(("ForMaskedLM", "LMHeadModel", "ForCausalLM"))
-    model = getattr(transformers, name, None) if known else None
+    heads = ("ForMaskedLM", "LMHeadModel", "ForCausalLM")
+    model = None
+    if isinstance(name, str) and name.endswith(heads):
+        model = getattr(transformers, name, None)
     if model is None or model.config_class is not type(native):
         raise describes_no_model(f"it names the class {name!r:.80}, which is not its model")
     exact = ("PreTrainedTokenizerFast",)  # others rebuild a tokenizer by the model's type
