@@ -26,7 +26,7 @@ MULTIPLE = 32  # of length, width and head width, as panels of the products are 
 
 
 @functools.cache
-def library(length: int, dim: int, heads: int):
+def compiled_trunk(length: int, dim: int, heads: int):
     """The compiled source for one shape, or None: without a C++ compiler, without AVX512-BF16, or
     for a shape that is not a multiple of 32.
     """
@@ -75,12 +75,12 @@ class Trunk(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, qkv, out, up, down, qkv_bias, up_bias, down_bias, cos, sin, heads):
         (batch, length, dim), blocks = x.shape, len(qkv)
-        ctx.library, ctx.sizes = library(length, dim, heads), (batch, blocks)
+        ctx.compiled, ctx.sizes = compiled_trunk(length, dim, heads), (batch, blocks)
         matrices = [part.bfloat16().contiguous() for part in (qkv, out, up, down)]
         vectors = [part.float().contiguous() for part in (qkv_bias, up_bias, down_bias, cos, sin)]
         y = torch.empty(x.shape).copy_(x)
-        saved = BUFFERS.take(blocks * batch * ctx.library.saved_elements())
-        ctx.library.trunk_forward(
+        saved = BUFFERS.take(blocks * batch * ctx.compiled.saved_elements())
+        ctx.compiled.trunk_forward(
             *ctx.sizes, pointers(matrices + vectors), pointer(y), pointer(saved)
         )
         ctx.saved = saved
@@ -92,7 +92,7 @@ class Trunk(torch.autograd.Function):
         weights, saved, ctx.saved = ctx.saved_tensors, ctx.saved, None  # one backward pass only
         dx = torch.empty(dy.shape).copy_(dy)
         gradients = [torch.zeros(weight.shape) for weight in weights[:7]]
-        ctx.library.trunk_backward(
+        ctx.compiled.trunk_backward(
             *ctx.sizes, pointers(weights), pointers(gradients), pointer(dx), pointer(saved)
         )
         BUFFERS.free.append(saved)
@@ -104,6 +104,6 @@ def trunk(x, qkv, out, up, down, qkv_bias, up_bias, down_bias, cos, sin, heads: 
 
     x: [B, L, D]; of N blocks the matrices, [N, out, in], and biases, [N, out]; cos, sin: [L, d / 2]
     of the rotary angles. The query rows of qkv bear the scores' scale, log2(e) / sqrt(d). Returns
-    [B, L, D] in fp32. `library(L, D, heads)` must not be None.
+    [B, L, D] in fp32. `compiled_trunk(L, D, heads)` must not be None.
     """
     return Trunk.apply(x, qkv, out, up, down, qkv_bias, up_bias, down_bias, cos, sin, heads)

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from stepimp.kernels.trunk import library, trunk
+from stepimp.kernels.trunk import compiled_trunk, trunk
 from stepimp.models.mdlm import MDLMForMaskedLM
 
 FEW_THREADS = 2  # with more, torch's own operators on all of them are faster than the trunk on one
@@ -14,7 +14,7 @@ def speed_up(model: MDLMForMaskedLM, bf16: bool):
     """Gives a model its fastest blocks for training. Its parameters and what it computes stay the
     same, but for rounding.
 
-    On a CPU in mixed precision the blocks run as one C++ function where `kernels.trunk.library`
+    On a CPU in mixed precision the blocks run as one C++ function where `trunk.compiled_trunk`
     has one, without dropout or time conditioning. Otherwise torch.compile: on a GPU all blocks as
     one function, on a CPU one by one, since they then share what is compiled for the first.
     """
@@ -26,7 +26,7 @@ def speed_up(model: MDLMForMaskedLM, bf16: bool):
         bf16
         and fixed
         and torch.get_num_threads() <= FEW_THREADS
-        and library(config.model_length, config.hidden_dim, config.n_heads)
+        and compiled_trunk(config.model_length, config.hidden_dim, config.n_heads)
     ):
         model.run_blocks = fused
     else:

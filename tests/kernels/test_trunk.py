@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from stepimp.kernels import reference
-from stepimp.kernels.trunk import library, trunk
+from stepimp.kernels.trunk import compiled_trunk, trunk
 
 SHAPES = [(32, 32, 1), (64, 64, 2), (32, 64, 1), (64, 128, 2)]
 
@@ -31,7 +31,7 @@ def results(function, inputs, constants, dtype):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_values_and_gradients_are_as_near_the_reference_as_torchs_own_in_bf16(shape):
-    if library(*shape) is None:
+    if compiled_trunk(*shape) is None:
         pytest.skip("needs a C++ compiler and a processor with AVX512-BF16")
     inputs, constants = arguments(*shape)
     exact = results(reference.trunk, inputs, constants, torch.float64)
@@ -44,9 +44,9 @@ def test_values_and_gradients_are_as_near_the_reference_as_torchs_own_in_bf16(sh
 
 @pytest.mark.parametrize("shape", [(30, 64, 2), (64, 48, 1), (64, 64, 4)])
 def test_a_shape_that_does_not_fit_has_no_library(shape):
-    assert library(*shape) is None
+    assert compiled_trunk(*shape) is None
 
 
 def test_without_a_compiler_there_is_no_library(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert library(32, 32, 1) is None or library.cache_info().hits
+    assert compiled_trunk(32, 32, 1) is None or compiled_trunk.cache_info().hits

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from stepimp.kernels.trunk import library
+from stepimp.kernels.trunk import compiled_trunk
 from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
 from stepimp.training.objective import initialize, nelbo_loss
 from stepimp.training.speed import fused, in_turn
@@ -32,7 +32,7 @@ def loss_and_gradients(model):
 
 @pytest.mark.parametrize("way, tolerance", [(in_turn, 1e-6), (fused, 0.03)])
 def test_a_faster_way_has_the_models_own_loss_and_gradients(model, way, tolerance):
-    if way is fused and library(LENGTH, DIM, HEADS) is None:
+    if way is fused and compiled_trunk(LENGTH, DIM, HEADS) is None:
         pytest.skip("needs a C++ compiler and a processor with AVX512-BF16")
     loss, gradients = loss_and_gradients(model)
     faster = copy.deepcopy(model)  # as the averaged weights are
