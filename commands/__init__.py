@@ -16,6 +16,7 @@ COMMANDS = (
     "loss",
     "kl",
     "recommend",
+    "cascade",
     "generate",
     "evaluate",
     "compare",
