@@ -45,7 +45,7 @@ class Order:
             raise StepimpError(f"The order {self.name} takes no level: leave {self.level:g} out.")
         level = default if self.level is None else self.level
         top = np.inf if self.name == "eb" else 1.0
-        if level is not None and not 0 <= level <= top:
+        if level is not None and not 0 <= level <= top:  # NaN as well
             raise StepimpError(f"The level of {self.name} is {level:g}, outside 0..{top:g}.")
         object.__setattr__(self, "level", level)
 

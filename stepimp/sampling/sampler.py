@@ -12,6 +12,7 @@ draws, but logits that may differ in their last bits, so that a token differs on
 candidates tie to rounding. `sampling.reproducibility` measures how often.
 """
 
+import math
 from contextlib import nullcontext
 
 import numpy as np
@@ -80,9 +81,9 @@ def event_models(schedule: AnySchedule, state: State, events: list[list[int]]) -
     by_step = schedule.by_step()
     if state.times.ndim == 1:  # ancestral: the steps are the schedule's own
         return [[by_step[step - 1] for step in steps] for steps in events]
+    times = [[state.time(row, step) for step in steps] for row, steps in enumerate(events)]
     return [
-        [by_step[int(state.time(row, step) * schedule.steps)] for step in steps]
-        for row, steps in enumerate(events)
+        [by_step[max(0, math.ceil(time * schedule.steps) - 1)] for time in row] for row in times
     ]
 
 

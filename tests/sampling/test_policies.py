@@ -170,10 +170,10 @@ def test_a_sharpened_distribution_is_what_its_definition_says(temperature, top_p
 
 def test_draws_follow_the_sharpened_distribution():
     denoisers = {"h": FakeDenoiser(length=1, seed=4)}
-    policy = Policy(parse("H1", "h"), kernel=Kernel(0.6, 0.9))
+    policy = Policy(parse("H1", "h"), kernel=Kernel(1.2, 0.9))
     tokens = policies.sample(denoisers, policy, range(3000), 1, seed=2)
     logits = denoisers["h"].logits(denoisers["h"].hidden(torch.tensor([[M]]))[0])
-    p = sharpened(logits.double().softmax(-1)[0].numpy(), 0.6, 0.9)
+    p = sharpened(logits.double().softmax(-1)[0].numpy(), 1.2, 0.9)
     counted = np.bincount(tokens.flatten(), minlength=4)
     assert (counted[p == 0] == 0).all()
     assert chi_square(counted[p > 0], 3000 * p[p > 0]) > 1e-3
