@@ -118,6 +118,10 @@ class EventRunner:
         """The model that a sample waits for."""
         return self.models[row][len(self.events[row]) - 1]
 
+    def sequences(self, name: str) -> int:
+        """The most sequences that a model runs for one sample at once."""
+        return 1
+
     def next_step(self, row: int) -> int:
         """The step of a sample's next event."""
         return self.events[row][-1]
