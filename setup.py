@@ -2,7 +2,7 @@ from setuptools import setup
 
 setup(
     name="stepimp",
-    version="0.1.0",
+    version="0.2.0",
     description="Step importance and model schedules for masked diffusion language models",
     license="MIT",
     python_requires=">=3.11",

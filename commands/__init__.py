@@ -26,6 +26,7 @@ COMMANDS = (
     "convert",
     "figures",
     "reproduce",
+    "doctor",
 )
 
 
