@@ -119,9 +119,8 @@ def kernel_checks(device: torch.device) -> list[Check]:
     heads = [(random(VOCABULARY, WIDTH) / WIDTH**0.5, random(VOCABULARY)) for _ in range(3)]
     targets = torch.randint(VOCABULARY - 1, (ROWS,), generator=draw).to(device)
     arguments = (rows, heads, targets, VOCABULARY - 1)
-    computed, exact = (
-        vocabulary_statistics(*arguments, impl=impl) for impl in ("auto", "reference")
-    )
+    both = ("auto", "reference")
+    computed, exact = (vocabulary_statistics(*arguments, impl=impl) for impl in both)
     differences = [float((a - b).abs().max()) for a, b in zip(computed, exact)]
     names = ("cross-entropy", "KL", "entropy")
     checks = [Check(name, worst, 1e-4, "nats") for name, worst in zip(names, differences)]
