@@ -50,15 +50,16 @@ lint: .venv/ready
 
 # The site, into build/site. Warnings are errors, dead links among them.
 docs: .venv/ready
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # Runs the tutorial; `make tutorial TUTORIAL=docs` writes the outputs that the site shows.
 TUTORIAL ?= build
-tutorial: export STEPIMP_RESULTS = $(CURDIR)/build/tutorial
+tutorial: export STEPIMP_RESULTS = ../build/tutorial
+tutorial: export PYTHONWARNINGS = ignore:IProgress not found
 tutorial: .venv/ready
 	rm -rf build/tutorial
-	$(BIN)/jupyter-nbconvert --log-level WARN --to notebook --execute docs/tutorial.ipynb \
-		--output-dir $(TUTORIAL) --output tutorial
+	$(BIN)/jupyter-nbconvert --log-level ERROR --to notebook --execute docs/tutorial.ipynb \
+		--ExecutePreprocessor.record_timing=False --output-dir $(TUTORIAL) --output tutorial
 
 bench: .venv/ready
 	$(BIN)/python tests/bench_sampler.py

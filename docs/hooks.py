@@ -39,7 +39,5 @@ def on_page_content(html, **_):
 
 def notebook_page() -> str:
     """The tutorial with its outputs."""
-    exporter = MarkdownExporter()
-    exporter.filter_data_type.display_data_priority = ["text/html", "text/plain"]
-    body, _ = exporter.from_notebook_node(nbformat.read(NOTEBOOK, as_version=4))
-    return body
+    page, _ = MarkdownExporter().from_notebook_node(nbformat.read(NOTEBOOK, as_version=4))
+    return page

@@ -22,11 +22,13 @@ eval "$(_STEPIMP_COMPLETE=bash_source stepimp)"
 
 def command_page() -> str:
     """The help of every command under a heading of its own."""
-    sections = [COMMANDS]
-    with click.Context(main, info_name="stepimp") as context:
-        for name in main.list_commands(context):
-            sections += command_sections(main.commands[name], f"stepimp {name}")
-    return "\n".join(sections)
+    listed = ["| command | does |", "|---|---|"]
+    sections = []
+    for name, command in sorted(main.commands.items()):
+        first, *_ = (command.help or "").split("\n\n")
+        listed.append(f"| [`stepimp {name}`](#stepimp-{name}) | {' '.join(first.split())} |")
+        sections += command_sections(command, f"stepimp {name}")
+    return "\n".join([COMMANDS, *listed, "", *sections])
 
 
 def command_sections(command: click.Command, name: str) -> list[str]:

@@ -46,11 +46,14 @@ def chosen_out(out: str | None) -> str:
     return out or os.environ.get("STEPIMP_RESULTS") or ModelOptions.out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A results document; docs/results.md lists the columns of its rows."""
 
     document: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path!r})"
 
     @property
     def rows(self) -> list[dict]:
@@ -63,7 +66,7 @@ class Result:
         return self.document["path"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Curves(Result):
     """How far light models lie from the heavy one at each t; in a notebook a plot with 95% bands.
 
@@ -89,7 +92,7 @@ class Curves(Result):
         return pictures.plot(self.points(column), f"{name}, nats per masked token")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recommendation(Result):
     """The best schedule under a budget; in a notebook a strip with what it is predicted to cost.
 
@@ -113,7 +116,7 @@ class Recommendation(Result):
         return f"<div>{self.schedule._repr_html_()}<p>{escape(said)}</p></div>"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Texts(Result):
     """Generated texts, and what they cost to sample."""
 

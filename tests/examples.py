@@ -49,14 +49,21 @@ def lines_of(text: str) -> list[str]:
 
 
 def examples() -> dict[str, list[str]]:
-    """{where and command line: its arguments}, each once."""
-    found = {}
+    """{the first place and the command line: its arguments}, each once."""
+    found, seen = {}, set()
+
+    def add(place: str, line: str):
+        words = split(line)
+        if tuple(words) not in seen:
+            seen.add(tuple(words))
+            found[f"{place}: {line}"] = words
+
     for path, command in COMMANDS.items():
         for line in re.findall(r"^ +(stepimp .*)$", command.help, re.MULTILINE):
-            found[f"help of {' '.join(path)}: {line}"] = split(line)
+            add(f"help of {' '.join(path)}", line)
     for page in PAGES:
         for line in lines_of(page.read_text("utf-8")):
-            found[f"{page.name}: {line}"] = split(line)
+            add(page.name, line)
     return found
 
 

@@ -14,7 +14,7 @@ from examples import COMMANDS, PAGES, ROOT, command_of, examples, inline, python
 EXAMPLES, PYTHON = examples(), python_blocks()
 # blocks of the bundled family's members here; the names are those of the documentation
 MEMBERS = {"4b": (1, 1), "6b": (1, 2), "8b": (2, 1), "10b": (2, 2), "12b": (3, 1)}
-MEMBERS["12b_seed2"] = (3, 2)
+MEMBERS |= {"12b_seed2": (3, 2), "L12": (3, 3), "L4": (1, 3)}
 # these train, need a network or a GPU, or take minutes: parsed only
 PARSED = {"train", "judge", "convert", "add", "reproduce", "doctor"}
 # every option that makes a run small; those given later win
@@ -74,12 +74,11 @@ def test_an_example_runs(example, documented):
     words = EXAMPLES[example]
     command, _ = command_of(words)
     options = {name for option in command.params for name in option.opts}
+    manifest = json.loads((documented / "family" / "family.json").read_text("utf-8"))
     small = SMALL | {
         "--family": documented / "family",
         "--judge": documented / "family" / "judge",
-        "--data": json.loads((documented / "family/family.json").read_text())["members"]["4b"][
-            "data"
-        ],
+        "--data": manifest["members"]["4b"]["data"],
     }
     if "--judge" not in words:
         del small["--judge"]  # the family's own
