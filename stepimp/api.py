@@ -125,6 +125,7 @@ class Texts(Result):
 
     @property
     def texts(self) -> list[str]:
+        """The text of each sample."""
         return [sample["text"] for sample in self.samples]
 
     @property
