@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from make_commands import command_page  # noqa: E402
 
 NOTEBOOK = Path(__file__).with_name("tutorial.ipynb")
+LINKS = {"tutorial.ipynb": "tutorial.md", "../commands": "commands.md"}
 FORMULA = re.compile(r'<(div|span) class="arithmatex">\\[\[(](.*?)\\[\])]</\1>', re.DOTALL)
 
 
@@ -27,8 +28,10 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, **_):
-    """In a checkout the tutorial is a notebook and the commands print their own help."""
-    return markdown.replace("(tutorial.ipynb)", "(tutorial.md)")
+    """In a checkout links lead to the notebook and to the source of the commands."""
+    for checkout, site in LINKS.items():
+        markdown = markdown.replace(f"({checkout})", f"({site})")
+    return markdown
 
 
 def on_page_content(html, **_):

@@ -139,6 +139,12 @@ def test_paths_in_the_documentation_exist():
             assert (ROOT / path).exists(), (page.name, path)
 
 
+def test_links_of_pages_lead_to_files_of_the_checkout():
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)\s#]+)[^)]*\)", page.read_text("utf-8")):
+            assert link.startswith("http") or (page.parent / link).exists(), (page.name, link)
+
+
 def test_make_targets_in_the_documentation_exist():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     for page in PAGES:
