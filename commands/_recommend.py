@@ -16,12 +16,16 @@ def recommend_now(
 
     options: those of `quality.recommendation.recommendation`.
     """
+    from stepimp.curves.document import read_curves
     from stepimp.quality.recommendation import recommendation
     from stepimp.results import results_folder
     from stepimp.sampling.curves import curves_for
 
     results_folder(models.out)
-    document = curves_for(by, heavy, lights, models, partial(measure_first, models), curves)
+    if curves:
+        document = read_curves(curves)
+    else:
+        document = curves_for(by, heavy, lights, models, partial(measure_first, models))
     options |= dict(by=by, heavy=heavy, lights=lights)
     if not options.get("verification"):
         return recommendation(document, models.out, **options)

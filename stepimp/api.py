@@ -15,7 +15,7 @@ from html import escape
 from typing import Any
 
 from stepimp import pictures
-from stepimp.curves.document import remarks
+from stepimp.curves.document import read_curves, remarks
 from stepimp.curves.options import CurveOptions
 from stepimp.errors import StepimpError
 from stepimp.intervals import Estimate
@@ -222,9 +222,10 @@ def recommend(
     lights = tuple(lights)
     if isinstance(curves, Curves):
         document = curves.document
+    elif curves:
+        document = read_curves(curves)
     else:
-        first = partial(measure_for, models)
-        document = curves_for(by, heavy, lights, models, first, curves)
+        document = curves_for(by, heavy, lights, models, partial(measure_for, models))
     asked = options | dict(budget=budget, by=by, heavy=heavy, lights=lights, progress=progress)
     return Recommendation(recommendation(document, models.out, **asked))
 

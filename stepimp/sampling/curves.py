@@ -6,7 +6,7 @@ It is made here and not in `stepimp.curves` because its inputs may be samples of
 import logging
 from collections.abc import Callable, Iterable
 
-from stepimp.curves.document import newest_curves, read_curves
+from stepimp.curves.document import newest_curves
 from stepimp.curves.inputs import Inputs, text_inputs
 from stepimp.curves.measure import measure, time_grid
 from stepimp.curves.options import MOST_SAMPLES, CompleteOptions, CurveOptions
@@ -72,16 +72,12 @@ def curves_for(
     lights: Iterable[str],
     models: ModelOptions,
     measure: Callable[[CurveOptions], dict],
-    path=None,
 ) -> dict:
-    """The curves document in the file `path`, else the newest matching one in the results folder,
-    else one that is measured now.
+    """The newest matching curves in the results folder, measured now if there are none.
 
     by: "kl", "loss" or "nelbo", what the curves are for. heavy, lights: None and empty for any.
     measure: gives the curves document of options, as `measure_curves` does.
     """
-    if path:
-        return read_curves(path)
     document = newest_curves(models.out, by, heavy, lights, models.family)
     return document or measure(default_options(heavy, lights, models))
 
