@@ -19,7 +19,7 @@ MEMBERS |= {"12b_seed2": (3, 2), "L12": (3, 3), "L4": (1, 3)}
 PARSED = {"train", "judge", "convert", "add", "reproduce", "doctor"}
 # every option that makes a run small; those given later win
 SMALL = {"--sequences": "4", "--points": "2", "--samples": "2", "--only": "5"}
-SMALL |= {"--segments": "4", "--light-segments": "2", "--repeats": "1", "--device": "cpu"}
+SMALL |= {"--segments": "4", "--light-segments": "2", "--repeats": "1", "--length": "24"}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,8 @@ def documented(tmp_path_factory, tiny_family, tiny_text, random_model):
         patch.setenv("STEPIMP_RESULTS", str(home / "results"))
         patch.chdir(home)
         lights = [word for light in ("4b", "6b", "8b", "10b") for word in ("--light", light)]
-        call("kl", "--heavy", "12b", *lights, "--baseline", "12b_seed2", "--sequences", 4)
+        small = ["--sequences", 4, "--points", 4, "--length", 24]
+        call("kl", "--heavy", "12b", *lights, "--baseline", "12b_seed2", *small)
         call("generate", "--schedule", "L125,H750,L125", "--samples", 2)
         yield home
 
@@ -74,18 +75,24 @@ def test_an_example_runs(example, documented):
     words = EXAMPLES[example]
     command, _ = command_of(words)
     options = {name for option in command.params for name in option.opts}
-    manifest = json.loads((documented / "family" / "family.json").read_text("utf-8"))
-    small = SMALL | {
-        "--family": documented / "family",
-        "--judge": documented / "family" / "judge",
-        "--data": manifest["members"]["4b"]["data"],
-    }
-    if "--judge" not in words:
-        del small["--judge"]  # the family's own
     files = {file.suffix: str(file) for file in (documented / "results").glob("generate-*")}
-    words = [files.get(".jsonl", word) if word.startswith("results/") else word for word in words]
+    words = [files[".jsonl"] if word.startswith("results/") else word for word in words]
+    small = smaller(words, command.name, documented / "family")
     added = [word for name, value in small.items() if name in options for word in (name, value)]
     call(*words, *added)
+
+
+def smaller(words: list[str], command: str, family) -> dict:
+    """The options that make a run small and local, without those that would not count."""
+    manifest = json.loads((family / "family.json").read_text("utf-8"))
+    local = {"--data": manifest["members"]["4b"]["data"], "--judge": family / "judge"}
+    small = SMALL | {"--family": family} | {n: v for n, v in local.items() if n in words}
+    needless = {"--sequences"} if "--until" in words else set()
+    if command == "recommend" and "--verify" not in words:
+        needless |= {"--samples", "--judge"}
+    if "--device" in words:
+        small |= {"--device": "cpu"}
+    return {name: value for name, value in small.items() if name not in needless}
 
 
 @pytest.mark.parametrize("page", PYTHON)
