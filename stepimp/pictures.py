@@ -5,7 +5,7 @@ import re
 from html import escape
 
 WIDTH = 620  # of every picture, in pixels
-SHADES = ("#cfe3e8", "#8fbfc6", "#4f97a3", "#256f80", "#123f52")  # the deeper the model, the darker
+SHADES = ("#9ec9d1", "#6fadb8", "#438f9d", "#246b7c", "#103b4d")  # the deeper the model, the darker
 DARK = SHADES[2:]  # labels on these are white
 TEXT = 'font-family="sans-serif" font-size="11" fill="currentColor"'
 CHARACTER = 6.6  # width of a character of this text, in pixels
@@ -26,10 +26,8 @@ def by_depth(models) -> list[str]:
 def shades(models) -> dict[str, str]:
     """model -> colour, the same for the same set of models."""
     ordered = by_depth(models)
-    last = len(SHADES) - 1
-    return {
-        model: SHADES[round(last * (i + 1) / (len(ordered) + 1))] for i, model in enumerate(ordered)
-    }
+    step = (len(SHADES) - 1) / max(1, len(ordered) - 1)
+    return {model: SHADES[round(step * i)] for i, model in enumerate(ordered)}
 
 
 def text(x: float, y: float, content: str, anchor: str = "start", more: str = TEXT) -> str:
@@ -92,7 +90,7 @@ def plot(curves: dict[str, list[Point]], title: str) -> str:
         return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     parts = [text(0, 12, title)]
-    for value in (low, (low + high) / 2, high):
+    for value in (0.0, high / 2, high):
         parts.append(
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" '
             'stroke="currentColor" stroke-opacity="0.15"/>'
