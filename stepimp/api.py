@@ -17,7 +17,6 @@ from typing import Any
 from stepimp import pictures
 from stepimp.curves.document import read_curves, remarks
 from stepimp.curves.options import CurveOptions
-from stepimp.errors import StepimpError
 from stepimp.intervals import Estimate
 from stepimp.models import loading
 from stepimp.models.family import chosen_members, family_folder, members
@@ -246,10 +245,10 @@ def sample(
     """Texts drawn exactly with a model schedule.
 
     schedule: a `Schedule`, a recommendation, or the notation such as "L125,H750,L125"; by default
-    the newest recommendation in the results folder. options: the other fields of
-    `stepimp.sampling.generated.GenerateOptions`, such as length, prefix, seed and device. Samples
-    that an interrupted run finished are not drawn again. Raises StepimpError for a schedule, model,
-    length or prefix that cannot be used.
+    the newest recommendation in the results folder, made now if there is none. options: the other
+    fields of `stepimp.sampling.generated.GenerateOptions`, such as length, prefix, seed and device.
+    Samples that an interrupted run finished are not drawn again. Raises StepimpError for a
+    schedule, model, length or prefix that cannot be used.
     """
     if isinstance(schedule, Recommendation):
         schedule = schedule.schedule
@@ -260,11 +259,10 @@ def sample(
         out=chosen_out(out),
         **options,
     )
-    return Texts(*generate_texts(asked, no_recommendation))
+    return Texts(*generate_texts(asked, partial(recommend_for, asked)))
 
 
-def no_recommendation() -> dict:
-    raise StepimpError(
-        "No recommendation in the results folder: call stepimp.recommend() first, or give a "
-        "schedule."
-    )
+def recommend_for(models: ModelOptions) -> dict:
+    """A recommendation document for the family, made because there is none."""
+    advice = recommend(family=models.family, out=models.out, device=models.device, attn=models.attn)
+    return advice.document

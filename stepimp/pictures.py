@@ -5,7 +5,7 @@ import re
 from html import escape
 
 WIDTH = 620  # of every picture, in pixels
-SHADES = ("#9ec9d1", "#6fadb8", "#438f9d", "#246b7c", "#103b4d")  # the deeper the model, the darker
+SHADES = ("#9ec9d1", "#6fadb8", "#438f9d", "#2a7389", "#1d566b")  # the deeper the model, the darker
 DARK = SHADES[2:]  # labels on these are white
 TEXT = 'font-family="sans-serif" font-size="11" fill="currentColor"'
 CHARACTER = 6.6  # width of a character of this text, in pixels

@@ -82,7 +82,8 @@ def test_a_recommendation_takes_a_file_or_the_newest_curves(curves):
     assert advice[0] == advice[1] == advice[2]
 
 
-def test_a_recommendation_without_curves_measures_them_first(out, monkeypatch):
+@pytest.mark.parametrize("call_it", [stepimp.recommend, stepimp.sample])
+def test_what_is_missing_is_measured_first(out, monkeypatch, call_it):
     measured = []
 
     def measure(options, out, **_):
@@ -91,7 +92,7 @@ def test_a_recommendation_without_curves_measures_them_first(out, monkeypatch):
 
     monkeypatch.setattr("stepimp.api.measure_curves", measure)
     with pytest.raises(StepimpError, match="measured"):
-        stepimp.recommend()
+        call_it()
     assert measured[0].models == ("2b", "1b", "2b_seed2")
 
 
@@ -112,11 +113,6 @@ def test_a_schedule_may_be_given_in_any_form(out):
         for given in (schedule, "L2,H3", "1b:2,2b:3", Schedule((("1b", 2), ("2b", 3))))
     ]
     assert all(each == texts[0] for each in texts)
-
-
-def test_without_a_recommendation_sampling_says_what_to_do(out):
-    with pytest.raises(StepimpError, match=r"call stepimp.recommend\(\) first"):
-        stepimp.sample()
 
 
 def test_what_is_not_there_is_an_attribute_error():
