@@ -16,6 +16,7 @@ COMMANDS = (
     "loss",
     "kl",
     "recommend",
+    "plan",
     "generate",
     "evaluate",
     "compare",

@@ -8,11 +8,23 @@ measured is null in the document. `PARTS` names the row types of each document;
 
 from typing import Annotated, NotRequired, TypedDict
 
-INTERVAL = "with a 95% interval"
+from stepimp.predicted_rows import (
+    INTERVAL,
+    BoundaryRow,
+    FixedRow,
+    MaskedRow,
+    MaskedTradeoffRow,
+    Notation,
+    PlanRow,
+    Predictions,
+    RecommendRow,
+    ScheduleRow,
+    TradeoffRow,
+)
 
 Time = Annotated[float, "time of the corruption: 1 is fully masked (start of sampling), 0 clean"]
 Model = Annotated[str, "model, by its name in the family"]
-Notation = Annotated[str, "from the start of sampling: L125,H750,L125 or 4b:250,12b:750"]
+Masked = Annotated[int, "exact number of masked positions, only of curves over it: t x positions"]
 Samples = Annotated[int, "samples behind the row"]
 
 
@@ -20,6 +32,7 @@ class KlRow(TypedDict):
     """View `kl` of the curves: formula (6) for one light model at one time."""
 
     t: Time
+    masked: NotRequired[Masked]
     model: Model
     kl_nats: Annotated[float, INTERVAL, "nats per masked token: KL(heavy || model)"]
     baseline_kl_nats: NotRequired[
@@ -35,6 +48,7 @@ class LossRow(TypedDict):
     """View `loss` of the curves: formula (5) for one light model at one time."""
 
     t: Time
+    masked: NotRequired[Masked]
     model: Model
     loss_abs_diff_nats: Annotated[
         float, INTERVAL, "nats: mean over sequences of |CE_model - CE_heavy|"
@@ -59,42 +73,6 @@ class NelboRow(TypedDict):
     deeper_diff_nats: NotRequired[
         Annotated[float, INTERVAL, "nats per token: paired, minus the next deeper model's"]
     ]
-
-
-class ScheduleRow(TypedDict):
-    """What a schedule is, and what it saves by counting blocks."""
-
-    name: Annotated[str, "hand-crafted schedule, recommended, best (of a trade-off) or given"]
-    schedule: Notation
-    light_fraction: Annotated[float, "share of the steps that do not run the heavy model"]
-    saved_flops: Annotated[float, "share of the all-heavy FLOPs saved, formula (3): blocks only"]
-
-
-class Predictions(TypedDict):
-    """What the curves predict of a schedule, without sampling."""
-
-    path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL (9) from all-heavy"]
-    nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO (10) of the schedule"]
-
-
-class TradeoffRow(ScheduleRow, Predictions):
-    """The best schedule for one budget."""
-
-    objective: Annotated[float, INTERVAL, "nats per token: what was minimised (params: by)"]
-
-
-class RecommendRow(TradeoffRow):
-    """The recommendation (rank 1), then the hand-crafted schedules by their objective."""
-
-    rank: Annotated[int, "1 for the recommendation"]
-
-
-class BoundaryRow(TypedDict):
-    """A boundary of the recommended schedule, and how far it moves under the bootstrap."""
-
-    before: Annotated[str, "model before it"]
-    after: Annotated[str, "model after it"]
-    t: Annotated[float, INTERVAL, "time of the boundary"]
 
 
 class Quality(TypedDict):
@@ -262,6 +240,17 @@ PARTS: dict[str, dict[str, tuple[type, ...]]] = {
         "curves": (CurveRow,),
         "boundaries.moves": (BoundaryRow,),
         "verification": (VerificationRow,),
+    },
+    "recommend_masked": {
+        "rows": (MaskedRow,),
+        "tradeoff": (MaskedTradeoffRow,),
+        "curves": (CurveRow,),
+    },
+    "plan": {
+        "rows": (PlanRow,),
+        "frontier": (PlanRow,),
+        "fixed": (FixedRow,),
+        "curves": (CurveRow,),
     },
     "generate": {"rows": (GenerateRow,)},
     "evaluate": {"rows": (EvaluateRow,)},

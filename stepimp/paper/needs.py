@@ -51,10 +51,15 @@ def anything(document: dict) -> bool:
     return True
 
 
+def over_t(document: dict) -> bool:
+    """Whether curves are over t, as the paper's, and not over the number of masked positions."""
+    return not document["params"].get("by_masked")
+
+
 # need: (command, what a document of it must fulfil)
 NEEDS: dict[str, tuple[str, Callable[[dict], bool]]] = {
-    "loss": ("loss", anything),
-    "kl": ("kl", anything),
+    "loss": ("loss", over_t),
+    "kl": ("kl", over_t),
     "recommend": ("recommend", anything),
     "unconditional": ("compare", lambda it: unprefixed(it) and has_all_seven(it)),
     "light_6": ("compare", lambda it: of_depth(it, 6)),
@@ -66,7 +71,7 @@ NEEDS: dict[str, tuple[str, Callable[[dict], bool]]] = {
     "prefix_128": ("compare", lambda it: prefixed(it, 8)),
     "search": ("search", anything),
     "profile": ("profile", anything),
-    "kl_lm1b": ("kl", anything),
+    "kl_lm1b": ("kl", over_t),
     "lm1b": ("compare", as_lm1b),
 }
 
