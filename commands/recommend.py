@@ -133,8 +133,8 @@ def recommend(tradeoff, verify, samples, judge, save, as_json, over, sampler, **
     loading = {name: options.pop(name) for name in ("device", "dtype", "attn")}
     models = ModelOptions(family=options.pop("family"), out=options.pop("out"), **loading)
     if over == "masked":
-        if verify:
-            raise click.UsageError("--verify needs --over steps.")
+        if verify or options.pop("shortest") != 1:
+            raise click.UsageError("--verify and --shortest need --over steps.")
         options["steps"] = None if sampler == "first-hitting" else options["steps"]
         document = recommend_masked_now(models, **options)
         return finish(document, save, as_json, lambda: show_masked(document, tradeoff))

@@ -84,7 +84,7 @@ class PlanRow(PredictedRow):
 class FixedRow(PredictedRow):
     """A schedule of a fixed number of steps, beside the frontier of plans."""
 
-    steps: Annotated[int, "T"]
+    steps: Annotated[int, "number of denoising steps T"]
 
 
 class BoundaryRow(TypedDict):

@@ -25,7 +25,6 @@ def masked_recommendation(
     save_flops: bool = False,
     by: str = "kl",
     segments: int = 3,
-    shortest: int = 1,
     steps: int | None = 1000,
     seed: int = 0,
 ) -> dict:
@@ -41,7 +40,6 @@ def masked_recommendation(
         save_flops=save_flops,
         by=by,
         segments=segments,
-        shortest=shortest,
         steps=steps,
         seed=seed,
     )

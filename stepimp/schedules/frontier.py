@@ -1,7 +1,6 @@
 """The cheapest schedule for every amount of saving: exact dynamic programming over the steps."""
 
 from collections import deque
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,8 +13,8 @@ class Frontier:
 
     segments: the most a schedule may have; shortest: the fewest steps of one.
     costs: model -> [B, T] cost of each step, the start of sampling first; gains: model -> whole
-    units saved by a step that runs it, the same for all steps or [T]. After construction `cost` is
-    [B, S + 1]: the least summed cost at each saving, inf where no schedule saves exactly that much.
+    units saved by a step that runs it. After construction `cost` is [B, S + 1]: the least summed
+    cost at each saving, inf where no schedule saves exactly that much.
 
     State after step i: (segments so far - 1, model, units saved). A segment begins with its first
     `shortest` steps at once and then grows by single steps; `_entered` notes which, so that a
@@ -24,20 +23,12 @@ class Frontier:
     """
 
     def __init__(
-        self,
-        costs: dict[str, np.ndarray],
-        gains: Mapping[str, int | np.ndarray],
-        segments: int,
-        shortest: int = 1,
+        self, costs: dict[str, np.ndarray], gains: dict[str, int], segments: int, shortest: int = 1
     ):
-        self.models, self.shortest = list(costs), shortest
+        self.models, self.gains, self.shortest = list(costs), [gains[m] for m in costs], shortest
         self._costs = np.stack([costs[m] for m in self.models])  # [models, B, T]
         _, tables, self.steps = self._costs.shape
-        by_step = np.stack([np.broadcast_to(gains[m], self.steps) for m in self.models])
-        # units saved by the first i steps if they all run one model, [models, T + 1], and at most
-        self._saved = np.pad(by_step.cumsum(1), ((0, 0), (1, 0)))
-        self._most = np.pad(by_step.max(0).cumsum(), (1, 0))
-        self._shape = (segments, len(self.models), tables, self._reach(self.steps))
+        self._shape = (segments, len(self.models), tables, self.steps * max(self.gains) + 1)
         # 0: the segment grew; 1 + m: it began after model m
         self._entered = np.zeros((self.steps, *self._shape), dtype=np.uint8)
         # values after each of the last `shortest` steps, oldest first
@@ -55,17 +46,12 @@ class Frontier:
 
     def _reach(self, steps: int) -> int:
         """Number of different savings possible after this many steps, zero included."""
-        return int(self._most[steps]) + 1
-
-    def _saving(self, m: int, first: int, stop: int) -> int:
-        """What the steps from first to before stop save if they run a model."""
-        return int(self._saved[m, stop] - self._saved[m, first])
+        return steps * max(self.gains) + 1
 
     def _grow(self, now, before, i):
         """The current segment takes step i as well."""
         reach = self._reach(i)
-        for m in range(len(self.models)):
-            gain = self._saving(m, i, i + 1)
+        for m, gain in enumerate(self.gains):
             np.add(
                 before[:, m, :, :reach],
                 self._costs[m, :, i, None],
@@ -74,8 +60,8 @@ class Frontier:
 
     def _first_steps(self, m, i):
         """[B] cost of the `shortest` steps of a model that end with step i, and what they save."""
-        first = i + 1 - self.shortest
-        return self._costs[m, :, first : i + 1].sum(1), self._saving(m, first, i + 1)
+        cost = self._costs[m, :, i + 1 - self.shortest : i + 1].sum(1)
+        return cost, self.gains[m] * self.shortest
 
     def _begin(self, now, i):
         """The first segment begins."""
@@ -116,8 +102,7 @@ class Frontier:
             source = int(self._entered[left - 1, k, m, table, saving])
             count = self.shortest if source else 1
             models += [self.models[m]] * count
-            saving -= self._saving(m, left - count, left)
-            left -= count
+            left, saving = left - count, saving - self.gains[m] * count
             if source and left:
                 k, m = k - 1, source - 1
         return Schedule.of(reversed(models))

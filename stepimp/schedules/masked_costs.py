@@ -18,9 +18,6 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.special import betainc, gammaln, xlog1py, xlogy
 
-from stepimp.schedules.over_masked import MaskedSchedule
-from stepimp.schedules.schedule import Schedule
-
 STEPS_AT_ONCE = 1024  # rows of a table over steps and n that are in memory together
 CONTINUOUS = 1000  # steps of a schedule over t where events reveal one token
 
@@ -71,8 +68,3 @@ def over_steps(curves: np.ndarray, steps: int | None) -> np.ndarray:
         for i, probability in masked_before(steps, positions)
     ]
     return np.concatenate(pieces, -1)
-
-
-def masked_schedule(schedule: Schedule) -> MaskedSchedule:
-    """A schedule whose steps P..1 are the numbers of masked positions, as one over n."""
-    return MaskedSchedule.of(reversed(schedule.by_step()))

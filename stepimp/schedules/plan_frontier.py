@@ -20,6 +20,8 @@ from scipy.optimize import isotonic_regression
 from stepimp.errors import StepimpError
 from stepimp.schedules.plan import Plan
 
+ROUNDING = 1e-9  # nats by which a bound may be off
+
 
 class PlanFrontier:
     """The cheapest plan at each budget.
@@ -36,43 +38,54 @@ class PlanFrontier:
         positions = self._curves.shape[1]
         self.least = np.full((budget + 1, positions + 1), np.inf)
         self.least[:, 0] = 0
-        for b in range(budget + 1):
+        for b in range(budget + 1 - min(self.units)):
             if b:
                 np.minimum(self.least[b], self.least[b - 1], out=self.least[b])
-            if b + min(self.units) > budget:
-                continue
-            for cost, units_of_model in zip(self._with_group_before(b), self.units):
-                if b + units_of_model <= budget:
-                    after = self.least[b + units_of_model, 1:]
-                    np.minimum(after, cost, out=after)
+            self._put_group_before(b)
+        for b in range(max(1, budget + 1 - min(self.units)), budget + 1):
+            np.minimum(self.least[b], self.least[b - 1], out=self.least[b])
 
-    def _with_group_before(self, b: int) -> np.ndarray:
-        """[models, P] least cost of one group of a model at n, followed by what b units reveal."""
-        rest, x = self.least[b], self._curves
-        n = np.arange(1, x.shape[1] + 1)
-        if np.isinf(rest[1]):  # nothing is left to be revealed afterwards
-            return n * x
-        slopes = isotonic_regression(np.diff(rest)).x
-        j = np.searchsorted(slopes, x)
-        behind = j >= n  # but at least one token must be revealed
-        j = np.minimum(j, n - 1)
-        best = rest[j] + (n - j) * x
-        if behind.any():
-            self._scan(best, behind, rest, slopes)
-        return best
+    def _put_group_before(self, b: int):
+        """Lowers the costs of each model's larger budget by what one group of it costs at n,
+        followed by the best that b units reveal of the rest.
+        """
+        reached = min(b // max(self.units), self._curves.shape[1])
+        x = self._curves[:, reached:]  # b units already pay for one pass per token of fewer
+        n = np.arange(reached + 1, reached + 1 + x.shape[1])
+        rest = self.least[b]
+        if np.isinf(rest[-1]):  # nothing is left to be revealed afterwards
+            cost = n * x
+        else:
+            slopes = isotonic_regression(np.diff(rest)).x
+            j = np.searchsorted(slopes, x)
+            behind = j >= n  # but at least one token must be revealed
+            j = np.minimum(j, n - 1)
+            cost = rest[j] + (n - j) * x
+            if behind.any():
+                self._scan(cost, behind, n, b, slopes)
+        for m, units in enumerate(self.units):
+            if b + units < len(self.least):
+                after = self.least[b + units, reached + 1 :]
+                np.minimum(after, cost[m], out=after)
 
-    def _scan(self, best: np.ndarray, behind: np.ndarray, rest: np.ndarray, slopes: np.ndarray):
-        """Lowers `best` where the hull's minimum would leave n or more positions: the best j < n
-        then lies between n - 1 and the last corner of the hull before it.
+    def _scan(self, cost: np.ndarray, behind: np.ndarray, n: np.ndarray, b: int, slopes):
+        """Lowers `cost` where the hull's minimum would leave n or more positions: the best j < n
+        then lies between n - 1 and the last corner of the hull before it. Those whose bound, the
+        hull at n - 1, is no better than what is there already are left alone.
         """
         corners = np.concatenate([[True], slopes[:-1] < slopes[1:]])
         last = np.maximum.accumulate(np.where(corners, np.arange(len(slopes)), 0))
-        m, k = np.nonzero(behind)  # n = k + 1
+        hull = np.concatenate([[0.0], np.cumsum(slopes)])
+        budgets = np.minimum(b + np.array(self.units), len(self.least) - 1)
+        present = self.least[budgets, n[0] :]
+        x = self._curves[:, n[0] - 1 :]
+        m, k = np.nonzero(behind & (hull[n - 1] + x < present + ROUNDING))
         revealed = 2
-        while len(k := k[(wide := k + 1 - revealed >= last[k])]):
-            m = m[wide]
-            cost = rest[k + 1 - revealed] + revealed * self._curves[m, k]
-            best[m, k] = np.minimum(best[m, k], cost)
+        while len(m):
+            wide = n[k] - revealed >= last[n[k] - 1]
+            m, k = m[wide], k[wide]
+            wider = self.least[b, n[k] - revealed] + revealed * x[m, k]
+            cost[m, k] = np.minimum(cost[m, k], wider)
             revealed += 1
 
     def best(self, budget: int, positions: int | None = None) -> Plan:

@@ -14,13 +14,16 @@ import numpy as np
 from stepimp.columns import typed
 from stepimp.curves.measurements import Measurements
 from stepimp.curves.tables import curve_rows
+from stepimp.errors import StepimpError
 from stepimp.intervals import bootstrap
 from stepimp.rows import MaskedRow, MaskedTradeoffRow
 from stepimp.schedules.costs import saved_units
 from stepimp.schedules.frontier import Frontier
-from stepimp.schedules.masked_costs import masked_schedule, over_steps
+from stepimp.schedules.masked_costs import over_steps
+from stepimp.schedules.masked_frontier import MaskedFrontier
+from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.predicted import Predictor, cost
-from stepimp.schedules.recommend import meet, spread_out
+from stepimp.schedules.recommend import TRADEOFF_POINTS
 from stepimp.schedules.saved import AnySchedule
 from stepimp.schedules.schedule import Schedule, hand_crafted
 
@@ -47,7 +50,6 @@ def recommend_masked(
     steps: int | None = 1000,
     by: str = "kl",
     segments: int = 3,
-    shortest: int = 1,
     save_flops: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -55,14 +57,13 @@ def recommend_masked(
 
     measurements: curves over n. budget: the fraction of the expected forward passes that run light,
     or with save_flops the share of their FLOPs saved. steps: T of ancestral sampling; None: events
-    of one token. shortest: fewest n in a segment. The other options are those of
-    `recommend.recommend`. Returns
+    of one token. The other options are those of `recommend.recommend`. Returns
       rows      `MaskedRow`s: the recommendation, then the others by their objective,
       tradeoff  `MaskedTradeoffRow`s: the best schedule over n for budgets from nothing to all.
 
-    Exact for events of one token: the budget is met exactly, or with save_flops at least. With T
-    steps the expected forward passes have no common unit; they are rounded to 1 in `UNITS`, and the
-    budget is met at least, up to that rounding. Raises StepimpError where nothing can be saved or
+    The budget is met to within half an event, or with save_flops at least. Exact for events of one
+    token; with T steps the expected forward passes have no common unit and are rounded to 1 in
+    `UNITS`. Raises StepimpError where nothing can be saved or
     no schedule meets the budget.
     """
     heavy = measurements.heavy
@@ -71,17 +72,16 @@ def recommend_masked(
     gains = saved_units({m: blocks[m] for m in models}, heavy, save_flops)
     curves, positions = predictor.curves["objective"], predictor.positions
     units = whole_units(predictor.forwards, UNITS // max(gains.values()))
-    over_masked = Frontier(
-        {m: curves[m][:1] * predictor.tokens * positions for m in models},
+    over_masked = MaskedFrontier(
+        {m: curves[m][0] * predictor.tokens for m in models},
         {m: gains[m] * units for m in models},
         segments,
-        shortest,
     )
     by_steps = Frontier({m: over_steps(curves[m][:1], steps) for m in models}, gains, segments)
     shallowest = min(measurements.lights, key=lambda m: blocks[m])
     top = 1 - blocks[shallowest] / blocks[heavy] if save_flops else 1.0
-    saving = meet(over_masked, budget, top, at_least=save_flops or steps is not None)
-    most = len(over_masked.cost[0]) - 1
+    saving = meet(over_masked, budget, top, math.inf if save_flops else units.max() / 2)
+    most = len(over_masked.cost) - 1
 
     def described(name: str, schedule: AnySchedule, share: float) -> dict[str, Any]:
         """A row. share: what the schedule saves of the most that can be saved."""
@@ -94,21 +94,24 @@ def recommend_masked(
         row["best_over_steps"] = rival.format(*((heavy, light) if light else ()))
         return row | bootstrap(difference).columns("over_steps_diff_nats")
 
-    best = masked_schedule(over_masked.best(saving))
+    best = over_masked.best(saving)
     light_positions = math.ceil(positions * saving / most)
     named: dict[str, AnySchedule] = {
         "recommended": best,
         "best over steps": at_equal_cost(by_steps, saving / most),
     }
     for name, schedule in hand_crafted(positions, light_positions, heavy, shallowest).items():
-        named[name] = masked_schedule(schedule)
+        named[name] = MaskedSchedule.of(reversed(schedule.by_step()))
     rows = [
         described(name, schedule, share_of(schedule, predictor, gains))
         for name, schedule in named.items()
     ]
     first, *others = rows
     ranked = [first, *sorted(others, key=lambda row: row["objective"])]
-    tradeoff = [masked_schedule(schedule) for schedule in spread_out(over_masked)]
+    reachable = np.flatnonzero(np.isfinite(over_masked.cost))
+    aims = np.linspace(0, most, TRADEOFF_POINTS)
+    nearest = np.unique(reachable[np.abs(reachable[:, None] - aims).argmin(0)])
+    tradeoff = [over_masked.best(saving) for saving in nearest.tolist()]
     return {
         "rows": [typed(MaskedRow, {"rank": i + 1, **row}) for i, row in enumerate(ranked)],
         "tradeoff": [
@@ -119,6 +122,27 @@ def recommend_masked(
             for schedule in tradeoff
         ],
     }
+
+
+def meet(frontier: MaskedFrontier, budget: float, top: float, slack: float) -> int:
+    """The saving that meets a budget at the least cost, in units. top: the budget that the greatest
+    saving meets; slack: units by which the budget may be missed, infinite for at least the budget.
+    Raises StepimpError where no schedule meets it.
+    """
+    reachable, most = np.flatnonzero(np.isfinite(frontier.cost)), len(frontier.cost) - 1
+    aim = budget / top * most
+    if math.isinf(slack):
+        good = reachable[reachable >= aim - 1e-9 * most]
+    else:
+        good = reachable[np.abs(reachable - aim) <= slack]
+    if not len(good):
+        below = reachable[reachable <= aim].max(initial=0) / most * top
+        above = reachable[reachable >= aim].min(initial=most) / most * top
+        raise StepimpError(
+            f"A budget of {budget:g} cannot be met within the limits; the nearest that can: "
+            f"{below:g}, {above:g}."
+        )
+    return int(good[frontier.cost[good].argmin()])
 
 
 def share_of(schedule: AnySchedule, predictor: Predictor, gains: Mapping[str, int]) -> float:

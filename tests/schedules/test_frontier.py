@@ -50,26 +50,6 @@ def test_the_frontier_equals_brute_force(gains, segments, shortest):
             )
 
 
-@pytest.mark.parametrize("segments, shortest", [(2, 1), (3, 1), (7, 1), (3, 2)])
-def test_steps_may_save_different_amounts(segments, shortest):
-    draw = np.random.default_rng(segments)
-    costs_by_step = {m: draw.normal(size=(1, 7)) for m in "hab"}
-    gains = {"h": 0, "a": draw.integers(0, 4, 7), "b": draw.integers(0, 4, 7)}
-    frontier = Frontier(costs_by_step, gains, segments, shortest)
-    by_step = {m: np.broadcast_to(gain, 7) for m, gain in gains.items()}
-    best = {}
-    for choice in every_schedule("hab", 7, segments, shortest):
-        saving = sum(int(by_step[m][i]) for i, m in enumerate(choice))
-        cost = sum(costs_by_step[m][0, i] for i, m in enumerate(choice))
-        best[saving] = min(best.get(saving, math.inf), cost)
-    expected = [best.get(saving, math.inf) for saving in range(frontier.cost.shape[1])]
-    assert frontier.cost[0] == pytest.approx(expected)
-    for saving, cost in best.items():
-        models = frontier.best(saving).by_step()[::-1]
-        assert sum(int(by_step[m][i]) for i, m in enumerate(models)) == saving
-        assert sum(costs_by_step[m][0, i] for i, m in enumerate(models)) == pytest.approx(cost)
-
-
 def test_a_saving_nothing_can_reach_is_an_error():
     frontier = Frontier(
         {"h": np.zeros((1, 6)), "a": np.ones((1, 6))}, {"h": 0, "a": 1}, segments=2, shortest=3

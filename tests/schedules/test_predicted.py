@@ -79,7 +79,7 @@ def test_a_plan(measurements, groups, column):
     assert sum(passes.values()) == row["forwards"] == len(groups)
 
 
-@pytest.mark.parametrize("models", itertools.permutations(MODELS))
+@pytest.mark.parametrize("models", list(itertools.permutations(MODELS)))
 def test_events_of_one_token(measurements, models):
     """A schedule over n is then a plan of single tokens, and what T steps tend to."""
     row, passes = predicted(measurements, MaskedSchedule.of(models), None)
