@@ -89,6 +89,10 @@ reference: export STEPIMP_RESULTS = $(RESULTS)/reference
 reference: .venv/ready
 	$(BIN)/stepimp kl $(ALL_DOCS)
 	$(BIN)/stepimp recommend --budget 0.25
+	$(BIN)/stepimp kl --heavy 12b $(LIGHTS) --baseline 12b_seed2 --by-masked --points 64
+	$(BIN)/stepimp recommend --over masked --light 4b
+	$(BIN)/stepimp plan --forwards 16 $(LIGHTS)
+	rm $(STEPIMP_RESULTS)/curves-*
 	$(BIN)/stepimp compare $(LIGHTS) --samples 264
 	$(BIN)/stepimp compare --samples 1200
 	$(BIN)/stepimp compare --prefix-length 16 --samples 800

@@ -61,6 +61,8 @@ NEEDS: dict[str, tuple[str, Callable[[dict], bool]]] = {
     "loss": ("loss", over_t),
     "kl": ("kl", over_t),
     "recommend": ("recommend", anything),
+    "masked": ("recommend_masked", anything),
+    "plan": ("plan", anything),
     "unconditional": ("compare", lambda it: unprefixed(it) and has_all_seven(it)),
     "light_6": ("compare", lambda it: of_depth(it, 6)),
     "light_8": ("compare", lambda it: of_depth(it, 8)),
@@ -77,7 +79,12 @@ NEEDS: dict[str, tuple[str, Callable[[dict], bool]]] = {
 
 
 # need: those whose documents its command reads, where they are there
-READS = {"recommend": ("kl",), "unconditional": ("recommend",), "search": ("kl",)}
+READS = {
+    "recommend": ("kl",),
+    "plan": ("masked",),
+    "unconditional": ("recommend",),
+    "search": ("kl",),
+}
 # needs whose light model is the family's shallowest
 SHALLOWEST = ("unconditional", "light_fractions", "prefix_256", "prefix_128", "lm1b")
 
@@ -137,6 +144,8 @@ def recipe(need: str, members: Members, bundled: bool = True) -> list[str]:
         "loss": ["loss", *curves],
         "kl": ["kl", *curves],
         "recommend": ["recommend", "--budget", "0.25", *pair],
+        "masked": ["recommend", "--over", "masked", *heavy, *every_light],
+        "plan": ["plan", "--forwards", str(max(1, members.length // 4)), *heavy, *every_light],
         "unconditional": all_sizes,
         "light_6": all_sizes,
         "light_8": all_sizes,

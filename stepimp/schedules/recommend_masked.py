@@ -108,10 +108,7 @@ def recommend_masked(
     ]
     first, *others = rows
     ranked = [first, *sorted(others, key=lambda row: row["objective"])]
-    reachable = np.flatnonzero(np.isfinite(over_masked.cost))
-    aims = np.linspace(0, most, TRADEOFF_POINTS)
-    nearest = np.unique(reachable[np.abs(reachable[:, None] - aims).argmin(0)])
-    tradeoff = [over_masked.best(saving) for saving in nearest.tolist()]
+    tradeoff = [over_masked.best(saving) for saving in spread_out(over_masked, units.max() / 2)]
     return {
         "rows": [typed(MaskedRow, {"rank": i + 1, **row}) for i, row in enumerate(ranked)],
         "tradeoff": [
@@ -143,6 +140,16 @@ def meet(frontier: MaskedFrontier, budget: float, top: float, slack: float) -> i
             f"{below:g}, {above:g}."
         )
     return int(good[frontier.cost[good].argmin()])
+
+
+def spread_out(frontier: MaskedFrontier, slack: float) -> list[int]:
+    """The cheapest savings near budgets from nothing to all, at most TRADEOFF_POINTS different
+    ones.
+    """
+    reachable, most = np.flatnonzero(np.isfinite(frontier.cost)), len(frontier.cost) - 1
+    aims = np.linspace(0, most, TRADEOFF_POINTS)
+    nearest = np.unique(reachable[np.abs(reachable[:, None] - aims).argmin(0)])
+    return sorted({meet(frontier, aim / most, 1.0, slack) for aim in nearest.tolist()})
 
 
 def share_of(schedule: AnySchedule, predictor: Predictor, gains: Mapping[str, int]) -> float:
