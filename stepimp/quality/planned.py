@@ -1,5 +1,6 @@
 """The documents of schedules over n and of plans, and the schedule itself as a file."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ from stepimp.schedules.recommend_masked import recommend_masked_from
 from stepimp.schedules.saved import AnySchedule, SavedSchedule
 from stepimp.schedules.schedule import parse
 
-READ = {"recommend": parse, "recommend_masked": over_masked.parse, "plan": plan.parse}
+READ: dict[str, Callable[..., AnySchedule]] = {
+    "recommend": parse,
+    "recommend_masked": over_masked.parse,
+    "plan": plan.parse,
+}
 
 
 def masked_recommendation(

@@ -13,6 +13,7 @@ from stepimp.errors import StepimpError
 from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.saved import SavedSchedule
+from stepimp.schedules.schedule import Schedule
 
 Logits = Callable[[torch.Tensor, float], torch.Tensor]
 """(ids [1, L], time in (0, 1]) -> logits [1, L, V]. Most models have no use for the time."""
@@ -39,16 +40,16 @@ def events(
             yield schedule.model_at(n), n / schedule.length, revealed
             n -= 1
     else:
-        steps = saved.steps or schedule.steps
+        steps = schedule.steps if isinstance(schedule, Schedule) else saved.steps
+        assert steps is not None  # else it is one token at a time
         step = torch.randint(1, steps + 1, (n,), generator=generator)
         for i in step.unique().tolist()[::-1]:  # at all other steps nothing happens
             revealed = order[step == i]
-            over_masked = isinstance(schedule, MaskedSchedule)
-            yield (
-                schedule.model_at(n) if over_masked else schedule.by_step()[i - 1],
-                i / steps,
-                (revealed),
-            )
+            if isinstance(schedule, Schedule):
+                model = schedule.by_step()[i - 1]
+            else:
+                model = schedule.model_at(n)
+            yield model, i / steps, revealed
             n -= len(revealed)
 
 

@@ -38,7 +38,7 @@ def cost(shares: Shares, curves: dict[str, np.ndarray]) -> np.ndarray:
     """[1 + R] cost per token: the mean over tokens of the curve of the model that reveals them, at
     the n it begins with.
     """
-    return sum(curves[model] @ share for model, share in shares.items())
+    return np.sum([curves[model] @ share for model, share in shares.items()], axis=0)
 
 
 class Predictor:
