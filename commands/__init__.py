@@ -17,6 +17,7 @@ COMMANDS = (
     "kl",
     "recommend",
     "plan",
+    "cascade",
     "generate",
     "evaluate",
     "compare",

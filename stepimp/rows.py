@@ -219,13 +219,28 @@ class ReproducibilityRow(TypedDict):
     tokens_different: Annotated[int, "rows from which the sampler draws another token"]
 
 
+class CascadeRow(TypedDict):
+    """An entropy cascade on held-out text: the one for the budget, others, and each model alone."""
+
+    name: Annotated[str, "cascade (for the budget), trade-off, all-heavy or all-light"]
+    threshold_nats: NotRequired[Annotated[float, "nats: mean entropy above which the heavy runs"]]
+    escalated: NotRequired[Annotated[float, "share of the events that the heavy model draws"]]
+    saved_flops: Annotated[float, "share of the all-heavy FLOPs saved, by blocks"]
+    nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO"]
+    path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL from all-heavy"]
+    nelbo_diff_nats: NotRequired[
+        Annotated[float, INTERVAL, "nats per token: paired, minus the best fixed schedule's"]
+    ]
+
+
 class GenerateRow(TypedDict):
     """What was generated; the texts are in the file beside the document."""
 
     schedule: Notation
     samples: Samples
-    length: Annotated[int, "tokens per sample"]
-    samples_file: Annotated[str, "JSON Lines of index, tokens, text"]
+    length: Annotated[int, "tokens per sample, of the longest"]
+    samples_file: Annotated[str, "JSON Lines of index, tokens, text; with many prompts also prompt"]
+    law: NotRequired[Annotated[str, "said where it is not the model's own: no NELBO, no path KL"]]
 
 
 # document kind -> {part: the types a row of it may have}; loss and kl are the documents of versions
@@ -252,6 +267,7 @@ PARTS: dict[str, dict[str, tuple[type, ...]]] = {
         "fixed": (FixedRow,),
         "curves": (CurveRow,),
     },
+    "cascade": {"rows": (CascadeRow,)},
     "generate": {"rows": (GenerateRow,)},
     "evaluate": {"rows": (EvaluateRow,)},
     "compare": {"rows": (CompareRow,), "pairs": (PairRow,)},
