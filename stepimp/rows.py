@@ -233,6 +233,25 @@ class CascadeRow(TypedDict):
     ]
 
 
+class PolicyRow(Quality):
+    """One way to use two models; differences are paired with the best schedule over steps."""
+
+    name: Annotated[str, "all-heavy, best over steps, best over n, plan, cascade, ..."]
+    policy: Annotated[str, "notation of the schedule or plan, cascade(nats) or draft(events)"]
+    predicted_heavy_forwards: Annotated[float, "expected cost of a sample in heavy passes"]
+    heavy_forwards: Annotated[float, "cost of a sample in heavy passes, counting blocks"]
+    forwards_heavy: Annotated[float, "forward passes of the heavy model per sample"]
+    forwards_light: Annotated[float, "forward passes of the light model per sample"]
+    sequential_heavy: Annotated[float, "heavy calls per sample that waited for the call before"]
+    predicted_nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO on the text that chose"]
+    predicted_path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL on that text"]
+    nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO measured on other text"]
+    nelbo_diff_nats: Annotated[float, INTERVAL, "nats per token: paired, to the best over steps"]
+    log_ppl_diff: Annotated[float, INTERVAL, "nats per token: paired, of samples under the judge"]
+    seconds: Annotated[float, "seconds of sampling for all samples"]
+    verdict: Annotated[str, "by the interval of nelbo_diff_nats: better, not better or worse"]
+
+
 class GenerateRow(TypedDict):
     """What was generated; the texts are in the file beside the document."""
 
@@ -243,8 +262,7 @@ class GenerateRow(TypedDict):
     law: NotRequired[Annotated[str, "said where it is not the model's own: no NELBO, no path KL"]]
 
 
-# document kind -> {part: the types a row of it may have}; loss and kl are the documents of versions
-# that measured them apart. A dot leads into an object.
+# document kind -> {part: types of its rows}; version 0.1 wrote loss and kl. A dot: into an object.
 PARTS: dict[str, dict[str, tuple[type, ...]]] = {
     "curves": {"rows": (CurveRow,), "nelbo": (NelboRow,)},
     "loss": {"rows": (LossRow,), "nelbo": (NelboRow,)},
@@ -268,6 +286,7 @@ PARTS: dict[str, dict[str, tuple[type, ...]]] = {
         "curves": (CurveRow,),
     },
     "cascade": {"rows": (CascadeRow,)},
+    "policies": {"rows": (PolicyRow,)},
     "generate": {"rows": (GenerateRow,)},
     "evaluate": {"rows": (EvaluateRow,)},
     "compare": {"rows": (CompareRow,), "pairs": (PairRow,)},
