@@ -6,6 +6,7 @@ both share orders and random numbers, so that differences to the fixed schedule 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from stepimp.models.loading import Family, load
 from stepimp.quality.evaluation import quality_columns
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.policy_choice import FIXED, Chosen, PolicyOptions, choose, split_text
-from stepimp.quality.scoring import score, unigram_entropy, unscorable
+from stepimp.quality.scoring import Scores, score, unigram_entropy, unscorable
 from stepimp.results import Run, results_folder
 from stepimp.rows import PolicyRow
 from stepimp.sampling.chosen import written
@@ -116,63 +117,69 @@ def drawn_samples(
     }
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A policy in numbers."""
+
+    losses: np.ndarray
+    """[sequences] nats per token of the text."""
+    scores: Scores
+    """Of the samples."""
+    entropy: np.ndarray
+    """[samples] unigram entropy in nats."""
+    batches: list[dict]
+    """What `drawn_samples` gave."""
+
+    def per_sample(self, kind: str, model: str) -> float:
+        """Mean over samples of "forwards" or "sequential" calls of a model."""
+        return sum(batch[kind].get(model, 0) for batch in self.batches) / len(self.entropy)
+
+
+def measured(name: str, done: dict[str, dict], family: Family, judge: Judge) -> Measured:
+    """The finished batches of one policy. done: unit -> result."""
+    text, batches = (
+        [result for unit, result in done.items() if unit.startswith(f"{part}:{name}:")]
+        for part in ("text", "samples")
+    )
+    around = sum(map(len, family.any.frame))
+    losses = [loss / (batch["tokens"] - around) for batch in text for loss in batch["losses"]]
+    texts = [each for batch in batches for each in batch["text"]]
+    tokens = [row for batch in batches for row in batch["tokens"]]
+    scores = score(judge, texts, [""] * len(texts))
+    return Measured(np.array(losses), scores, unigram_entropy(tokens), batches)
+
+
 def policy_rows(
-    chosen: list[Chosen], done: dict, family: Family, judge: Judge, options: PolicyOptions
+    chosen: list[Chosen],
+    done: dict[str, dict],
+    family: Family,
+    judge: Judge,
+    options: PolicyOptions,
 ) -> list[PolicyRow]:
     """A row for each policy; differences are paired with the best schedule over steps."""
     heavy, light, blocks = options.heavy, options.light, family.blocks
-    around = sum(map(len, family.any.frame))
-    statistics = {}
+    numbers = {each.name: measured(each.name, done, family, judge) for each in chosen}
+    base, rows = numbers[FIXED], []
     for each in chosen:
-        batches = {
-            part: [
-                result for unit, result in done.items() if unit.startswith(f"{part}:{each.name}:")
-            ]
-            for part in ("text", "samples")
-        }
-        losses = [
-            loss / (batch["tokens"] - around)
-            for batch in batches["text"]
-            for loss in batch["losses"]
-        ]
-        texts = [text for batch in batches["samples"] for text in batch["text"]]
-        tokens = [row for batch in batches["samples"] for row in batch["tokens"]]
-        scores = score(judge, texts, [""] * len(texts))
-        statistics[each.name] = (
-            np.array(losses),
-            scores,
-            unigram_entropy(tokens),
-            batches["samples"],
-        )
-    base_losses, base_scores, _, _ = statistics[FIXED]
-    rows = []
-    for each in chosen:
-        losses, scores, entropy, batches = statistics[each.name]
-        passes = {
-            kind: {
-                model: sum(batch[kind].get(model, 0) for batch in batches) / options.samples
-                for model in (heavy, light)
-            }
-            for kind in ("forwards", "sequential")
-        }
-        spent = sum(blocks[m] * count for m, count in passes["forwards"].items()) / blocks[heavy]
-        difference = ratio(losses - base_losses)
+        of = numbers[each.name]
+        passes = {model: of.per_sample("forwards", model) for model in (heavy, light)}
+        difference = ratio(of.losses - base.losses)
         row: dict[str, Any] = {
             "name": each.name,
             "policy": written(each.policy, heavy, light),
             "predicted_heavy_forwards": each.heavy_forwards,
-            "heavy_forwards": spent,
-            "forwards_heavy": passes["forwards"][heavy],
-            "forwards_light": passes["forwards"][light],
-            "sequential_heavy": passes["sequential"][heavy],
+            "heavy_forwards": sum(blocks[m] * n for m, n in passes.items()) / blocks[heavy],
+            "forwards_heavy": passes[heavy],
+            "forwards_light": passes[light],
+            "sequential_heavy": of.per_sample("sequential", heavy),
             **each.nelbo.columns("predicted_nelbo_nats"),
             **each.path_kl.columns("predicted_path_kl_nats"),
-            **ratio(losses).columns("nelbo_nats"),
+            **ratio(of.losses).columns("nelbo_nats"),
             **difference.columns("nelbo_diff_nats"),
-            **quality_columns(scores, entropy),
-            **ratio(scores.log_ppl - base_scores.log_ppl).columns("log_ppl_diff"),
-            "seconds": sum(batch["seconds"] for batch in batches),
-            "empty": unscorable(scores, judge),
+            **quality_columns(of.scores, of.entropy),
+            **ratio(of.scores.log_ppl - base.scores.log_ppl).columns("log_ppl_diff"),
+            "seconds": sum(batch["seconds"] for batch in of.batches),
+            "empty": unscorable(of.scores, judge),
             "verdict": verdict(each.name, difference),
         }
         rows.append(typed(PolicyRow, row))

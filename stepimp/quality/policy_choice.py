@@ -18,13 +18,16 @@ from stepimp.sampling.cascade_prediction import HeldOutEvents, measure_events
 from stepimp.sampling.drafting import Draft
 from stepimp.sampling.policies import Policy
 from stepimp.schedules import over_masked
+from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan_frontier import PlanFrontier
 from stepimp.schedules.plans import pass_units
 from stepimp.schedules.predicted import Predictor
 from stepimp.schedules.recommend_masked import recommend_masked
+from stepimp.schedules.saved import AnySchedule
 from stepimp.schedules.schedule import Schedule, parse
 
 FIXED = "best over steps"
+OF_TEXT = {"until": None, "inputs": "text", "by_masked": False}
 STRATA = 16  # states of each sequence that tune the cascade
 
 
@@ -68,9 +71,8 @@ def split_text(
     the text. Raises StepimpError where the text has too few.
     """
     params, used = curves["params"], Measurements.unpack(curves).sequences
-    decided = {"sequences": used + options.sequences, "until": None, "inputs": "text"}
-    decided |= {"lights": tuple(params["lights"]), "by_masked": False}
-    complete = CompleteOptions(**params | decided)
+    decided: dict = {"lights": tuple(params["lights"]), "sequences": used + options.sequences}
+    complete = CompleteOptions(**params | decided | OF_TEXT)
     inputs, source = text_inputs(complete, family.tokenizer, family.denoisers[options.heavy])
     if len(inputs) < used + options.sequences:
         raise StepimpError(
@@ -108,16 +110,18 @@ def choose(
     units = pass_units({m: blocks[m] for m in (heavy, light)}, heavy, passes)
     nelbo = {m: predictor.curves["nelbo_nats"][m][0] for m in (heavy, light)}
     allowed = math.floor(spent * units[heavy] + 1e-9)
-    schedules = {
-        "all-heavy": Policy(Schedule.of([heavy] * steps)),
-        FIXED: Policy(parse(best["best_over_steps"], heavy, light)),
-        "best over n": Policy(over_masked.parse(best["schedule"], heavy, light), steps),
-        "plan": Policy(PlanFrontier(nelbo, units, allowed).best(allowed)),
+    schedules: dict[str, AnySchedule] = {
+        "all-heavy": Schedule.of([heavy] * steps),
+        FIXED: parse(best["best_over_steps"], heavy, light),
+        "best over n": over_masked.parse(best["schedule"], heavy, light),
+        "plan": PlanFrontier(nelbo, units, allowed).best(allowed),
     }
     chosen = []
-    for name, policy in schedules.items():
-        row = predictor.row(name, policy.schedule, light)
+    for name, schedule in schedules.items():
+        row = predictor.row(name, schedule, light)
         nats = (Estimate.of(row, column) for column in ("nelbo_nats", "path_kl_nats"))
+        over_n = isinstance(schedule, MaskedSchedule)
+        policy = Policy(schedule, steps if over_n else None)
         chosen.append(Chosen(name, policy, row["heavy_forwards"], *nats))
     share = most - options.save_flops
     events = measure_events(

@@ -4,6 +4,8 @@ text's token, whose -log p is summed.
 Independent of what predicts the NELBO: the events, models and states are those of the sampler.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -16,6 +18,8 @@ from stepimp.sampling.drafting import Draft
 from stepimp.sampling.policies import Policy
 from stepimp.sampling.sampler import EventRunner
 from stepimp.sampling.state import Counts
+from stepimp.schedules.over_masked import MaskedSchedule
+from stepimp.schedules.plan import Plan
 from stepimp.schedules.schedule import Schedule
 
 
@@ -61,17 +65,16 @@ def forced_losses(
     """
     if not policy.exact:
         raise StepimpError("A policy of another law has no NELBO.")
-    if isinstance(policy.schedule, Draft):  # its law is that of the heavy model
-        policy = Policy(
-            Schedule.of([policy.schedule.heavy] * (policy.steps or 1)),
-            policy.steps,
-            policy.first_hitting,
-        )
+    match policy.schedule:
+        case Draft(heavy=heavy):  # its law is that of the heavy model
+            policy = replace(policy, schedule=Schedule.of([heavy] * (policy.steps or 1)))
     state = policy.begin(denoisers, range(first, first + len(text)), text.shape[1], seed)
-    if isinstance(policy.schedule, Cascade):
-        runner: _Forced = _ForcedCascade(state, denoisers, policy.schedule, seed, counts)
-    else:
-        runner = _Forced(state, denoisers, policy.schedule, seed, counts)
+    runner: _Forced
+    match policy.schedule:
+        case Cascade() as cascade:
+            runner = _ForcedCascade(state, denoisers, cascade, seed, counts)
+        case Schedule() | MaskedSchedule() | Plan() as schedule:
+            runner = _Forced(state, denoisers, schedule, seed, counts)
     runner.text, runner.losses = text.to(state.z.device), np.zeros(len(text))
     for _ in in_batches(runner, len(text), len(policy.schedule.models), batch_size):
         pass
