@@ -80,13 +80,14 @@ class Order:
             entropy = -(log_p.exp() * log_p).nan_to_num().sum(-1)
             values, order = entropy.sort(stable=True)
             if self.name == "eb":
-                count = int((values.cumsum(0) - values <= self.level + 1e-12).sum())
+                level = (self.level or 0.0) + 1e-12  # sums round
+                count = int((values.cumsum(0) - values <= level).sum())
             return order[:count]
         (first, second) = log_p.exp().topk(2).values.T
         score = first - second if self.name == "margin" else first
         order = score.argsort(descending=True, stable=True)
         if self.name == "threshold":
-            count = max(1, int((score > self.level).sum()))
+            count = max(1, int((score > (self.level or 0.0)).sum()))
         return order[:count]
 
 

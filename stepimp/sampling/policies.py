@@ -62,37 +62,30 @@ class Policy:
         check(denoisers, self.schedule, length, prefix)
         first = denoisers[self.schedule.models[0]]
         steps = steps_of(self.schedule, self.steps, self.first_hitting)
-        order = self.order
-        even = order is not None and not order.remasking and not isinstance(steps, tuple)
-        state = begin(
-            indices,
-            length,
-            None if even else steps,
-            first.mask_id,
-            seed,
-            prefix,
-            first.device,
-            first.frame,
-        )
-        if order and even:
-            return evenly(state, None if order.adaptive else steps)
-        return state
+
+        def begun(steps) -> State:
+            given = (first.mask_id, seed, prefix, first.device, first.frame)
+            return begin(indices, length, steps, *given)
+
+        if self.order is None or self.order.remasking or isinstance(steps, tuple):
+            return begun(steps)
+        return evenly(begun(None), None if self.order.adaptive else steps)
 
     def runner(
         self, state: State, denoisers: dict[str, Denoiser], seed: int, counts: Counts | None = None
     ) -> Runner:
         """What runs the events of samples that have begun."""
-        options = dict(seed=seed, counts=counts, kernel=self.kernel)
-        if self.order:
-            runner = RemaskRunner if self.order.remasking else OrderRunner
-            return runner(state, denoisers, self.schedule, order=self.order, **options)
+        kernel, order = self.kernel, self.order
         match self.schedule:
             case Cascade() as cascade:
-                return CascadeRunner(state, denoisers, cascade, **options)
+                return CascadeRunner(state, denoisers, cascade, seed, counts, kernel=kernel)
             case Draft() as draft:
-                return DraftRunner(state, denoisers, draft, **options)
+                return DraftRunner(state, denoisers, draft, seed, counts, kernel=kernel)
+            case schedule if order is None:
+                return EventRunner(state, denoisers, schedule, seed, counts, kernel=kernel)
             case schedule:
-                return EventRunner(state, denoisers, schedule, **options)
+                chosen = RemaskRunner if order.remasking else OrderRunner
+                return chosen(state, denoisers, schedule, seed, counts, order=order, kernel=kernel)
 
 
 @torch.no_grad()

@@ -20,7 +20,8 @@ from stepimp.sampling.orders import Order
 from stepimp.sampling.sampler import EXACT, padded
 from stepimp.sampling.state import Counts, State
 from stepimp.schedules.over_masked import MaskedSchedule
-from stepimp.schedules.schedule import Schedule
+from stepimp.schedules.plan import Plan
+from stepimp.schedules.saved import AnySchedule
 
 LOOP_ON, LOOP_OFF, LOOP_ALPHA = 0.55, 0.05, 0.9  # the paper's: between them alpha stays the same
 
@@ -40,18 +41,18 @@ def remasking(order: Order, t: float, s: float, confidence: np.ndarray) -> np.nd
     confidence: [L] the probability with which each token was drawn, NaN where there is none to mask
     again.
     """
-    before, after = alpha(order, t), alpha(order, s)
+    before, after, level = alpha(order, t), alpha(order, s), order.level or 0.0
     largest = min(1.0, (1 - after) / before) if before > 0 else 1.0
     match order.name:
         case "remdm-cap":
-            sigma = min(order.level, largest)
+            sigma = min(level, largest)
         case "remdm-rescale":
-            sigma = order.level * largest
+            sigma = level * largest
         case "remdm-loop":
-            sigma = min(order.level, largest) if LOOP_OFF < t <= LOOP_ON else 0.0
+            sigma = min(level, largest) if LOOP_OFF < t <= LOOP_ON else 0.0
         case "remdm-conf":
             weight = np.nan_to_num(np.exp(-confidence))
-            return order.level * largest * weight / max(weight.sum(), np.finfo(float).tiny)
+            return level * largest * weight / max(weight.sum(), np.finfo(float).tiny)
     return np.full(len(confidence), sigma)
 
 
@@ -77,15 +78,15 @@ class RemaskRunner:
         self,
         state: State,
         denoisers: dict[str, Denoiser],
-        schedule: Schedule | MaskedSchedule,
+        schedule: AnySchedule,
         seed: int,
         counts: Counts | None = None,
         *,
         order: Order,
         kernel: Kernel = EXACT,
     ):
-        if not isinstance(schedule, (Schedule, MaskedSchedule)):
-            raise StepimpError(f"The order {order.format()} needs a schedule.")
+        if isinstance(schedule, Plan):
+            raise StepimpError(f"The order {order.format()} needs a schedule, not a plan.")
         self.state, self.denoisers, self.schedule, self.seed = state, denoisers, schedule, seed
         self.counts, self.order, self.kernel = counts or Counts(), order, kernel
         self.steps = state.clock
@@ -140,7 +141,7 @@ class RemaskRunner:
     def run(self, name: str, batch: list[int]):
         """Runs the step that each row of the batch waits for."""
         denoiser, z = self.denoisers[name], self.state.z
-        waiting = [self.waiting[row] for row in batch]
+        waiting = [event for row in batch if (event := self.waiting[row])]
         positions = [each.unmask for each in waiting]
         times = [1 - alpha(self.order, each.step / self.steps) for each in waiting]
         rows, times, at, asked = uploaded(z.device, batch, bits(times), *padded(positions))

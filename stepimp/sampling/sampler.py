@@ -193,11 +193,14 @@ def padded(positions: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return at, asked
 
 
-def steps_of(schedule: AnySchedule, steps: int | None = None, first_hitting: bool = False):
+def steps_of(
+    schedule: object, steps: int | None = None, first_hitting: bool = False
+) -> int | tuple[int, ...] | None:
     """What `begin` takes as `steps`: T of ancestral sampling, None for first-hitting sampling, or
     the sizes of a plan's groups.
 
-    steps: T for a schedule that has none of its own. Raises StepimpError where there is no T, and
+    schedule: a schedule, a plan or a rule in place of one. steps: T for what has none of its own.
+    Raises StepimpError where there is no T, and
     for first-hitting sampling of a plan.
     """
     if isinstance(schedule, Plan):
