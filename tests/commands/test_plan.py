@@ -134,3 +134,17 @@ def test_curves_over_t_cannot_be_planned_with(measured, tmp_path):
     path = only_document(measured[0], "curves")["path"]
     said = call("plan", "--forwards", 4, "--curves", path, "--out", tmp_path, code=1).stderr
     assert "has curves over t, where those over the number of masked positions" in said
+
+
+@pytest.mark.parametrize("kind", ["plan", "masked"])
+def test_generate_runs_what_was_saved(options, tiny_family, tmp_path, kind):
+    saved = tmp_path / "saved.json"
+    advise = ["plan", "--forwards", 4] if kind == "plan" else ["recommend", "--over", "masked"]
+    call(*advise, *options, "--save", saved)
+    where = ["--family", tiny_family, "--out", tmp_path / "texts"]
+    call("generate", "--schedule", saved, "--samples", 2, *where)
+    document = only_document(tmp_path / "texts", "generate")
+    schedule = from_json(saved.read_text()).schedule
+    assert document["rows"][0]["schedule"] == schedule.format("2b", "1b")
+    if kind == "plan":
+        assert document["cost"]["forwards"] <= 2 * schedule.forwards
