@@ -23,8 +23,10 @@ from stepimp.models.family import chosen_members, family_folder, members
 from stepimp.models.loading import Family
 from stepimp.models.options import ModelOptions
 from stepimp.quality.recommendation import recommendation
+from stepimp.sampling.chosen import GenerateOptions
 from stepimp.sampling.curves import curves_for, measure_curves
-from stepimp.sampling.generated import GenerateOptions, generate_texts
+from stepimp.sampling.generated import generate_texts
+from stepimp.schedules.saved import AnySchedule
 from stepimp.schedules.schedule import Schedule, parse
 
 __all__ = ["Curves", "Recommendation", "Texts", "curves", "load", "recommend", "sample"]
@@ -235,7 +237,7 @@ def measure_for(models: ModelOptions, options: CurveOptions) -> dict:
 
 
 def sample(
-    schedule: Schedule | Recommendation | str | None = None,
+    schedule: AnySchedule | Recommendation | str | None = None,
     samples: int = 4,
     *,
     family: str | None = None,
@@ -244,16 +246,17 @@ def sample(
 ) -> Texts:
     """Texts drawn exactly with a model schedule.
 
-    schedule: a `Schedule`, a recommendation, or the notation such as "L125,H750,L125"; by default
-    the newest recommendation in the results folder, made now if there is none. options: the other
-    fields of `stepimp.sampling.generated.GenerateOptions`, such as length, prefix, seed and device.
+    schedule: a `Schedule`, a `MaskedSchedule`, a `Plan`, a recommendation, or the notation of one
+    such as "L125,H750,L125"; by default the newest recommendation in the results folder, made now
+    if there is none. options: the other fields of `stepimp.sampling.chosen.GenerateOptions`, such
+    as length, prefix, seed and device; with cascade or draft in place of a schedule.
     Samples that an interrupted run finished are not drawn again. Raises StepimpError for a
     schedule, model, length or prefix that cannot be used.
     """
     if isinstance(schedule, Recommendation):
         schedule = schedule.schedule
     asked = GenerateOptions(
-        schedule=schedule.format() if isinstance(schedule, Schedule) else schedule,
+        schedule=schedule.format() if isinstance(schedule, AnySchedule) else schedule,
         samples=samples,
         family=chosen_family(family),
         out=chosen_out(out),

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from html import escape
 
 WIDTH = 620  # of every picture, in pixels
@@ -43,29 +44,33 @@ def picture(height: float, label: str, *parts: str) -> str:
     )
 
 
-def strip(segments: tuple[tuple[str, int], ...], label: str) -> str:
-    """A schedule as a bar from t = 1, the start of sampling, to t = 0: a piece per segment, with
-    its model and number of steps where they fit.
+def strip(
+    segments: Iterable[tuple[str, int]],
+    label: str,
+    unit: str = "steps",
+    ends: tuple[str, str] = ("t = 1", "t = 0"),
+) -> str:
+    """A schedule as a bar from the start of sampling to its end: a piece per segment, with its
+    model and size where they fit.
 
-    segments: (model, steps). label: the schedule in its notation.
+    segments: (model, size). label: the schedule in its notation. ends: what is at the two ends.
     """
+    segments = list(segments)
     colour = shades(model for model, _ in segments)
-    total, parts, x = sum(steps for _, steps in segments), [], 0.0
-    for model, steps in segments:
-        width = WIDTH * steps / total
-        start, end = 1 - x / WIDTH, 1 - (x + width) / WIDTH
-        said = f"{model}, {steps} steps"
+    total, parts, x = sum(size for _, size in segments), [], 0.0
+    for model, size in segments:
+        width, said = WIDTH * size / total, f"{model}, {size} {unit}"
         parts.append(
             f'<rect x="{x:.1f}" y="0" width="{width:.1f}" height="24" fill="{colour[model]}" '
-            f'stroke="white"><title>{escape(said)}, t = {start:.2f} to {end:.2f}</title></rect>'
+            f'stroke="white"><title>{escape(said)}</title></rect>'
         )
         if width > CHARACTER * len(said):
             ink = "white" if colour[model] in DARK else "black"
             on_piece = TEXT.replace("currentColor", ink)
             parts.append(text(x + width / 2, 16, said, "middle", on_piece))
         x += width
-    ends = [text(0, 38, "t = 1"), text(WIDTH, 38, "t = 0", "end")]
-    return picture(42, label, *parts, *ends, text(WIDTH / 2, 38, label, "middle"))
+    start, end = text(0, 38, ends[0]), text(WIDTH, 38, ends[1], "end")
+    return picture(42, label, *parts, start, end, text(WIDTH / 2, 38, label, "middle"))
 
 
 LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 56, 70, 24, 24, 210  # margins and height of a plot, in pixels

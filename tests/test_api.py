@@ -10,6 +10,8 @@ from documents import call, only_document
 import stepimp
 from stepimp.errors import StepimpError
 from stepimp.results import read_document
+from stepimp.schedules.over_masked import MaskedSchedule
+from stepimp.schedules.plan import Plan
 from stepimp.schedules.schedule import Schedule, parse
 
 SMALL = dict(sequences=4, points=3, length=16)
@@ -113,6 +115,12 @@ def test_a_schedule_may_be_given_in_any_form(out):
         for given in (schedule, "L2,H3", "1b:2,2b:3", Schedule((("1b", 2), ("2b", 3))))
     ]
     assert all(each == texts[0] for each in texts)
+
+
+def test_schedules_over_masked_positions_and_plans_are_sampled_too(out):
+    for given in (MaskedSchedule((("1b", 8, 4), ("2b", 4, 0))), Plan((("1b", 4), ("2b", 4)))):
+        texts = stepimp.sample(given, samples=1, length=8)
+        assert texts.rows[0]["schedule"] == given.format("2b", "1b")
 
 
 def test_what_is_not_there_is_an_attribute_error():

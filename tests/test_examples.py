@@ -53,6 +53,8 @@ def documented(tmp_path_factory, tiny_family, tiny_text, random_model):
         lights = [word for light in ("4b", "6b", "8b", "10b") for word in ("--light", light)]
         small = ["--sequences", 4, "--points", 4, "--length", 24]
         call("kl", "--heavy", "12b", *lights, "--baseline", "12b_seed2", *small)
+        call("kl", "--heavy", "12b", *lights, "--baseline", "12b_seed2", *small, "--by-masked")
+        call("cascade", "--heavy", "12b", "--light", "4b", *small)
         call("generate", "--schedule", "L125,H750,L125", "--samples", 2)
         yield home
 
@@ -90,6 +92,8 @@ def smaller(words: list[str], command: str, family) -> dict:
     needless = {"--sequences"} if "--until" in words else set()
     if command == "recommend" and "--verify" not in words:
         needless |= {"--samples", "--judge"}
+    if "--policies" in words:
+        needless |= {"--length"}
     if "--device" in words:
         small |= {"--device": "cpu"}
     return {name: value for name, value in small.items() if name not in needless}

@@ -6,6 +6,8 @@ from xml.etree import ElementTree
 import pytest
 
 from stepimp import pictures
+from stepimp.schedules.over_masked import MaskedSchedule
+from stepimp.schedules.plan import Plan
 from stepimp.schedules.schedule import parse
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -30,7 +32,17 @@ def test_a_schedule_shows_itself_as_a_strip_in_proportion():
     assert fills[0] == fills[2] != fills[1]
     words = [text.text for text in shapes(svg, "text")]
     assert "12b, 750 steps" in words and "4b:125,12b:750,4b:125" in words
-    assert shapes(svg, "title")[1].text == "12b, 750 steps, t = 0.88 to 0.12"
+    assert shapes(svg, "title")[1].text == "12b, 750 steps"
+
+
+def test_other_schedules_show_themselves_too():
+    masked = MaskedSchedule((("4b", 64, 48), ("12b", 48, 0)))._repr_html_()
+    plan = Plan((("4b", 2), ("12b", 1), ("12b", 1)))._repr_html_()
+    said = [[title.text for title in shapes(svg, "title")] for svg in (masked, plan)]
+    assert said[0] == ["4b, 16 masked positions", "12b, 48 masked positions"]
+    assert said[1] == ["4b, 2 tokens", "12b, 1 tokens", "12b, 1 tokens"]
+    widths = [[float(it.get("width")) for it in shapes(svg, "rect")] for svg in (masked, plan)]
+    assert widths == [[155, 465], [310, 155, 155]]
 
 
 def test_a_deeper_model_is_darker_whatever_the_order_of_names():
@@ -43,7 +55,7 @@ def test_a_deeper_model_is_darker_whatever_the_order_of_names():
 
 def test_names_are_escaped():
     svg = pictures.strip((("<b>&", 2),), "<b>&2")
-    assert shapes(svg, "title")[0].text == "<b>&, 2 steps, t = 1.00 to 0.00"
+    assert shapes(svg, "title")[0].text == "<b>&, 2 steps"
 
 
 def test_a_curve_is_drawn_from_t_1_at_the_left_with_its_band():
