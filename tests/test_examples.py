@@ -56,6 +56,7 @@ def documented(tmp_path_factory, tiny_family, tiny_text, random_model):
         call("kl", "--heavy", "12b", *lights, "--baseline", "12b_seed2", *small, "--by-masked")
         call("cascade", "--heavy", "12b", "--light", "4b", *small)
         call("generate", "--schedule", "L125,H750,L125", "--samples", 2)
+        (home / "prompts.jsonl").write_text('{"prompt": "the step"}\n{"infill": "a{2} of{}"}\n')
         yield home
 
 
