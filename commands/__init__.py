@@ -16,6 +16,7 @@ COMMANDS = (
     "loss",
     "kl",
     "recommend",
+    "plan",
     "cascade",
     "generate",
     "evaluate",
@@ -27,6 +28,7 @@ COMMANDS = (
     "convert",
     "figures",
     "reproduce",
+    "doctor",
 )
 
 
