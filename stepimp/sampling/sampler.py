@@ -142,7 +142,8 @@ class EventRunner:
             with self.timed("body"):
                 z = state.z[row : row + 1]
                 self.start[key] = denoiser.hidden(z, times.view(torch.float64))[0]
-            self.counts.forward(name, 1)
+            self.counts.forward(name, 1, sequential=0)
+        self.counts.sequential[name] += 1
         self.finish_events(name, self.start[key][asked], [row], [positions])
 
     def run(self, name: str, batch: list[int]):
