@@ -64,6 +64,8 @@ def compare_policies(
     params |= {"length": text.shape[1], "family": recorded(options.family)}
     fingerprints = {"models": family.fingerprints, "judge": judge.fingerprint, "data": source}
     run = Run(options.out, "policies", params, fingerprints, family.any.device, options.dtype)
+    if document := run.finished():
+        return document
     journal = run.journal()
     chosen = choose(options, curves, family, tuning)
     units = [
