@@ -26,6 +26,8 @@ COMMANDS = (
     "convert",
     "figures",
     "reproduce",
+    "estimate",
+    "cache",
 )
 
 

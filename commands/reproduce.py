@@ -237,7 +237,7 @@ def show_resolution(documents: dict, family: str | None):
     """
     from stepimp.paper.resolution import MOST, effects
 
-    from ._print import print_table
+    from ._print import duration, print_table
 
     rows, more = [], []
     for effect in effects(documents):
@@ -265,10 +265,3 @@ def more_samples(effect, family: str | None) -> str:
     size = "--sequences" if NEEDS[effect.need][0] in ("loss", "kl") else "--samples"
     line = arguments(effect.need, family, [size, str(effect.count_needed)], effect.light)
     return shlex.join(["stepimp", *line])
-
-
-def duration(seconds: float) -> str:
-    """`40 s`, `12 min` or `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -35,6 +35,7 @@ ROOMS = {
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
     "search": {"models", "curves", "schedules", "sampling", "quality", "processes"} | SMALL,
+    "estimates": {"models", "curves", "schedules", "sampling", "quality", "search"} | SMALL,
     "training": {"errors", "noise", "results", "text", "kernels", "models", "quality"},
     "paper": {"errors", "intervals", "results", "columns", "models", "schedules"},
     "plots": {"intervals", "paper", "schedules"},
