@@ -216,6 +216,7 @@ def is_there(results, step) -> bool:
     import shlex
     from pathlib import Path
 
+    from stepimp.headers import read_header
     from stepimp.models.family import MANIFEST
     from stepimp.paper.needs import kinds as kinds_of
     from stepimp.results import read_document
@@ -227,7 +228,8 @@ def is_there(results, step) -> bool:
         for path in Path(results).glob("*.json")
         if path.name.split("-")[0] in kinds and path.stat().st_mtime >= trained
     ]
-    lines = (read_document(path)["provenance"]["command_line"] for path in paths)
+    headers = (read_header(path) or read_document(path) for path in paths)
+    lines = (header["provenance"]["command_line"] for header in headers)
     return any(shlex.split(line)[1:] == list(step.arguments) for line in lines)
 
 

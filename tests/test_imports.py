@@ -26,7 +26,8 @@ ROOMS = {
     "columns": {"rows"},
     "noise": {"errors"},
     "intervals": {"randomness"},
-    "results": {"errors"},
+    "headers": set(),
+    "results": {"errors", "headers"},
     "text": {"errors"},
     "kernels": {"errors", "randomness"},
     "models": {"errors", "noise", "results", "text", "kernels"},
@@ -37,7 +38,7 @@ ROOMS = {
     "search": {"models", "curves", "schedules", "sampling", "quality", "processes"} | SMALL,
     "estimates": {"models", "curves", "schedules", "sampling", "quality", "search"} | SMALL,
     "training": {"errors", "noise", "results", "text", "kernels", "models", "quality"},
-    "paper": {"errors", "intervals", "results", "columns", "models", "schedules"},
+    "paper": {"errors", "headers", "intervals", "results", "columns", "models", "schedules"},
     "plots": {"intervals", "paper", "schedules"},
 }
 
@@ -121,7 +122,17 @@ def test_a_room_imports_only_what_its_rule_names(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["errors", "randomness", "processes", "rows", "columns", "noise", "intervals", "results"],
+    [
+        "errors",
+        "randomness",
+        "processes",
+        "rows",
+        "columns",
+        "noise",
+        "intervals",
+        "headers",
+        "results",
+    ],
 )
 def test_the_small_rooms_need_no_torch(name):
     assert "torch" not in packages(f"stepimp.{name}", toplevel_only=True)

@@ -19,7 +19,8 @@ MOST_BYTES = 2_000_000_000
 ZOOMS = 8
 PRICES = 9  # that are compared at once
 SPREAD = 4.0 ** -np.arange(1, 7)  # of the prices that bound, about the best, in units of the range
-FIRST_SLACK = 1e-5  # of the sum of all absolute costs
+FIRST_SLACK = 1e-8  # of the sum of all absolute costs
+LARGER = 16  # times the slack where it was too small
 ROUNDING = 1e-11  # of the same: what the order of a sum may change
 
 
@@ -57,6 +58,9 @@ class Bounds:
         self.range = 2 * float(np.ptp(per_step)) + np.finfo(float).tiny
         self.scale = float(np.abs(per_step).sum(1).max())
         self.price, self.total = self._best_price()
+        offsets = np.concatenate([-SPREAD, [0.0], SPREAD]) * self.range
+        self._prices = self.price + offsets
+        self._before, self._after = self.before(self._prices)[0], self.after(self._prices)
 
     def _saved(self, prices: np.ndarray, already=0) -> np.ndarray:
         """Least value of what a schedule saves, of [least, most] less the units saved already."""
@@ -113,13 +117,10 @@ class Bounds:
     def windows(self, limit: float) -> Windows:
         """Where segments of schedules that cost at most `limit` may end."""
         everywhere = Windows.all(self.steps, self._gains, self._shortest, self._least, self._most)
-        offsets = np.concatenate([-SPREAD, [0.0], SPREAD]) * self.range
-        prices = self.price + offsets
-        at = everywhere.steps
+        at, prices = everywhere.steps, self._prices
         low = np.full(len(at), np.iinfo(int).max)
         high = np.full(len(at), -1)
-        before, after = self.before(prices)[0], self.after(prices)
-        for ended, left in zip(before, reversed(after)):
+        for ended, left in zip(self._before, reversed(self._after)):
             # for a price p before and a price q after: (p - q) s <= room
             room = limit - ended[at][:, :, None] - (left[at] + self._saved(prices))[:, None, :]
             first, last = interval(room, prices[:, None] - prices)
@@ -161,6 +162,6 @@ def cheapest(
         windows = bounds.windows(limit + ROUNDING * bounds.scale)
         frontier = Frontier(costs, gains, segments, shortest, least, most, windows)
         saving = int(frontier.cost[0].argmin())
-        if frontier.cost[0, saving] <= limit or slack > 4 * bounds.scale:
+        if frontier.cost[0, saving] <= limit or slack > LARGER * bounds.scale:
             return frontier.best(saving)
-        slack *= 4
+        slack *= LARGER

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_frontier import every_schedule
+from brute_force import every_schedule
 
 from stepimp.errors import StepimpError
 from stepimp.schedules import cheapest as search

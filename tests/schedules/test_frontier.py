@@ -1,10 +1,10 @@
 """The optimiser against brute force."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
+from brute_force import every_schedule
 from by_hand import hill, measured_curves
 
 from stepimp.errors import StepimpError
@@ -12,14 +12,6 @@ from stepimp.schedules import costs, recommend
 from stepimp.schedules.frontier import Frontier
 from stepimp.schedules.savings import reachable
 from stepimp.schedules.schedule import parse
-
-
-def every_schedule(models, steps, segments, shortest=1):
-    """One model per step, in at most `segments` segments, none shorter than `shortest`."""
-    for choice in itertools.product(models, repeat=steps):
-        runs = [len(list(run)) for _, run in itertools.groupby(choice)]
-        if len(runs) <= segments and min(runs) >= shortest:
-            yield choice
 
 
 @pytest.mark.parametrize(
