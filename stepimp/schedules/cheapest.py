@@ -21,6 +21,7 @@ PRICES = 9  # that are compared at once
 SPREAD = 4.0 ** -np.arange(1, 7)  # of the prices that bound, about the best, in units of the range
 FIRST_SLACK = 1e-8  # of the sum of all absolute costs
 LARGER = 16  # times the slack where it was too small
+CHUNK = 10_000  # steps whose bounds are compared at once
 ROUNDING = 1e-11  # of the same: what the order of a sum may change
 
 
@@ -38,8 +39,8 @@ def refuse_too_large(gains: dict[str, int], steps: int, segments: int):
         fit = steps * MOST_BYTES // needed
         raise StepimpError(
             f"The search for the best of T = {steps:,} steps, {len(gains)} models and {segments} "
-            f"segments would take {needed / 1e9:.0f} GB of memory; the most is "
-            f"{MOST_BYTES / 1e9:.0f} GB, which is enough for T = {fit:,}. Take fewer steps and "
+            f"segments would take {needed / 1e9:.1f} GB of memory; the most is "
+            f"{MOST_BYTES / 1e9:.1f} GB, which is enough for T = {fit:,}. Take fewer steps and "
             "stretch the schedule: its boundaries stay at the same t."
         )
 
@@ -117,6 +118,15 @@ class Bounds:
     def windows(self, limit: float) -> Windows:
         """Where segments of schedules that cost at most `limit` may end."""
         everywhere = Windows.all(self.steps, self._gains, self._shortest, self._least, self._most)
+        ends = np.arange(0, len(everywhere.steps) + CHUNK, CHUNK)
+        parts = [
+            self._windows(Windows(*(each[a:b] for each in vars(everywhere).values())), limit)
+            for a, b in zip(ends, ends[1:])
+        ]
+        return Windows(*(np.concatenate(each) for each in zip(*(vars(p).values() for p in parts))))
+
+    def _windows(self, everywhere: Windows, limit: float) -> Windows:
+        """`windows` within others."""
         at, prices = everywhere.steps, self._prices
         low = np.full(len(at), np.iinfo(int).max)
         high = np.full(len(at), -1)

@@ -37,6 +37,13 @@ def test_it_finds_what_the_whole_frontier_has(kind, segments, shortest, least, m
         assert found == whole.best(saving)
 
 
+def test_steps_are_bounded_chunk_by_chunk(monkeypatch):
+    table = random_costs(40, "noise")
+    whole = cheapest(table, GAINS, 4, 2, 60, 60)
+    monkeypatch.setattr(search, "CHUNK", 7)
+    assert cheapest(table, GAINS, 4, 2, 60, 60) == whole
+
+
 def test_costs_that_are_all_the_same():
     table = {m: np.ones((1, 30)) for m in GAINS}
     found = cheapest(table, GAINS, 3, 1, 40, 40)
@@ -80,7 +87,9 @@ def test_bounds_leave_little_to_search():
 
 def test_a_search_that_does_not_fit_is_refused_with_what_it_would_take():
     search.refuse_too_large({"h": 0, "a": 1}, 1_000_000, 3)
-    with pytest.raises(StepimpError, match=r"T = 9,000,000.*would take \d+ GB.*enough for T = \d"):
+    with pytest.raises(
+        StepimpError, match=r"T = 9,000,000.*would take [\d.]+ GB.*enough for T = \d"
+    ):
         search.refuse_too_large(GAINS, 9_000_000, 3)
 
 
