@@ -114,7 +114,7 @@ def hours_on(gpus: int) -> str:
 
 
 def line(name: str, forwards: float, flops: float) -> str:
-    hours = [f"{flops / (PEAK * UTILISATION * gpus) / 3600:.2g}" for gpus in GPUS]
+    hours = [f"{flops / (PEAK * UTILISATION * gpus) / 3600:.3g}" for gpus in GPUS]
     return f"| {name} | {forwards:.2e} | {flops:.2e} | {' | '.join(hours)} |"
 
 

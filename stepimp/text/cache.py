@@ -43,7 +43,7 @@ def file_digest(path: Path) -> str:
 
 # What the entries of the cache folder are called. Others are not stepimp's, and are left alone.
 NAMES = {
-    "text": r"(docs|code)-\w+-[0-9a-f]{12}|generator|[\w.]*\.lock",
+    "text": r"(docs|code)-\w+-[0-9a-f]{12}|generator|.*_generator_default-.*\.lock",
     "tokens": r"[0-9a-f]{12}\.tokens[\w.]*",
     "timings of models": r"rates-[0-9a-f]{12}\.json(\.tmp)?",
 }
