@@ -43,7 +43,8 @@ def file_digest(path: Path) -> str:
 
 # What the entries of the cache folder are called. Others are not stepimp's, and are left alone.
 NAMES = {
-    "text": r"(docs|code)-\w+-[0-9a-f]{12}|generator|.*_generator_default-.*\.lock",
+    "text": r"(docs|code)-\w+-[0-9a-f]{12}|text-[0-9a-f]{12}\.arrow.*",
+    "text of earlier versions": r"generator|.*_generator_default-.*\.lock",
     "tokens": r"[0-9a-f]{12}\.tokens[\w.]*",
     "timings of models": r"rates-[0-9a-f]{12}\.json(\.tmp)?",
 }
@@ -73,7 +74,8 @@ def contents() -> list[Kind]:
     for name, entry in entries():
         files = [entry] if entry.is_file() else entry.rglob("*")
         size = sum(file.stat().st_size for file in files if file.is_file())
-        sizes.setdefault(name, []).append(size)
+        if size:  # a lock has none
+            sizes.setdefault(name, []).append(size)
     kinds = [Kind(name, len(found), sum(found)) for name, found in sizes.items()]
     return sorted(kinds, key=lambda kind: kind.bytes, reverse=True)
 

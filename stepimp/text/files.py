@@ -10,8 +10,9 @@ import gzip
 import io
 import json
 import logging
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from stepimp.errors import StepimpError
@@ -19,6 +20,7 @@ from stepimp.text.cache import cache_folder, digest, file_digest
 
 log = logging.getLogger(__name__)
 
+BATCH = 1_000_000  # characters that are written at once
 BACKUPS = ("~", ".bak", ".orig", ".swp", ".tmp")
 csv.field_size_limit(2**31 - 1)  # the default of 131,072 characters is less than a document
 
@@ -187,6 +189,46 @@ def find_files(folder: Path) -> list[Path]:
     return files
 
 
+def write_table(path: Path, texts: Iterable[str]):
+    """Texts as an Arrow file of (name, text), whole or not at all; names are numbers."""
+    import pyarrow
+
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    columns = pyarrow.schema([("name", pyarrow.string()), ("text", pyarrow.string())])
+    try:
+        with (
+            pyarrow.OSFile(str(scratch), "wb") as file,
+            pyarrow.ipc.new_stream(file, columns) as writer,
+        ):
+            start = 0
+            for batch in batched_by_size(texts):
+                names = [str(number) for number in range(start, start + len(batch))]
+                writer.write_batch(pyarrow.record_batch([names, batch], schema=columns))
+                start += len(batch)
+        os.replace(scratch, path)
+    except OSError as error:
+        raise StepimpError(
+            f"Cannot write {path} ({error.strerror}). Free space or set STEPIMP_CACHE to another "
+            "folder."
+        ) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def batched_by_size(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Consecutive texts of about BATCH characters together."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
 def load_files(path: Path, column: str = "text"):
     """A file or a folder of files as a datasets.Dataset of (name, text).
 
@@ -202,22 +244,12 @@ def load_files(path: Path, column: str = "text"):
         raise StepimpError(f"{path} is empty: give a file with text in it.")
     key = digest(column, *(part for file in files for part in (suffix_of(file), file_digest(file))))
 
-    def rows(key):
+    table = cache_folder() / f"text-{key}.arrow"
+    if not table.exists():
         texts = (text for file in files for text in documents_of(file, column))
-        for number, text in enumerate(texts):
-            yield {"name": str(number), "text": text}
-
-    columns = datasets.Features(
-        {"name": datasets.Value("string"), "text": datasets.Value("string")}
-    )
-    try:
-        documents = datasets.Dataset.from_generator(
-            rows, columns, cache_dir=str(cache_folder()), gen_kwargs={"key": key}, fingerprint=key
-        )
-    except datasets.exceptions.DatasetGenerationError as error:
-        if isinstance(error.__cause__, StepimpError):
-            raise error.__cause__ from error
-        raise
+        write_table(table, texts)
+    documents = datasets.Dataset.from_file(str(table))
+    documents._fingerprint = key
     log.info(
         "%s: %s in %s.", path, counted(len(documents), "document"), counted(len(files), "file")
     )
