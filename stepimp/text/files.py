@@ -189,6 +189,21 @@ def find_files(folder: Path) -> list[Path]:
     return files
 
 
+def kept(key: str, texts: Iterable[str]):
+    """Texts as a datasets.Dataset of (name, text), read from the cache where they are in it.
+
+    key: names the texts, and is the fingerprint of the dataset.
+    """
+    import datasets
+
+    path = cache_folder() / f"text-{key}.arrow"
+    if not path.exists():
+        write_table(path, texts)
+    documents = datasets.Dataset.from_file(str(path))
+    documents._fingerprint = key
+    return documents
+
+
 def write_table(path: Path, texts: Iterable[str]):
     """Texts as an Arrow file of (name, text), whole or not at all; names are numbers."""
     import pyarrow
@@ -235,8 +250,6 @@ def load_files(path: Path, column: str = "text"):
     Documents are named by their number. Raises StepimpError for a file that cannot be read, is not
     UTF-8 or lacks the column.
     """
-    import datasets
-
     files = find_files(path) if path.is_dir() else [path]
     if not files:
         raise StepimpError(f"No text in {path}: put files ending in {', '.join(READERS)} there.")
@@ -244,12 +257,7 @@ def load_files(path: Path, column: str = "text"):
         raise StepimpError(f"{path} is empty: give a file with text in it.")
     key = digest(column, *(part for file in files for part in (suffix_of(file), file_digest(file))))
 
-    table = cache_folder() / f"text-{key}.arrow"
-    if not table.exists():
-        texts = (text for file in files for text in documents_of(file, column))
-        write_table(table, texts)
-    documents = datasets.Dataset.from_file(str(table))
-    documents._fingerprint = key
+    documents = kept(key, (text for file in files for text in documents_of(file, column)))
     log.info(
         "%s: %s in %s.", path, counted(len(documents), "document"), counted(len(files), "file")
     )
