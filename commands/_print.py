@@ -109,9 +109,8 @@ def print_curves(title: str, rows: list[dict], column: str):
 
 
 def extreme(row: dict, column: str) -> list[str]:
-<<<<<<< HEAD
-    """The cells of an extreme: its value and its time."""
-    return [banded(row, column), f"{row['t']:.2f}"]
+    """The cells of an extreme: its value, and its time or number of masked positions."""
+    return [banded(row, column), str(row["masked"]) if "masked" in row else f"{row['t']:.2f}"]
 
 
 def duration(seconds: float) -> str:
@@ -129,7 +128,3 @@ def size(count: float) -> str:
         if count >= unit:
             return f"{count / unit:.3g} {name}"
     return f"{count / 1e3:.2g} kB"
-=======
-    """The cells of an extreme: its value, and its time or number of masked positions."""
-    return [banded(row, column), str(row["masked"]) if "masked" in row else f"{row['t']:.2f}"]
->>>>>>> main

@@ -22,23 +22,20 @@ def work(arguments: list[str], folder: Path, group: click.Group) -> float:
     """
     from stepimp.curves.options import CurveOptions
     from stepimp.models.family import read_manifest
+    from stepimp.paper.needs import members_of
 
     blocks = {name: facts["blocks"] for name, facts in read_manifest(folder)["members"].items()}
     command, *options = arguments
     params = group.commands[command].make_context(command, options).params
-<<<<<<< HEAD
-    if command not in CURVES + SAMPLING:
-=======
     params |= default_models(params, folder)
-    length = params.get("length") or members_of(folder).length
-    if command == "plan" or params.get("over") == "masked":  # unless their curves are there
-        models = {params["heavy"], *params["lights"]}
-        inputs = CurveOptions.sequences * CurveOptions.points
-        return length * inputs * sum(blocks[model] for model in models)
-    if command == "recommend":  # reads curves, runs no model
->>>>>>> main
-        return 0.0
+    masked = params.get("over") == "masked"
     try:
+        if command == "plan" or (command == "recommend" and masked):  # if no curves are there
+            inputs = CurveOptions.sequences * CurveOptions.points
+            models = {params["heavy"], *params["lights"]}
+            return members_of(folder).length * inputs * sum(blocks[model] for model in models)
+        if command not in CURVES + SAMPLING:
+            return 0.0
         return planned(command, params, folder).block_tokens(blocks)
     except KeyError:
         return 0.0
