@@ -9,8 +9,9 @@ from filled import filled
 
 from stepimp.commands import _work, main, reproduce
 from stepimp.commands._edition import Edition
+from stepimp.commands._print import duration
 from stepimp.commands._steps import Ended, Step
-from stepimp.commands.reproduce import command_line, duration, is_there
+from stepimp.commands.reproduce import command_line, is_there
 from stepimp.models.family import family_folder
 from stepimp.paper.contents import DRAWN, NAMES, TABLES
 from stepimp.paper.describe import is_reference
