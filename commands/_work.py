@@ -50,20 +50,25 @@ def planned(command: str, params: dict[str, Any], folder: Path) -> "Work":
     from stepimp.paper.needs import members_of
 
     params = params | default_models(params, folder)
-    length, samples = params["length"] or members_of(folder).length, params.get("samples")
-    batch_size = params["batch_size"]
+    length: int = params["length"] or members_of(folder).length
+    batch_size: int = params["batch_size"]
+    samples: int = params.get("samples", 0)
     if command in CURVES:
         models = [params["heavy"], *params["lights"], *filter(None, [params["baseline"]])]
-        sizes = [params[name] for name in ("sequences", "repeats", "points")]
-        curves = of.curves_work(models, *sizes, length, batch_size)
+        curves = of.curves_work(
+            models,
+            params["sequences"],
+            params["repeats"],
+            params["points"],
+            length,
+            batch_size,
+        )
         if params["inputs"] == "samples":
             drawn = of.sampling_work(
                 [all_heavy(params["heavy"], SAMPLED_STEPS)],
                 params["sequences"], length, length, batch_size, 2 * batch_size,
             )  # fmt: skip
-            curves.together = drawn.together
-            curves.forwards += drawn.forwards
-            curves.rows += drawn.rows
+            curves.add(drawn)
         return curves
     if command == "search":
         from stepimp.search.coarse import Coarse

@@ -103,7 +103,7 @@ def table(works: dict[str, Work], costs: Costs) -> str:
     sums = [0.0, 0.0]
     for name, work in works.items():
         judged = 2 * JUDGE * work.length * work.texts
-        row = [float(work.forwards.total()), work.flops(costs(work.length)) + judged]
+        row = [float(sum(work.forwards.values())), work.flops(costs(work.length)) + judged]
         sums = [total + part for total, part in zip(sums, row)]
         lines.append(line(name, *row))
     return "\n".join([*lines, line("all", *sums)])

@@ -125,7 +125,8 @@ def seconds_of_input(family, work: Work) -> float:
     tokens = torch.randint(family.any.mask_id or 1, shape, generator=draws)
     uniforms = torch.rand(shape, generator=draws)
     measure_chunk(ordered, tokens, uniforms, TIMES[:1], family.any.noise)  # builds caches
-    spent, begun = [], time.perf_counter()
+    spent: list[float] = []
+    begun = time.perf_counter()
     while not spent or time.perf_counter() - begun < SECONDS * len(ordered):
         start = time.perf_counter()
         measure_chunk(ordered, tokens, uniforms, TIMES, family.any.noise)
@@ -141,7 +142,7 @@ def seconds_of_forward(denoiser, work: Work) -> float:
     from stepimp.schedules.schedule import Schedule
 
     steps = 40 * SLICES
-    schedule, spent = Schedule((("", steps),)), []
+    schedule, spent = Schedule((("", steps),)), list[float]()
     begun = time.perf_counter()
     for seed in range(1, 100):
         state = sampler.begin(

@@ -4,7 +4,7 @@ Counts of the curves are exact but for how many positions are masked, those of s
 values over the steps at which positions unmask.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -24,9 +24,9 @@ class Work:
     """Tokens per sequence."""
     batch_size: int
     """Sequences per forward pass, at most."""
-    forwards: Counter = field(default_factory=Counter)
+    forwards: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """model -> sequences that go through its body."""
-    rows: Counter = field(default_factory=Counter)
+    rows: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """model -> positions at which it is asked for a distribution."""
     inputs: float = 0
     """Corrupted sequences that go through all models, of curves."""
@@ -41,6 +41,15 @@ class Work:
     def models(self) -> list[str]:
         """The models that run."""
         return list(self.forwards)
+
+    def add(self, other: "Work"):
+        """Runs what another one runs as well, of the same length and batches."""
+        for model in other.models:
+            self.forwards[model] += other.forwards[model]
+            self.rows[model] += other.rows[model]
+        self.inputs, self.texts = self.inputs + other.inputs, self.texts + other.texts
+        self.together = max(self.together, other.together)
+        self.bytes += other.bytes
 
     def flops(self, costs: dict[str, tuple[float, float]]) -> float:
         """FLOPs of the bodies and projections. costs: model -> `Denoiser.flops`."""

@@ -72,7 +72,8 @@ def weights_of(schedule: Schedule, interpolated: np.ndarray) -> dict[str, np.nda
 
 def weighted(weights: dict[str, np.ndarray], means: Means) -> np.ndarray:
     """[1 + R] sum over models and times of weight times cost."""
-    return sum(weight @ means[model] for model, weight in weights.items())
+    first, *others = (weight @ means[model] for model, weight in weights.items())
+    return sum(others, first)
 
 
 def predict(

@@ -1,7 +1,5 @@
 """Forward passes that are expected of work against those that it runs."""
 
-from collections import Counter
-
 import pytest
 import torch
 from fakes import FakeDenoiser
@@ -57,7 +55,7 @@ def test_passes_of_sampling_are_those_expected(texts, prefix):
         {name: count for name, count in work.forwards.items() if count}, rel=0.03
     )
     assert dict(counts.tokens) == pytest.approx(dict(work.rows), rel=0.03)
-    assert work.rows.total() == pytest.approx(len(plans) * samples * (LENGTH - prefix))
+    assert sum(work.rows.values()) == pytest.approx(len(plans) * samples * (LENGTH - prefix))
 
 
 def test_passes_of_a_search_are_those_expected():
@@ -72,6 +70,6 @@ def test_passes_of_a_search_are_those_expected():
 
 def test_flops_and_block_tokens_weigh_the_passes():
     work = curves_work(["h", "l"], 1, 1, 1, LENGTH, 1)
-    assert work.forwards == Counter(h=1, l=1)
+    assert work.forwards == {"h": 1, "l": 1}
     assert work.flops(COSTS) == 110 + LENGTH * (7 + 3)
     assert work.block_tokens({"h": 4, "l": 1}) == 5 * LENGTH
