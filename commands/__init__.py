@@ -30,6 +30,7 @@ COMMANDS = (
     "reproduce",
     "estimate",
     "cache",
+    "doctor",
 )
 
 
