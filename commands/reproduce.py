@@ -229,6 +229,7 @@ def is_there(results, step) -> bool:
     import shlex
     from pathlib import Path
 
+    from stepimp.headers import read_header
     from stepimp.models.family import MANIFEST
     from stepimp.paper.needs import kinds as kinds_of
     from stepimp.results import read_document
@@ -240,7 +241,8 @@ def is_there(results, step) -> bool:
         for path in Path(results).glob("*.json")
         if path.name.split("-")[0] in kinds and path.stat().st_mtime >= trained
     ]
-    lines = (read_document(path)["provenance"]["command_line"] for path in paths)
+    headers = (read_header(path) or read_document(path) for path in paths)
+    lines = (header["provenance"]["command_line"] for header in headers)
     return any(shlex.split(line)[1:] == list(step.arguments) for line in lines)
 
 
@@ -250,7 +252,7 @@ def show_resolution(documents: dict, family: str | None):
     """
     from stepimp.paper.resolution import MOST, effects
 
-    from ._print import print_table
+    from ._print import duration, print_table
 
     rows, more = [], []
     for effect in effects(documents):
@@ -278,10 +280,3 @@ def more_samples(effect, family: str | None) -> str:
     size = "--sequences" if NEEDS[effect.need][0] in ("loss", "kl") else "--samples"
     line = arguments(effect.need, family, [size, str(effect.count_needed)], effect.light)
     return shlex.join(["stepimp", *line])
-
-
-def duration(seconds: float) -> str:
-    """`40 s`, `12 min` or `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

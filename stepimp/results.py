@@ -18,6 +18,7 @@ from typing import Any
 
 from stepimp import __version__
 from stepimp.errors import StepimpError
+from stepimp.headers import read_header
 
 SCHEMA = "stepimp/1"
 
@@ -279,13 +280,14 @@ def read_document(path) -> dict:
 def newest(out, kinds: str | tuple[str, ...], matches=lambda document: True) -> dict | None:
     """The newest document in the results folder that matches, or None.
 
-    kinds: its command, or several that may be. matches: document -> bool.
+    kinds: its command, or several that may be. matches: whether a document does, by its params and
+    provenance.
     """
     kinds = (kinds,) if isinstance(kinds, str) else kinds
     folder = Path(out).expanduser()
     files = {file for kind in kinds for file in folder.glob(f"{kind}-*.json")}
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-        document = read_document(file)
-        if document["command"] in kinds and matches(document):
-            return document
+        header = read_header(file) or read_document(file)
+        if header["command"] in kinds and matches(header):
+            return read_document(file)
     return None

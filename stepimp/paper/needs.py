@@ -15,6 +15,7 @@ from pathlib import Path
 
 from stepimp.columns import view
 from stepimp.errors import StepimpError
+from stepimp.headers import read_header
 from stepimp.models.family import default_members, family_folder, other_seed, read_manifest
 from stepimp.paper.describe import LM1B
 from stepimp.paper.rows import by_fraction, by_light, has_all_seven, light_of_depth, lightest
@@ -212,37 +213,44 @@ def find_documents(results, family: str | None = None) -> dict[str, dict | None]
     incomplete document.
     """
     wanted = set().union(*map(kinds, NEEDS))
-    paths = [
-        path
+    headers = [
+        read_header(path) or read_document(path)
         for path in Path(results).expanduser().glob("*.json")
         if path.name.split("-")[0] in wanted
     ]
-    documents = [read_document(path) for path in paths]
     # When a run began, not when its file was written: a copy or a clone keeps the order.
-    documents.sort(key=lambda document: document["provenance"].get("started", ""), reverse=True)
+    headers.sort(key=lambda header: header["provenance"].get("started", ""), reverse=True)
     newest: dict[str, dict | None] = dict.fromkeys(NEEDS)
-    for need, (command, _) in NEEDS.items():
-        for document in documents:
+    for header in headers:
+        open_needs = [need for need in NEEDS if not newest[need] and may_fill(header, need, family)]
+        document = read_document(header["path"]) if open_needs else header
+        for need in open_needs:
             if fills(document, need, family):
+                command, _ = NEEDS[need]
                 newest[need] = view(document, command) if command in VIEWS else document
-                break
     return newest
+
+
+def may_fill(header: dict, need: str, family: str | None) -> bool:
+    """Whether a document can be what a need asks for, by what stands before its rows."""
+    if header["command"] not in kinds(need):
+        return False
+    folder = family_folder(header["params"].get("family")).resolve()
+    if need in LM1B_NEEDS:
+        return folder.name == LM1B
+    return folder == family_folder(family).resolve()
 
 
 def fills(document: dict, need: str, family: str | None) -> bool:
     """Whether a document is what a need asks for."""
     _, fits = NEEDS[need]
-    if document["command"] not in kinds(need):
+    if not may_fill(document, need, family):
         return False
     folder = family_folder(document["params"].get("family")).resolve()
-    if need in LM1B_NEEDS:
-        right_family = folder.name == LM1B
-    else:
-        right_family = folder == family_folder(family).resolve()
     try:
         if need in SHALLOWEST and not shallowest_compared(document, folder):
             return False
-        return right_family and fits(document)
+        return fits(document)
     except LookupError as error:
         raise incomplete([document], error) from error
 
