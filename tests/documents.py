@@ -11,7 +11,7 @@ from stepimp.rows import PARTS
 def call(*arguments, code=0, **options):
     """The result of a command that exits with `code`."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments], **options)
-    assert result.exit_code == code, result.output
+    assert result.exit_code == code, (result.output, result.exception)
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result
 
