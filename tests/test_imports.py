@@ -17,26 +17,29 @@ SLOW |= {"rich"}
 LOADED_LATE = {"stepimp.commands._training_progress", "stepimp.commands._overall"}
 # All that a room may import of stepimp. Rooms stand in the order of the data.
 SMALL = {"errors", "randomness", "noise", "intervals", "results", "text"}
-SMALL |= {"rows", "columns"}  # what a results document holds
+SMALL |= {"rows", "columns", "documents", "journals", "checks"}  # what files hold
 ROOMS = {
     "errors": set(),
     "randomness": set(),
     "processes": set(),
     "rows": set(),
+    "checks": set(),
+    "journals": {"errors", "checks"},
+    "documents": {"errors", "checks", "rows", "columns"},
     "columns": {"rows"},
     "noise": {"errors"},
     "intervals": {"randomness"},
-    "results": {"errors"},
+    "results": {"errors", "documents", "journals"},
     "text": {"errors"},
     "kernels": {"errors", "randomness"},
-    "models": {"errors", "noise", "results", "text", "kernels"},
+    "models": {"errors", "checks", "noise", "results", "text", "kernels"},
     "curves": {"kernels", "models"} | SMALL,
     "schedules": {"errors", "intervals", "rows", "columns", "curves"},
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
     "search": {"models", "curves", "schedules", "sampling", "quality", "processes"} | SMALL,
-    "training": {"errors", "noise", "results", "text", "kernels", "models", "quality"},
-    "paper": {"errors", "intervals", "results", "columns", "models", "schedules"},
+    "training": {"errors", "checks", "noise", "results", "text", "kernels", "models", "quality"},
+    "paper": {"errors", "intervals", "results", "columns", "documents", "models", "schedules"},
     "plots": {"intervals", "paper", "schedules"},
 }
 
@@ -120,7 +123,8 @@ def test_a_room_imports_only_what_its_rule_names(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["errors", "randomness", "processes", "rows", "columns", "noise", "intervals", "results"],
+    ["errors", "randomness", "processes", "rows", "columns", "noise", "intervals", "results"]
+    + ["checks", "journals", "documents"],
 )
 def test_the_small_rooms_need_no_torch(name):
     assert "torch" not in packages(f"stepimp.{name}", toplevel_only=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from os.path import commonprefix
 from pathlib import Path
 
+from stepimp.documents import read_document
 from stepimp.errors import StepimpError
-from stepimp.results import read_document
 
 
 @dataclass(frozen=True)

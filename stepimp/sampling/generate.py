@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
+from typing import Any
 
 import torch
 
+from stepimp.checks import is_array, is_whole
+from stepimp.journals import Check, Journal
 from stepimp.models.loading import Family
-from stepimp.results import Journal
 from stepimp.sampling import mdlm_sampler, sampler
 from stepimp.schedules.schedule import Schedule
 
@@ -60,6 +62,22 @@ def generate(
         (text,) = family.decode([tokens])
         texts.append({"index": index, "tokens": tokens, "text": text})
     return texts, counts
+
+
+def tokens_check(length: int, vocabulary: int) -> Check:
+    """The check of a journal that keeps the tokens of each sample."""
+
+    def check(unit: str, tokens) -> str:
+        if not unit.isdecimal() or not is_array(tokens, (length,), is_id(vocabulary)):
+            return f"sample {unit} is not {length} token ids below {vocabulary}"
+        return ""
+
+    return check
+
+
+def is_id(vocabulary: int) -> Callable[[Any], bool]:
+    """Whether a value is a token id."""
+    return lambda token: is_whole(token) and 0 <= token < vocabulary
 
 
 def drawn_tokens(family: Family, length: int, prefix: torch.Tensor | None) -> int:
