@@ -5,6 +5,7 @@ what is read somewhere is required, so that documents of earlier versions stay r
 """
 
 import logging
+import shlex
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -233,6 +234,14 @@ def read_document(path) -> dict:
             f"{path} is damaged: {wrong}. Move it away and run the command again."
         )
     return {**document, "path": str(path)}
+
+
+def command_of(document: dict) -> list[str]:
+    """The words of the command line that made a document; empty where it does not say."""
+    try:
+        return shlex.split(document["provenance"].get("command_line", ""))
+    except ValueError:  # quotes that do not close
+        return []
 
 
 @cache

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stepimp.columns import view
+from stepimp.documents import documents_in
 from stepimp.errors import StepimpError
 from stepimp.models.family import default_members, family_folder, other_seed, read_manifest
 from stepimp.paper.describe import LM1B
 from stepimp.paper.rows import by_fraction, by_light, has_all_seven, light_of_depth, lightest
-from stepimp.results import read_document
 
 LM1B_LENGTH = 128  # tokens, and as many steps, of the paper's LM1B
 LM1B_NEEDS = ("lm1b", "kl_lm1b")
@@ -194,16 +194,10 @@ def kinds(need: str) -> set[str]:
 
 
 def find_documents(results, family: str | None = None) -> dict[str, dict | None]:
-    """{need: the newest document that fills it, or None}. Raises StepimpError for a damaged or
-    incomplete document.
+    """{need: the newest document that fills it, or None}. A damaged document is skipped with a
+    warning.
     """
-    wanted = set().union(*map(kinds, NEEDS))
-    paths = [
-        path
-        for path in Path(results).expanduser().glob("*.json")
-        if path.name.split("-")[0] in wanted
-    ]
-    documents = [read_document(path) for path in paths]
+    documents = list(documents_in(results, tuple(set().union(*map(kinds, NEEDS)))))
     # When a run began, not when its file was written: a copy or a clone keeps the order.
     documents.sort(key=lambda document: document["provenance"].get("started", ""), reverse=True)
     newest: dict[str, dict | None] = dict.fromkeys(NEEDS)
