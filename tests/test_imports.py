@@ -39,7 +39,7 @@ ROOMS = {
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
     "search": {"models", "curves", "schedules", "sampling", "quality", "processes"} | SMALL,
     "training": {"errors", "checks", "noise", "results", "text", "kernels", "models", "quality"},
-    "paper": {"errors", "intervals", "results", "columns", "documents", "models", "schedules"},
+    "paper": {"errors", "intervals", "results", "columns", "documents", "checks", "models", "schedules"},
     "plots": {"intervals", "paper", "schedules"},
 }
 
