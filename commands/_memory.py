@@ -11,9 +11,9 @@ REFUSED = re.compile(r"can't allocate memory|not enough memory|out of memory", r
 
 def out_of_memory(error: BaseException) -> str:
     """What to say of an error that means too little memory; empty for any other error."""
-    if not isinstance(error, MemoryError):
-        if not (isinstance(error, RuntimeError) and REFUSED.search(str(error))):
-            return ""
+    refused = isinstance(error, RuntimeError) and REFUSED.search(str(error))
+    if not (refused or isinstance(error, MemoryError)):
+        return ""
     asked = ASKED.search(str(error))
     how_much = f": {amount(*asked.groups())} were asked for" if asked else ""
     return f"Out of memory{how_much}. Use smaller batches, models or texts."

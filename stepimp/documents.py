@@ -188,12 +188,11 @@ def part_fault(document: dict, part: str, row_types: tuple[type, ...]) -> str:
 
 def row_fault(row: dict, declared: tuple[Column, ...], where: str) -> str:
     for column in declared:
-        if column.name not in row:
-            if column.required:
-                return f"{where} lacks {column.name!r}"
-        elif row[column.name] is not None or not column.nullable:
-            if text := fault(row[column.name], column.type, f"{where}.{column.name}"):
-                return text
+        if column.name not in row and column.required:
+            return f"{where} lacks {column.name!r}"
+        kind = column.type | None if column.nullable or not column.required else column.type
+        if text := fault(row.get(column.name), kind, f"{where}.{column.name}"):
+            return text
     return ""
 
 
@@ -230,9 +229,7 @@ def read_document(path) -> dict:
     if schema != SCHEMA:
         raise StepimpError(f"{path} is not a stepimp results file of this version ({SCHEMA}).")
     if wrong := document_fault(document):
-        raise StepimpError(
-            f"{path} is damaged: {wrong}. Move it away and run the command again."
-        )
+        raise StepimpError(f"{path} is damaged: {wrong}. Move it away and run the command again.")
     return {**document, "path": str(path)}
 
 

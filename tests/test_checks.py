@@ -75,9 +75,18 @@ def test_names_hold_no_nul_character():
 
 def test_arrays_have_exactly_their_shape():
     assert is_array([[1, 2.5], [3, 4]], (2, 2)) and is_array([], (0,))
-    for wrong in ([[1, 2]], [[1, 2], [3]], [[1, 2], [3, None]], [[1, 2], 3], None, [[1, 2], [3, True]]):
+    for wrong in (
+        [[1, 2]],
+        [[1, 2], [3]],
+        [[1, 2], [3, None]],
+        [[1, 2], 3],
+        None,
+        [[1, 2], [3, True]],
+    ):
         assert not is_array(wrong, (2, 2))
 
 
 def test_a_span_counts_a_range():
-    assert (span("0:8"), span("8:12"), span("8:3"), span("x:3"), span(""), span("3")) == (8, 4) + (0,) * 4
+    assert (span("0:8"), span("8:12"), span("8:3"), span("x:3"), span(""), span("3")) == (8, 4) + (
+        0,
+    ) * 4

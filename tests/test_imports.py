@@ -39,7 +39,16 @@ ROOMS = {
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
     "search": {"models", "curves", "schedules", "sampling", "quality", "processes"} | SMALL,
     "training": {"errors", "checks", "noise", "results", "text", "kernels", "models", "quality"},
-    "paper": {"errors", "intervals", "results", "columns", "documents", "checks", "models", "schedules"},
+    "paper": {
+        "errors",
+        "intervals",
+        "results",
+        "columns",
+        "documents",
+        "checks",
+        "models",
+        "schedules",
+    },
     "plots": {"intervals", "paper", "schedules"},
 }
 

@@ -152,7 +152,9 @@ def chunk_check(models: list[str], times) -> Check:
         by_model = [part.get(kind) for part in sums for kind in ("ce", "kl")]
         arrays = [part.get(name) for part in sums for name in ("masked", "entropy")]
         for values in by_model:
-            arrays += [values.get(model) for model in models] if isinstance(values, dict) else [None]
+            arrays += (
+                [values.get(model) for model in models] if isinstance(values, dict) else [None]
+            )
         whole = arrays and all(is_array(array, shape) for array in arrays)
         return "" if whole and repeat.isdecimal() else f"unit {unit} is not a whole chunk of sums"
 

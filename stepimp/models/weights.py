@@ -112,10 +112,7 @@ def open_weights(folder: Path) -> Weights:
     if files := safetensors_files(folder):
         return SafetensorsWeights(files)
     index = folder / PICKLE_INDEX
-    if index.exists():
-        names = shards(index)
-    else:
-        names = [PICKLE]
+    names = shards(index) if index.exists() else [PICKLE]
     parts = []
     for name in names:
         if not (folder / name).exists():

@@ -12,6 +12,7 @@ from stepimp.columns import typed
 from stepimp.documents import newest
 from stepimp.errors import StepimpError
 from stepimp.intervals import Estimate, ratio
+from stepimp.journals import Check, Journal, Kept
 from stepimp.models.family import family_folder
 from stepimp.models.options import RunOptions
 from stepimp.quality.judge import Judge, judge_of, load_judge
@@ -23,7 +24,6 @@ from stepimp.quality.scoring import (
     unigram_entropy,
     unscorable,
 )
-from stepimp.journals import Check, Journal, Kept
 from stepimp.results import Run, results_folder
 from stepimp.rows import EvaluateRow
 from stepimp.text.cache import digest

@@ -63,8 +63,8 @@ def run(arguments: list[str], output: Path, most_bytes: int | None):
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
-        sys.stdout = open(1, "w", closefd=False, errors="replace")
-        sys.stderr = open(2, "w", closefd=False, errors="replace")
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="replace")
         sys.argv = ["stepimp", *arguments]
         if most_bytes is not None:
             _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -103,7 +103,9 @@ def damaged_bytes(draw, content: bytes) -> tuple[bytes, str, bool]:
         return content[:at], f"cut at {at}", False
     if how == "flip":
         other = draw(st.integers(1, 255))
-        changed = content[:at] + bytes([content[at] ^ other]) + content[at + 1 :] if content else b"x"
+        changed = (
+            content[:at] + bytes([content[at] ^ other]) + content[at + 1 :] if content else b"x"
+        )
         return changed, f"byte {at} ^ {other}", True
     if how == "splice":
         more = draw(st.sampled_from([b"\0" * 9, b"\xff\xfe\xed\xa0\x80", b"\n", b"{", b"[]\n"]))

@@ -48,7 +48,23 @@ class World:
 
 def tiny_text(file: Path):
     draw = random.Random(0)
-    words = "the a step model light heavy mask token noise sample of and in to curve".split()
+    words = [
+        "the",
+        "a",
+        "step",
+        "model",
+        "light",
+        "heavy",
+        "mask",
+        "token",
+        "noise",
+        "sample",
+        "of",
+        "and",
+        "in",
+        "to",
+        "curve",
+    ]
     lines = (" ".join(draw.choices(words, k=draw.randint(4, 12))) + "." for _ in range(400))
     file.write_text("\n".join(lines), "utf-8")
 
