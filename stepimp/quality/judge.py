@@ -7,14 +7,16 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
+from stepimp.checks import fault
 from stepimp.errors import StepimpError
 from stepimp.kernels.linear import linear
 from stepimp.models.checkpoints import fingerprint, read_config
 from stepimp.models.headers import read_header, safetensors_files
-from stepimp.models.layouts.layout import NO_MODEL, check_types, is_int
+from stepimp.models.layouts.layout import check_types, is_int
 from stepimp.models.loading import open_tokenizer
 from stepimp.models.placement import pick_device
 from stepimp.text.blocks import tokenizer_fingerprint
@@ -27,7 +29,17 @@ CAUSAL = ("ForCausalLM", "LMHeadModel")  # how architectures of causal language 
 ROW_BLOCK = 512  # rows projected at once: bounds memory
 # What transformers and the libraries below it raise for a damaged or missing checkpoint, a config
 # that describes no model, an unknown architecture, or an unreachable hub.
-LOADING_ERRORS = (*NO_MODEL, OSError, ImportError, SafetensorError)
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+    StrictDataclassError,
+)
 NO_WEIGHTS = re.compile(r"(inv_freq|masked_bias|attn\.bias)$")  # buffers that older versions stored
 OFFLINE_HINT = " A folder works offline: stepimp judge FOLDER trains one."
 
@@ -163,6 +175,8 @@ def load_causal(path: str, source: str) -> torch.nn.Module:
         if Path(path).is_dir():
             check_folder(Path(path), config)
         architectures = config.architectures or []
+        if fault(architectures, list[str]):
+            raise StepimpError(f"its config.json has the architectures {architectures!r:.50}.")
         if not any(name.endswith(CAUSAL) for name in architectures):
             kind = ", ".join(architectures) or config.model_type
             raise StepimpError(

@@ -183,7 +183,8 @@ def expect_weights(advice: dict, fingerprints: dict[str, str], out: str) -> None
     if other := [name for name, now in fingerprints.items() if expected.get(name, now) != now]:
         # No manifest says so, or `newest_recommendation` had found it; its curves are as old.
         curves = Path(out).expanduser() / advice["params"].get("curves", "")
-        raise StepimpError(other_weights(advice, other, f"move {curves} away and "))
+        first = f"move {curves} away and " if curves.is_file() else ""
+        raise StepimpError(other_weights(advice, other, first))
 
 
 def other_weights(advice: dict, models: list[str], first: str = "") -> str:

@@ -27,89 +27,89 @@ class Trial:
 
 
 class Bench:
-    """Makes trials in a scratch folder. Everything undamaged is made once."""
+    """Makes trials in a scratch folder. What is not damaged is made once, when it is needed."""
 
     def __init__(self, world: World, folder: Path):
         self.world, self.folder = world, folder
-        self.results = folder / "results"
-        self.results.mkdir(parents=True)
-        for command in ("kl", "recommend", "compare", "generate", "search", "profile"):
-            ended = call(command, *world.options(command), "--out", self.results)
-            assert ended.code == 0, ended.output
-        self.journals = folder / "journals"
-        for command in ("kl", "compare", "generate", "search"):
-            unfinished(world, command, self.journals)
-        self.family = folder / "family"
-        shutil.copytree(world.family, self.family)
+        self.family, self.out = folder / "family", folder / "out"
         self.expected: dict = {}
 
-    def out(self, source: Path) -> Path:
-        """A fresh copy of a results folder."""
-        out = self.folder / "out"
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.copytree(source, out)
-        return out
+    def finished(self, command: str, journals: bool = False) -> Path:
+        """A results folder in which a command has run: with its document, or all its journals."""
+        folder = self.folder / f"{command}{'-journals' if journals else ''}"
+        if not folder.exists():
+            if command in ("recommend", "search"):  # which would measure curves of other text
+                shutil.copytree(self.finished("kl"), folder)
+            if journals:
+                unfinished(self.world, command, folder)
+            else:
+                ended = call(command, *self.world.options(command), "--out", folder)
+                assert ended.code == 0, ended.output
+        return folder
 
-    def document(self, kind: str, command: list) -> Trial:
-        """A results document, read by a command."""
-        out = self.out(self.results)
+    def copy(self, source: Path, to: Path) -> Path:
+        shutil.rmtree(to, ignore_errors=True)
+        return shutil.copytree(source, to)
+
+    def document(self, kind: str, line: list) -> Trial:
+        """A results document, read by a command: FILE in its line is the document."""
+        out = self.copy(self.finished("kl" if kind == "curves" else kind), self.out)
         (file,) = out.glob(f"{kind}-*.json")
         content = json.loads(file.read_text())
-        figures = ["--family", self.world.family, "--out", self.folder / "figures"]
-        where = ["--results", out, *figures] if command[0] == "figures" else ["--out", out]
-        if command[0] == "evaluate":
-            where = [file, "--family", self.world.family, "--out", out]
-        line = [command[0], *command[1:], *where]
-        line = [file if part == "FILE" else part for part in line]
+        family = ["--family", self.world.family]
+        line = [file if part == "FILE" else part for part in line] + family
+        if line[0] == "figures":
+            line += ["--results", out, "--out", self.folder / "figures"]
+        else:
+            line += ["--out", out]
         return Trial(file, lambda: damaged_json(content), line)
 
     def journal(self, command: str) -> Trial:
         """A journal, from which a command resumes."""
-        out = self.out(self.journals)
-        patterns = {"kl": "curves-*.journal", "compare": "samples-*.jsonl"}
-        file = sorted(out.glob(patterns.get(command, f"{command}-*.journal")))[0]
+        out = self.copy(self.finished(command, journals=True), self.out)
+        names = {"kl": "curves-*.journal", "compare": "samples-*.jsonl"}
+        file = sorted(out.glob(names.get(command, f"{command}-*.journal")))[0]
         content = file.read_bytes()
-        kind = {"kl": "curves"}.get(command, command)
         line = [command, *self.world.options(command), "--out", out]
-        return Trial(
-            file, lambda: damaged_lines(content), line, lambda: list(rows_of(out, kind).values())
-        )
+        return Trial(file, lambda: damaged_lines(content), line, lambda: self.rows(command))
+
+    def rows(self, command: str) -> list:
+        return list(rows_of(self.out, "curves" if command == "kl" else command).values())
 
     def of_family(self, name: str, command: str, in_bytes: bool = False) -> Trial:
         """A file of the family: its manifest, a config, weights or a tokenizer."""
-        shutil.rmtree(self.family)
-        shutil.copytree(self.world.family, self.family)
-        file, out = self.family / name, self.folder / "out"
-        shutil.rmtree(out, ignore_errors=True)
+        self.copy(self.world.family, self.family)
+        shutil.rmtree(self.out, ignore_errors=True)
+        file = self.family / name
         content = file.read_bytes()
-        line = [command, *self.world.options(command)[2:], "--family", self.family, "--out", out]
         if command == "evaluate":
-            (samples,) = self.results.glob("generate-*.jsonl")
-            line = [command, samples, "--family", self.family, "--out", out]
-        kind = {"kl": "curves"}.get(command, command)
+            (samples,) = self.finished("generate").glob("generate-*.jsonl")
+            line = [command, samples]
+        else:
+            line = [command, *self.world.options(command)[2:]]
+        line += ["--family", self.family, "--out", self.out]
         strategy = damaged_bytes(content) if in_bytes else damaged_json(json.loads(content))
-        return Trial(file, lambda: strategy, line, lambda: list(rows_of(out, kind).values()))
+        return Trial(file, lambda: strategy, line, lambda: self.rows(command))
 
     def text(self, suffix: str) -> Trial:
         """A text to measure."""
-        folder = self.folder / "texts"
-        folder.mkdir(exist_ok=True)
-        file = folder / f"text{suffix}"
-        plain = self.world.text.read_text()
+        plain = self.world.text.read_text()[:8000]
         as_file = {
             ".txt": plain,
             ".jsonl": "\n".join(json.dumps({"text": line}) for line in plain.split("\n")),
             ".csv": "text,n\n" + "\n".join(f'"{line}",1' for line in plain.split("\n")),
         }
-        out = self.folder / "out"
-        shutil.rmtree(out, ignore_errors=True)
         content = as_file[suffix].encode()
-        options = [*self.world.options("kl")[:-1], file]
-        return Trial(file, lambda: damaged_bytes(content), ["kl", *options, "--out", out])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / f"text{suffix}"
+        file.write_bytes(content)
+        shutil.rmtree(self.out, ignore_errors=True)
+        line = ["kl", *self.world.options("kl")[:-1], file, "--out", self.out]
+        return Trial(file, lambda: damaged_bytes(content), line)
 
     def samples(self) -> Trial:
         """A samples file."""
-        out = self.out(self.results)
+        out = self.copy(self.finished("generate"), self.out)
         (file,) = out.glob("generate-*.jsonl")
         content = file.read_bytes()
         line = ["evaluate", file, "--family", self.world.family, "--out", out]
@@ -134,9 +134,9 @@ TARGETS: dict[str, Callable[[Bench], Trial]] = {
     ),
     "profile by figures": lambda bench: bench.document("profile", ["figures", "--only", "profile"]),
     "recommendation by generate": lambda bench: bench.document(
-        "recommend", ["generate", "--family", bench.world.family, "--samples", 2]
+        "recommend", ["generate", "--samples", 2]
     ),
-    "text's document by evaluate": lambda bench: bench.document("generate", ["evaluate"]),
+    "text's document by evaluate": lambda bench: bench.document("generate", ["evaluate", "FILE"]),
     "journal of kl": lambda bench: bench.journal("kl"),
     "journal of compare": lambda bench: bench.journal("compare"),
     "journal of generate": lambda bench: bench.journal("generate"),
