@@ -121,16 +121,16 @@ RECOMMEND = ["recommend", "--steps", 8, "--budget", 0.5, "--curves", "FILE"]
 TARGETS: dict[str, Callable[[Bench], Trial]] = {
     "curves by recommend": lambda bench: bench.document("curves", RECOMMEND),
     "curves by figures": lambda bench: bench.document(
-        "curves", ["figures", "--only", "2,3,table1"]
+        "curves", ["figures", "--only", "4,5"]
     ),
     "recommendation by figures": lambda bench: bench.document(
         "recommend", ["figures", "--only", "tradeoff,recommended"]
     ),
     "comparison by figures": lambda bench: bench.document(
-        "compare", ["figures", "--only", "1,table2,claims"]
+        "compare", ["figures", "--only", "1,entropy,claims"]
     ),
     "search by figures": lambda bench: bench.document(
-        "search", ["figures", "--only", "12,13,predicted"]
+        "search", ["figures", "--only", "2,6,predicted,claims"]
     ),
     "profile by figures": lambda bench: bench.document("profile", ["figures", "--only", "profile"]),
     "recommendation by generate": lambda bench: bench.document(

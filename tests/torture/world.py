@@ -84,7 +84,8 @@ def problem_of(code: int, output: str, error: BaseException | None = None) -> st
         return f"{type(error).__name__}: {error}"
     if "Traceback (most recent call last)" in output or "bug in stepimp" in output:
         return output[-1500:]
-    if code and output.count("Error: ") != 1 and "Interrupted. Finished work is kept" not in output:
+    said = ("Interrupted. Finished work is kept", "not drawn, ")
+    if code and output.count("Error: ") != 1 and not any(text in output for text in said):
         return f"code {code} without one message: {output[-500:]}"
     return ""
 
