@@ -1,4 +1,4 @@
-"""Too little memory, and a library that gives up, end in one line that says how much was asked for."""
+"""Too little memory ends in one line that says how much was asked for."""
 
 import click
 import numpy as np

@@ -19,6 +19,7 @@ class Child:
     def __init__(self, arguments: list[str], output: Path, most_bytes: int | None = None):
         self.output, self.started = output, time.monotonic()
         self.code: int | None = None
+        output.touch()  # it may be killed before it writes
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
