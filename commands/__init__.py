@@ -16,6 +16,8 @@ COMMANDS = (
     "loss",
     "kl",
     "recommend",
+    "plan",
+    "cascade",
     "generate",
     "evaluate",
     "compare",
