@@ -108,7 +108,7 @@ def fault(value: Any, kind, where: str = "") -> str:
         return "" if fits else not_a(value, called(kind), where)
     if type(value) is not (list if origin is list else dict):
         return not_a(value, called(kind), where or "the content")
-    if is_typeddict(kind) and (missing := sorted(kind.__required_keys__ - value.keys())):
+    if is_typeddict(kind) and (missing := sorted(kind.__required_keys__.difference(value))):
         return f"{where or 'the content'} lacks {missing[0]!r}"
     if origin is list and parts[0] in SCALARS and all(map(SCALARS[parts[0]][0], value)):
         return ""  # the usual case of a long list, and the fastest way to see it
