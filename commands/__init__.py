@@ -28,6 +28,7 @@ COMMANDS = (
     "convert",
     "figures",
     "reproduce",
+    "doctor",
 )
 
 
