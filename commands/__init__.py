@@ -28,6 +28,8 @@ COMMANDS = (
     "convert",
     "figures",
     "reproduce",
+    "estimate",
+    "cache",
     "doctor",
 )
 

@@ -21,7 +21,8 @@ class Edition:
     def make(self, name: str):
         """Draws a figure or writes a table, or notes the command that makes what it needs."""
         from stepimp.paper.contents import CLAIMS, DRAWN, TABLES
-        from stepimp.paper.needs import incomplete, lacks, made_by
+        from stepimp.paper.lacks import lacks
+        from stepimp.paper.needs import incomplete, made_by
 
         sources = [document for document in self.documents.values() if document]
         if name != CLAIMS:

@@ -111,3 +111,20 @@ def print_curves(title: str, rows: list[dict], column: str):
 def extreme(row: dict, column: str) -> list[str]:
     """The cells of an extreme: its value, and its time or number of masked positions."""
     return [banded(row, column), str(row["masked"]) if "masked" in row else f"{row['t']:.2f}"]
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h` or `4.2 days`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+
+
+def size(count: float) -> str:
+    """`3.2 GB`, `45 MB` or `7 kB`."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count / 1e3:.2g} kB"

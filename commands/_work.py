@@ -1,13 +1,22 @@
-"""How much work the commands of `stepimp reproduce` are expected to be, by their sizes alone."""
+"""How much work a command line is, by its sizes alone and before anything is loaded."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from stepimp.estimates.work import Work
+
+CURVES = ("loss", "kl")
+SAMPLING = ("generate", "compare", "search", "profile")
+JUDGED = ("compare", "search")
+SAMPLED_STEPS = 1000  # of the inputs of curves that are samples
 
 
 def work(arguments: list[str], folder: Path, group: click.Group) -> float:
     """Tokens times the blocks they go through; 0 for a command that names a model which the family
-    in this folder does not have, as it will fail.
+    in this folder does not have, as it will fail, and for one that runs no model.
 
     arguments: of stepimp; group: stepimp, which parses them.
     """
@@ -19,43 +28,82 @@ def work(arguments: list[str], folder: Path, group: click.Group) -> float:
     command, *options = arguments
     params = group.commands[command].make_context(command, options).params
     params |= default_models(params, folder)
-    length = params.get("length") or members_of(folder).length
-    if command == "plan" or params.get("over") == "masked":  # unless their curves are there
-        models = {params["heavy"], *params["lights"]}
-        inputs = CurveOptions.sequences * CurveOptions.points
-        return length * inputs * sum(blocks[model] for model in models)
-    if command == "recommend":  # reads curves, runs no model
-        return 0.0
+    masked = params.get("over") == "masked"
     try:
-        if command in ("loss", "kl"):
-            models = {params["heavy"], *params["lights"], params["baseline"]} - {None}
-            inputs = params["sequences"] * params["repeats"] * params["points"]
-            return length * inputs * sum(blocks[model] for model in models)
-        return length * params["samples"] * passes(command, params, blocks, length)
+        if command == "plan" or (command == "recommend" and masked):  # if no curves are there
+            inputs = CurveOptions.sequences * CurveOptions.points
+            models = {params["heavy"], *params["lights"]}
+            return members_of(folder).length * inputs * sum(blocks[model] for model in models)
+        if command not in CURVES + SAMPLING:
+            return 0.0
+        return planned(command, params, folder).block_tokens(blocks)
     except KeyError:
         return 0.0
+
+
+def planned(command: str, params: dict[str, Any], folder: Path) -> "Work":
+    """What a command of CURVES or SAMPLING runs. params: its options as click has parsed them.
+
+    Raises StepimpError for sizes that do not go together.
+    """
+    from stepimp.estimates import work as of
+    from stepimp.paper.needs import members_of
+
+    params = params | default_models(params, folder)
+    length: int = params["length"] or members_of(folder).length
+    batch_size: int = params["batch_size"]
+    samples: int = params.get("samples", 0)
+    if command in CURVES:
+        models = [params["heavy"], *params["lights"], *filter(None, [params["baseline"]])]
+        curves = of.curves_work(
+            models,
+            params["sequences"],
+            params["repeats"],
+            params["points"],
+            length,
+            batch_size,
+        )
+        if params["inputs"] == "samples":
+            drawn = of.sampling_work(
+                [all_heavy(params["heavy"], SAMPLED_STEPS)],
+                params["sequences"], length, length, batch_size, 2 * batch_size,
+            )  # fmt: skip
+            curves.add(drawn)
+        return curves
+    if command == "search":
+        from stepimp.search.coarse import Coarse
+
+        names = ("heavy", "light", "steps", "segments", "light_segments")
+        coarse = Coarse(*(params[name] for name in names))
+        return of.search_work(coarse, samples, length, batch_size, params["chunk"])
+    plans = schedules(command, params)
+    given = params.get("prefix_length", 0)
+    together = 2 * batch_size if command == "generate" else batch_size
+    drawn = of.sampling_work(
+        plans, samples, length, length - given, batch_size, together, shared_start=not given
+    )
+    if command in JUDGED:
+        drawn.texts = len(plans) * samples
+    return drawn
 
 
 def default_models(params: dict, folder: Path) -> dict:
     """The family's deepest and shallowest model, where a command line names none."""
     from stepimp.models.family import default_members
 
-    heavy, light = default_members(folder)
-    defaults = {"heavy": heavy, "light": light, "lights": (light,)}
-    return {name: model for name, model in defaults.items() if name in params and not params[name]}
+    defaults: dict[str, Any] = {}
+    named = {name for name in ("heavy", "light", "lights") if name in params}
+    if not all(params[name] for name in named):
+        heavy, light = default_members(folder)
+        defaults = {"heavy": heavy, "light": light, "lights": (light,)}
+    return {name: model for name, model in defaults.items() if name in named and not params[name]}
 
 
-def passes(command: str, params: dict, blocks: dict[str, int], length: int) -> float:
-    """Blocks that one sample of each schedule of a command goes through."""
-    from stepimp.sampling.cost import expected_forwards
-    from stepimp.schedules.schedule import saved_flops
+def all_heavy(heavy: str, steps: int):
+    """The schedule of one model."""
+    from stepimp.schedules.schedule import Schedule
 
-    heavy = params["heavy"]
-    forwards = expected_forwards(length - params.get("prefix_length", 0), params["steps"])
-    return forwards * sum(
-        blocks[heavy] * (1 - saved_flops(schedule, blocks, heavy))
-        for schedule in schedules(command, params)
-    )
+    return Schedule(((heavy, steps),))
 
 
 def schedules(command: str, params: dict) -> list:
@@ -63,21 +111,25 @@ def schedules(command: str, params: dict) -> list:
     is not known yet.
     """
     from stepimp.quality.candidates import given, papers_seven, sandwiches
-    from stepimp.schedules.schedule import Schedule
-    from stepimp.search.coarse import Coarse, segment_runs
+    from stepimp.schedules.schedule import parse, sandwich
 
-    heavy, steps = params["heavy"], params["steps"]
-    all_heavy = Schedule.of([heavy] * steps)
-    if command == "search":
-        coarse = Coarse(heavy, params["light"], steps, params["segments"], params["light_segments"])
-        names = coarse.names()
-        return [coarse.schedule(names[0])] * round(segment_runs(names) / coarse.segments)
+    heavy = params["heavy"]
+    if command == "generate":
+        light, steps = params["light"], params["steps"]
+        if params["schedule"]:
+            return [parse(params["schedule"], heavy, light, steps)]
+        steps = steps or SAMPLED_STEPS
+        return [sandwich(steps, steps // 4, heavy, light)]  # as a recommendation saves
+    steps = params["steps"]
     if command == "profile":
         parts = params["points"] - 1
         swept = sandwiches(steps, [k / parts for k in range(parts + 1)], heavy, params["light"])
-        return params["repeats"] * [all_heavy, *(candidate.schedule for candidate in swept)]
+        plans = [all_heavy(heavy, steps), *(candidate.schedule for candidate in swept)]
+        return params["repeats"] * plans
     lights, fractions = params["lights"], params["fractions"] or ()
     compared = given(steps, params["schedules"], fractions, heavy, lights)
     if not compared:
         compared = [each for light in lights for each in papers_seven(steps, heavy, light)]
-    return list({all_heavy} | {candidate.schedule for candidate in compared})
+    return list(
+        dict.fromkeys([all_heavy(heavy, steps), *(candidate.schedule for candidate in compared)])
+    )

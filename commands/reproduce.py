@@ -228,15 +228,15 @@ def is_there(results, step) -> bool:
     """Whether this very command line made a document, and the family has not been trained since."""
     from pathlib import Path
 
-    from stepimp.documents import command_of, documents_in
+    from stepimp.documents import command_of, headers_in
     from stepimp.models.family import MANIFEST
     from stepimp.paper.needs import kinds
 
     trained = (step.folder / MANIFEST).stat().st_mtime
     return any(
-        command_of(document)[1:] == list(step.arguments)
-        for document in documents_in(results, tuple(kinds(step.needs[0])))
-        if Path(document["path"]).stat().st_mtime >= trained
+        command_of(header)[1:] == list(step.arguments)
+        for header in headers_in(results, tuple(kinds(step.needs[0])))
+        if Path(header["path"]).stat().st_mtime >= trained
     )
 
 
@@ -246,7 +246,7 @@ def show_resolution(documents: dict, family: str | None):
     """
     from stepimp.paper.resolution import MOST, effects
 
-    from ._print import print_table
+    from ._print import duration, print_table
 
     rows, more = [], []
     for effect in effects(documents):
@@ -274,10 +274,3 @@ def more_samples(effect, family: str | None) -> str:
     size = "--sequences" if NEEDS[effect.need][0] in ("loss", "kl") else "--samples"
     line = arguments(effect.need, family, [size, str(effect.count_needed)], effect.light)
     return shlex.join(["stepimp", *line])
-
-
-def duration(seconds: float) -> str:
-    """`40 s`, `12 min` or `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -27,7 +27,7 @@ from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.sampling import mdlm_sampler, sampler
 from stepimp.schedules.schedule import Schedule, parse, saved_flops
 
-LENGTH, BATCH, SLICES = 128, 4, 8
+LENGTH, BATCH, SLICES = 64, 4, 8
 SCHEDULED = 16  # samples per schedule: of four, the share of light events would be off by a tenth
 cpu = time.process_time
 

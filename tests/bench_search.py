@@ -26,7 +26,7 @@ cpu = time.process_time
 @torch.no_grad()
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, default=16, help="per schedule")
+    parser.add_argument("--samples", type=int, default=8, help="per schedule")
     samples = parser.parse_args().samples
     torch.set_num_threads(1)
     denoisers = load(["12b", "4b"], family_folder(), "cpu").denoisers

@@ -24,7 +24,7 @@ from stepimp.training.objective import (
 )
 from stepimp.training.speed import fused, speed_up
 
-VOCAB, LENGTH, BATCH, STEPS, TURNS = 260, 256, 16, 300, 8
+VOCAB, LENGTH, BATCH, STEPS, TURNS = 260, 256, 16, 300, 5
 SHAPES = [(64, 2, 12), (64, 1, 12), (128, 2, 12)]  # width, heads, blocks
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import stepimp.fixtures
-from stepimp.documents import command_of, document_fault, newest, read_document
+from stepimp.document_types import document_fault
+from stepimp.documents import command_of, newest, read_document
 from stepimp.errors import StepimpError
 from stepimp.results import Run
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stepimp.checks import parsed
 from stepimp.columns import view
-from stepimp.documents import documents_in, skip
+from stepimp.documents import headers_in, read_document, skip
 from stepimp.errors import StepimpError
 from stepimp.models.family import (
     default_members,
@@ -25,7 +25,6 @@ from stepimp.models.family import (
 )
 from stepimp.paper.describe import LM1B
 from stepimp.paper.rows import (
-    PAPER_BLOCKS,
     by_fraction,
     by_light,
     has_all_seven,
@@ -97,7 +96,6 @@ NEEDS: dict[str, tuple[str, Callable[[dict], bool]]] = {
 }
 
 
-PAPER_DEPTHS = {"light_6": 6, "light_8": 8, "light_10": 10}  # of 12 blocks
 # need: those whose documents its command reads, where they are there
 READS = {
     "recommend": ("kl",),
@@ -227,21 +225,6 @@ def named_family(family: str | None, documents: dict | None) -> str | None:
     return family or next(named, None)
 
 
-def lacks(need: str, family: str | None = None, documents: dict | None = None) -> str:
-    """Which models the family, as for `made_by`, would need to fill a need; empty where it has
-    them or is not there.
-    """
-    folder = family_folder(family_of(need, named_family(family, documents)))
-    members = read_manifest(folder)["members"]
-    blocks = {facts["blocks"] for facts in members.values()}
-    if need in PAPER_DEPTHS:
-        wanted = PAPER_DEPTHS[need] * max(blocks, default=0) / PAPER_BLOCKS
-        return "" if not blocks or wanted in blocks else f"a model of {wanted:g} blocks"
-    if need == "light_sizes" and len(blocks) in (1, 2):
-        return "a second light model"
-    return ""
-
-
 def made_by(need: str, family: str | None = None, documents: dict | None = None) -> str:
     """The command line that fills a need. documents: by need; the family is taken from them if none
     is given.
@@ -261,37 +244,44 @@ def find_documents(results, family: str | None = None) -> dict[str, dict | None]
     """{need: the newest document that fills it, or None}. A damaged document is skipped with a
     warning.
     """
-    documents = list(documents_in(results, tuple(set().union(*map(kinds, NEEDS)))))
+    headers = list(headers_in(results, tuple(set().union(*map(kinds, NEEDS)))))
     # When a run began, not when its file was written: a copy or a clone keeps the order.
-    documents.sort(key=lambda document: document["provenance"].get("started", ""), reverse=True)
+    headers.sort(key=lambda header: header["provenance"].get("started", ""), reverse=True)
     newest: dict[str, dict | None] = dict.fromkeys(NEEDS)
-    for need, (command, _) in NEEDS.items():
-        for document in documents:
-            try:
-                filled = fills(document, need, family)
-            except StepimpError as error:
-                skip(str(error))
-                continue
-            if filled:
-                newest[need] = view(document, command) if command in VIEWS else document
-                break
+    for header in headers:
+        open_needs = [need for need in NEEDS if not newest[need] and may_fill(header, need, family)]
+        try:
+            document = read_document(header["path"]) if open_needs else header
+            filled = [need for need in open_needs if fills(document, need, family)]
+        except StepimpError as error:
+            skip(str(error))
+            continue
+        for need in filled:
+            command, _ = NEEDS[need]
+            newest[need] = view(document, command) if command in VIEWS else document
     return newest
+
+
+def may_fill(header: dict, need: str, family: str | None) -> bool:
+    """Whether a document can be what a need asks for, by what stands before its rows."""
+    if header["command"] not in kinds(need):
+        return False
+    folder = family_folder(header["params"].get("family")).resolve()
+    if need in LM1B_NEEDS:
+        return folder.name == LM1B
+    return folder == family_folder(family).resolve()
 
 
 def fills(document: dict, need: str, family: str | None) -> bool:
     """Whether a document is what a need asks for."""
     _, fits = NEEDS[need]
-    if document["command"] not in kinds(need):
+    if not may_fill(document, need, family):
         return False
     folder = family_folder(document["params"].get("family")).resolve()
-    if need in LM1B_NEEDS:
-        right_family = folder.name == LM1B
-    else:
-        right_family = folder == family_folder(family).resolve()
     try:
         if need in SHALLOWEST and not shallowest_compared(document, folder):
             return False
-        return right_family and fits(document)
+        return fits(document)
     except (LookupError, StepimpError) as error:
         raise incomplete([document], error) from error
 

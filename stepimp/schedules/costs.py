@@ -59,13 +59,21 @@ def step_costs(means: Means, times, steps: int) -> dict[str, np.ndarray]:
     return {model: (weights @ values).T for model, values in means.items()}
 
 
-def schedule_cost(schedule: Schedule, means: Means, times) -> np.ndarray:
-    """[1 + R] mean cost over the steps of a schedule: (1/T) sum over i of the cost of s(i) at
-    t_i.
+def weights_of(schedule: Schedule, interpolated: np.ndarray) -> dict[str, np.ndarray]:
+    """model -> [times] weight of its cost curve's values in the sum over the steps of a schedule.
+
+    interpolated: `interpolation` for as many steps.
     """
-    models = np.array(schedule.by_step()[::-1])
-    weights = interpolation(times, schedule.steps)
-    return sum(weights[models == m].sum(0) @ means[m] for m in schedule.models) / schedule.steps
+    names, counts = zip(*schedule.segments)
+    models = list(schedule.models)
+    by_step = np.repeat([models.index(name) for name in names], counts)
+    return {model: interpolated[by_step == m].sum(0) for m, model in enumerate(models)}
+
+
+def weighted(weights: dict[str, np.ndarray], means: Means) -> np.ndarray:
+    """[1 + R] sum over models and times of weight times cost."""
+    first, *others = (weight @ means[model] for model, weight in weights.items())
+    return sum(others, first)
 
 
 def predict(
@@ -76,12 +84,16 @@ def predict(
     """
     columns = {"path_kl_nats": "path", "nelbo_nats": "nelbo", "objective": by}
     means = {column: mean_curves(measurements, kind, seed) for column, kind in columns.items()}
+    interpolated = {
+        steps: interpolation(measurements.times, steps)
+        for steps in {schedule.steps for schedule in schedules}
+    }
     rows = []
     for schedule in schedules:
+        weights = weights_of(schedule, interpolated[schedule.steps])
         row: dict[str, float] = {}
         for column, curves in means.items():
-            cost = schedule_cost(schedule, curves, measurements.times)
-            row |= bootstrap(cost).columns(column)
+            row |= bootstrap(weighted(weights, curves) / schedule.steps).columns(column)
         rows.append(row)
     return rows
 

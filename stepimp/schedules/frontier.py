@@ -1,6 +1,9 @@
-"""The cheapest schedule for every amount of saving: exact dynamic programming over the steps."""
+"""The cheapest schedule for every amount of saving: exact dynamic programming over the places where
+one segment ends and the next begins."""
 
 from collections import deque
+from dataclasses import dataclass
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -8,83 +11,121 @@ from stepimp.errors import StepimpError
 from stepimp.schedules.schedule import Schedule
 
 
+@dataclass(frozen=True)
+class Windows:
+    """Where a segment may end: after `steps` steps, with from `low` to `high` units saved so far.
+
+    All [E], steps ascending.
+    """
+
+    steps: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def all(cls, steps: int, gains: list[int], shortest: int, least: int, most: int) -> "Windows":
+        """Those of all schedules that save from `least` to `most` units."""
+        ends = np.arange(shortest, steps - shortest + 1)
+        low = np.maximum(min(gains) * ends, least - max(gains) * (steps - ends))
+        high = np.minimum(max(gains) * ends, most - min(gains) * (steps - ends))
+        possible = low <= high
+        return cls(ends[possible], low[possible], high[possible])
+
+
 class Frontier:
     """The cheapest schedules under limits on their segments, for B cost tables at once.
 
     segments: the most a schedule may have; shortest: the fewest steps of one.
     costs: model -> [B, T] cost of each step, the start of sampling first; gains: model -> whole
-    units saved by a step that runs it. After construction `cost` is [B, S + 1]: the least summed
-    cost at each saving, inf where no schedule saves exactly that much.
+    units saved by a step that runs it. least, most: the savings of interest, by default all. After
+    construction `cost` is [B, S + 1], S the greatest saving: the least summed cost at each saving,
+    inf where no schedule saves exactly that much or it is of no interest. windows: where segments
+    may end, by default anywhere; schedules with another end of a segment are left out.
 
-    State after step i: (segments so far - 1, model, units saved). A segment begins with its first
-    `shortest` steps at once and then grows by single steps; `_entered` notes which, so that a
-    schedule can be read back. A segment may follow one of the same model: that is one longer
-    segment, counted twice, so it gains nothing and needs no rule.
+    With C_m(i) the cost of the first i steps of model m, a segment of m that began after e steps
+    costs C_m(i) - C_m(e) and saves g_m (i - e). So a state is (segments so far, model, units saved
+    less g_m i), and its value, the cost less C_m(i), stays as it is while the segment grows and
+    changes only where a segment begins. A segment may follow one of the same model: that is one
+    longer segment, counted twice, so it gains nothing and needs no rule.
     """
 
     def __init__(
-        self, costs: dict[str, np.ndarray], gains: dict[str, int], segments: int, shortest: int = 1
+        self,
+        costs: dict[str, np.ndarray],
+        gains: dict[str, int],
+        segments: int,
+        shortest: int = 1,
+        least: int = 0,
+        most: int | None = None,
+        windows: Windows | None = None,
     ):
         self.models, self.gains, self.shortest = list(costs), [gains[m] for m in costs], shortest
-        self._costs = np.stack([costs[m] for m in self.models])  # [models, B, T]
-        _, tables, self.steps = self._costs.shape
-        self._shape = (segments, len(self.models), tables, self.steps * max(self.gains) + 1)
-        # 0: the segment grew; 1 + m: it began after model m
-        self._entered = np.zeros((self.steps, *self._shape), dtype=np.uint8)
-        # values after each of the last `shortest` steps, oldest first
-        last = deque([np.full(self._shape, np.inf)], maxlen=shortest)
-        for i in range(self.steps):
-            now = np.full(self._shape, np.inf)
-            self._grow(now, last[-1], i)
-            if i + 1 == shortest:
-                self._begin(now, i)
-            elif len(last) == shortest:
-                self._switch(now, last[0], i)
-            last.append(now)
-        self._final = last[-1].reshape(-1, *self._shape[2:])
-        self.cost = self._final.min(0)
+        self.steps = next(iter(costs.values())).shape[1]
+        self.greatest = self.steps * max(self.gains)
+        most = self.greatest if most is None else most
+        windows = windows or Windows.all(self.steps, self.gains, shortest, least, most)
+        self._sums = [running_sums(costs[m]) for m in self.models]  # each [B, T + 1]
+        tables = len(self._sums[0])
+        self._values = [
+            np.full((segments, tables, self.greatest + gain * self.steps + 1), np.inf)
+            for gain in self.gains
+        ]
+        for gain, values in zip(self.gains, self._values):
+            values[0, :, gain * self.steps] = 0
+        # end of a segment -> its window's low, the model of the cheapest segment that ends there,
+        # and bits: where the next segment of each model is the cheapest of its state so far
+        self._ends: dict[int, tuple[int, np.ndarray, list[np.ndarray]]] = {}
+        self._run(windows if segments > 1 else Windows(*np.zeros((3, 0), int)))
+        self._least = max(0, least)
+        final = [self._at(m, self.steps, self._least, most) for m in range(len(self.models))]
+        self._final = np.stack(final, axis=1).reshape(-1, tables, most - self._least + 1)
+        self.cost = np.full((tables, self.greatest + 1), np.inf)
+        self.cost[:, self._least : most + 1] = self._final.min(0)
 
-    def _reach(self, steps: int) -> int:
-        """Number of different savings possible after this many steps, zero included."""
-        return steps * max(self.gains) + 1
+    def _place(self, m: int, step: int, low: int, high: int) -> slice:
+        """Where the states of a model with from `low` to `high` units saved after a step are."""
+        start = low + self.gains[m] * (self.steps - step)
+        return slice(start, start + high - low + 1)
 
-    def _grow(self, now, before, i):
-        """The current segment takes step i as well."""
-        reach = self._reach(i)
-        for m, gain in enumerate(self.gains):
-            np.add(
-                before[:, m, :, :reach],
-                self._costs[m, :, i, None],
-                out=now[:, m, :, gain : gain + reach],
-            )
+    def _at(self, m: int, step: int, low: int, high: int, segments=slice(None)) -> np.ndarray:
+        """[segments, B, high - low + 1] cost of the schedules whose last segment is of a model."""
+        place = self._place(m, step, low, high)
+        return self._values[m][segments, :, place] + self._sums[m][:, step, None]
 
-    def _first_steps(self, m, i):
-        """[B] cost of the `shortest` steps of a model that end with step i, and what they save."""
-        cost = self._costs[m, :, i + 1 - self.shortest : i + 1].sum(1)
-        return cost, self.gains[m] * self.shortest
+    def _run(self, windows: Windows):
+        """Goes through the ends of segments; the next segments count when they are long enough."""
+        begun: deque = deque()
+        for step, low, high in zip(*map(np.ndarray.tolist, vars(windows).values())):
+            while begun and begun[0][0] + self.shortest <= step:
+                self._begin(*begun.popleft())
+            begun.append((step, low, high, *self._finish(step, low, high)))
+        while begun and begun[0][0] + self.shortest <= self.steps:
+            self._begin(*begun.popleft())
 
-    def _begin(self, now, i):
-        """The first segment begins."""
-        for m in range(len(self.models)):
-            cost, saved = self._first_steps(m, i)
-            now[0, m, :, saved] = cost
-            self._entered[i, 0, m, :, saved] = 1 + m
+    def _finish(self, step, low, high):
+        """[segments - 1, B, W] least cost of having finished a segment, and with which model."""
+        cheapest = self._at(0, step, low, high, slice(-1))
+        source = np.zeros(cheapest.shape, np.uint8)
+        for m in range(1, len(self.models)):
+            cost = self._at(m, step, low, high, slice(-1))
+            better = cost < cheapest
+            np.copyto(cheapest, cost, where=better)
+            source[better] = m
+        return cheapest, source
 
-    def _switch(self, now, before, i):
-        """A further segment begins after the cheapest way to have saved as much."""
-        reach = self._reach(i + 1 - self.shortest)
-        cheapest = before[:-1, 0, :, :reach].copy()
-        source = np.ones((len(before) - 1, before.shape[2], reach), np.uint8)
-        for other in range(1, len(self.models)):
-            better = before[:-1, other, :, :reach] < cheapest
-            np.copyto(cheapest, before[:-1, other, :, :reach], where=better)
-            source[better] = 1 + other
-        for m in range(len(self.models)):
-            cost, saved = self._first_steps(m, i)
-            value, place = cheapest + cost[:, None], np.s_[1:, m, :, saved : saved + reach]
-            better = value < now[place]
-            np.copyto(now[place], value, where=better)
-            np.copyto(self._entered[i][place], source, where=better)
+    def _begin(self, step, low, high, cheapest, source):
+        """The next segment, of each model, where that is cheaper than to have begun it earlier."""
+        bits = []
+        for m, sums in enumerate(self._sums):
+            value = cheapest - sums[:, step, None]
+            before = self._values[m][1:, :, self._place(m, step, low, high)]
+            bits.append(np.packbits(value < before, axis=-1))
+            np.minimum(value, before, out=before)
+        self._ends[step] = low, source, bits
+
+    def cheapest(self, least: int, most: int, table: int = 0) -> int:
+        """The saving from `least` to `most` units at the least cost; the smallest of equal ones."""
+        return least + int(self.cost[table, least : most + 1].argmin())
 
     def best(self, saving: int, table: int = 0) -> Schedule:
         """The cheapest schedule under one cost table that saves exactly `saving` units.
@@ -95,14 +136,25 @@ class Frontier:
             raise StepimpError(
                 "No schedule meets the budget within these limits: allow more or shorter segments."
             )
-        cheapest = int(self._final[:, table, saving].argmin())
-        k, m = map(int, np.unravel_index(cheapest, self._shape[:2]))
-        left, models = self.steps, []
-        while left > 0:
-            source = int(self._entered[left - 1, k, m, table, saving])
-            count = self.shortest if source else 1
-            models += [self.models[m]] * count
-            left, saving = left - count, saving - self.gains[m] * count
-            if source and left:
-                k, m = k - 1, source - 1
-        return Schedule.of(reversed(models))
+        cheapest = int(self._final[:, table, saving - self._least].argmin())
+        segment, m = divmod(cheapest, len(self.models))
+        stop, backwards = self.steps, []
+        for step in reversed(self._ends):
+            if segment == 0 or step > stop - self.shortest:
+                continue
+            low, source, bits = self._ends[step]
+            saved = saving - self.gains[m] * (stop - step)
+            place = saved - low
+            if not 0 <= place < source.shape[-1]:
+                continue
+            if bits[m][segment - 1, table, place >> 3] >> (7 - (place & 7)) & 1:
+                backwards.append((self.models[m], stop - step))
+                segment, m = segment - 1, int(source[segment - 1, table, place])
+                stop, saving = step, saved
+        backwards.append((self.models[m], stop))
+        return Schedule.of(chain.from_iterable(repeat(*part) for part in reversed(backwards)))
+
+
+def running_sums(costs: np.ndarray) -> np.ndarray:
+    """[B, T + 1] cost of the first 0 to T steps. costs: [B, T]."""
+    return np.concatenate([np.zeros((len(costs), 1)), costs.cumsum(1)], axis=1)

@@ -15,28 +15,38 @@ from stepimp.curves.measurements import Measurements
 from stepimp.curves.tables import Means, curve_rows
 from stepimp.errors import StepimpError
 from stepimp.rows import BoundaryRow, RecommendRow, TradeoffRow
+from stepimp.schedules.cheapest import cheapest, refuse_too_large
 from stepimp.schedules.costs import mean_curves, predict, saved_units, step_costs
 from stepimp.schedules.frontier import Frontier
-from stepimp.schedules.schedule import QUARTERS, Schedule, hand_crafted, saved_flops
+from stepimp.schedules.savings import reachable
+from stepimp.schedules.schedule import (
+    QUARTERS,
+    Schedule,
+    hand_crafted,
+    saved_flops,
+    stretched,
+)
 
 OBJECTIVES = ("kl", "loss", "nelbo")
 TRADEOFF_POINTS = 41
+TRADEOFF_STEPS = 1000  # most T for the trade-off: boundaries to 0.001 in t
 REOPTIMISED = 100  # resamples whose optimum is computed
 REOPTIMISED_STEPS = 100  # T for that: boundaries to 0.01 in t
 
 
-def meet(frontier: Frontier, budget: float, top: float, at_least: bool) -> int:
-    """The saving that meets a budget at the least cost, in units.
+def meet(
+    savings: np.ndarray, greatest: int, steps: int, budget: float, top: float, at_least: bool
+) -> tuple[int, int]:
+    """The least and the greatest saving that meet a budget, in units.
 
-    top: the budget that saving all units at every step meets. Raises StepimpError where no schedule
-    meets the budget.
+    savings: those that schedules of this many steps can have; greatest: what they save where all
+    steps save most; top: the budget that this meets. Raises StepimpError where none meets it.
     """
-    reachable = np.flatnonzero(np.isfinite(frontier.cost[0]))
-    budgets = reachable / (frontier.cost.shape[1] - 1) * top
+    budgets = savings / greatest * top
     if at_least:
-        good = reachable[budgets >= budget - 1e-9]
+        good = savings[budgets >= budget - 1e-9]
     else:
-        good = reachable[np.round(budgets * frontier.steps) == round(budget * frontier.steps)]
+        good = savings[np.round(budgets * steps) == round(budget * steps)]
     if not len(good):
         below = budgets[budgets <= budget].max(initial=0)
         above = budgets[budgets >= budget].min(initial=budgets.max())
@@ -44,7 +54,7 @@ def meet(frontier: Frontier, budget: float, top: float, at_least: bool) -> int:
             f"A budget of {budget:g} cannot be met within the limits; the nearest that can: "
             f"{below:g}, {above:g}."
         )
-    return int(good[frontier.cost[0, good].argmin()])
+    return int(good[0]), int(good[-1])
 
 
 def boundaries(
@@ -57,15 +67,12 @@ def boundaries(
     order, "moves": a `BoundaryRow` for each boundary, with the 95% range over those resamples}.
     """
     steps = min(best.steps, REOPTIMISED_STEPS)
+    shortest = math.ceil(shortest * steps / best.steps)
+    savings = reachable(list(gains.values()), steps, segments, shortest)
+    aim = int(savings[np.abs(savings - saving * steps / best.steps).argmin()])
     resampled = {model: values[:, 1 : 1 + REOPTIMISED] for model, values in means.items()}
-    frontier = Frontier(
-        step_costs(resampled, times, steps),
-        gains,
-        segments,
-        math.ceil(shortest * steps / best.steps),
-    )
-    reachable = np.flatnonzero(np.isfinite(frontier.cost[0]))
-    aim = int(reachable[np.abs(reachable - saving * steps / best.steps).argmin()])
+    costs = step_costs(resampled, times, steps)
+    frontier = Frontier(costs, gains, segments, shortest, least=aim, most=aim)
     optima = [frontier.best(aim, table) for table in range(len(frontier.cost))]
     order = [model for model, _ in best.segments]
     same_order = [
@@ -107,9 +114,11 @@ def recommend(
     formula (3), met at least. by: one of OBJECTIVES, see `costs.cost_curves`. segments: most
     segments; shortest: fewest steps in one. Returns
       rows        `RecommendRow`s: the recommendation, then the others by their objective,
-      tradeoff    `TradeoffRow`s: the best schedule for budgets from nothing to all,
+      tradeoff    `TradeoffRow`s: the best schedule for budgets from nothing to all; with more than
+                  TRADEOFF_STEPS steps the boundaries of these lie on a grid of 1/TRADEOFF_STEPS,
       boundaries  how far the recommendation moves under the bootstrap, see `boundaries`.
-    Raises StepimpError where nothing can be saved or no schedule meets the budget.
+    Raises StepimpError where nothing can be saved, no schedule meets the budget, or the search
+    would take too much memory.
     """
     if shortest > steps:
         raise StepimpError(
@@ -118,19 +127,29 @@ def recommend(
         )
     heavy, times = measurements.heavy, measurements.times
     blocks = {m: blocks[m] for m in (heavy, *measurements.lights)}
-    gains, means = saved_units(blocks, heavy, save_flops), mean_curves(measurements, by, seed)
+    gains = saved_units(blocks, heavy, save_flops)
+    refuse_too_large(gains, steps, segments)
+    means = mean_curves(measurements, by, seed)
     measured = {model: values[:, :1] for model, values in means.items()}
-    frontier = Frontier(step_costs(measured, times, steps), gains, segments, shortest)
     shallowest = min(measurements.lights, key=lambda m: blocks[m])
     top = 1 - blocks[shallowest] / blocks[heavy] if save_flops else 1.0
-    saving = meet(frontier, budget, top, at_least=save_flops)
-    best = frontier.best(saving)
+    savings = reachable(list(gains.values()), steps, segments, shortest)
+    aims = meet(savings, steps * max(gains.values()), steps, budget, top, at_least=save_flops)
+    coarse = min(steps, TRADEOFF_STEPS)
+    frontier = Frontier(
+        step_costs(measured, times, coarse), gains, segments, math.ceil(shortest * coarse / steps)
+    )
+    if coarse == steps:
+        best = frontier.best(frontier.cheapest(*aims))
+    else:
+        best = cheapest(step_costs(measured, times, steps), gains, segments, shortest, *aims)
+    saving = sum(gains[model] * count for model, count in best.segments)
     light_steps = math.ceil(saving / gains[shallowest])  # of a sandwich that saves as much
     named = [
         ("recommended", best),
         *hand_crafted(steps, light_steps, heavy, shallowest).items(),
     ]
-    described = named + [("best", schedule) for schedule in spread_out(frontier)]
+    described = named + [("best", stretched(each, steps)) for each in spread_out(frontier)]
     predictions = predict(measurements, [schedule for _, schedule in described], by, seed)
     rows = [
         describe(name, schedule, blocks, measurements) | prediction
@@ -147,9 +166,9 @@ def recommend(
 
 def spread_out(frontier: Frontier) -> list[Schedule]:
     """The best schedules at savings from nothing to all, at most TRADEOFF_POINTS different ones."""
-    reachable = np.flatnonzero(np.isfinite(frontier.cost[0]))
-    aims = np.linspace(0, reachable.max(), TRADEOFF_POINTS)
-    nearest = [reachable[np.abs(reachable - aim).argmin()] for aim in aims]
+    savings = np.flatnonzero(np.isfinite(frontier.cost[0]))
+    aims = np.linspace(0, savings.max(), TRADEOFF_POINTS)
+    nearest = [savings[np.abs(savings - aim).argmin()] for aim in aims]
     return [frontier.best(int(saving)) for saving in np.unique(nearest)]
 
 

@@ -97,6 +97,16 @@ def parse(
     return schedule
 
 
+def stretched(schedule: Schedule, steps: int) -> Schedule:
+    """The schedule with its boundaries at the same t, as nearly as this many steps allow."""
+    stops = [0]
+    for _, count in schedule.segments:
+        stops.append(stops[-1] + count)
+    ends = [round(stop * steps / schedule.steps) for stop in stops]
+    models = [model for model, _ in schedule.segments]
+    return Schedule.of(model for model, a, b in zip(models, ends, ends[1:]) for _ in range(b - a))
+
+
 def sandwich(steps: int, light_steps: int, heavy: str, light: str) -> Schedule:
     """Light at both ends, heavy in the middle; an odd light step goes to the start."""
     end = light_steps // 2

@@ -1,13 +1,16 @@
 """Documents, their tokens, and blocks of them: what models are trained on and measured with."""
 
-import os
+import logging
+import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from stepimp.errors import StepimpError
 from stepimp.text.bundled import BUNDLED, load_bundled
@@ -17,8 +20,13 @@ from stepimp.text.hub import HELD_OUT, hub_split, load_hub
 from stepimp.text.splits import split_documents
 
 TOKENIZER_DOCUMENTS = 10_000  # a BPE vocabulary needs no more
-PIECE = 100_000  # characters tokenized at once: bounds memory
+PIECE = 100_000  # characters of a text tokenized at once: bounds memory
+TOGETHER = 16  # pieces that are tokenized at once, by as many threads as there are cores
 AROUND = 100  # characters on both sides of a cut that must have the same tokens with and without it
+MANY = 10_000_000  # characters after which it is said how far the tokenizing is
+EVERY = 10  # seconds between two such messages, and between two notes of what is done
+LINE_BREAK = re.compile(r"\w\n(?=\w)")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,10 +72,11 @@ def load_blocks(data: str, tokenizer, length: int, split: str, column: str = "te
         corpus_fingerprint(documents), tokenizer_fingerprint(tokenizer), str(length)
     )
     path = cache_folder() / f"{fingerprint}.tokens"
-    if not path.exists():
-        write_tokens(path, token_stream(documents["text"], tokenizer))
-    stream = np.fromfile(path, dtype=np.int32)
-    tokens = torch.from_numpy(stream[: len(stream) // length * length]).long().view(-1, length)
+    write_tokens(path, documents["text"], tokenizer)
+    stream = np.memmap(path, np.int32, "r") if path.stat().st_size else np.zeros(0, np.int32)
+    tokens = torch.from_numpy(stream[: len(stream) // length * length].astype(np.int64)).view(
+        -1, length
+    )
     if not len(tokens):
         raise StepimpError(
             f"{data} ({split}) has less text than one sequence of {length} tokens: give more text."
@@ -75,21 +84,43 @@ def load_blocks(data: str, tokenizer, length: int, split: str, column: str = "te
     return Blocks(tokens, digest(fingerprint, split))
 
 
-def write_tokens(path: Path, stream: Iterable[list[int]]):
-    """Tokens as a file of int32, whole or not at all."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+def write_tokens(path: Path, texts: Iterable[str], tokenizer):
+    """The tokens of texts as a file of int32, whole or not at all; nothing where it is there.
+
+    A run that was killed is resumed from the last note of what is done, which lies beside the file.
+    """
+    part, note = (path.with_name(path.name + end) for end in (".part", ".note"))
     try:
-        with open(scratch, "wb") as file:
-            for ids in stream:
-                np.asarray(ids, dtype=np.int32).tofile(file)
-        os.replace(scratch, path)
+        with FileLock(path.with_name(path.name + ".lock")):
+            if path.exists():
+                return
+            done, size = map(int, note.read_text().split()) if note.exists() else (0, 0)
+            with open(part, "r+b" if size and part.exists() else "wb") as file:
+                file.truncate(size)
+                file.seek(size)
+                append_tokens(file, note, batches(all_pieces(texts, tokenizer)), done, tokenizer)
+            part.replace(path)
+            note.unlink(missing_ok=True)
     except OSError as error:
         raise StepimpError(
             f"Cannot write {path} ({error.strerror}). Free space or set STEPIMP_CACHE to another "
             "folder."
         ) from error
-    finally:
-        scratch.unlink(missing_ok=True)
+
+
+def append_tokens(file, note: Path, parts: Iterable[list[tuple[str, bool]]], done: int, tokenizer):
+    """Tokens of all parts but the first `done`, with a note of (parts done, bytes) now and then."""
+    plain, characters, noted = plain_tokenizer(tokenizer), 0, time.monotonic()
+    for number, part in enumerate(parts, 1):
+        characters += sum(len(piece) for piece, _ in part)
+        if number > done:
+            np.asarray(token_ids(part, plain, tokenizer), dtype=np.int32).tofile(file)
+        if time.monotonic() - noted > EVERY:
+            file.flush()
+            note.write_text(f"{number} {file.tell()}")
+            noted = time.monotonic()
+            if characters > MANY:
+                log.info("Tokenizing: %.0f million characters done.", characters / 1e6)
 
 
 def token_stream(texts: Iterable[str], tokenizer) -> Iterator[list[int]]:
@@ -97,24 +128,32 @@ def token_stream(texts: Iterable[str], tokenizer) -> Iterator[list[int]]:
 
     Plain text never becomes a special token, whatever it contains.
     """
+    plain = plain_tokenizer(tokenizer)
+    for part in batches(all_pieces(texts, tokenizer)):
+        yield token_ids(part, plain, tokenizer)
+
+
+def token_ids(part: list[tuple[str, bool]], plain, tokenizer) -> list[int]:
+    """The tokens of consecutive pieces; the end-of-text token follows the last one of a text."""
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    numbered = ((piece, last) for text in texts for piece, last in pieces(text, tokenizer))
-    while batch := list(islice(numbered, 1000)):
-        for part in batches(batch):
-            ids = encode(tokenizer, [piece for piece, _ in part])
-            yield list(
-                chain.from_iterable(
-                    piece_ids + (end if last else []) for piece_ids, (_, last) in zip(ids, part)
-                )
-            )
+    encoded = encode(plain, [piece for piece, _ in part])
+    return list(
+        chain.from_iterable(ids + (end if last else []) for ids, (_, last) in zip(encoded, part))
+    )
 
 
-def batches(numbered: list[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
-    """Consecutive parts of at most about `PIECE` characters."""
+def all_pieces(texts: Iterable[str], tokenizer) -> Iterator[tuple[str, bool]]:
+    """`pieces` of all texts."""
+    plain = plain_tokenizer(tokenizer)
+    return chain.from_iterable(pieces(text, plain) for text in texts)
+
+
+def batches(numbered: Iterable[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
+    """Consecutive parts of at most about TOGETHER times PIECE characters."""
     part: list[tuple[str, bool]] = []
     size = 0
     for piece, last in numbered:
-        if part and size + len(piece) > PIECE:
+        if part and size + len(piece) > TOGETHER * PIECE:
             yield part
             part, size = [], 0
         part.append((piece, last))
@@ -123,13 +162,13 @@ def batches(numbered: list[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]
         yield part
 
 
-def pieces(text: str, tokenizer) -> Iterator[tuple[str, bool]]:
+def pieces(text: str, plain) -> Iterator[tuple[str, bool]]:
     """(piece, whether it is the last) of a text, cut before line breaks where no token is lost."""
     start = 0
     while len(text) - start > PIECE:
         cut = start + PIECE
         while (cut := text.rfind("\n", start + 1, cut)) > start:
-            if cuts_cleanly(text, cut, tokenizer):
+            if cuts_cleanly(text, cut, plain):
                 break
         if cut <= start:
             break
@@ -138,22 +177,29 @@ def pieces(text: str, tokenizer) -> Iterator[tuple[str, bool]]:
     yield text[start:], True
 
 
-def cuts_cleanly(text: str, cut: int, tokenizer) -> bool:
+def cuts_cleanly(text: str, cut: int, plain) -> bool:
     """Whether the two sides of a cut have the tokens that they have together."""
     before, after = text[max(0, cut - AROUND) : cut], text[cut : cut + AROUND]
-    left, right, both = encode(tokenizer, [before, after, before + after])
+    left, right, both = encode(plain, [before, after, before + after])
     return left + right == both
 
 
-def encode(tokenizer, texts: list[str]) -> list[list[int]]:
-    """Token ids of plain texts, none of which becomes a special token of the tokenizer."""
-    return tokenizer(
-        texts,
-        add_special_tokens=False,
-        split_special_tokens=True,
-        return_attention_mask=False,
-        verbose=False,
-    ).input_ids
+def plain_tokenizer(tokenizer):
+    """A copy of the tokenizer below one of transformers that takes everything as plain text, whole
+    and as it is.
+    """
+    from tokenizers import Tokenizer
+
+    plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    plain.encode_special_tokens = True
+    plain.no_truncation()
+    plain.no_padding()
+    return plain
+
+
+def encode(plain, texts: list[str]) -> list[list[int]]:
+    """Token ids of plain texts. plain: of `plain_tokenizer`."""
+    return [each.ids for each in plain.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def tokenizer_fingerprint(tokenizer) -> str:
@@ -166,6 +212,18 @@ def corpus_fingerprint(documents) -> str:
     if len(documents) > HELD_OUT:
         return documents._fingerprint
     return digest(*chain.from_iterable(zip(documents["name"], documents["text"])))
+
+
+def between_words(text: str) -> Iterator[str]:
+    """A text cut at line breaks between two words, where byte-level BPE has the same words on both
+    sides: what is counted does not change, and less is held at a time.
+    """
+    start = 0
+    for match in LINE_BREAK.finditer(text):
+        if match.start() + 1 - start > PIECE:
+            yield text[start : match.start() + 1]
+            start = match.start() + 1
+    yield text[start:]
 
 
 def train_tokenizer(data: str, vocab_size: int, column: str = "text"):
@@ -187,7 +245,8 @@ def train_tokenizer(data: str, vocab_size: int, column: str = "text"):
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bpe.train_from_iterator((document["text"] for document in documents), trainer)
+    lines = chain.from_iterable(between_words(text) for text in documents["text"])
+    bpe.train_from_iterator(lines, trainer)
     bpe.add_special_tokens(["<|mask|>"])
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe, eos_token="<|endoftext|>", mask_token="<|mask|>"

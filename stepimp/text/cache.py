@@ -2,7 +2,10 @@
 
 import hashlib
 import os
+import re
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from stepimp.errors import StepimpError
 
@@ -36,3 +39,54 @@ def file_digest(path: Path) -> str:
     """12 hex digits that name a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+# What the entries of the cache folder are called. Others are not stepimp's, and are left alone.
+NAMES = {
+    "text": r"(docs|code)-\w+-[0-9a-f]{12}|text-[0-9a-f]{12}\.arrow.*",
+    "text of earlier versions": r"generator|.*_generator_default-.*\.lock",
+    "tokens": r"[0-9a-f]{12}\.tokens[\w.]*",
+    "timings of models": r"rates-[0-9a-f]{12}\.json(\.tmp)?",
+}
+
+
+class Kind(NamedTuple):
+    """What the cache holds of one kind."""
+
+    name: str
+    entries: int
+    bytes: int
+
+
+def entries() -> list[tuple[str, Path]]:
+    """(name of its kind, path) of each entry of the cache folder."""
+    return [
+        (name, entry)
+        for entry in sorted(cache_folder().iterdir())
+        for name, pattern in NAMES.items()
+        if re.fullmatch(pattern, entry.name)
+    ]
+
+
+def contents() -> list[Kind]:
+    """What the cache folder holds, the largest first."""
+    sizes: dict[str, list[int]] = {}
+    for name, entry in entries():
+        files = [entry] if entry.is_file() else entry.rglob("*")
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        if size:  # a lock has none
+            sizes.setdefault(name, []).append(size)
+    kinds = [Kind(name, len(found), sum(found)) for name, found in sizes.items()]
+    return sorted(kinds, key=lambda kind: kind.bytes, reverse=True)
+
+
+def clear():
+    """Empties the cache folder. Raises StepimpError for what cannot be removed."""
+    for _, entry in entries():
+        try:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        except OSError as error:
+            raise StepimpError(f"Cannot remove {entry} ({error.strerror}).") from error

@@ -10,8 +10,9 @@ import gzip
 import io
 import json
 import logging
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from stepimp.errors import StepimpError
@@ -19,6 +20,7 @@ from stepimp.text.cache import cache_folder, digest, file_digest
 
 log = logging.getLogger(__name__)
 
+BATCH = 1_000_000  # characters that are written at once
 BACKUPS = ("~", ".bak", ".orig", ".swp", ".tmp")
 csv.field_size_limit(2**31 - 1)  # the default of 131,072 characters is less than a document
 
@@ -51,9 +53,12 @@ def open_text(path: Path, newline: str | None = None):
 
 
 def text_rows(path: Path, column: str) -> Iterator[dict]:
-    """The whole file as one row."""
-    with open_text(path) as file:
-        yield {column: file.read()}
+    """The whole file as one row. Decoded at once, which takes less memory than a text stream."""
+    with open_bytes(path) as file:
+        text = str(file.read(), "utf-8-sig")
+    if "\r" in text:  # line ends as a text stream has them
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    yield {column: text}
 
 
 def json_rows(path: Path, column: str) -> Iterator[dict]:
@@ -187,14 +192,68 @@ def find_files(folder: Path) -> list[Path]:
     return files
 
 
+def kept(key: str, texts: Iterable[str]):
+    """Texts as a datasets.Dataset of (name, text), read from the cache where they are in it.
+
+    key: names the texts, and is the fingerprint of the dataset.
+    """
+    import datasets
+
+    path = cache_folder() / f"text-{key}.arrow"
+    if not path.exists():
+        write_table(path, texts)
+    documents = datasets.Dataset.from_file(str(path))
+    documents._fingerprint = key
+    return documents
+
+
+def write_table(path: Path, texts: Iterable[str]):
+    """Texts as an Arrow file of (name, text), whole or not at all; names are numbers."""
+    import pyarrow
+
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    columns = pyarrow.schema([("name", pyarrow.string()), ("text", pyarrow.string())])
+    try:
+        with (
+            pyarrow.OSFile(str(scratch), "wb") as file,
+            pyarrow.ipc.new_stream(file, columns) as writer,
+        ):
+            start = 0
+            for batch in batched_by_size(texts):
+                names = [str(number) for number in range(start, start + len(batch))]
+                writer.write_batch(pyarrow.record_batch([names, batch], schema=columns))
+                start += len(batch)
+        os.replace(scratch, path)
+    except OSError as error:
+        raise StepimpError(
+            f"Cannot write {path} ({error.strerror}). Free space or set STEPIMP_CACHE to another "
+            "folder."
+        ) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+        pyarrow.default_memory_pool().release_unused()
+
+
+def batched_by_size(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Consecutive texts of about BATCH characters together."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
 def load_files(path: Path, column: str = "text"):
     """A file or a folder of files as a datasets.Dataset of (name, text).
 
     Documents are named by their number. Raises StepimpError for a file that cannot be read, is not
     UTF-8 or lacks the column.
     """
-    import datasets
-
     files = find_files(path) if path.is_dir() else [path]
     if not files:
         raise StepimpError(f"No text in {path}: put files ending in {', '.join(READERS)} there.")
@@ -202,24 +261,12 @@ def load_files(path: Path, column: str = "text"):
         raise StepimpError(f"{path} is empty: give a file with text in it.")
     key = digest(column, *(part for file in files for part in (suffix_of(file), file_digest(file))))
 
-    def rows(key):
-        texts = (text for file in files for text in documents_of(file, column))
-        for number, text in enumerate(texts):
-            yield {"name": str(number), "text": text}
+    def texts():
+        return (text for file in files for text in documents_of(file, column))
 
-    if next(rows(key), None) is None:  # of which datasets makes no split
+    if next(texts(), None) is None:  # of which datasets makes no split
         raise StepimpError(f"{path} holds no documents: give a file with text in it.")
-    columns = datasets.Features(
-        {"name": datasets.Value("string"), "text": datasets.Value("string")}
-    )
-    try:
-        documents = datasets.Dataset.from_generator(
-            rows, columns, cache_dir=str(cache_folder()), gen_kwargs={"key": key}, fingerprint=key
-        )
-    except datasets.exceptions.DatasetGenerationError as error:
-        if isinstance(error.__cause__, StepimpError):
-            raise error.__cause__ from error
-        raise
+    documents = kept(key, texts())
     log.info(
         "%s: %s in %s.", path, counted(len(documents), "document"), counted(len(files), "file")
     )

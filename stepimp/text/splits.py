@@ -2,6 +2,9 @@
 
 import zlib
 
+from stepimp.text.cache import digest
+from stepimp.text.files import kept
+
 # With fewer documents than this, the last tenth of each document is held out instead of a tenth of
 # the documents.
 FEW_DOCUMENTS = 20
@@ -13,11 +16,10 @@ def split_of(name: str) -> str:
 
 
 def split_documents(documents, split: str):
-    """The part of a datasets.Dataset of (name, text) that belongs to "train", "heldout" or "all".
+    """The part of what `load_files` returns that belongs to "train", "heldout" or "all".
 
     Holds out a tenth of the documents; if there are few, the last tenth of each document's text.
     """
-    import datasets
     import numpy as np
 
     if split == "all":
@@ -25,7 +27,11 @@ def split_documents(documents, split: str):
     selected = [split_of(name) == split for name in documents["name"]]
     if len(documents) >= FEW_DOCUMENTS and any(selected) and not all(selected):
         return documents.select(np.flatnonzero(selected))
-    names, texts = documents["name"], documents["text"]
-    cuts = [len(text) * 9 // 10 for text in texts]
-    parts = [text[:cut] if split == "train" else text[cut:] for text, cut in zip(texts, cuts)]
-    return datasets.Dataset.from_dict({"name": names, "text": parts})
+    train = split == "train"
+    parts = (text[: cut(text)] if train else text[cut(text) :] for text in documents["text"])
+    return kept(digest(documents._fingerprint, split), parts)
+
+
+def cut(text: str) -> int:
+    """Where the last tenth of a text begins."""
+    return len(text) * 9 // 10

@@ -1,24 +1,17 @@
 """The optimiser against brute force."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
+from brute_force import every_schedule
 from by_hand import hill, measured_curves
 
 from stepimp.errors import StepimpError
 from stepimp.schedules import costs, recommend
 from stepimp.schedules.frontier import Frontier
+from stepimp.schedules.savings import reachable
 from stepimp.schedules.schedule import parse
-
-
-def every_schedule(models, steps, segments, shortest=1):
-    """One model per step, in at most `segments` segments, none shorter than `shortest`."""
-    for choice in itertools.product(models, repeat=steps):
-        runs = [len(list(run)) for _, run in itertools.groupby(choice)]
-        if len(runs) <= segments and min(runs) >= shortest:
-            yield choice
 
 
 @pytest.mark.parametrize(
@@ -40,6 +33,7 @@ def test_the_frontier_equals_brute_force(gains, segments, shortest):
             best[saving] = min(best.get(saving, math.inf), cost)
         expected = [best.get(saving, math.inf) for saving in range(steps * max(gains.values()) + 1)]
         assert frontier.cost[table] == pytest.approx(expected)
+        assert reachable(list(gains.values()), steps, segments, shortest).tolist() == sorted(best)
         for saving, cost in best.items():
             schedule = frontier.best(saving, table)
             models = schedule.by_step()[::-1]
@@ -48,6 +42,17 @@ def test_the_frontier_equals_brute_force(gains, segments, shortest):
             assert sum(table_costs[m][table, i] for i, m in enumerate(models)) == pytest.approx(
                 cost
             )
+
+
+def test_a_frontier_of_some_savings_is_a_part_of_the_whole_one():
+    draw, gains = np.random.default_rng(0), {"h": 0, "a": 1, "b": 3}
+    table_costs = {m: draw.normal(size=(3, 20)) for m in gains}
+    whole = Frontier(table_costs, gains, segments=4, shortest=2)
+    part = Frontier(table_costs, gains, segments=4, shortest=2, least=10, most=31)
+    assert part.cost[:, 10:32].tolist() == whole.cost[:, 10:32].tolist()
+    assert np.isinf(part.cost[:, [9, 32]]).all()
+    for saving in (10, 17, 31):
+        assert part.best(saving, 2) == whole.best(saving, 2)
 
 
 def test_a_saving_nothing_can_reach_is_an_error():

@@ -155,7 +155,7 @@ def test_plain_text_never_becomes_a_special_token(tokenizer, tmp_path, marker):
 
 def test_encoding_plain_text_leaves_the_tokenizer_as_it_was(tokenizer):
     before = blocks.tokenizer_fingerprint(tokenizer)
-    blocks.encode(tokenizer, ["<|mask|>"])
+    blocks.encode(blocks.plain_tokenizer(tokenizer), ["<|mask|>"])
     assert blocks.tokenizer_fingerprint(tokenizer) == before
     assert tokenizer("<|mask|>").input_ids == [tokenizer.mask_token_id]
 
@@ -164,5 +164,5 @@ def test_a_long_text_is_tokenized_in_pieces_with_the_same_tokens(tokenizer, monk
     text = "the model\n\n  reads\r\n é a token\n" * 50 + "x" * 300 + "\nof the sample" * 20
     whole = list(blocks.token_stream([text, "end"], tokenizer))
     monkeypatch.setattr(blocks, "PIECE", 97)
-    assert sum(1 for _ in blocks.pieces(text, tokenizer)) > 10
+    assert sum(1 for _ in blocks.pieces(text, blocks.plain_tokenizer(tokenizer))) > 10
     assert sum(blocks.token_stream([text, "end"], tokenizer), []) == sum(whole, [])

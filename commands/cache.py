@@ -1,0 +1,49 @@
+"""`stepimp cache`: what is kept between runs, and how to be rid of it."""
+
+import click
+
+from ._print import print_json, print_table, size
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print what there is as JSON.")
+@click.pass_context
+def cache(ctx, as_json):
+    """Show where text, tokens and timings are kept between runs, and how large they are.
+
+    All of it is made again when it is needed. The folder is STEPIMP_CACHE, else stepimp/ in the
+    user's cache folder.
+
+    \b
+    Example:
+      stepimp cache
+      stepimp cache clear
+    """
+    if ctx.invoked_subcommand:
+        return
+    from stepimp.text.cache import cache_folder, contents
+
+    folder, kinds = cache_folder(), contents()
+    total = sum(kind.bytes for kind in kinds)
+    if as_json:
+        counted = {kind.name: {"entries": kind.entries, "bytes": kind.bytes} for kind in kinds}
+        return print_json({"folder": str(folder), "bytes": total, "contents": counted})
+    rows = [[kind.name, str(kind.entries), size(kind.bytes)] for kind in kinds]
+    if rows:
+        print_table(str(folder), ["", "entries", "size"], rows)
+    click.echo(f"{size(total)} in {folder}; stepimp cache clear empties it.")
+
+
+@cache.command()
+def clear():
+    """Empty the cache; results and models are not in it.
+
+    \b
+    Example:
+      stepimp cache clear
+    """
+    from stepimp.text.cache import cache_folder, clear, contents
+
+    total = sum(kind.bytes for kind in contents())
+    clear()
+    click.echo(f"Removed {size(total)} from {cache_folder()}.")

@@ -1,0 +1,194 @@
+"""What work costs on this machine: seconds and memory, from a few seconds of it, kept in the
+cache."""
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stepimp import __version__
+from stepimp.estimates.work import Work
+from stepimp.models.family import family_folder, resolve
+from stepimp.models.options import ModelOptions
+from stepimp.results import write_atomically
+from stepimp.text.cache import cache_folder, digest
+
+SECONDS = 1.0  # that each model is timed for, at least
+TIMES = (0.25, 0.5, 0.75)  # t of the curves that are timed: about their mean, and past it
+SLICES = 24  # parts of a trajectory, of which as many are timed as SECONDS allow
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the models and the judge of some work cost."""
+
+    flops: dict[str, tuple[float, float]]
+    """model -> FLOPs of a forward pass and of a row, see `Denoiser.flops`."""
+    startup: float
+    """Seconds until the models were loaded."""
+    input: float
+    """Seconds of a corrupted sequence of the curves in all models."""
+    forward: dict[str, float]
+    """model -> seconds of a sequence in sampling, with its draws."""
+    text: float
+    """Seconds to score a text."""
+    memory: int
+    """Most bytes that the process, or the GPU, held."""
+
+    def seconds(self, work: Work) -> float:
+        """Seconds that the work takes."""
+        sampling = sum(self.forward[model] * work.forwards[model] for model in self.forward)
+        return self.startup + self.input * work.inputs + sampling + self.text * work.texts
+
+
+def stamp(source: str) -> str:
+    """Names the weights of a checkpoint without reading them."""
+    path = Path(source).expanduser()
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return digest(source, json.dumps(facts))
+
+
+def rates_file(work: Work, options: ModelOptions, judge: str | None) -> Path:
+    """Where the rates of this work are kept, for this machine, these weights and batches."""
+    folder = family_folder(options.family)
+    machine = (platform.node(), platform.processor(), str(os.cpu_count()))
+    threads = (os.environ.get("OMP_NUM_THREADS", ""), __version__)
+    run = (options.device, options.dtype, options.attn, judge or "")
+    sizes = (work.length, work.batch_size, work.together, bool(work.inputs), bool(work.texts))
+    weights = [part for model in work.models for part in (model, stamp(resolve(model, folder)))]
+    key = digest(*machine, *threads, *run, json.dumps(sizes), *weights)
+    return cache_folder() / f"rates-{key}.json"
+
+
+def known_rates(work: Work, options: ModelOptions, judge: str | None = None) -> Rates | None:
+    """The rates that were measured before, None where they were not. Loads no model."""
+    file = rates_file(work, options, judge)
+    return Rates(**json.loads(file.read_text("utf-8"))) if file.exists() else None
+
+
+def rates(work: Work, options: ModelOptions, judge: str | None = None) -> Rates:
+    """The rates of some work, measured now if they are not known.
+
+    judge: folder or Hugging Face id, where texts are scored; None for the family's own. Raises
+    StepimpError for models and judges that cannot be loaded.
+    """
+    known = known_rates(work, options, judge)
+    if known is None:
+        known = measure_rates(work, options, judge)
+        write_atomically(rates_file(work, options, judge), json.dumps(asdict(known)))
+    return known
+
+
+def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates:
+    """`rates`, measured."""
+    start = time.perf_counter()
+    import torch
+
+    from stepimp.models.loading import load
+    from stepimp.quality.judge import judge_of, load_judge
+
+    folder = family_folder(options.family)
+    family = load(work.models, folder, options.device, options.dtype, options.attn)
+    scorer = load_judge(judge or judge_of(folder), options.device) if work.texts else None
+    startup = time.perf_counter() - start
+    with torch.no_grad():
+        per_input = seconds_of_input(family, work) if work.inputs else 0.0
+        forward = {
+            name: seconds_of_forward(family.denoisers[name], work)
+            for name in (work.models if work.together else ())
+        }
+        per_text = seconds_of_text(family, scorer, work) if scorer else 0.0
+    return Rates(
+        flops={name: model.flops(work.length) for name, model in family.denoisers.items()},
+        startup=startup,
+        input=per_input,
+        forward=forward,
+        text=per_text,
+        memory=peak_memory(family.any.device),
+    )
+
+
+def seconds_of_input(family, work: Work) -> float:
+    """Seconds of one corrupted sequence in all models, as `curves.measure` runs them."""
+    import torch
+
+    from stepimp.curves.measure import measure_chunk
+
+    draws = torch.Generator().manual_seed(0)
+    shape = (min(work.batch_size, max(1, round(work.inputs))), work.length)
+    ordered = {name: family.denoisers[name] for name in work.models}
+    tokens = torch.randint(family.any.mask_id or 1, shape, generator=draws)
+    uniforms = torch.rand(shape, generator=draws)
+    measure_chunk(ordered, tokens, uniforms, TIMES[:1], family.any.noise)  # builds caches
+    spent: list[float] = []
+    begun = time.perf_counter()
+    while not spent or time.perf_counter() - begun < SECONDS * len(ordered):
+        start = time.perf_counter()
+        measure_chunk(ordered, tokens, uniforms, TIMES, family.any.noise)
+        spent.append(time.perf_counter() - start)
+    return statistics.median(spent) / (len(TIMES) * len(tokens))
+
+
+def seconds_of_forward(denoiser, work: Work) -> float:
+    """Seconds of one sequence in one model, with the draws at its positions, as the sampler runs
+    it.
+    """
+    from stepimp.sampling import sampler
+    from stepimp.schedules.schedule import Schedule
+
+    steps = 40 * SLICES
+    schedule, spent = Schedule((("", steps),)), list[float]()
+    begun = time.perf_counter()
+    for seed in range(1, 100):
+        state = sampler.begin(
+            range(work.together), work.length, steps, denoiser.mask_id, seed,
+            device=denoiser.device, frame=denoiser.frame,
+        )  # fmt: skip
+        for part in reversed(range(SLICES)):
+            counts, start = sampler.Counts(), time.perf_counter()
+            for _ in sampler.advance(
+                state, {"": denoiser}, schedule, part * steps // SLICES,
+                seed=seed, batch_size=work.batch_size, counts=counts,
+            ):  # fmt: skip
+                pass
+            if forwards := counts.forwards.total():
+                spent.append((time.perf_counter() - start) / forwards)
+            if len(spent) > 3 and time.perf_counter() - begun > SECONDS:
+                return statistics.median(spent[1:])  # the first one builds caches
+    return statistics.median(spent)
+
+
+def seconds_of_text(family, judge, work: Work) -> float:
+    """Seconds to score a text of the shallowest model."""
+    from stepimp.quality.scoring import score
+    from stepimp.sampling import sampler
+    from stepimp.schedules.schedule import Schedule
+
+    name = min(work.models, key=lambda name: family.denoisers[name].blocks)
+    count = max(work.batch_size, 8)
+    plan = Schedule(((name, 16),))
+    tokens = sampler.sample(
+        family.denoisers, plan, range(count), work.length, seed=0, batch_size=work.batch_size
+    )
+    texts = family.decode(tokens.tolist())
+    score(judge, texts[:1])
+    start = time.perf_counter()
+    score(judge, texts)
+    return (time.perf_counter() - start) / count
+
+
+def peak_memory(device) -> int:
+    """Most bytes that this process held, or that torch held on a GPU."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

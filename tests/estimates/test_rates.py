@@ -1,0 +1,75 @@
+"""What work costs on this machine: measured once, and added up."""
+
+import json
+
+import pytest
+from documents import call
+
+from stepimp.estimates import rates as module
+from stepimp.estimates.rates import Rates, known_rates, rates
+from stepimp.estimates.work import Work, curves_work
+from stepimp.models.options import ModelOptions
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "SECONDS", 0.0)
+    monkeypatch.setenv("STEPIMP_CACHE", str(tmp_path))
+
+
+def test_seconds_are_those_of_all_parts():
+    work = Work(8, 4, inputs=10, texts=3)
+    work.forwards.update(h=100, l=50)
+    measured = Rates({}, startup=1, input=2, forward={"h": 0.5, "l": 0.1}, text=4, memory=0)
+    assert measured.seconds(work) == 1 + 2 * 10 + 50 + 5 + 4 * 3
+
+
+def test_rates_are_measured_once_for_weights_and_batches(quick, tiny_family, monkeypatch):
+    options = ModelOptions(family=str(tiny_family))
+    work = curves_work(["2b", "1b"], 4, 1, 2, 16, 4)
+    assert known_rates(work, options) is None
+    measured = rates(work, options)
+    assert measured.input > 0 and measured.startup > 0 and measured.memory > 1e6
+    assert measured.flops.keys() == {"2b", "1b"} and measured.forward == {}
+    monkeypatch.setattr(module, "measure_rates", None)
+    again = rates(work, options)
+    assert again.seconds(work) == measured.seconds(work)
+    assert work.flops(again.flops) == work.flops(measured.flops) > 0
+    assert known_rates(curves_work(["2b", "1b"], 4, 1, 2, 16, 2), options) is None
+    assert known_rates(curves_work(["1b", "2b"], 9, 1, 2, 16, 4), options) is None
+
+
+MODELS = ["--heavy", "2b", "--light", "1b"]
+
+
+@pytest.mark.parametrize(
+    "arguments, models, scored",
+    [
+        (["kl", "--sequences", 4, "--points", 2], ["2b", "1b"], 0),
+        (["generate", "--samples", 3, "--schedule", "L2,H6"], ["1b", "2b"], 0),
+        (["compare", "--samples", 2, "--steps", 8, "--schedule", "L2,H6"], ["2b", "1b"], 4),
+        (["profile", "--samples", 2, "--steps", 8, "--points", 2], ["2b", "1b"], 0),
+        (
+            ["search", "--samples", 2, "--steps", 8, "--segments", 2, "--light-segments", 1],
+            ["2b", "1b"],
+            4,
+        ),
+    ],
+    ids=lambda value: str(value[0]) if isinstance(value, list) else "",
+)
+def test_every_command_that_runs_models_has_an_estimate(
+    quick, tiny_family, arguments, models, scored
+):
+    command, *options = arguments
+    line = [command, *options, *MODELS, "--family", tiny_family]
+    document = json.loads(call("estimate", "--json", *line).stdout)
+    assert set(document["forwards"]) == set(models) and document["texts_scored"] == scored
+    assert all(document[name] > 0 for name in ("flops", "seconds", "memory_bytes", "disk_bytes"))
+    shown = call("estimate", *line).stdout
+    assert f"stepimp {command}" in shown and "peak memory" in shown
+
+
+def test_the_options_are_those_of_the_command(quick, tiny_family):
+    wrong = call("estimate", "kl", "--samples", 3, "--family", tiny_family, code=2)
+    assert "No such option" in wrong.output and "--samples" in wrong.output
+    assert "is not one of" in call("estimate", "figures", code=2).output

@@ -1,0 +1,39 @@
+"""What the cache holds, and emptying it."""
+
+import json
+
+import pytest
+from documents import call
+
+from stepimp.text import cache
+from stepimp.text.blocks import load_blocks, train_tokenizer
+
+
+@pytest.fixture
+def filled(tmp_path, monkeypatch, tiny_text):
+    """A cache folder of its own with text and tokens, and something that is not stepimp's."""
+    monkeypatch.setenv("STEPIMP_CACHE", str(tmp_path))
+    load_blocks(str(tiny_text), train_tokenizer(str(tiny_text), 270), 16, "train")
+    (tmp_path / "rates-0123456789ab.json").write_text("{}")
+    (tmp_path / "thesis.txt").write_text("mine")
+    return tmp_path
+
+
+def test_the_contents_are_counted_by_kind(filled):
+    kinds = {kind.name: kind for kind in cache.contents()}
+    assert kinds.keys() == {"text", "tokens", "timings of models"}
+    (tokens,) = filled.glob("*.tokens")
+    assert kinds["tokens"] == ("tokens", 1, tokens.stat().st_size)
+    assert kinds["timings of models"].bytes == 2
+    sizes = [kind.bytes for kind in cache.contents()]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_command_shows_the_folder_and_empties_it_of_what_is_its_own(filled):
+    shown = call("cache")
+    assert str(filled) in shown.stdout and "tokens" in shown.stdout
+    total = json.loads(call("cache", "--json").stdout)["bytes"]
+    assert total == sum(kind.bytes for kind in cache.contents()) > 0
+    assert "Removed" in call("cache", "clear").stdout
+    assert [path.name for path in filled.iterdir()] == ["thesis.txt"]
+    assert cache.contents() == [] and json.loads(call("cache", "--json").stdout)["bytes"] == 0
