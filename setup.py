@@ -53,6 +53,7 @@ setup(
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",
+            "hypothesis>=6.130",
             "setuptools>=77",
             "triton>=3.6; platform_system == 'Linux'",
         ],

@@ -93,11 +93,11 @@ def figures(only, results, family, out, as_json):
 
 
 def as_json_text(edition, verdicts: list[dict]) -> str:
-    """What was written, what is missing and the claims."""
+    """What was written, what is missing, what the family lacks models for, and the claims."""
     import json
 
-    made = {"written": edition.written, "missing": edition.missing, "claims": verdicts}
-    return json.dumps(made, indent=1)
+    made = {name: getattr(edition, name) for name in ("written", "missing", "lacking")}
+    return json.dumps(made | {"claims": verdicts}, indent=1)
 
 
 def show(edition, verdicts: list[dict]):
@@ -109,6 +109,8 @@ def show(edition, verdicts: list[dict]):
             click.echo(f"{name}: {', '.join(edition.written[name])}")
     for name, commands in edition.missing.items():
         click.echo(f"{name}: not drawn, its results are missing; run: {', then '.join(commands)}")
+    for name, model in edition.lacking.items():
+        click.echo(f"{name}: not drawn, the family would need {model}")
     for number, verdict in enumerate(verdicts, 1):
         needs = f" Run: {verdict['needs']}" if verdict["needs"] else ""
         click.echo(f"claim {number}: {verdict['verdict']}: {verdict['reason']}{needs}")

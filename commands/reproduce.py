@@ -226,24 +226,18 @@ def plan(scale: str, family: str | None, group: click.Group) -> list:
 
 def is_there(results, step) -> bool:
     """Whether this very command line made a document, and the family has not been trained since."""
-    import shlex
     from pathlib import Path
 
-    from stepimp.headers import read_header
+    from stepimp.documents import command_of, headers_in
     from stepimp.models.family import MANIFEST
-    from stepimp.paper.needs import kinds as kinds_of
-    from stepimp.results import read_document
+    from stepimp.paper.needs import kinds
 
     trained = (step.folder / MANIFEST).stat().st_mtime
-    kinds = kinds_of(step.needs[0])
-    paths = [
-        path
-        for path in Path(results).glob("*.json")
-        if path.name.split("-")[0] in kinds and path.stat().st_mtime >= trained
-    ]
-    headers = (read_header(path) or read_document(path) for path in paths)
-    lines = (header["provenance"]["command_line"] for header in headers)
-    return any(shlex.split(line)[1:] == list(step.arguments) for line in lines)
+    return any(
+        command_of(header)[1:] == list(step.arguments)
+        for header in headers_in(results, tuple(kinds(step.needs[0])))
+        if Path(header["path"]).stat().st_mtime >= trained
+    )
 
 
 def show_resolution(documents: dict, family: str | None):

@@ -17,30 +17,43 @@ SLOW |= {"rich"}
 LOADED_LATE = {"stepimp.commands._training_progress", "stepimp.commands._overall"}
 # All that a room may import of stepimp. Rooms stand in the order of the data.
 SMALL = {"errors", "randomness", "noise", "intervals", "results", "text"}
-SMALL |= {"rows", "columns"}  # what a results document holds
+SMALL |= {"rows", "columns", "documents", "journals", "checks"}  # what files hold
 ROOMS = {
     "errors": set(),
     "randomness": set(),
     "processes": set(),
     "predicted_rows": set(),
     "rows": {"predicted_rows"},
+    "checks": set(),
+    "journals": {"errors", "checks"},
+    "document_types": {"checks", "rows", "columns"},
+    "documents": {"errors", "checks", "headers", "document_types"},
     "columns": {"rows"},
     "pictures": set(),
     "noise": {"errors"},
     "intervals": {"randomness"},
     "headers": set(),
-    "results": {"errors", "headers"},
+    "results": {"errors", "headers", "documents", "journals"},
     "text": {"errors"},
     "kernels": {"errors", "randomness"},
-    "models": {"errors", "noise", "results", "text", "kernels"},
+    "models": {"errors", "checks", "noise", "results", "text", "kernels"},
     "curves": {"kernels", "models"} | SMALL,
     "schedules": {"errors", "intervals", "rows", "columns", "pictures", "curves"},
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
     "search": {"models", "curves", "schedules", "sampling", "quality", "processes"} | SMALL,
     "estimates": {"models", "curves", "schedules", "sampling", "quality", "search"} | SMALL,
-    "training": {"errors", "noise", "results", "text", "kernels", "models", "quality"},
-    "paper": {"errors", "headers", "intervals", "results", "columns", "models", "schedules"},
+    "training": {"errors", "checks", "noise", "results", "text", "kernels", "models", "quality"},
+    "paper": {
+        "errors",
+        "intervals",
+        "results",
+        "columns",
+        "documents",
+        "checks",
+        "models",
+        "schedules",
+    },
     "doctor": {"errors", "kernels", "models", "results", "text"},
     "api": {"pictures", "models", "curves", "schedules", "sampling", "quality"} | SMALL,
     "plots": {"intervals", "paper", "schedules"},
@@ -137,6 +150,9 @@ def test_a_room_imports_only_what_its_rule_names(name):
         "intervals",
         "headers",
         "results",
+        "checks",
+        "journals",
+        "documents",
     ],
 )
 def test_the_small_rooms_need_no_torch(name):

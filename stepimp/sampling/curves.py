@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from stepimp.curves.document import newest_curves
 from stepimp.curves.inputs import Inputs, text_inputs
 from stepimp.curves.masked_counts import RankedInputs
-from stepimp.curves.measure import measure, time_grid
+from stepimp.curves.measure import chunk_check, measure, time_grid
 from stepimp.curves.options import MOST_SAMPLES, CompleteOptions, CurveOptions
 from stepimp.curves.tables import curve_rows, nelbo_rows
 from stepimp.errors import StepimpError
@@ -60,7 +60,7 @@ def measure_curves(
         times,
         options.seed,
         batch_size=options.batch_size,
-        journal=run.journal(),
+        journal=run.journal(check=chunk_check(list(options.models), times)),
         until=options.until,
         progress=progress,
     )
@@ -81,14 +81,16 @@ def curves_for(
     models: ModelOptions,
     measure: Callable[[CurveOptions], dict],
     by_masked: bool = False,
+    weights: dict[str, str] | None = None,
 ) -> dict:
     """The newest matching curves in the results folder, measured now if there are none.
 
     by: "kl", "loss" or "nelbo", what the curves are for. heavy, lights: None and empty for any.
     by_masked: curves over n, the exact number of masked positions, instead of over t.
-    measure: gives the curves document of options, as `measure_curves` does.
+    measure: gives the curves document of options, as `measure_curves` does. weights: model ->
+    fingerprint of the weights they must have, where they are loaded.
     """
-    document = newest_curves(models.out, by, heavy, lights, models.family, by_masked)
+    document = newest_curves(models.out, by, heavy, lights, models.family, by_masked, weights)
     return document or measure(default_options(heavy, lights, models, by_masked))
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
+from typing import Any
 
 import torch
 
+from stepimp.checks import is_array, is_text, is_whole
 from stepimp.errors import StepimpError
+from stepimp.journals import Check, Journal
 from stepimp.models.loading import Family
-from stepimp.results import Journal
 from stepimp.sampling import mdlm_sampler
 from stepimp.sampling.policies import Policy, draw
 from stepimp.sampling.state import Counts, check
@@ -18,7 +20,12 @@ Watch = Callable[[int, str, list[int]], None]
 
 
 def encode_prefix(tokenizer, text: str) -> torch.Tensor | None:
-    """[P] tokens of a prefix, None if it is empty."""
+    """[P] tokens of a prefix, None if it is empty.
+
+    Raises StepimpError for bytes that are not UTF-8, which Python keeps as half a surrogate pair.
+    """
+    if not is_text(text):
+        raise StepimpError(f"The prefix {ascii(text)} is not UTF-8 text.")
     return torch.tensor(tokenizer(text, add_special_tokens=False).input_ids) if text else None
 
 
@@ -77,6 +84,25 @@ def generate(
         row = {"index": index, "tokens": tokens, "text": text}
         texts.append(row | ({"prompt": index // samples} if len(prompts) > 1 else {}))
     return texts, counts
+
+
+def tokens_check(lengths: list[int], vocabulary: int) -> Check:
+    """The check of a journal that keeps the tokens of each sample. lengths: of each sample."""
+
+    def check(unit: str, tokens) -> str:
+        index = int(unit) if unit.isdecimal() else len(lengths)
+        if index >= len(lengths):
+            return f"there is no sample {unit}"
+        if not is_array(tokens, (lengths[index],), is_id(vocabulary)):
+            return f"sample {unit} is not {lengths[index]} token ids below {vocabulary}"
+        return ""
+
+    return check
+
+
+def is_id(vocabulary: int) -> Callable[[Any], bool]:
+    """Whether a value is a token id."""
+    return lambda token: is_whole(token) and 0 <= token < vocabulary
 
 
 def draw_exact(

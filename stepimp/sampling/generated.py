@@ -5,17 +5,20 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 from stepimp.columns import typed
+from stepimp.curves.document import weights_of
+from stepimp.documents import command_of, newest
 from stepimp.errors import StepimpError
-from stepimp.models.family import chosen_members, family_folder, recorded
+from stepimp.models.family import chosen_members, family_folder, recorded, replaced
 from stepimp.models.loading import Family, load
-from stepimp.results import Run, newest, results_folder, write_atomically
+from stepimp.results import Run, results_folder, write_atomically
 from stepimp.rows import GenerateRow
 from stepimp.sampling import prompts
 from stepimp.sampling.chosen import GenerateOptions, chosen_prompts, policy_of, written
 from stepimp.sampling.cost import exact_flops
-from stepimp.sampling.generate import Watch, generate
+from stepimp.sampling.generate import Watch, generate, tokens_check
 from stepimp.sampling.policies import Policy
 from stepimp.sampling.state import Counts
 
@@ -43,17 +46,20 @@ def generate_texts(
     for schedules, models, lengths and prefixes that cannot be used.
     """
     results_folder(options.out)
-    options, expected = with_schedule(options, recommend)
+    options, advice = with_schedule(options, recommend)
     policy = policy_of(options)
     folder = family_folder(options.family)
     family = load(policy.schedule.models, folder, options.device, options.dtype, options.attn)
-    expect_weights(family, expected)
+    if advice:
+        expect_weights(advice, family.fingerprints, options.out)
     given = chosen_prompts(options, family)
     tokens = [prompts.tokens_of(prompt, family, options.length) for prompt in given]
     fingerprints: dict = {"models": family.fingerprints}
     if options.prompt is not None:
         fingerprints["prompts"] = prompts.fingerprint(given)
     params = recorded_params(options, policy, family)
+    around = sum(map(len, family.any.frame))
+    lengths = [len(prompt) + around for prompt in tokens for _ in range(options.samples)]
     run = Run(options.out, "generate", params, fingerprints, family.any.device, options.dtype)
     view = watching(family) if watching else nullcontext()
     with progress() as moved, view as watch:
@@ -64,7 +70,7 @@ def generate_texts(
             tokens,
             options.samples,
             seed=options.seed,
-            journal=run.journal(),
+            journal=run.journal(check=tokens_check(lengths, family.any.vocab_size)),
             precision=options.precision,
             batch_size=options.batch_size,
             watch=watch,
@@ -128,9 +134,9 @@ def cost(family: Family, counts: Counts, length: int, seconds: float) -> dict:
 
 def with_schedule(
     options: GenerateOptions, recommend: Callable[[], dict]
-) -> tuple[GenerateOptions, dict[str, str]]:
-    """The options with a schedule and the models of its letters, and model -> fingerprint of the
-    weights that a recommendation was made for.
+) -> tuple[GenerateOptions, dict | None]:
+    """The options with a schedule and the models of its letters, and the recommendation that they
+    come from, if any.
 
     A model stays None where neither the options nor the family name it: a schedule may name its
     models itself, and one with letters is refused when it is parsed.
@@ -145,26 +151,25 @@ def with_schedule(
             light=min(params["lights"], key=advice["blocks"].get),
             family=params["family"],
         )
-        return recommended, advice["provenance"]["fingerprints"]["models"]
-    expected: dict[str, str] = {}
+        return recommended, advice
+    tuned = None
     if options.cascade == "auto":
-        advice = newest_cascade(options)
-        params = advice["params"]
-        threshold = repr(advice["rows"][0]["threshold_nats"])
+        tuned = newest_cascade(options)
+        params = tuned["params"]
+        threshold = repr(tuned["rows"][0]["threshold_nats"])
         light = params["lights"][0]
         steps = options.steps or params["steps"]
         options = replace(
             options, cascade=threshold, heavy=params["heavy"], light=light, steps=steps
         )
-        expected = advice["provenance"]["fingerprints"]["models"]
     lights = (options.light,) if options.light else ()
     try:
         heavy, (light,) = chosen_members(options.heavy, lights, family_folder(options.family))
     except StepimpError:
         if options.dynamic:
             raise
-        return options, {}
-    return replace(options, heavy=heavy, light=light), expected
+        return options, None
+    return replace(options, heavy=heavy, light=light), tuned
 
 
 def newest_cascade(options: GenerateOptions) -> dict:
@@ -191,19 +196,48 @@ def newest_cascade(options: GenerateOptions) -> dict:
 
 
 def newest_recommendation(options: GenerateOptions) -> dict | None:
-    """The newest recommendation for the family in the results folder, or None."""
-    family = recorded(options.family)
-    return newest(options.out, "recommend", lambda document: document["params"]["family"] == family)
+    """The newest recommendation for the family in the results folder, or None.
+
+    One that was made because there was none, and for other weights than the family has now, is
+    made anew. Raises StepimpError for one that a user asked for.
+    """
+    family, folder = recorded(options.family), family_folder(options.family)
+
+    def fits(document: dict) -> bool:
+        if document["params"]["family"] != family:
+            return False
+        outdated = replaced(weights_of(document), folder)
+        return not outdated or asked_for(document)
+
+    document = newest(options.out, "recommend", fits)
+    if document and (outdated := replaced(weights_of(document), folder)):
+        raise StepimpError(other_weights(document, outdated))
+    return document
 
 
-def expect_weights(members: Family, expected: dict[str, str]) -> None:
+def asked_for(document: dict) -> bool:
+    """Whether a recommendation was made by the command for it."""
+    return command_of(document)[1:2] != ["generate"]
+
+
+def expect_weights(advice: dict, fingerprints: dict[str, str], out: str) -> None:
     """Raises StepimpError for models with other weights than those of a recommendation.
 
-    expected: model -> fingerprint.
+    fingerprints: model -> fingerprint of the weights that are loaded.
     """
-    for name, weights in members.fingerprints.items():
-        if expected.get(name, weights) != weights:
-            raise StepimpError(
-                f"The newest recommendation was made for other weights of {name}: run stepimp "
-                "recommend again."
-            )
+    expected = weights_of(advice)
+    if other := [name for name, now in fingerprints.items() if expected.get(name, now) != now]:
+        # No manifest says so, or `newest_recommendation` had found it; its curves are as old.
+        curves = Path(out).expanduser() / advice["params"].get("curves", "")
+        first = f"move {curves} away and " if curves.is_file() else ""
+        raise StepimpError(other_weights(advice, other, first))
+
+
+def other_weights(advice: dict, models: list[str], first: str = "") -> str:
+    """What to say of a recommendation that was made for other weights of these models."""
+    kind = "cascade" if advice.get("command") == "cascade" else "recommendation"
+    line = advice["provenance"].get("command_line", "stepimp recommend")
+    return (
+        f"{advice['path']}, the newest {kind}, was made for other weights of "
+        f"{', '.join(models)} than there are now: {first}run {line}"
+    )

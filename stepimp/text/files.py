@@ -261,7 +261,12 @@ def load_files(path: Path, column: str = "text"):
         raise StepimpError(f"{path} is empty: give a file with text in it.")
     key = digest(column, *(part for file in files for part in (suffix_of(file), file_digest(file))))
 
-    documents = kept(key, (text for file in files for text in documents_of(file, column)))
+    def texts():
+        return (text for file in files for text in documents_of(file, column))
+
+    if next(texts(), None) is None:  # of which datasets makes no split
+        raise StepimpError(f"{path} holds no documents: give a file with text in it.")
+    documents = kept(key, texts())
     log.info(
         "%s: %s in %s.", path, counted(len(documents), "document"), counted(len(files), "file")
     )

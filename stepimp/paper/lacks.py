@@ -1,0 +1,22 @@
+"""Needs that a family cannot fill, whatever is run, because it has no model of some depth."""
+
+from stepimp.models.family import family_folder, read_manifest
+from stepimp.paper.needs import family_of, named_family
+from stepimp.paper.rows import PAPER_BLOCKS
+
+PAPER_DEPTHS = {"light_6": 6, "light_8": 8, "light_10": 10}  # of 12 blocks
+
+
+def lacks(need: str, family: str | None = None, documents: dict | None = None) -> str:
+    """Which models the family, as for `made_by`, would need to fill a need; empty where it has
+    them or is not there.
+    """
+    folder = family_folder(family_of(need, named_family(family, documents)))
+    members = read_manifest(folder)["members"]
+    blocks = {facts["blocks"] for facts in members.values()}
+    if need in PAPER_DEPTHS:
+        wanted = PAPER_DEPTHS[need] * max(blocks, default=0) / PAPER_BLOCKS
+        return "" if not blocks or wanted in blocks else f"a model of {wanted:g} blocks"
+    if need == "light_sizes" and len(blocks) in (1, 2):
+        return "a second light model"
+    return ""
