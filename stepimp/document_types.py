@@ -169,7 +169,14 @@ def document_fault(document) -> str:
     for part, row_types in PARTS[kind].items():
         if text := part_fault(document, part, row_types):
             return text
-    return blocks_fault(document)
+    return blocks_fault(document) or pairs_fault(document)
+
+
+def pairs_fault(document: dict) -> str:
+    """Whether the schedules' samples can be paired, where a document has values of each sample."""
+    kept = document.get("per_sample", {}).values() if document["command"] == "compare" else ()
+    counts = {len(values) for statistics in kept for values in statistics.values()}
+    return "" if len(counts) < 2 else f"per_sample has {sorted(counts)} values"
 
 
 def part_fault(document: dict, part: str, row_types: tuple[type, ...]) -> str:

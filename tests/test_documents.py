@@ -105,6 +105,7 @@ FAULTS = [
     ("recommend", ("boundaries",), [], "boundaries is [], not an object"),
     ("compare", ("provenance", "fingerprints"), [], "provenance.fingerprints is [], not an object"),
     ("compare", ("per_sample",), {"H10": {"log_ppl": ["x"]}}, "per_sample.H10.log_ppl[0] is 'x'"),
+    ("compare", ("per_sample",), {"H": {"a": [1]}, "L": {"a": [1, 2]}}, "has [1, 2] values"),
     ("search", ("rows", 0, "samples"), 1.5, "rows[0].samples is 1.5, not a whole number"),
     ("profile", ("rows", 0, "seconds"), "1", "rows[0]"),
 ]

@@ -189,7 +189,8 @@ def test_what_the_commands_write_can_be_drawn(
         assert result.exit_code == 0, result.output
     result = run(tmp_path, tmp_path / "figures", "--json")
     printed = json.loads(result.stdout)
-    missing, lacking = {"figure11", "figure12", "table4"}, {"figure8", "figure9", "table1"}
+    missing = {"figure11", "figure12", "table4", "masked", "plan"}
+    lacking = {"figure8", "figure9", "table1"}
     assert result.exit_code == 0 and set(printed["missing"]) == missing
     assert set(printed["lacking"]) == lacking, "no command could measure these on two depths"
     assert set(printed["written"]) == {*NAMES, "report"} - missing - lacking
