@@ -91,6 +91,10 @@ def a_flag_in_words(folder):
     change_config(folder, tie_word_embeddings="no")
 
 
+def an_infinite_epsilon(folder):
+    change_config(folder, layer_norm_epsilon=float("inf"))
+
+
 def architectures_that_are_a_number(folder):
     change_config(folder, architectures=5)
 
@@ -144,6 +148,7 @@ SPOILS = {
     fewer_layers: "does not fit its config.json: transformer.h.1",
     more_layers_than_tensors: "1000000000 layers, in .* tensors",
     layers_in_words: "as a judge",
+    an_infinite_epsilon: "layer_norm_epsilon is inf",
     a_flag_in_words: "tie_word_embeddings",
     architectures_that_are_a_number: "as a judge",
     a_pointer: "is a Git LFS pointer",

@@ -159,7 +159,9 @@ def check_types(fields: dict, config) -> None:
         kinds = KINDS.get(type(default), object)
         if value is None or name.endswith("token_id") and isinstance(value, list):
             continue
-        if not isinstance(value, kinds) or isinstance(value, bool) and type(default) in NUMBERS:
+        infinite = isinstance(value, float) and not math.isfinite(value)
+        flag = isinstance(value, bool) and type(default) in NUMBERS
+        if infinite or flag or not isinstance(value, kinds):
             raise describes_no_model(f"{name} is {value!r:.50}")
 
 
