@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import click
 
-from stepimp.errors import StepimpError
+from stepimp.errors import Contradiction, StepimpError
 
 BUG = "This is a bug in stepimp: please report it with the lines above and the command."
 # What helps against errors of the system, by errno; anything else needs another path.
@@ -39,6 +39,8 @@ def explained():
         signal.signal(signal.SIGHUP, terminate)
     try:
         yield
+    except Contradiction as error:
+        raise click.UsageError(str(error), click.get_current_context(silent=True)) from error
     except StepimpError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt as error:

@@ -4,17 +4,23 @@ import math
 
 import click
 
+from ._long import confirm
 from ._options import (
+    STEPS,
     chosen_members,
     data_option,
     heavy_option,
     judge_option,
     lights_option,
     model_options,
+    refuse,
     usage_errors,
+    yes_option,
 )
 from ._print import banded, print_json, print_table, rounded
 from ._progress import progress, status
+
+MOST_FRACTIONS = 1000
 
 
 class Sweep(click.ParamType):
@@ -29,7 +35,11 @@ class Sweep(click.ParamType):
             start = stop = step = math.nan
         if not (0 <= start <= stop <= 1 and 0 < step < math.inf):
             self.fail(f"{value!r} is not a range of fractions such as 0:1:0.1.", param, ctx)
-        return [start + i * step for i in range(1 + math.floor((stop - start) / step + 1e-9))]
+        count = 1 + math.floor((stop - start) / step + 1e-9)
+        if count > MOST_FRACTIONS:
+            message = f"{value!r} makes {count:,} fractions; the most is {MOST_FRACTIONS:,}."
+            self.fail(message, param, ctx)
+        return [start + i * step for i in range(count)]
 
 
 @click.command()
@@ -46,7 +56,7 @@ class Sweep(click.ParamType):
     type=Sweep(),
     help="Compare sandwiches with these fractions of light steps instead.",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="T.")
+@click.option("--steps", type=STEPS, default=1000, show_default=True, help="T.")
 @click.option(
     "--samples",
     type=click.IntRange(min=2),
@@ -77,7 +87,8 @@ class Sweep(click.ParamType):
 )
 @judge_option
 @model_options
-def compare(heavy, lights, schedules, fractions, as_json, **options):
+@yes_option
+def compare(heavy, lights, schedules, fractions, as_json, yes, **options):
     """Gen-PPL, entropy, FLOPs and seconds of several schedules with the same random numbers.
 
     By default the paper's seven: a quarter of the steps light in a sandwich or in one quarter, all
@@ -97,11 +108,13 @@ def compare(heavy, lights, schedules, fractions, as_json, **options):
       stepimp compare --fractions 0:1:0.1
       stepimp compare --prefix-length 16 --samples 64
     """
+    if schedules and fractions:
+        raise click.UsageError("Give either --schedule or --fractions, not both.")
+    if not options["prefix_length"]:
+        refuse(["data", "column"], "counts with --prefix-length alone: give both or none.")
     status("Loading models ...")
     from stepimp.quality.comparison import CompareOptions, compare_models
 
-    if schedules and fractions:
-        raise click.UsageError("Give either --schedule or --fractions, not both.")
     heavy, lights = chosen_members(heavy, lights, options["family"])
     with usage_errors():
         chosen = CompareOptions(
@@ -111,6 +124,7 @@ def compare(heavy, lights, schedules, fractions, as_json, **options):
             fractions=tuple(fractions or ()),
             **options,
         )
+    confirm(vars(chosen), yes)
     with progress("batches of samples") as moved:
         document = compare_models(chosen, moved)
     if as_json:

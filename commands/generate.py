@@ -8,7 +8,8 @@ import click
 
 from stepimp.models.options import ModelOptions
 
-from ._options import model_options
+from ._long import confirm
+from ._options import STEPS, full_name, model_options, yes_option
 from ._print import print_json
 from ._progress import progress, status, stderr
 from ._recommend import recommend_now
@@ -21,7 +22,11 @@ from ._recommend import recommend_now
 )
 @click.option("--heavy", help="The model H stands for.  [default: the deepest of the family]")
 @click.option("--light", help="The model L stands for.  [default: the shallowest of the family]")
-@click.option("--steps", type=click.IntRange(min=1), help="T, to check the schedule against.")
+@click.option(
+    "--steps",
+    type=STEPS,
+    help="T: what the schedule must sum to, or of the recommendation to use.",
+)
 @click.option(
     "--samples", type=click.IntRange(min=1), default=4, show_default=True, help="How many texts."
 )
@@ -47,7 +52,8 @@ from ._recommend import recommend_now
 )
 @click.option("--watch", is_flag=True, help="Show the first sample filling in as it denoises.")
 @model_options
-def generate(watch, as_json, **options):
+@yes_option
+def generate(watch, as_json, yes, **options):
     """Generate text with a model schedule, and save it as JSON Lines.
 
     Sampling is exact: a sample depends on the seed, its index, the models, the schedule and the
@@ -62,7 +68,10 @@ def generate(watch, as_json, **options):
     status("Loading models ...")
     from stepimp.sampling.generated import GenerateOptions, generate_texts
 
+    for model in ("heavy", "light"):
+        options[model] = full_name(options[model], options["family"])
     chosen = GenerateOptions(**options)
+    confirm(vars(chosen), yes)
     document, texts = generate_texts(
         chosen,
         partial(recommend_first, chosen),

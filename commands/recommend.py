@@ -4,7 +4,17 @@ import click
 
 from stepimp.models.options import ModelOptions
 
-from ._options import FloatRange, judge_option, model_options, together
+from ._long import confirm
+from ._options import (
+    STEPS,
+    Share,
+    full_name,
+    judge_option,
+    model_options,
+    refuse,
+    together,
+    yes_option,
+)
 from ._print import banded, print_json, print_table
 from ._progress import status
 from ._recommend import recommend_now
@@ -18,10 +28,10 @@ NOT_RESOLVED = (
 recommend_options = together(
     click.option(
         "--budget",
-        type=FloatRange(0, 1),
+        type=Share(0, 1),
         default=0.25,
         show_default=True,
-        help="Fraction of the steps that run light.",
+        help="Fraction of the steps that run light, such as 0.25 or 25%.",
     ),
     click.option(
         "--save-flops",
@@ -51,7 +61,7 @@ recommend_options = together(
     ),
     click.option(
         "--steps",
-        type=click.IntRange(min=1),
+        type=STEPS,
         default=1000,
         show_default=True,
         help="T, the number of denoising steps.",
@@ -90,13 +100,14 @@ recommend_options = together(
     ),
     judge_option,
     model_options,
+    yes_option,
 )
 
 
 @click.command()
 @recommend_options
 def recommend(
-    tradeoff, verify, samples, judge, family, device, dtype, attn, out, as_json, **options
+    tradeoff, verify, samples, judge, family, device, dtype, attn, out, as_json, yes, **options
 ):
     """The schedule that loses least under a budget: the exact optimum, from the curves and without
     sampling.
@@ -112,11 +123,17 @@ def recommend(
     """
     loading = dict(device=device, dtype=dtype, attn=attn)
     verification = None
+    options["heavy"] = full_name(options["heavy"], family)
+    options["lights"] = tuple(full_name(light, family) for light in options["lights"])
+    if not verify:
+        refuse(["samples", "judge"], "counts with --verify alone: give both or none.")
     if verify:
         status("Loading models ...")
         from stepimp.quality.recommendation import Verification
 
         verification = Verification(samples, judge, **loading)
+        params = options | {"samples": samples, "family": family, "device": device}
+        confirm(params, yes)
     models = ModelOptions(family=family, out=out, **loading)
     document = recommend_now(models, verification=verification, **options)
     warn(document)

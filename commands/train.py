@@ -7,7 +7,8 @@ from contextlib import nullcontext
 
 import click
 
-from ._options import SEED, FloatRange, training_data_option
+from ._long import confirm_training
+from ._options import MOST_VOCABULARY, SEED, FloatRange, refuse, training_data_option, yes_option
 from ._progress import progress_bar, status
 
 
@@ -104,7 +105,7 @@ def depth_list(ctx, param, value):
 )
 @click.option(
     "--vocab-size",
-    type=click.IntRange(min=260),
+    type=click.IntRange(260, MOST_VOCABULARY),
     help="Size of that BPE.  [default: 512]",
 )
 @click.option(
@@ -176,6 +177,7 @@ def depth_list(ctx, param, value):
     show_default=True,
     help="Dtype of the stored weights.",
 )
+@yes_option
 def train(
     folder,
     prepare,
@@ -183,6 +185,7 @@ def train(
     seed,
     baseline_seed,
     data,
+    column,
     tokenizer,
     teacher,
     vocab_size,
@@ -194,6 +197,7 @@ def train(
     noise,
     dropout,
     minutes,
+    yes,
     **recipe,
 ):
     """Train a family of denoisers into FOLDER, one Hugging Face folder per depth and seed.
@@ -217,6 +221,8 @@ def train(
         )
     if prepare and not prepare.endswith(".safetensors"):
         raise click.BadParameter(f"{prepare} must end in .safetensors.", param_hint="--prepare")
+    if tokenizer:
+        refuse(["vocab_size"], "does not count with --tokenizer: give one of them.")
     status("Reading the text ...")
     from pathlib import Path
 
@@ -227,7 +233,7 @@ def train(
     from ._training_progress import TrainingProgress
 
     if prepare:
-        counts = prepare_text(Path(prepare), data, length, tokenizer, vocab_size)
+        counts = prepare_text(Path(prepare), data, length, tokenizer, vocab_size, column)
         return click.echo(
             f"{counts['train']:,} training and {counts['heldout']:,} held-out sequences of "
             f"{length} tokens -> {prepare}"
@@ -240,6 +246,12 @@ def train(
         dropout=dropout,
         time_conditioning=time_conditioning,
         noise=noise,
+    )
+    confirm_training(
+        missing(Path(folder), depths, baseline_seed),
+        {"width": width, "length": length, "vocab_size": vocab_size or 0},
+        recipe | {"minutes": minutes},
+        yes,
     )
     command = shlex.join(["stepimp", *sys.argv[1:]])
     callbacks = [Deadline(minutes)] if minutes else []
@@ -258,6 +270,7 @@ def train(
             command,
             callbacks=[*callbacks, *([TrainingProgress(bar)] if main_process else [])],
             teacher=teacher,
+            column=column,
         )
         for name, nelbo in members:
             click.echo(
@@ -265,3 +278,14 @@ def train(
             )
     if main_process:
         click.echo(f"The family is complete in {folder}.")
+
+
+def missing(folder, depths, baseline_seed) -> list[int]:
+    """Depths of the members that are still to be trained."""
+    from stepimp.models.family import read_manifest
+
+    there = read_manifest(folder)["members"]
+    asked = {f"{depth}b": depth for depth in depths}
+    if baseline_seed is not None:
+        asked[f"{max(depths)}b_seed{baseline_seed}"] = max(depths)
+    return [depth for name, depth in asked.items() if name not in there]

@@ -11,13 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from stepimp import __version__
 from stepimp.errors import StepimpError
+from stepimp.scratch import replacing
 
 SCHEMA = "stepimp/1"
 
@@ -50,16 +50,12 @@ def write_atomically(path: Path, text: str):
 
     Raises StepimpError where it cannot be written.
     """
-    scratch = path.with_name(path.name + ".tmp")
     try:
-        with open(scratch, "w", encoding="utf-8") as file:
+        with replacing(path) as scratch, open(scratch, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(scratch, path)
     except OSError as error:
-        with suppress(OSError):
-            scratch.unlink()
         raise StepimpError(
             f"Cannot write {path} ({error.strerror}). Free space or choose another folder for the "
             "results."

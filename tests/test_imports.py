@@ -16,7 +16,7 @@ SLOW |= {"rich"}
 # modules of commands that are imported where their work begins, with what is slow at their top
 LOADED_LATE = {"stepimp.commands._training_progress", "stepimp.commands._overall"}
 # All that a room may import of stepimp. Rooms stand in the order of the data.
-SMALL = {"errors", "randomness", "noise", "intervals", "results", "text"}
+SMALL = {"errors", "randomness", "noise", "intervals", "scratch", "results", "text"}
 SMALL |= {"rows", "columns"}  # what a results document holds
 ROOMS = {
     "errors": set(),
@@ -26,18 +26,20 @@ ROOMS = {
     "columns": {"rows"},
     "noise": {"errors"},
     "intervals": {"randomness"},
-    "results": {"errors"},
-    "text": {"errors"},
+    "memory": set(),
+    "scratch": set(),
+    "results": {"errors", "scratch"},
+    "text": {"errors", "scratch"},
     "kernels": {"errors", "randomness"},
-    "models": {"errors", "noise", "results", "text", "kernels"},
+    "models": {"errors", "noise", "memory", "results", "text", "kernels"},
     "curves": {"kernels", "models"} | SMALL,
-    "schedules": {"errors", "intervals", "rows", "columns", "curves"},
+    "schedules": {"errors", "memory", "intervals", "rows", "columns", "curves"},
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
     "search": {"models", "curves", "schedules", "sampling", "quality", "processes"} | SMALL,
-    "training": {"errors", "noise", "results", "text", "kernels", "models", "quality"},
+    "training": {"errors", "noise", "scratch", "results", "text", "kernels", "models", "quality"},
     "paper": {"errors", "intervals", "results", "columns", "models", "schedules"},
-    "plots": {"intervals", "paper", "schedules"},
+    "plots": {"intervals", "scratch", "paper", "schedules"},
 }
 
 
@@ -120,7 +122,10 @@ def test_a_room_imports_only_what_its_rule_names(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["errors", "randomness", "processes", "rows", "columns", "noise", "intervals", "results"],
+    [
+        *("errors", "randomness", "processes", "rows", "columns", "noise", "intervals"),
+        *("memory", "scratch", "results"),
+    ],
 )
 def test_the_small_rooms_need_no_torch(name):
     assert "torch" not in packages(f"stepimp.{name}", toplevel_only=True)

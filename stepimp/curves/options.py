@@ -22,6 +22,9 @@ class CurveOptions:
     """The heavy model trained from another seed; the relative KL is above its KL."""
     data: str | None = None
     """Text to corrupt, see `text.blocks.load_documents`; None: what the family was trained on."""
+    column: str | None = None
+    """Where the text is in rows of several columns; None: "text", or the family's own column for
+    the text that the family was trained on."""
     split: str = "heldout"
     """"heldout", documents that training never saw, or "all"."""
     inputs: str = "text"
@@ -62,8 +65,11 @@ class CurveOptions:
         return (self.heavy, *self.lights, *([self.baseline] if self.baseline else []))
 
     def params(self) -> dict:
-        """The options as a results document has them."""
-        return asdict(self) | {"lights": list(self.lights)}
+        """The options as a results document has them: with the column where it is not "text"."""
+        params = asdict(self) | {"lights": list(self.lights)}
+        if self.column in (None, "text"):
+            del params["column"]
+        return params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,4 +77,5 @@ class CompleteOptions(CurveOptions):
     """Options that leave nothing to the models: see `stepimp.sampling.curves.completed`."""
 
     data: str
+    column: str
     length: int

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from stepimp.kernels.linear import linear
 from stepimp.models.checkpoints import fingerprint
 from stepimp.models.loading import open_tokenizer
 from stepimp.models.placement import pick_device
-from stepimp.text.blocks import tokenizer_fingerprint
+from stepimp.text.blocks import encode, tokenizer_fingerprint
 from stepimp.text.cache import digest
 from stepimp.text.hub import offline_unless_reachable
 
@@ -78,10 +79,22 @@ class Judge:
         return linear(wide(rows), wide(head.weight), None if bias is None else wide(bias))
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        """Its tokens of each text, without special tokens before or after."""
-        if not len(texts):
+        """Its tokens of each text, without special tokens before or after.
+
+        Its end-of-text token may be in a text; the name of another special token is plain text.
+        """
+        end = self.tokenizer.eos_token
+        parts = [text.split(end) if end else [text] for text in texts]
+        if not parts:
             return []
-        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
+        ids = iter(encode(self.tokenizer, list(chain.from_iterable(parts))))
+        encoded = []
+        for pieces in parts:
+            tokens = next(ids)
+            for _ in pieces[1:]:
+                tokens = [*tokens, self.tokenizer.eos_token_id, *next(ids)]
+            encoded.append(tokens)
+        return encoded
 
     @torch.no_grad()
     def nll(self, ids: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:

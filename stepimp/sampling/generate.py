@@ -9,13 +9,14 @@ from stepimp.models.loading import Family
 from stepimp.results import Journal
 from stepimp.sampling import mdlm_sampler, sampler
 from stepimp.schedules.schedule import Schedule
+from stepimp.text.blocks import encode
 
 FRAMES = 100  # how often a watched sample is shown
 
 
 def encode_prefix(tokenizer, text: str) -> torch.Tensor | None:
-    """[P] tokens of a prefix, None if it is empty."""
-    return torch.tensor(tokenizer(text, add_special_tokens=False).input_ids) if text else None
+    """[P] tokens of a prefix, none of them special whatever it contains; None if it is empty."""
+    return torch.tensor(encode(tokenizer, [text])[0]) if text else None
 
 
 @torch.no_grad()

@@ -1,10 +1,12 @@
 """The cheapest schedule for every amount of saving: exact dynamic programming over the steps."""
 
+import math
 from collections import deque
 
 import numpy as np
 
 from stepimp.errors import StepimpError
+from stepimp.memory import free_memory, size
 from stepimp.schedules.schedule import Schedule
 
 
@@ -29,6 +31,7 @@ class Frontier:
         self._costs = np.stack([costs[m] for m in self.models])  # [models, B, T]
         _, tables, self.steps = self._costs.shape
         self._shape = (segments, len(self.models), tables, self.steps * max(self.gains) + 1)
+        self._require_memory()
         # 0: the segment grew; 1 + m: it began after model m
         self._entered = np.zeros((self.steps, *self._shape), dtype=np.uint8)
         # values after each of the last `shortest` steps, oldest first
@@ -43,6 +46,16 @@ class Frontier:
             last.append(now)
         self._final = last[-1].reshape(-1, *self._shape[2:])
         self.cost = self._final.min(0)
+
+    def _require_memory(self):
+        """Raises StepimpError, before anything is computed, where the tables do not fit."""
+        states, free = math.prod(self._shape), free_memory()
+        needed = states * (self.steps + 8 * (self.shortest + 2))
+        if free is not None and needed > free:
+            raise StepimpError(
+                f"The optimum over T = {self.steps:,} steps and {self._shape[0]:,} segments takes "
+                f"{size(needed)} of memory, and {size(free)} are free: choose fewer of either."
+            )
 
     def _reach(self, steps: int) -> int:
         """Number of different savings possible after this many steps, zero included."""

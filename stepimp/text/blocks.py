@@ -1,6 +1,5 @@
 """Documents, their tokens, and blocks of them: what models are trained on and measured with."""
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from stepimp.errors import StepimpError
+from stepimp.scratch import replacing
 from stepimp.text.bundled import BUNDLED, load_bundled
 from stepimp.text.cache import cache_folder, digest
 from stepimp.text.files import READERS, load_files, suffix_of
@@ -77,19 +77,15 @@ def load_blocks(data: str, tokenizer, length: int, split: str, column: str = "te
 
 def write_tokens(path: Path, stream: Iterable[list[int]]):
     """Tokens as a file of int32, whole or not at all."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with open(scratch, "wb") as file:
+        with replacing(path) as scratch, open(scratch, "wb") as file:
             for ids in stream:
                 np.asarray(ids, dtype=np.int32).tofile(file)
-        os.replace(scratch, path)
     except OSError as error:
         raise StepimpError(
             f"Cannot write {path} ({error.strerror}). Free space or set STEPIMP_CACHE to another "
             "folder."
         ) from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def token_stream(texts: Iterable[str], tokenizer) -> Iterator[list[int]]:

@@ -6,6 +6,7 @@ not matter, and cached by their content.
 """
 
 import csv
+import functools
 import gzip
 import io
 import json
@@ -127,7 +128,11 @@ READERS: dict[str, Callable[[Path, str], Iterator[dict]]] = {
 
 
 def cell(row, column: str, where: str) -> str:
-    """The text of a row; a column `data.text` is the field `text` of the field `data`."""
+    """The text of a row, which may be a string itself; a column `data.text` is the field `text` of
+    the field `data`.
+    """
+    if isinstance(row, str):
+        return row
     if not isinstance(row, dict):
         raise StepimpError(f"{where} is {type(row).__name__}, not an object with a text column.")
     value = row
@@ -164,6 +169,12 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
+@functools.cache
+def say_once(message: str):
+    """Logs a message the first time only: a corpus is read for each of its splits."""
+    log.info(message)
+
+
 def find_files(folder: Path) -> list[Path]:
     """The files of a folder and its sub-folders that hold text; logs what is skipped.
 
@@ -183,7 +194,7 @@ def find_files(folder: Path) -> list[Path]:
             skipped[suffix_of(path) or "without a suffix"] += 1
     if skipped:
         counts = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
-        log.warning("%s: skipped %s (%s).", folder, counted(skipped.total(), "file"), counts)
+        say_once(f"{folder}: skipped {counted(skipped.total(), 'file')} ({counts}).")
     return files
 
 
@@ -218,7 +229,5 @@ def load_files(path: Path, column: str = "text"):
         if isinstance(error.__cause__, StepimpError):
             raise error.__cause__ from error
         raise
-    log.info(
-        "%s: %s in %s.", path, counted(len(documents), "document"), counted(len(files), "file")
-    )
+    say_once(f"{path}: {counted(len(documents), 'document')} in {counted(len(files), 'file')}.")
     return documents

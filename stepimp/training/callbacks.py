@@ -4,7 +4,6 @@ in time.
 
 import copy
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
 from stepimp.results import write_atomically
+from stepimp.scratch import replacing
 from stepimp.training.recipe import Recipe
 
 
@@ -55,8 +55,8 @@ class EMA(TrainerCallback):
     def on_save(self, args, state, control, **_):
         if state.is_world_process_zero:
             folder = checkpoint_folder(args, state)
-            torch.save(self.average.state_dict(), folder / "ema.tmp")
-            os.replace(folder / "ema.tmp", folder / self.FILE)
+            with replacing(folder / self.FILE) as scratch:
+                torch.save(self.average.state_dict(), scratch)
 
 
 class StableCheckpoint(TrainerCallback):

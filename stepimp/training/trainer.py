@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging
 
-from stepimp.errors import StepimpError
+from stepimp.errors import Contradiction, StepimpError
 from stepimp.results import write_atomically
 from stepimp.training.callbacks import EMA, Deadline, Snapshots, StableCheckpoint
 from stepimp.training.muon import MuonAdamW
-from stepimp.training.recipe import Recipe
+from stepimp.training.recipe import MAY_CHANGE, Recipe
 
 NOTE = "training.json"  # what is trained in a work folder
 
@@ -80,6 +80,25 @@ def claim(work: Path, origin: dict, recipe: Recipe):
         text = json.dumps(origin | {"recipe": recipe.as_dict()}, sort_keys=True, indent=1)
         write_atomically(note, text)
     PartialState().wait_for_everyone()
+
+
+def refuse_other(folder: Path, recorded: dict, asked: dict, earlier: Recipe, recipe: Recipe):
+    """Raises Contradiction where a finished model was trained in another way than is asked for,
+    with what differs. How often it was saved, and on what machine code it ran, does not count.
+    """
+    ignored = set(MAY_CHANGE) - {"weights"}
+    recorded = recorded | {k: v for k, v in earlier.as_dict().items() if k not in ignored}
+    asked = asked | {k: v for k, v in recipe.as_dict().items() if k not in ignored}
+    different = [
+        f"{name} {recorded[name]}, not {value}"
+        for name, value in asked.items()
+        if recorded[name] != value
+    ]
+    if different:
+        raise Contradiction(
+            f"{folder} is finished, and was trained with {'; '.join(different)}: ask for the same "
+            "or train into a new folder."
+        )
 
 
 def rewind(work: Path, earlier: Recipe):
