@@ -8,12 +8,9 @@ from contextlib import contextmanager
 
 import click
 
-from stepimp.errors import Contradiction, StepimpError
+from stepimp.errors import Contradiction, StepimpError, advice
 
 BUG = "This is a bug in stepimp: please report it with the lines above and the command."
-# What helps against errors of the system, by errno; anything else needs another path.
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Terminated(KeyboardInterrupt):
@@ -60,21 +57,10 @@ def explained():
         if error.errno is None:
             error.add_note(BUG)
             raise
-        raise click.ClickException(advice(error)) from error
+        where = f": {error.filename}" if error.filename else ""
+        raise click.ClickException(f"{error.strerror}{where}. {advice(error)}") from error
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except Exception as error:  # whatever is left is a bug
         error.add_note(BUG)
         raise
-
-
-def advice(error: OSError) -> str:
-    """The system's message, the file, and what helps."""
-    where = f": {error.filename}" if error.filename else ""
-    if error.errno in FULL:
-        helps = "Free space or choose another folder."
-    elif error.errno in FORBIDDEN:
-        helps = "Change its permissions or choose another folder."
-    else:
-        helps = "Choose another path."
-    return f"{error.strerror}{where}. {helps}"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from stepimp.models.options import ModelOptions
-
 from ._long import confirm
 from ._options import STEPS, full_name, model_options, yes_option
 from ._print import print_json
 from ._progress import progress, status, stderr
 from ._recommend import recommend_now
+from ._terminal import visible
+from ._work import DEFAULT_STEPS
 
 
 @click.command()
@@ -82,14 +82,19 @@ def generate(watch, as_json, yes, **options):
         return print_json(document)
     for text in texts:
         click.secho(f"--- {text['index']}", dim=True)
-        click.echo(text["text"])
+        click.echo(visible(text["text"]))
     click.echo(summary(document))
 
 
-def recommend_first(models: ModelOptions) -> dict:
-    """A recommendation for the family, made because there is none."""
-    status("No recommendation yet: making one first.")
-    return recommend_now(models)
+def recommend_first(options) -> dict:
+    """A recommendation for the family and the models named, made because there is none.
+
+    options: `GenerateOptions`.
+    """
+    status("No recommendation of these models and steps yet: making one first.")
+    lights = (options.light,) if options.light else ()
+    steps = options.steps or DEFAULT_STEPS
+    return recommend_now(options, heavy=options.heavy, lights=lights, steps=steps)
 
 
 def summary(document: dict) -> str:
@@ -118,7 +123,7 @@ def watching(family, schedule):
         text = Text.assemble((f"step {step} of {schedule.steps}, {model}\n", "dim"))
         for masked, run in masked_runs(tokens, family.any.mask_id):
             text.append(
-                "░" * len(run) if masked else family.tokenizer.decode(run),
+                "░" * len(run) if masked else visible(family.tokenizer.decode(run)),
                 style="dim" if masked else "",
             )
         live.update(text)

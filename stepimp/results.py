@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stepimp import __version__
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
 from stepimp.scratch import replacing
 
 SCHEMA = "stepimp/1"
@@ -34,7 +34,7 @@ def results_folder(out: str | Path) -> Path:
             pass
     except OSError as error:
         raise StepimpError(
-            f"Cannot write to {folder} ({error.strerror}). Choose another folder for the results."
+            f"Cannot write to {folder} ({error.strerror}). {advice(error)}"
         ) from error
     return folder
 
@@ -56,10 +56,7 @@ def write_atomically(path: Path, text: str):
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise StepimpError(
-            f"Cannot write {path} ({error.strerror}). Free space or choose another folder for the "
-            "results."
-        ) from error
+        raise StepimpError(f"Cannot write {path} ({error.strerror}). {advice(error)}") from error
 
 
 def git_commit() -> str | None:
@@ -258,7 +255,9 @@ def read_document(path) -> dict:
         document = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise StepimpError(f"No results file {path}.") from error
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise StepimpError(f"Cannot read {path} ({error.strerror}). {advice(error)}") from error
+    except ValueError as error:
         raise StepimpError(
             f"{path} is truncated or not a results file: delete it and run the command again."
         ) from error

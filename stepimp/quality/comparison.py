@@ -81,7 +81,7 @@ def compare_models(
     names = [heavy, *lights, *(name for given in candidates for name in given.schedule.models)]
     family = load(names, folder, options.device, options.dtype, options.attn)
     family.require_lighter(heavy, lights)
-    judge = load_judge(options.judge or judge_of(folder), options.device)
+    judge = load_judge(judge_of(folder, options.judge), options.device)
     length = options.length or min(model.max_length for model in family.denoisers.values())
     data, column, prefixes, text = None, None, None, None
     if options.prefix_length:

@@ -55,7 +55,7 @@ def evaluate_file(
     samples = read_samples(options.file or newest_samples(options.out))
     origin = samples.document["params"] if samples.document else {}
     folder = family_folder(options.family or origin.get("family"))
-    judge = load_judge(options.judge or judge_of(folder), options.device, options.dtype)
+    judge = load_judge(judge_of(folder, options.judge), options.device, options.dtype)
     params = dict(
         samples_file=samples.path.name,
         judge=judge.name,

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from stepimp.errors import StepimpError
 from stepimp.kernels.linear import linear
 from stepimp.models.checkpoints import fingerprint
+from stepimp.models.family import family_folder
 from stepimp.models.loading import open_tokenizer
 from stepimp.models.placement import pick_device
 from stepimp.text.blocks import encode, tokenizer_fingerprint
@@ -120,10 +121,26 @@ class Judge:
         return torch.cat(parts).cpu()
 
 
-def judge_of(folder: Path) -> str:
-    """The judge of a family folder: its own if it has one, else GPT-2."""
-    judge = Path(folder) / FOLDER
-    return str(judge) if (judge / "config.json").exists() else GPT2
+def short_name(folder: Path) -> str:
+    """The last two parts of a path, which are the same on every machine: docs/judge."""
+    return "/".join(folder.absolute().parts[-2:])
+
+
+def judge_of(folder: Path, named: str | None = None) -> str:
+    """The judge that is named; without a name the family's own if it has one, else GPT-2.
+
+    folder: of the family. A family's own judge, and that of a bundled family, may be named as
+    results name it.
+    """
+    if named and Path(named).expanduser().exists():
+        return named
+    for family in (Path(folder), family_folder(named.partition("/")[0] if named else None)):
+        own = family / FOLDER
+        if named in (None, short_name(own)) and (own / "config.json").exists():
+            return str(own)
+        if named is None:
+            break
+    return named or GPT2
 
 
 def load_judge(source: str, device="auto", dtype="float32") -> Judge:
@@ -149,8 +166,7 @@ def load_judge(source: str, device="auto", dtype="float32") -> Judge:
             f"{source}: its tokenizer has {len(tokenizer)} tokens, which does not fit the model: "
             "put the right one beside the weights."
         )
-    # A folder's name is the same on every machine.
-    name = "/".join(folder.absolute().parts[-2:]) if folder.exists() else source
+    name = short_name(folder) if folder.exists() else source
     prints = digest(fingerprint(model), tokenizer_fingerprint(tokenizer))
     return Judge(model.eval().to(device, getattr(torch, dtype)), tokenizer, name, prints)
 

@@ -25,8 +25,8 @@ class GenerateOptions(ModelOptions):
     """What `generate_texts` generates."""
 
     schedule: str | None = None
-    """Notation of the schedule; None: that of the family's newest recommendation, with its
-    models.
+    """Notation of the schedule; None: that of the family's newest recommendation for the models and
+    T below, with its models.
     """
     heavy: str | None = None
     """Model H of the notation; None: the family's deepest member."""
@@ -146,9 +146,21 @@ def with_schedule(
 
 
 def newest_recommendation(options: GenerateOptions) -> dict | None:
-    """The newest recommendation for the family in the results folder, or None."""
+    """The newest recommendation in the results folder for the family, and for the models and T that
+    the options name; None if there is none.
+    """
     family = recorded(options.family)
-    return newest(options.out, "recommend", lambda document: document["params"]["family"] == family)
+
+    def fits(document: dict) -> bool:
+        params = document["params"]
+        return (
+            params["family"] == family
+            and options.steps in (None, params["steps"])
+            and options.heavy in (None, params["heavy"])
+            and (options.light is None or params["lights"] == [options.light])
+        )
+
+    return newest(options.out, "recommend", fits)
 
 
 def expect_weights(members: Family, expected: dict[str, str]) -> None:

@@ -22,6 +22,7 @@ from stepimp import randomness
 from stepimp.errors import StepimpError
 from stepimp.kernels.draw import project_and_draw
 from stepimp.models.denoiser import Denoiser
+from stepimp.sampling.prefix import check_prefix
 from stepimp.schedules.schedule import Schedule
 
 # With fewer queries torch's fp32 CPU attention sums in another order. Padding to this number takes
@@ -85,6 +86,8 @@ def check(
         raise StepimpError(
             f"Length {length} is outside 1..{longest}, the models' maximum: choose another one."
         )
+    if prefix is not None:
+        check_prefix(prefix, denoisers[schedule.models[0]].vocab_size)
     around = sum(map(len, denoisers[schedule.models[0]].frame))
     given = (0 if prefix is None else prefix.shape[-1]) + around
     if given >= length:

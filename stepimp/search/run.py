@@ -93,7 +93,7 @@ def search_models(
     family.require_lighter(options.heavy, [options.light])
     length = options.length or min(model.max_length for model in family.denoisers.values())
     sampler.check(family.denoisers, coarse.schedule(coarse.names()[0]), length)
-    judge = load_judge(options.judge or judge_of(folder), device)
+    judge = load_judge(judge_of(folder, options.judge), device)
     curves = (
         {"curves": find_curves(options, family.fingerprints, measure)}
         if processes.rank == 0

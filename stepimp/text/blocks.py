@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
 from stepimp.scratch import replacing
 from stepimp.text.bundled import BUNDLED, load_bundled
-from stepimp.text.cache import cache_folder, digest
+from stepimp.text.cache import cache_file, digest
 from stepimp.text.files import READERS, load_files, suffix_of
 from stepimp.text.hub import HELD_OUT, hub_split, load_hub
 from stepimp.text.splits import split_documents
@@ -63,7 +63,7 @@ def load_blocks(data: str, tokenizer, length: int, split: str, column: str = "te
     fingerprint = digest(
         corpus_fingerprint(documents), tokenizer_fingerprint(tokenizer), str(length)
     )
-    path = cache_folder() / f"{fingerprint}.tokens"
+    path = cache_file(f"{fingerprint}.tokens")
     if not path.exists():
         write_tokens(path, token_stream(documents["text"], tokenizer))
     stream = np.fromfile(path, dtype=np.int32)
@@ -83,8 +83,7 @@ def write_tokens(path: Path, stream: Iterable[list[int]]):
                 np.asarray(ids, dtype=np.int32).tofile(file)
     except OSError as error:
         raise StepimpError(
-            f"Cannot write {path} ({error.strerror}). Free space or set STEPIMP_CACHE to another "
-            "folder."
+            f"Cannot write {path} ({error.strerror}). {advice(error)} STEPIMP_CACHE sets it."
         ) from error
 
 
@@ -153,8 +152,14 @@ def encode(tokenizer, texts: list[str]) -> list[list[int]]:
 
 
 def tokenizer_fingerprint(tokenizer) -> str:
-    """Names a tokenizer's content: equal tokenizers have equal fingerprints."""
-    return digest(tokenizer.backend_tokenizer.to_str())
+    """Names a tokenizer's content: equal tokenizers have equal fingerprints.
+
+    One that is written in Python is named by its class and vocabulary.
+    """
+    if tokenizer.is_fast:
+        return digest(tokenizer.backend_tokenizer.to_str())
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    return digest(type(tokenizer).__name__, *(f"{token} {number}" for token, number in vocabulary))
 
 
 def corpus_fingerprint(documents) -> str:
