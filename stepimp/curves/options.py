@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from stepimp.errors import StepimpError
+from stepimp.models.options import check_seed
 
 MOST_SAMPLES = 10_000  # sequences at most where the inputs are samples and `until` decides
 
@@ -50,6 +51,7 @@ class CurveOptions:
     """Name or folder of the family; None: the bundled docs."""
 
     def __post_init__(self):
+        check_seed(self.seed)
         if self.heavy in self.lights:
             raise StepimpError(f"{self.heavy} is the heavy model: choose another light one.")
         if self.baseline in (self.heavy, *self.lights):

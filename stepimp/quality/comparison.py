@@ -56,6 +56,7 @@ class CompareOptions(ModelOptions):
     """Folder or Hugging Face id of the judge; None: the family's own, else GPT-2."""
 
     def __post_init__(self):
+        super().__post_init__()
         if self.heavy in self.lights:
             raise StepimpError(f"{self.heavy} is the heavy model: choose another light one.")
 

@@ -57,6 +57,7 @@ class SearchOptions(ModelOptions):
     """Folder or Hugging Face id of the judge; None: the family's own, else GPT-2."""
 
     def __post_init__(self):
+        super().__post_init__()
         if self.heavy == self.light:
             raise StepimpError(f"{self.heavy} is the heavy model: choose another light one.")
         self.coarse.check()
