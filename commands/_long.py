@@ -40,9 +40,14 @@ def ask(seconds: float, yes: bool):
     if yes or seconds <= HOUR:
         return
     message = f"This would take about {spoken(seconds)}, less what is finished already."
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not is_interactive():
         raise click.UsageError(f"{message} Give --yes to run it, or choose smaller numbers.")
     click.confirm(f"{message} Run it?", abort=True, err=True)
+
+
+def is_interactive() -> bool:
+    """Whether there is a person to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def family_of(params: dict) -> Path:

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
-from stepimp.text.cache import digest
+from stepimp.text.cache import cache_file, digest
 from stepimp.text.splits import split_of
 
 # Folders of the standard library that some installations of Python leave out, third-party packages

@@ -217,7 +217,7 @@ def test_training_writes_a_judge_with_its_recipe_once(train, tiny_text, tmp_path
         recipe["heldout_nats_per_token"], rel=1e-5
     )
     weights = (folder / "model.safetensors").stat().st_mtime_ns
-    assert json.loads(train("family", "--json").stdout) == recipe
+    assert json.loads(train("family", "--weights", "float32", "--json").stdout) == recipe
     assert (folder / "model.safetensors").stat().st_mtime_ns == weights
 
 
