@@ -128,11 +128,7 @@ READERS: dict[str, Callable[[Path, str], Iterator[dict]]] = {
 
 
 def cell(row, column: str, where: str) -> str:
-    """The text of a row, which may be a string itself; a column `data.text` is the field `text` of
-    the field `data`.
-    """
-    if isinstance(row, str):
-        return row
+    """The text of a row; a column `data.text` is the field `text` of the field `data`."""
     if not isinstance(row, dict):
         raise StepimpError(f"{where} is {type(row).__name__}, not an object with a text column.")
     value = row

@@ -1,9 +1,11 @@
+import os
 import random
 
 import datasets
 import pytest
 import torch
 from fakes import jsonl
+from transformers import ByT5Tokenizer
 
 from stepimp.errors import StepimpError
 from stepimp.text import blocks, cache
@@ -166,3 +168,23 @@ def test_a_long_text_is_tokenized_in_pieces_with_the_same_tokens(tokenizer, monk
     monkeypatch.setattr(blocks, "PIECE", 97)
     assert sum(1 for _ in blocks.pieces(text, tokenizer)) > 10
     assert sum(blocks.token_stream([text, "end"], tokenizer), []) == sum(whole, [])
+
+
+def test_a_tokenizer_without_a_rust_twin_tokenises_and_has_a_fingerprint(tiny_text):
+    first, same, other = ByT5Tokenizer(), ByT5Tokenizer(), ByT5Tokenizer(extra_ids=7)
+    prints = [blocks.tokenizer_fingerprint(each) for each in (first, same, other)]
+    assert prints[0] == prints[1] != prints[2]
+    stream = load_blocks(str(tiny_text), first, LENGTH, "train").tokens
+    assert tiny_text.read_text("utf-8").startswith(first.decode(stream[0]))
+
+
+def test_a_cache_that_may_only_be_read_is_read(tokenizer, tiny_text, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("STEPIMP_CACHE", str(tmp_path / "cache"))
+    there = load_blocks(str(tiny_text), tokenizer, LENGTH, "train")
+    names = sorted(file.name for file in (tmp_path / "cache").iterdir())
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    again = load_blocks(str(tiny_text), tokenizer, LENGTH, "train")
+    other = load_blocks(str(tiny_text), tokenizer, LENGTH + 1, "train")
+    assert again.fingerprint == there.fingerprint and len(other.tokens)
+    assert sorted(file.name for file in (tmp_path / "cache").iterdir()) == names
+    assert caplog.text.count("cannot be written to: text is prepared for this run alone") == 1
