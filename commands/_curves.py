@@ -97,8 +97,6 @@ def chosen_options(heavy, lights, family, device, yes, **options) -> CurveOption
     """
     if options["until"] is not None:
         refuse(["sequences"], "does not count with --until: give one of them.")
-    if options["inputs"] == "samples":
-        refuse(["data", "column", "split"], "does not count with --inputs samples: leave it out.")
     heavy, lights = chosen_members(heavy, lights, family)
     options["baseline"] = full_name(options["baseline"], family)
     with usage_errors():

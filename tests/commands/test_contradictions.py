@@ -7,7 +7,6 @@ from outcomes import NEEDS
 
 OPTIONS = {
     "kl": (["--until", 0.5, "--sequences", 4], "--sequences does not count with --until"),
-    "loss": (["--inputs", "samples", "--split", "all"], "--split does not count with --inputs"),
     "compare": (
         ["--data", "docs", *NEEDS["compare"]],
         "--data counts with --prefix-length alone",
