@@ -69,15 +69,20 @@ def passes(command: str, params: dict, cost: dict, length: int) -> float:
     forwards = expected_forwards(length - params.get("prefix_length", 0), steps)
     if params.get("precision") == "mdlm":
         forwards = steps
-    return forwards * sum(
-        cost[heavy] * (1 - saved_flops(schedule, cost, heavy))
-        for schedule in schedules(command, params)
+    times = params["repeats"] if command == "profile" else 1
+    return (
+        times
+        * forwards
+        * sum(
+            cost[heavy] * (1 - saved_flops(schedule, cost, heavy))
+            for schedule in schedules(command, params)
+        )
     )
 
 
 def schedules(command: str, params: dict) -> list:
-    """The schedules a command samples with, as often as it does; without a recommendation, which
-    is not known yet.
+    """The schedules a command samples with, as often as it does (`profile` repeats all of them);
+    without a recommendation, which is not known yet.
     """
     from stepimp.quality.candidates import given, papers_seven, sandwiches
     from stepimp.schedules.schedule import Schedule, parse
@@ -97,7 +102,7 @@ def schedules(command: str, params: dict) -> list:
     if command == "profile":
         parts = params["points"] - 1
         swept = sandwiches(steps, [k / parts for k in range(parts + 1)], heavy, params["light"])
-        return params["repeats"] * [all_heavy, *(candidate.schedule for candidate in swept)]
+        return [all_heavy, *(candidate.schedule for candidate in swept)]
     lights, fractions = params["lights"], params["fractions"] or ()
     compared = given(steps, params["schedules"], fractions, heavy, lights)
     if not compared:
