@@ -21,14 +21,14 @@ DATA = {
 def test_data_that_is(run, written, tmp_path, command, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    folder = [tmp_path / "family"] if command == "train" else []
+    folder = [tmp_path / "family", "--yes"] if command == "train" else []
     assert message in run(command, *folder, "--data", tmp_path / name).message
     assert written() == []
 
 
 @pytest.mark.parametrize("command", ["loss", "train"])
 def test_a_hub_dataset_that_cannot_be_reached(run, tmp_path, command):
-    folder = [tmp_path / "family"] if command == "train" else []
+    folder = [tmp_path / "family", "--yes"] if command == "train" else []
     assert "file works offline" in run(command, *folder, "--data", "some/where").message
 
 
@@ -58,7 +58,7 @@ def test_an_output_folder_that_cannot_be_written_is_found_before_the_work(
 @pytest.mark.parametrize("command", ["train", "judge"])
 def test_a_training_folder_that_cannot_be_written(run, tmp_path, command):
     (tmp_path / "file").write_text("")
-    assert "Cannot write to" in run(command, tmp_path / "file" / "below").message
+    assert "Cannot write to" in run(command, tmp_path / "file" / "below", "--yes").message
 
 
 def test_a_disk_that_fills_up_while_samples_are_compared_keeps_them(run, tmp_path, full_disk):
