@@ -3,11 +3,13 @@ once.
 """
 
 import json
-import subprocess
-import sys
+import os
+from pathlib import Path
+from threading import Thread
 
 import pytest
-from outcomes import MODELS, NEEDS
+from documents import call
+from outcomes import NEEDS
 
 from stepimp.models.family import read_manifest, text_column
 
@@ -65,12 +67,12 @@ def test_a_family_remembers_the_column_of_its_text(run, tmp_path, tiny_text, mon
     assert facts["data"] == str(tmp_path / "a.jsonl"), "it holds from any directory"
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    options = ["--family", tmp_path / "family", "--points", 2, "--sequences", 2]
-    command = [sys.executable, "-m", "stepimp", "kl", "--heavy", "1b", "--light", "1b_seed2"]
-    result = subprocess.run(
-        [*command, *map(str, options), "--json"], capture_output=True, text=True, check=True
-    )
-    assert json.loads(result.stdout)["params"]["column"] == "content"
+    models = ["--heavy", "1b", "--light", "1b_seed2", "--family", tmp_path / "family"]
+    out = ["--out", tmp_path / "results", "--points", 2, "--sequences", 2, "--json"]
+    document = json.loads(call("kl", *models, *out).stdout)
+    assert document["params"]["column"] == "content"
+    given = call("kl", *models, *out, "--data", tmp_path / "a.jsonl", code=1)
+    assert "no column 'text'" in given.stderr, "the column is of that text alone"
 
 
 def test_what_was_read_and_skipped_is_said_once(run, tmp_path, tiny_text):
@@ -82,15 +84,21 @@ def test_what_was_read_and_skipped_is_said_once(run, tmp_path, tiny_text):
     assert said.count("in 1 file.") == 1
 
 
-@pytest.mark.parametrize("source", ["-", "/dev/stdin"])
 @pytest.mark.parametrize("kind", ["text", "rows"])
-def test_a_pipe_is_data(tmp_path, tiny_family, tiny_text, source, kind):
+def test_the_standard_input_is_data(run, tmp_path, tiny_text, kind, curve_options):
     file = rows(tmp_path / "a", tiny_text, "text") if kind == "rows" else tiny_text
-    command = [sys.executable, "-m", "stepimp", "kl", *MODELS["loss"], "--data", source, "--json"]
-    options = ["--family", str(tiny_family), "--points", "2", "--out", str(tmp_path / "results")]
-    result = subprocess.run(
-        [*command, *options], input=file.read_bytes(), capture_output=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
+    options = ["--data", "-", "--out", tmp_path / "results", "--json"]
+    result = call("kl", *curve_options, *options, input=file.read_bytes())
     kept = json.loads(result.stdout)["params"]["data"]
+    assert Path(kept).read_bytes() == file.read_bytes()
     assert kept.endswith({"rows": ".jsonl", "text": ".txt"}[kind])
+
+
+def test_a_pipe_is_data(run, tmp_path, tiny_text, curve_options):
+    os.mkfifo(tmp_path / "pipe")
+    writer = Thread(target=lambda: (tmp_path / "pipe").write_bytes(tiny_text.read_bytes()))
+    writer.start()
+    options = ["--data", tmp_path / "pipe", "--out", tmp_path / "results", "--json"]
+    document = json.loads(call("kl", *curve_options, *options).stdout)
+    writer.join()
+    assert Path(document["params"]["data"]).read_bytes() == tiny_text.read_bytes()
