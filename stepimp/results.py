@@ -34,7 +34,7 @@ def results_folder(out: str | Path) -> Path:
             pass
     except OSError as error:
         raise StepimpError(
-            f"Cannot write to {folder} ({error.strerror}). {advice(error)}"
+            f"Cannot write to {folder} ({error.strerror}). Choose another folder for the results."
         ) from error
     return folder
 
