@@ -7,6 +7,13 @@ import click
 DEFAULT_STEPS = 1000  # T where a command does not say
 
 
+def cores() -> int:
+    """The cores this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def work(arguments: list[str], folder: Path, group: click.Group) -> float:
     """Tokens times the blocks they go through; 0 for a command that names a model which the family
     in this folder does not have, as it will fail.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stepimp.errors import StepimpError
 from stepimp.results import read_document
+from stepimp.text.files import cell
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,11 @@ def split_prefix(whole: str, prefix: str) -> tuple[str, str]:
     return prefix, whole[len(prefix) :]
 
 
-def read_samples(path) -> Samples:
+def read_samples(path, column: str = "text") -> Samples:
     """The samples of a JSON Lines file, or of the file that a results document of `stepimp
     generate` names.
+
+    column: where the text is in each object, as for `text.files.cell`.
 
     Raises StepimpError for a file that is missing, empty or does not hold samples.
     """
@@ -53,7 +56,7 @@ def read_samples(path) -> Samples:
         path = path.with_name(document["rows"][0]["samples_file"])
     elif path.with_suffix(".json").exists():
         document = read_document(path.with_suffix(".json"))
-    lines = read_lines(path)
+    lines = read_lines(path, column)
     prefix = document["params"].get("prefix", "") if document else ""
     pairs = [split_prefix(line["text"], line.get("prefix", prefix)) for line in lines]
     tokens = [line["tokens"] for line in lines if "tokens" in line]
@@ -61,7 +64,7 @@ def read_samples(path) -> Samples:
     return Samples(prefixes, texts, tokens if len(tokens) == len(lines) else None, path, document)
 
 
-def read_lines(path: Path) -> list[dict]:
+def read_lines(path: Path, column: str = "text") -> list[dict]:
     """The objects of a samples file. Raises StepimpError for the first one that is not a sample."""
     try:
         text = path.read_text("utf-8")
@@ -79,6 +82,8 @@ def read_lines(path: Path) -> list[dict]:
             raise StepimpError(
                 f"{path}, line {number}, is not valid JSON: a samples file has one object per line."
             ) from error
+        if column != "text":
+            sample = {"text": cell(sample, column, f"{path}, line {number},")}
         if not is_sample(sample):
             raise StepimpError(
                 f"{path}, line {number}, is not a sample such as "

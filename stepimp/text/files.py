@@ -222,7 +222,7 @@ def load_files(path: Path, column: str = "text"):
             rows, columns, cache_dir=str(cache_folder()), gen_kwargs={"key": key}, fingerprint=key
         )
     except datasets.exceptions.DatasetGenerationError as error:
-        if isinstance(error.__cause__, StepimpError):
+        if isinstance(error.__cause__, (StepimpError, OSError)):
             raise error.__cause__ from error
         raise
     say_once(f"{path}: {counted(len(documents), 'document')} in {counted(len(files), 'file')}.")

@@ -76,8 +76,8 @@ def test_what_cannot_fit_is_refused_at_once_with_the_reason(
     assert outcome.code == 2 and reason in outcome.message and written() == []
 
 
-def test_a_plan_over_too_many_steps_is_refused(run):
-    message = run("recommend", "--steps", 1_000_000).message
+def test_a_plan_over_too_many_steps_is_refused(run, measured):
+    message = run("recommend", "--steps", 1_000_000, "--out", measured[0]).message
     assert "The optimum over T = 1,000,000 steps" in message and "of memory" in message
 
 
