@@ -4,6 +4,7 @@ The estimate is rough: the FLOPs of the forward passes over a rate that most mac
 bundled reference run took 0.4 to 0.5 of it on one core.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ MOST_CORES = 4  # that a small model makes use of
 FEWEST_FLOPS = 1e5  # of a block for one token: less than the overhead around it
 BYTES_PER_TOKEN = 40  # of a sample that is kept in memory
 RESAMPLES = 3 * 1001  # numbers per point of a curve while its band is computed
+MOST_SEQUENCES = 10_000
 TRAINING_COPIES = 6  # of each weight: itself, gradient, optimiser, average
 
 
@@ -39,7 +41,7 @@ def confirm(params: dict, yes: bool):
 
 def ask(seconds: float, yes: bool):
     """Asks before a run of this length, unless it is short or agreed to."""
-    if yes or seconds <= HOUR:
+    if yes or seconds <= HOUR or os.environ.get("RANK", "0") != "0":  # torchrun's first asks
         return
     message = f"This would take about {spoken(seconds)}, less what is finished already."
     if not is_interactive():
@@ -125,7 +127,10 @@ def require_memory(command: str, params: dict):
     """Refuses at once what cannot fit into the memory, by the largest arrays of the command."""
     if command in ("loss", "kl"):
         models = len(params["lights"]) + 2
-        numbers = params["points"] * (params["sequences"] * 2 * models + RESAMPLES * models)
+        sequences = params["sequences"]
+        if params["inputs"] == "text":  # whose length may be less
+            sequences = min(sequences, MOST_SEQUENCES)
+        numbers = params["points"] * (sequences * 2 * models + RESAMPLES * models)
         what = f"--points {params['points']} and --sequences {params['sequences']}"
         return refuse_over(8 * numbers, what)
     samples = params["samples"]
@@ -159,18 +164,20 @@ def block_flops(folder: Path) -> float:
 def confirm_training(depths, shape: dict, params: dict, yes: bool):
     """The same for a training.
 
-    depths: numbers of blocks, one for each model to train; shape: width, length and vocab_size;
-    params: steps, batch_size and minutes.
+    depths: numbers of blocks, one for each model to train; shape: width, length, cond_dim and
+    vocab_size; params: steps, batch_size and minutes.
     """
-    block, rest = 12 * shape["width"] ** 2, 2 * shape["width"] * shape["vocab_size"]
+    width, length = shape["width"], shape["length"]
+    block = 12 * width**2 + 6 * width * shape["cond_dim"]
+    rest = 2 * width * shape["vocab_size"] + width * length
     if not depths:
         return
     deepest = max(depths)
     refuse_over(
         4 * TRAINING_COPIES * (deepest * block + rest),
-        f"A model of {deepest:,} blocks and width {shape['width']:,}",
+        f"A model of {deepest:,} blocks, width {width:,} and {length:,} tokens",
     )
     per_token = sum(3 * max(2 * (depth * block + rest), FEWEST_FLOPS * depth) for depth in depths)
-    tokens = params["steps"] * params["batch_size"] * shape["length"]
+    tokens = params["steps"] * params["batch_size"] * length
     seconds = expected_seconds(tokens * per_token, "auto")
     ask(min(seconds, 60 * (params.get("minutes") or float("inf"))), yes)

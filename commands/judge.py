@@ -159,7 +159,7 @@ def judge(
     shape = dict(n_layer=layers, n_embd=width, n_head=heads, n_positions=context, dropout=dropout)
     confirm_training(
         [] if (Path(folder) / FOLDER / RECIPE).exists() else [layers],
-        {"width": width, "length": context, "vocab_size": vocab_size},
+        {"width": width, "length": context, "cond_dim": 0, "vocab_size": vocab_size},
         recipe,
         yes,
     )

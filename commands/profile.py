@@ -44,7 +44,7 @@ from ._progress import progress, status
 )
 @click.option(
     "--points",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, 1000),
     default=6,
     show_default=True,
     help="Light fractions from 0 to 1.",

@@ -249,7 +249,7 @@ def train(
     )
     confirm_training(
         missing(Path(folder), depths, baseline_seed),
-        {"width": width, "length": length, "vocab_size": vocab_size or 0},
+        {"width": width, "length": length, "cond_dim": cond_dim, "vocab_size": vocab_size or 0},
         recipe | {"minutes": minutes},
         yes,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from os.path import commonprefix
 from pathlib import Path
 
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
 from stepimp.results import read_document
 from stepimp.text.files import cell
 
@@ -38,9 +38,8 @@ def read_samples(path, column: str = "text") -> Samples:
     """The samples of a JSON Lines file, or of the file that a results document of `stepimp
     generate` names.
 
-    column: where the text is in each object, as for `text.files.cell`.
-
-    Raises StepimpError for a file that is missing, empty or does not hold samples.
+    column: where the text is in each object, as for `text.files.cell`. Raises StepimpError for a
+    file that is missing, empty or does not hold samples.
     """
     path, document = Path(path).expanduser(), None
     if path.suffix == ".json":
@@ -70,7 +69,9 @@ def read_lines(path: Path, column: str = "text") -> list[dict]:
         text = path.read_text("utf-8")
     except FileNotFoundError as error:
         raise StepimpError(f"No samples file {path}: make one with stepimp generate.") from error
-    except (UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise StepimpError(f"Cannot read {path} ({error.strerror}). {advice(error)}") from error
+    except UnicodeDecodeError as error:
         raise StepimpError(f"Cannot read {path} as UTF-8 text: {error}") from error
     samples = []
     for number, line in enumerate(text.split("\n"), 1):

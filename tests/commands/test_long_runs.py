@@ -2,11 +2,13 @@
 fit into the memory is refused at once.
 """
 
+import click
 import pytest
 from documents import call
 from outcomes import NEEDS
 
 from stepimp.commands import _long
+from stepimp.schedules import frontier
 
 LONG = {
     "kl": ["--repeats", 10_000_000],
@@ -60,25 +62,38 @@ TOO_LARGE = {
     "kl": (["--points", 100_000_000], "--points 100000000"),
     "generate": (["--schedule", "H5", "--samples", 10**13], "--samples 10000000000000"),
     "compare": ([*NEEDS["compare"], "--fractions", "0:1:1e-9"], "fractions; the most is 1,000"),
+    "profile": (["--points", 100_000_000], "--points"),
     "train": (["folder", "--depths", 100_000_000], "A model of 100,000,000 blocks"),
-    "judge": (["folder", "--width", 100_000_000], "and width 100,000,000"),
+    "train ": (["folder", "--cond-dim", 10**9], "A model of 12 blocks"),
+    "judge": (["folder", "--width", 100_000_000], "width 100,000,000"),
+    "judge ": (["folder", "--context", 10**9], "and 1,000,000,000 tokens would take"),
     "recommend": (["--steps", 100_000_000], "--steps"),
 }
 
 
-@pytest.mark.parametrize("command", TOO_LARGE)
+@pytest.mark.parametrize("kind", TOO_LARGE)
 def test_what_cannot_fit_is_refused_at_once_with_the_reason(
-    run, written, command, monkeypatch, tmp_path
+    run, written, kind, monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
-    options, reason = TOO_LARGE[command]
+    monkeypatch.setattr(_long, "free_memory", lambda: 64 * 10**9)
+    (options, reason), command = TOO_LARGE[kind], kind.strip()
     outcome = run(command, *options, "--yes")
     assert outcome.code == 2 and reason in outcome.message and written() == []
 
 
-def test_a_plan_over_too_many_steps_is_refused(run, measured):
+def test_a_plan_over_too_many_steps_is_refused(run, measured, monkeypatch):
+    monkeypatch.setattr(frontier, "free_memory", lambda: 64 * 10**9)
     message = run("recommend", "--steps", 1_000_000, "--out", measured[0]).message
     assert "The optimum over T = 1,000,000 steps" in message and "of memory" in message
+
+
+def test_of_several_processes_the_first_asks(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    _long.ask(1e9, yes=False)
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(click.UsageError, match="about 11,574 days"):
+        _long.ask(1e9, yes=False)
 
 
 @pytest.mark.parametrize("command", ["kl", "compare", "generate", "search", "profile", "recommend"])
