@@ -31,10 +31,11 @@ def confirm(params: dict, yes: bool):
     there is nobody to ask, and where the run cannot fit into the memory.
     """
     command = click.get_current_context().info_name or ""
-    require_memory(command, params)
     folder = family_of(params)
     params = params | default_models(params, folder)
-    flops = work_of(command, params, folder, ModelCosts(folder), length_of(params, folder))
+    length = length_of(params, folder)
+    require_memory(command, params, length)
+    flops = work_of(command, params, folder, ModelCosts(folder), length)
     seconds = expected_seconds(flops, params.get("device", "auto"))
     ask(seconds, yes)
 
@@ -123,7 +124,7 @@ def length_of(params: dict, folder: Path) -> int:
     return params.get("length") or facts_of(params["heavy"], folder)["length"]
 
 
-def require_memory(command: str, params: dict):
+def require_memory(command: str, params: dict, length: int):
     """Refuses at once what cannot fit into the memory, by the largest arrays of the command."""
     if command in ("loss", "kl"):
         models = len(params["lights"]) + 2
@@ -134,7 +135,7 @@ def require_memory(command: str, params: dict):
         what = f"--points {params['points']} and --sequences {params['sequences']}"
         return refuse_over(8 * numbers, what)
     samples = params["samples"]
-    refuse_over(BYTES_PER_TOKEN * samples * (params.get("length") or 1), f"--samples {samples}")
+    refuse_over(BYTES_PER_TOKEN * samples * length, f"--samples {samples}")
 
 
 def refuse_over(needed: float, what: str):
