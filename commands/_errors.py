@@ -10,6 +10,8 @@ import click
 
 from stepimp.errors import Contradiction, StepimpError, advice
 
+from ._memory import out_of_memory
+
 BUG = "This is a bug in stepimp: please report it with the lines above and the command."
 
 
@@ -47,10 +49,6 @@ def explained():
             err=True,
         )
         sys.exit(128 + number)
-    except MemoryError as error:
-        raise click.ClickException(
-            f"Out of memory ({error}). Use smaller batches, models or texts."
-        ) from error
     except OSError as error:
         if error.errno == errno.EPIPE:  # a reader such as head has seen enough
             raise
@@ -61,6 +59,14 @@ def explained():
         raise click.ClickException(f"{error.strerror}{where}. {advice(error)}") from error
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
-    except Exception as error:  # whatever is left is a bug
-        error.add_note(BUG)
+    except Exception as error:
+        if said := out_of_memory(error):
+            raise click.ClickException(said) from error
+        error.add_note(BUG)  # whatever is left is a bug
         raise
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of a library in Rust: no Exception
+            raise
+        raise click.ClickException(
+            f"A library cannot go on ({error}). A smaller text or tokenizer may help."
+        ) from error

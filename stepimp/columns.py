@@ -17,11 +17,13 @@ class Column(NamedTuple):
     name: str
     """Its key in a row."""
     type: type
-    """float, int or str; any cell may also be null, where nothing could be measured."""
+    """float, int or str."""
     meaning: str
     """Unit and meaning."""
     required: bool
     """Whether every row has it."""
+    nullable: bool
+    """Whether a cell may be null: a statistic that could not be measured, or `| None`."""
 
 
 @cache
@@ -34,13 +36,14 @@ def columns(row_type: type) -> tuple[Column, ...]:
             (hint,) = get_args(hint)
         assert get_origin(hint) is Annotated, f"{row_type.__name__}.{name} says no meaning"
         kind, *marks, meaning = get_args(hint)
+        nullable = INTERVAL in marks
         if isinstance(kind, types.UnionType):  # str | None
-            kind = get_args(kind)[0]
-        listed.append(Column(name, kind, meaning, required))
+            kind, nullable = get_args(kind)[0], True
+        listed.append(Column(name, kind, meaning, required, nullable))
         if INTERVAL in marks:
             ends = {"_low": "lower", "_high": "upper"}
             listed += [
-                Column(name + end, kind, f"{which} end of its 95% interval", required)
+                Column(name + end, kind, f"{which} end of its 95% interval", required, True)
                 for end, which in ends.items()
             ]
     return tuple(listed)
@@ -65,7 +68,10 @@ def mismatch(row_type: type, cells: Mapping[str, Any]) -> str:
 
 def holds(column: Column, value) -> bool:
     """Whether a value may be in a column."""
-    return value is None or isinstance(value, (int, float) if column.type is float else column.type)
+    if value is None:
+        return column.nullable
+    allowed = (int, float) if column.type is float else column.type
+    return isinstance(value, allowed) and not isinstance(value, bool)
 
 
 def typed(row_type: type[Row], cells: Mapping[str, Any]) -> Row:

@@ -1,4 +1,4 @@
-"""The results document (one JSON per run), its provenance, and the journal of finished work."""
+"""Writes the results document (one JSON per run) with its provenance."""
 
 import hashlib
 import json
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from stepimp import __version__
+from stepimp.documents import SCHEMA, read_document
 from stepimp.errors import StepimpError, advice
+from stepimp.journals import Check, Journal, anything
 from stepimp.scratch import replacing
-
-SCHEMA = "stepimp/1"
 
 
 def results_folder(out: str | Path) -> Path:
@@ -99,17 +99,18 @@ class Run:
         self.key = run_key(command, params, fingerprints)
         self.path = results_folder(out) / f"{command}-{self.key}.json"
 
-    def journal(self, rank: int = 0, processes: int = 1) -> "Journal":
+    def journal(self, rank: int = 0, processes: int = 1, check: Check = anything) -> Journal:
         """The journal of one of several processes, with the units of ranks that no longer exist.
 
-        An earlier run may have had more processes; their journals are shared out.
+        An earlier run may have had more processes; their journals are shared out. check: of the
+        results that are read.
         """
         suffix = f".{rank}.journal" if rank else ".journal"
-        journal = Journal(self.path.with_suffix(suffix), self.key)
+        journal = Journal(self.path.with_suffix(suffix), self.key, check)
         for path in self.journals():
             other = int(path.suffixes[0][1:]) if len(path.suffixes) > 1 else 0
             if other != rank and other % processes == rank:
-                journal.done |= Journal(path, self.key).done
+                journal.done |= Journal(path, self.key, check).done
         return journal
 
     def journals(self) -> list[Path]:
@@ -190,97 +191,3 @@ def finite(value):
     if isinstance(value, (list, tuple)):
         return [finite(part) for part in value]
     return value
-
-
-class Journal:
-    """Finished units of work, one JSON line each, so that a killed run can be resumed.
-
-    The first line names the run; it appears twice where two processes began at once. A last line
-    that a kill cut off is dropped; anything else unreadable raises StepimpError. The file is
-    created with the first finished unit.
-    """
-
-    def __init__(self, path: Path, key: str):
-        header = {"run": key}
-        *whole, cut = path.read_bytes().split(b"\n") if path.exists() else [b""]
-        try:
-            records = [json.loads(line) for line in whole]
-            if (
-                records[:1] not in ([], [header])
-                or not whole
-                and not json.dumps(header).encode().startswith(cut)
-            ):
-                raise ValueError
-            self.done = {record["unit"]: record["result"] for record in records if record != header}
-        except (ValueError, KeyError, TypeError) as error:
-            raise StepimpError(
-                f"{path} is damaged or of another run: delete it to start this run anew."
-            ) from error
-        if cut:
-            with open(path, "r+b") as file:
-                file.truncate(path.stat().st_size - len(cut))
-        self.path, self._unwritten = path, [] if whole else [header]
-
-    def add(self, unit: str, result):
-        """Writes a finished unit to the file, then counts it as done."""
-        records = [*self._unwritten, {"unit": unit, "result": result}]
-        try:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write("".join(json.dumps(record) + "\n" for record in records))
-        except OSError as error:
-            raise StepimpError(
-                f"Cannot write {self.path} ({error.strerror}). Free space and run the same command "
-                "again."
-            ) from error
-        self._unwritten, self.done[unit] = [], result
-
-
-class Kept:
-    """A journal in memory only."""
-
-    def __init__(self):
-        self.done: dict[str, Any] = {}
-
-    def add(self, unit: str, result):
-        self.done[unit] = result
-
-
-def read_document(path) -> dict:
-    """A results document, with its path under "path".
-
-    Raises StepimpError for a file that is missing, truncated, foreign or of another version.
-    """
-    path = Path(path)
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise StepimpError(f"No results file {path}.") from error
-    except OSError as error:
-        raise StepimpError(f"Cannot read {path} ({error.strerror}). {advice(error)}") from error
-    except ValueError as error:
-        raise StepimpError(
-            f"{path} is truncated or not a results file: delete it and run the command again."
-        ) from error
-    parts = {"command", "params", "provenance", "rows"}
-    if (
-        not isinstance(document, dict)
-        or document.get("schema") != SCHEMA
-        or not parts <= document.keys()
-    ):
-        raise StepimpError(f"{path} is not a stepimp results file of this version ({SCHEMA}).")
-    return {**document, "path": str(path)}
-
-
-def newest(out, kinds: str | tuple[str, ...], matches=lambda document: True) -> dict | None:
-    """The newest document in the results folder that matches, or None.
-
-    kinds: its command, or several that may be. matches: document -> bool.
-    """
-    kinds = (kinds,) if isinstance(kinds, str) else kinds
-    folder = Path(out).expanduser()
-    files = {file for kind in kinds for file in folder.glob(f"{kind}-*.json")}
-    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-        document = read_document(file)
-        if document["command"] in kinds and matches(document):
-            return document
-    return None

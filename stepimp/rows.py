@@ -185,7 +185,7 @@ class PredictionRow(TypedDict):
     rank: Annotated[int, "measured rank of the schedule it would choose"]
     schedule: Notation
     segments: Annotated[str, "H or L for each segment of that schedule"]
-    gen_ppl: Annotated[float, "its mean perplexity under the judge"]
+    gen_ppl: Annotated[float | None, "its mean perplexity under the judge"]
     regret_ppl: Annotated[float, INTERVAL, "its gen-PPL above that of the best schedule"]
 
 
@@ -235,8 +235,8 @@ class ReproducibilityRow(TypedDict):
     batch_size: Annotated[int, "sequences per forward pass"]
     logit_rows: Annotated[int, "rows of logits compared, each over the vocabulary"]
     rows_different: Annotated[int, "rows in which any logit has other bits"]
-    largest_logit_diff: Annotated[float, "largest absolute difference of two logits"]
-    largest_ulp_diff: Annotated[float, "largest difference in units in the last place"]
+    largest_logit_diff: Annotated[float | None, "largest absolute difference of two logits"]
+    largest_ulp_diff: Annotated[float | None, "largest difference in units in the last place"]
     argmax_different: Annotated[int, "rows whose likeliest token is another one"]
     tokens_different: Annotated[int, "rows from which the sampler draws another token"]
 

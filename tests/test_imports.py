@@ -17,28 +17,41 @@ SLOW |= {"rich"}
 LOADED_LATE = {"stepimp.commands._training_progress", "stepimp.commands._overall"}
 # All that a room may import of stepimp. Rooms stand in the order of the data.
 SMALL = {"errors", "randomness", "noise", "intervals", "scratch", "results", "text"}
-SMALL |= {"rows", "columns"}  # what a results document holds
+SMALL |= {"rows", "columns", "documents", "journals", "checks"}  # what files hold
 ROOMS = {
     "errors": set(),
     "randomness": set(),
     "processes": set(),
     "rows": set(),
+    "checks": set(),
+    "journals": {"errors", "checks"},
+    "documents": {"errors", "checks", "rows", "columns"},
     "columns": {"rows"},
     "noise": {"errors"},
     "intervals": {"randomness"},
     "memory": set(),
     "scratch": set(),
-    "results": {"errors", "scratch"},
+    "results": {"errors", "scratch", "documents", "journals"},
     "text": {"errors", "scratch"},
     "kernels": {"errors", "randomness"},
-    "models": {"errors", "noise", "memory", "results", "text", "kernels"},
+    "models": {"errors", "checks", "noise", "memory", "results", "text", "kernels"},
     "curves": {"kernels", "models"} | SMALL,
     "schedules": {"errors", "memory", "intervals", "rows", "columns", "curves"},
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
     "search": {"models", "curves", "schedules", "sampling", "quality", "processes"} | SMALL,
-    "training": {"errors", "noise", "scratch", "results", "text", "kernels", "models", "quality"},
-    "paper": {"errors", "intervals", "results", "columns", "models", "schedules"},
+    "training": {"errors", "checks", "noise", "scratch", "results", "text"}
+    | {"kernels", "models", "quality"},
+    "paper": {
+        "errors",
+        "intervals",
+        "results",
+        "columns",
+        "documents",
+        "checks",
+        "models",
+        "schedules",
+    },
     "plots": {"intervals", "scratch", "paper", "schedules"},
 }
 
@@ -124,7 +137,7 @@ def test_a_room_imports_only_what_its_rule_names(name):
     "name",
     [
         *("errors", "randomness", "processes", "rows", "columns", "noise", "intervals"),
-        *("memory", "scratch", "results"),
+        *("memory", "scratch", "results", "checks", "journals", "documents"),
     ],
 )
 def test_the_small_rooms_need_no_torch(name):

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from stepimp.curves.measurements import Measurements
 from stepimp.curves.tables import widest_band
+from stepimp.documents import newest, read_document, skip
 from stepimp.errors import StepimpError
-from stepimp.models.family import recorded
-from stepimp.results import newest, read_document
+from stepimp.models.family import family_folder, recorded, replaced
 
 KINDS = ("curves", "kl", "loss")  # loss and kl had a document each before they shared one
 
@@ -33,12 +33,50 @@ def read_curves_of(path, heavy: str, lights: Iterable[str]) -> dict:
     return document
 
 
-def newest_curves(out, by: str, heavy: str | None, lights, family: str | None) -> dict | None:
+def weights_of(document: dict) -> dict[str, str]:
+    """{model: fingerprint of its weights} that a document was measured with."""
+    return document["provenance"]["fingerprints"].get("models", {})
+
+
+def check_current(document: dict) -> None:
+    """Raises StepimpError for curves of a family whose manifest has other weights now."""
+    if changed := replaced(weights_of(document), family_folder(document["params"]["family"])):
+        raise StepimpError(stale(document, changed))
+
+
+def stale(document: dict, changed: Iterable[str]) -> str:
+    """What to say of curves that were measured with other weights of these models."""
+    line = document["provenance"].get("command_line", "stepimp kl")
+    return (
+        f"{document['path']} was measured with other weights of {', '.join(changed)} than there "
+        f"are now. Measure the curves again: {line}"
+    )
+
+
+def newest_curves(
+    out,
+    by: str,
+    heavy: str | None,
+    lights,
+    family: str | None,
+    weights: dict[str, str] | None = None,
+) -> dict | None:
     """The newest curves of these models and this family in a results folder, or None.
 
     by: what they are for, an objective of `schedules.costs.cost_curves`. For "kl" curves with a
-    baseline come before all without. heavy: None for any.
+    baseline come before all without. heavy: None for any. weights: model -> fingerprint of the
+    weights that run, where they are loaded. Curves of other weights than these, or than the
+    family's manifest has, are skipped with a warning.
     """
+
+    def current(document: dict) -> bool:
+        measured = weights_of(document)
+        changed = replaced(measured, family_folder(family))
+        changed += [name for name in weights or {} if measured.get(name) != (weights or {})[name]]
+        if changed:
+            names = ", ".join(dict.fromkeys(changed))
+            skip(f"{document['path']} was measured with other weights of {names}.")
+        return not changed
 
     def fits(document: dict) -> bool:
         params = document["params"]
@@ -46,6 +84,7 @@ def newest_curves(out, by: str, heavy: str | None, lights, family: str | None) -
             params["family"] == recorded(family)
             and heavy in (None, params["heavy"])
             and set(lights) <= set(params["lights"])
+            and current(document)
         )
 
     def with_baseline(document: dict) -> bool:
@@ -61,13 +100,10 @@ def check_weights(curves: dict, fingerprints: dict[str, str]) -> None:
 
     fingerprints: model -> fingerprint of its weights.
     """
-    measured = curves["provenance"]["fingerprints"]["models"]
-    changed = [name for name, weights in fingerprints.items() if weights != measured[name]]
+    measured = weights_of(curves)
+    changed = [name for name, weights in fingerprints.items() if weights != measured.get(name)]
     if changed:
-        raise StepimpError(
-            f"{curves['path']} was measured with other weights of {', '.join(changed)}: run "
-            "stepimp kl again."
-        )
+        raise StepimpError(stale(curves, changed))
 
 
 def remarks(document: dict) -> list[str]:

@@ -10,14 +10,15 @@ import functools
 import numpy as np
 import torch
 
+from stepimp.checks import is_array, span
 from stepimp.curves.inputs import Inputs
 from stepimp.curves.measurements import Measurements
 from stepimp.curves.tables import widest_band
 from stepimp.errors import StepimpError
+from stepimp.journals import Check, Kept
 from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.denoiser import Denoiser
 from stepimp.noise import NoiseSchedule, corrupt
-from stepimp.results import Kept
 
 
 def time_grid(points: int) -> np.ndarray:
@@ -139,6 +140,25 @@ def measure(
         if until is not None and len(chunks) > 1 and widest_band(joined(chunks), seed) <= until:
             break
     return joined(chunks)
+
+
+def chunk_check(models: list[str], times) -> Check:
+    """The check of a journal that keeps results of `measure_chunk`."""
+
+    def check(unit: str, result) -> str:
+        chunk, _, repeat = unit.rpartition(":")
+        shape = (len(times), span(chunk))
+        sums = [result] if isinstance(result, dict) else []
+        by_model = [part.get(kind) for part in sums for kind in ("ce", "kl")]
+        arrays = [part.get(name) for part in sums for name in ("masked", "entropy")]
+        for values in by_model:
+            arrays += (
+                [values.get(model) for model in models] if isinstance(values, dict) else [None]
+            )
+        whole = arrays and all(is_array(array, shape) for array in arrays)
+        return "" if whole and repeat.isdecimal() else f"unit {unit} is not a whole chunk of sums"
+
+    return check
 
 
 def rounded(value):

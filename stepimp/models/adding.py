@@ -4,7 +4,7 @@ from pathlib import Path
 
 from stepimp.errors import StepimpError
 from stepimp.models.checkpoints import load_checkpoint, open_checkpoint
-from stepimp.models.family import read_manifest, resolve, write_manifest
+from stepimp.models.family import NAME, read_manifest, resolve, write_manifest
 from stepimp.models.together import SHARED, check_together, shared_facts
 from stepimp.results import results_folder
 
@@ -46,7 +46,7 @@ def add_member(folder: Path, name: str, source: str, seed_of: str | None = None)
     members = manifest["members"]
     if name in members:
         raise StepimpError(f"{folder} has a member {name!r} already: choose another name.")
-    if not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
+    if not NAME.fullmatch(name):
         raise StepimpError(f"{name!r} is not a name: use letters, digits, '_', '-' and '.'.")
     if seed_of is not None and seed_of not in members:
         listed = ", ".join(members) or "none"

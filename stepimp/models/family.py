@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
+from stepimp.checks import fault, parsed
 from stepimp.errors import StepimpError
 from stepimp.models.headers import count_parameters
 from stepimp.results import write_atomically
@@ -15,7 +17,41 @@ SCHEMA = "stepimp-family/1"
 OTHER_SEED = re.compile(r"_seed\d+$")  # how training names a member of another seed
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_FILE = re.compile(r"([\w.-]+/[\w.-]+)/(.+\.(?:safetensors|ckpt))")
-FACTS = {"blocks", "seed", "heldout_nelbo_nats"}  # what the manifest says of each member at least
+NAME = re.compile(r"\w[\w.-]*")  # of a member: its folder lies inside the family's
+
+
+class Trained(TypedDict):
+    """What is read of a member's recipe."""
+
+    steps: int
+
+
+class Facts(TypedDict):
+    """What the manifest says of a member; the first three at least."""
+
+    blocks: int
+    seed: int
+    heldout_nelbo_nats: float | None
+    fingerprint: NotRequired[str | None]
+    checkpoint: NotRequired[str]
+    seed_of: NotRequired[str]
+    data: NotRequired[str]
+    column: NotRequired[str]
+    data_fingerprint: NotRequired[str]
+    teacher_fingerprint: NotRequired[str | None]
+    command: NotRequired[str]
+    recipe: NotRequired[Trained]
+    parameters: NotRequired[int]
+    layout: NotRequired[str]
+    block_flops: NotRequired[float]
+    max_length: NotRequired[int]
+
+
+class Manifest(TypedDict):
+    """The content of family.json."""
+
+    schema: str
+    members: dict[str, Facts]
 
 
 def family_folder(folder: str | None = None) -> Path:
@@ -43,29 +79,62 @@ def recorded(family: str | None) -> str | None:
 
 
 def read_manifest(folder: Path) -> dict:
-    """The family's manifest, empty if the folder has none yet."""
+    """The family's manifest, empty if the folder has none yet.
+
+    Raises StepimpError for a damaged one, or one of another version.
+    """
     file = Path(folder) / MANIFEST
     if not file.exists():
         return {"schema": SCHEMA, "members": {}}
     try:
-        manifest = json.loads(file.read_text("utf-8"))
+        manifest = parsed(file.read_bytes(), names=True)
+        wrong = manifest_fault(manifest)
     except ValueError as error:
-        raise StepimpError(f"{file} is damaged: {error}. Restore it, or train anew.") from error
-    members = manifest.get("members") if isinstance(manifest, dict) else None
-    if (
-        not isinstance(members, dict)
-        or manifest.get("schema") != SCHEMA
-        or not all(isinstance(facts, dict) and facts.keys() >= FACTS for facts in members.values())
-    ):
-        raise StepimpError(
-            f"{file} is damaged, or not a manifest of this version ({SCHEMA}): restore it, or "
-            "train anew."
-        )
+        wrong = str(error)
+    if wrong:
+        raise StepimpError(f"{file} is damaged: {wrong}. {rescue(Path(folder))}")
     return manifest
+
+
+def manifest_fault(manifest) -> str:
+    """What keeps a JSON value from being a manifest, in words; empty where nothing does."""
+    if text := fault(manifest, Manifest):
+        return text
+    if manifest["schema"] != SCHEMA:
+        return f"it is not a manifest of this version ({SCHEMA})"
+    for name, facts in manifest["members"].items():
+        if not NAME.fullmatch(name):
+            return f"{name!r} is not the name of a member"
+        if facts["blocks"] < 1:
+            return f"members.{name}.blocks is {facts['blocks']}"
+    return ""
+
+
+def rescue(folder: Path) -> str:
+    """What helps where the manifest of a folder is damaged: its members can be added again."""
+    members = sorted(
+        file.parent.name
+        for file in folder.glob("*/config.json")
+        if NAME.fullmatch(file.parent.name) and file.parent.name != "judge"
+    )
+    if not members:
+        return "Restore it from a copy, or move it away and make the family again."
+    again = "; ".join(f"stepimp family add {folder} {name} {folder / name}" for name in members)
+    return f"Restore it from a copy, or move it away and add the members again: {again}"
 
 
 def write_manifest(folder: Path, manifest: dict):
     write_atomically(Path(folder) / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+
+
+def replaced(fingerprints: dict[str, str], folder: Path) -> list[str]:
+    """The models whose weights are others now, by the manifest of the family in this folder.
+
+    fingerprints: model -> fingerprint of its weights when something was measured.
+    """
+    members = read_manifest(folder)["members"]
+    now = {name: facts.get("fingerprint") for name, facts in members.items()}
+    return [name for name, weights in fingerprints.items() if now.get(name) not in (None, weights)]
 
 
 def corpus(folder: Path) -> str:
@@ -89,7 +158,8 @@ def resolve(name: str, folder: Path) -> str:
     members = read_manifest(folder)["members"]
     if name in members:
         return members[name].get("checkpoint") or str((folder / name).absolute())
-    if Path(name).expanduser().exists() or HUB_ID.fullmatch(name) or HUB_FILE.fullmatch(name):
+    place = Path(name).expanduser()
+    if place.exists() or place.is_symlink() or HUB_ID.fullmatch(name) or HUB_FILE.fullmatch(name):
         return name
     choice = (
         f"the family in {folder} has {', '.join(members)}"

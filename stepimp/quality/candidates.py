@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from stepimp.results import newest
+from stepimp.documents import newest
 from stepimp.schedules.schedule import Schedule, hand_crafted, parse, sandwich
 
 log = logging.getLogger(__name__)

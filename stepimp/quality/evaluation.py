@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stepimp.checks import is_array, is_count
 from stepimp.columns import typed
+from stepimp.documents import newest
 from stepimp.errors import StepimpError
 from stepimp.intervals import Estimate, ratio
+from stepimp.journals import Check, Journal, Kept
 from stepimp.models.family import family_folder
 from stepimp.models.options import RunOptions
 from stepimp.quality.judge import Judge, judge_of, load_judge
@@ -21,7 +24,7 @@ from stepimp.quality.scoring import (
     unigram_entropy,
     unscorable,
 )
-from stepimp.results import Journal, Kept, Run, newest, results_folder
+from stepimp.results import Run, results_folder
 from stepimp.rows import EvaluateRow
 from stepimp.text.cache import digest
 
@@ -70,8 +73,9 @@ def evaluate_file(
     fingerprints = {"judge": judge.fingerprint, "data": data}
     device = judge.model.device
     run = Run(options.out, "evaluate", params, fingerprints, device, options.dtype)
+    journal = run.journal(check=score_check(len(samples.texts)))
     statistics, per_sample = evaluate(
-        judge, samples, options.compat, options.batch_size, run.journal(), progress
+        judge, samples, options.compat, options.batch_size, journal, progress
     )
     row = typed(EvaluateRow, {"schedule": origin.get("schedule"), **statistics})
     dropped = len(samples.texts) - row["samples"]
@@ -116,6 +120,22 @@ def evaluate(
         "empty": unscorable(scores, judge),
     }
     return row, {"log_ppl": scores.log_ppl.tolist(), "entropy_nats": entropy.tolist()}
+
+
+def score_check(total: int) -> Check:
+    """The check of a journal of `score_in_parts` of this many texts."""
+
+    def check(unit: str, result) -> str:
+        start = int(unit) if unit.isdecimal() else total
+        count = min(SCORED_TOGETHER, total - start)
+        if count < 1 or not isinstance(result, list) or len(result) != 2:
+            return f"unit {unit} is not the scores of a part of the texts"
+        nll, tokens = result
+        if not is_array(nll, (count,)) or not is_array(tokens, (count,), is_count):
+            return f"unit {unit} does not hold {count} finite numbers and token counts"
+        return ""
+
+    return check
 
 
 def score_in_parts(judge: Judge, samples: Samples, batch_size: int, journal, progress) -> Scores:

@@ -11,13 +11,18 @@ from dataclasses import dataclass
 import torch
 
 from stepimp import __version__, randomness
+from stepimp.checks import is_array, is_number, span
 from stepimp.errors import StepimpError
+from stepimp.journals import Check, Journal
 from stepimp.models.loading import Family
-from stepimp.results import Journal, results_folder, run_key
+from stepimp.results import results_folder, run_key
 from stepimp.sampling import sampler
 from stepimp.sampling.cost import Stopwatch, exact_flops
+from stepimp.sampling.generate import is_id
 from stepimp.schedules.schedule import Schedule
 from stepimp.text.blocks import load_blocks
+
+COSTS = ("seconds", "flops")  # of each batch of samples
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,28 @@ def samples_journal(setting: Setting, schedule: Schedule) -> Journal:
         ),
         {},
     )
-    return Journal(results_folder(setting.out) / f"samples-{key}.jsonl", key)
+    path = results_folder(setting.out) / f"samples-{key}.jsonl"
+    return Journal(path, key, samples_check(setting))
+
+
+def samples_check(setting: Setting) -> Check:
+    """The check of a file that keeps results of `draw_turn`."""
+    token = is_id(setting.family.any.vocab_size)
+
+    def check(unit: str, result) -> str:
+        count = span(unit)
+        whole = (
+            isinstance(result, dict)
+            and is_array(result.get("tokens"), (count, setting.length), token)
+            and is_array(result.get("text"), (count,), lambda text: isinstance(text, str))
+            and all(is_number(result.get(name)) and result[name] > 0 for name in COSTS)
+            and isinstance(result.get("run"), str)
+        )
+        if whole and count:
+            return ""
+        return f"samples {unit} are not {count} times {setting.length} tokens with text and costs"
+
+    return check
 
 
 def unit(turn: range) -> str:

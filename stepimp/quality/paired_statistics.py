@@ -7,13 +7,13 @@ import numpy as np
 
 from stepimp.columns import typed
 from stepimp.intervals import Estimate, ratio
+from stepimp.journals import Journal
 from stepimp.quality.candidates import Candidate
 from stepimp.quality.evaluation import quality_columns
 from stepimp.quality.judge import Judge
 from stepimp.quality.paired_samples import Setting, unit
 from stepimp.quality.samples_file import split_prefix
 from stepimp.quality.scoring import Scores, score, unigram_entropy, unscorable
-from stepimp.results import Journal
 from stepimp.rows import CompareRow, PairRow
 from stepimp.schedules.schedule import Schedule, parse, saved_flops
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stepimp.columns import typed
-from stepimp.curves.document import check_weights
+from stepimp.curves.document import check_current, check_weights
 from stepimp.errors import StepimpError
 from stepimp.intervals import Estimate
 from stepimp.models import loading
@@ -57,6 +57,7 @@ def recommendation(
     `VerificationRow`s; progress counts its batches of samples.
     """
     results_folder(out)
+    check_current(curves)
     measured = curves["params"]
     if heavy not in (None, measured["heavy"]):
         raise StepimpError(

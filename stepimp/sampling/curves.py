@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from stepimp.curves.document import newest_curves
 from stepimp.curves.inputs import Inputs, text_inputs
-from stepimp.curves.measure import measure, time_grid
+from stepimp.curves.measure import chunk_check, measure, time_grid
 from stepimp.curves.options import MOST_SAMPLES, CompleteOptions, CurveOptions
 from stepimp.curves.tables import curve_rows, nelbo_rows
 from stepimp.errors import StepimpError
@@ -61,7 +61,7 @@ def measure_curves(
         time_grid(options.points),
         options.seed,
         batch_size=options.batch_size,
-        journal=run.journal(),
+        journal=run.journal(check=chunk_check(list(options.models), time_grid(options.points))),
         until=options.until,
         progress=progress,
     )
@@ -79,13 +79,15 @@ def curves_for(
     lights: Iterable[str],
     models: ModelOptions,
     measure: Callable[[CurveOptions], dict],
+    weights: dict[str, str] | None = None,
 ) -> dict:
     """The newest matching curves in the results folder, measured now if there are none.
 
     by: "kl", "loss" or "nelbo", what the curves are for. heavy, lights: None and empty for any.
-    measure: gives the curves document of options, as `measure_curves` does.
+    measure: gives the curves document of options, as `measure_curves` does. weights: model ->
+    fingerprint of the weights they must have, where they are loaded.
     """
-    document = newest_curves(models.out, by, heavy, lights, models.family)
+    document = newest_curves(models.out, by, heavy, lights, models.family, weights)
     return document or measure(default_options(heavy, lights, models))
 
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
+from typing import Any
 
 import torch
 
+from stepimp.checks import is_array, is_text, is_whole
+from stepimp.errors import StepimpError
+from stepimp.journals import Check, Journal
 from stepimp.models.loading import Family
-from stepimp.results import Journal
 from stepimp.sampling import mdlm_sampler, sampler
 from stepimp.schedules.schedule import Schedule
 from stepimp.text.blocks import encode
@@ -15,7 +18,12 @@ FRAMES = 100  # how often a watched sample is shown
 
 
 def encode_prefix(tokenizer, text: str) -> torch.Tensor | None:
-    """[P] tokens of a prefix, none of them special whatever it contains; None if it is empty."""
+    """[P] tokens of a prefix, none of them special whatever it contains; None if it is empty.
+
+    Raises StepimpError for bytes that are not UTF-8, which Python keeps as half a surrogate pair.
+    """
+    if not is_text(text):
+        raise StepimpError(f"The prefix {ascii(text)} is not UTF-8 text.")
     return torch.tensor(encode(tokenizer, [text])[0]) if text else None
 
 
@@ -61,6 +69,22 @@ def generate(
         (text,) = family.decode([tokens])
         texts.append({"index": index, "tokens": tokens, "text": text})
     return texts, counts
+
+
+def tokens_check(length: int, vocabulary: int) -> Check:
+    """The check of a journal that keeps the tokens of each sample."""
+
+    def check(unit: str, tokens) -> str:
+        if not unit.isdecimal() or not is_array(tokens, (length,), is_id(vocabulary)):
+            return f"sample {unit} is not {length} token ids below {vocabulary}"
+        return ""
+
+    return check
+
+
+def is_id(vocabulary: int) -> Callable[[Any], bool]:
+    """Whether a value is a token id."""
+    return lambda token: is_whole(token) and 0 <= token < vocabulary
 
 
 def drawn_tokens(family: Family, length: int, prefix: torch.Tensor | None) -> int:

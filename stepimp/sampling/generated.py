@@ -5,15 +5,18 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from stepimp.columns import typed
+from stepimp.curves.document import weights_of
+from stepimp.documents import command_of, newest
 from stepimp.errors import StepimpError
-from stepimp.models.family import chosen_members, family_folder, recorded
+from stepimp.models.family import chosen_members, family_folder, recorded, replaced
 from stepimp.models.loading import Family, load
 from stepimp.models.options import ModelOptions
-from stepimp.results import Run, newest, results_folder, write_atomically
+from stepimp.results import Run, results_folder, write_atomically
 from stepimp.rows import GenerateRow
-from stepimp.sampling.generate import generate
+from stepimp.sampling.generate import generate, tokens_check
 from stepimp.schedules.schedule import Schedule, parse
 
 Progress = Callable[[int, int], None]
@@ -62,12 +65,13 @@ def generate_texts(
     for schedules, models, lengths and prefixes that cannot be used.
     """
     results_folder(options.out)
-    options, expected = with_schedule(options, recommend)
+    options, advice = with_schedule(options, recommend)
     assert options.schedule is not None
     schedule = parse(options.schedule, options.heavy, options.light, options.steps)
     folder = family_folder(options.family)
     family = load(schedule.models, folder, options.device, options.dtype, options.attn)
-    expect_weights(family, expected)
+    if advice:
+        expect_weights(advice, family.fingerprints, options.out)
     length = options.length or family.length
     params = dict(
         schedule=schedule.format(options.heavy, options.light),
@@ -92,7 +96,7 @@ def generate_texts(
             options.samples,
             length,
             seed=options.seed,
-            journal=run.journal(),
+            journal=run.journal(check=tokens_check(length, family.any.vocab_size)),
             prefix=options.prefix,
             precision=options.precision,
             batch_size=options.batch_size,
@@ -119,9 +123,9 @@ def generate_texts(
 
 def with_schedule(
     options: GenerateOptions, recommend: Callable[[], dict]
-) -> tuple[GenerateOptions, dict[str, str]]:
-    """The options with a schedule and the models of its letters, and model -> fingerprint of the
-    weights that a recommendation was made for.
+) -> tuple[GenerateOptions, dict | None]:
+    """The options with a schedule and the models of its letters, and the recommendation that they
+    come from, if any.
 
     A model stays None where neither the options nor the family name it: a schedule may name its
     models itself, and one with letters is refused when it is parsed.
@@ -136,41 +140,62 @@ def with_schedule(
             light=min(params["lights"], key=advice["blocks"].get),
             family=params["family"],
         )
-        return recommended, advice["provenance"]["fingerprints"]["models"]
+        return recommended, advice
     lights = (options.light,) if options.light else ()
     try:
         heavy, (light,) = chosen_members(options.heavy, lights, family_folder(options.family))
     except StepimpError:
-        return options, {}
-    return replace(options, heavy=heavy, light=light), {}
+        return options, None
+    return replace(options, heavy=heavy, light=light), None
 
 
 def newest_recommendation(options: GenerateOptions) -> dict | None:
     """The newest recommendation in the results folder for the family, and for the models and T that
     the options name; None if there is none.
+
+    One that was made because there was none, and for other weights than the family has now, is
+    made anew. Raises StepimpError for one that a user asked for.
     """
-    family = recorded(options.family)
+    family, folder = recorded(options.family), family_folder(options.family)
 
     def fits(document: dict) -> bool:
         params = document["params"]
-        return (
+        asked = (
             params["family"] == family
             and options.steps in (None, params["steps"])
             and options.heavy in (None, params["heavy"])
             and (options.light is None or params["lights"] == [options.light])
         )
+        return asked and (asked_for(document) or not replaced(weights_of(document), folder))
 
-    return newest(options.out, "recommend", fits)
+    document = newest(options.out, "recommend", fits)
+    if document and (outdated := replaced(weights_of(document), folder)):
+        raise StepimpError(other_weights(document, outdated))
+    return document
 
 
-def expect_weights(members: Family, expected: dict[str, str]) -> None:
+def asked_for(document: dict) -> bool:
+    """Whether a recommendation was made by the command for it."""
+    return command_of(document)[1:2] != ["generate"]
+
+
+def expect_weights(advice: dict, fingerprints: dict[str, str], out: str) -> None:
     """Raises StepimpError for models with other weights than those of a recommendation.
 
-    expected: model -> fingerprint.
+    fingerprints: model -> fingerprint of the weights that are loaded.
     """
-    for name, weights in members.fingerprints.items():
-        if expected.get(name, weights) != weights:
-            raise StepimpError(
-                f"The newest recommendation was made for other weights of {name}: run stepimp "
-                "recommend again."
-            )
+    expected = weights_of(advice)
+    if other := [name for name, now in fingerprints.items() if expected.get(name, now) != now]:
+        # No manifest says so, or `newest_recommendation` had found it; its curves are as old.
+        curves = Path(out).expanduser() / advice["params"].get("curves", "")
+        first = f"move {curves} away and " if curves.is_file() else ""
+        raise StepimpError(other_weights(advice, other, first))
+
+
+def other_weights(advice: dict, models: list[str], first: str = "") -> str:
+    """What to say of a recommendation that was made for other weights of these models."""
+    line = advice["provenance"].get("command_line", "stepimp recommend")
+    return (
+        f"{advice['path']}, the newest recommendation, was made for other weights of "
+        f"{', '.join(models)} than there are now: {first}run {line}"
+    )

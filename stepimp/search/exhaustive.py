@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from stepimp.checks import is_array, span
 from stepimp.curves.measure import rounded
+from stepimp.journals import Check, Journal, Kept
 from stepimp.models.denoiser import Denoiser
 from stepimp.processes import Processes
-from stepimp.results import Journal, Kept
 from stepimp.sampling import sampler
 from stepimp.schedules.schedule import Schedule
 from stepimp.search.coarse import Coarse
@@ -108,6 +109,25 @@ def search(
             stays = elimination.running(np.exp(log_ppl), level)
             running = list(itertools.compress(running, stays))
     return tables(coarse.names(), done, samples, chunk)
+
+
+def score_check(coarse: Coarse) -> Check:
+    """The check of a journal of `search`. A log-PPL may be infinite."""
+    names = set(coarse.names())
+
+    def check(unit: str, result) -> str:
+        name, _, chunk = unit.partition(":")
+        shape = (span(chunk),)
+        if name not in names or not shape[0]:
+            return f"unit {unit} is not a schedule on a chunk of samples"
+        whole = (
+            isinstance(result, dict)
+            and is_array(result.get("log_ppl"), shape, lambda value: isinstance(value, float))
+            and is_array(result.get("entropy"), shape)
+        )
+        return "" if whole else f"unit {unit} does not hold the scores of {shape[0]} samples"
+
+    return check
 
 
 def unit(name: str, start: int, stop: int) -> str:

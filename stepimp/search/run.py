@@ -22,7 +22,7 @@ from stepimp.sampling.curves import curves_for
 from stepimp.search import ranking
 from stepimp.search.coarse import Coarse
 from stepimp.search.elimination import Elimination
-from stepimp.search.exhaustive import search
+from stepimp.search.exhaustive import score_check, search
 
 Progress = Callable[[int, int], None]
 
@@ -138,7 +138,7 @@ def search_models(
             batch_size=options.batch_size,
             chunk=options.chunk,
             elimination=elimination,
-            journal=run.journal(processes.rank, processes.count),
+            journal=run.journal(processes.rank, processes.count, score_check(coarse)),
             processes=processes,
             counts=counts,
             progress=moved or (lambda done, total: None),
@@ -166,6 +166,6 @@ def find_curves(
     if options.curves:
         document = read_curves_of(options.curves, options.heavy, lights)
     else:
-        document = curves_for("kl", options.heavy, lights, options, measure)
+        document = curves_for("kl", options.heavy, lights, options, measure, fingerprints)
     check_weights(document, fingerprints)
     return document

@@ -257,7 +257,7 @@ def check_same(folder: Path, facts: dict, shape: dict, seed: int, origin: dict, 
     recorded["teacher"] = facts.get("teacher_fingerprint", origin["teacher"])
     asked = {"seed": seed, "text": origin["data"], "teacher": origin["teacher"]}
     recorded |= {name: config.get(name, value) for name, value in shape.items()}
-    refuse_other(folder, recorded, asked | shape, Recipe(**facts["recipe"]), recipe)
+    refuse_other(folder, recorded, asked | shape, facts["recipe"], recipe)
 
 
 def source_name(data: str) -> str:

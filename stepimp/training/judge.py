@@ -8,10 +8,12 @@ import platform
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer
 
+from stepimp.checks import fault, parsed
 from stepimp.errors import StepimpError
 from stepimp.models.loading import open_tokenizer
 from stepimp.quality.judge import FOLDER
@@ -31,6 +33,20 @@ from stepimp.training.trainer import (
 )
 
 RECIPE = "recipe.json"  # written last: a judge with a recipe is finished
+
+
+class Finished(TypedDict):
+    """What is read of a finished judge's recipe."""
+
+    parameters: int
+    heldout_nats_per_token: float
+    shape: dict[str, float]
+    recipe: dict[str, Any]
+    seed: int
+    vocab_size: int
+    data: str
+    data_fingerprint: str
+    column: NotRequired[str]
 
 
 class JudgeTrainer(Trainer):
@@ -55,12 +71,18 @@ def held_out_nats(model, tokens: torch.Tensor, batch_size: int = 32) -> float:
 def read_recipe(folder: Path) -> dict | None:
     """What a judge's folder says of its training, None where it is not finished."""
     file = Path(folder) / RECIPE
+    if not file.exists():
+        return None
     try:
-        return json.loads(file.read_text("utf-8")) if file.exists() else None
+        facts = parsed(file.read_bytes())
+        wrong = fault(facts, Finished)
     except ValueError as error:
+        wrong = str(error)
+    if wrong:
         raise StepimpError(
-            f"{file} is damaged: delete {folder} and train the judge again."
-        ) from error
+            f"{file} is damaged ({wrong}): move {folder} away and train the judge again."
+        )
+    return facts
 
 
 def train_judge(
@@ -161,6 +183,4 @@ def check_same(folder, facts: dict, shape, recipe: Recipe, data: str, vocab_size
     if data != facts["data"] or column != facts.get("column", "text"):
         blocks = load_blocks(data, tokenizer, shape["n_positions"], "train", column)
         recorded["text"], asked["text"] = facts["data_fingerprint"], blocks.fingerprint
-    refuse_other(
-        folder, recorded | facts["shape"], asked | shape, Recipe(**facts["recipe"]), recipe
-    )
+    refuse_other(folder, recorded | facts["shape"], asked | shape, facts["recipe"], recipe)

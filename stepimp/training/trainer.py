@@ -15,23 +15,15 @@ from torch.utils.data import Dataset
 from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging
 
-from stepimp.errors import Contradiction, StepimpError
+from stepimp.checks import parsed
+from stepimp.errors import FULL, Contradiction, StepimpError, advice
 from stepimp.results import write_atomically
 from stepimp.training.callbacks import EMA, Deadline, Diverged, Snapshots, StableCheckpoint
+from stepimp.training.intact import last_checkpoint, step_of
 from stepimp.training.muon import MuonAdamW
 from stepimp.training.recipe import MAY_CHANGE, Recipe
 
 NOTE = "training.json"  # what is trained in a work folder
-
-
-def step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def last_checkpoint(work: Path) -> Path | None:
-    """The newest complete checkpoint in a work folder."""
-    complete = [file.parent for file in work.glob(f"checkpoint-*/{EMA.FILE}")]
-    return max(complete, key=step_of, default=None)
 
 
 class TokenDataset(Dataset):
@@ -66,8 +58,7 @@ def claim(work: Path, origin: dict, recipe: Recipe):
     """
     note = work / NOTE
     if note.exists():
-        earlier = json.loads(note.read_text("utf-8"))
-        earlier_recipe = Recipe(**earlier.pop("recipe"))
+        earlier, earlier_recipe = read_note(note)
         if earlier != origin or not recipe.continues(earlier_recipe):
             raise StepimpError(
                 f"{work} holds an unfinished training with other options or text: run its command "
@@ -82,23 +73,36 @@ def claim(work: Path, origin: dict, recipe: Recipe):
     PartialState().wait_for_everyone()
 
 
-def refuse_other(folder: Path, recorded: dict, asked: dict, earlier: Recipe, recipe: Recipe):
+def refuse_other(folder: Path, recorded: dict, asked: dict, earlier: dict, recipe: Recipe):
     """Raises Contradiction where a finished model was trained in another way than is asked for,
     with what differs. How often it was saved, and on what machine code it ran, does not count.
     """
     ignored = set(MAY_CHANGE) - {"weights"}
-    recorded = recorded | {k: v for k, v in earlier.as_dict().items() if k not in ignored}
+    recorded = recorded | earlier
     asked = asked | {k: v for k, v in recipe.as_dict().items() if k not in ignored}
     different = [
         f"{name} {recorded[name]}, not {value}"
         for name, value in asked.items()
-        if recorded[name] != value
+        if recorded.get(name, value) != value
     ]
     if different:
         raise Contradiction(
             f"{folder} is finished, and was trained with {'; '.join(different)}: ask for the same "
             "or train into a new folder."
         )
+
+
+def read_note(file: Path) -> tuple[dict, Recipe]:
+    """What a work folder holds, and its recipe. Raises StepimpError for a damaged note."""
+    try:
+        earlier = parsed(file.read_bytes())
+        if not isinstance(earlier, dict):
+            raise ValueError("it is not an object")
+        return earlier, Recipe(**earlier.pop("recipe"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StepimpError(
+            f"{file} is damaged ({error}): delete {file.parent} to train from the start."
+        ) from error
 
 
 def rewind(work: Path, earlier: Recipe):
@@ -129,6 +133,10 @@ def full_disk_explained(work: Path):
     except (OSError, RuntimeError, SafetensorError) as error:
         if isinstance(error, RuntimeError) and "inline_container" not in str(error):
             raise
+        if isinstance(error, OSError) and error.errno not in (None, *FULL):
+            raise StepimpError(
+                f"Cannot write to {work} ({error.strerror}). {advice(error)}"
+            ) from error
         raise StepimpError(
             f"Cannot write to {work}; the disk may be full. Free space and run the same command "
             "again: it continues from the last checkpoint."
@@ -177,7 +185,8 @@ def fit(
     )
     trainer.remove_callback(PrinterCallback)
     check_enough(tokens, recipe, arguments.world_size)
-    checkpoint = last_checkpoint(work)
+    with PartialState().main_process_first():  # which removes the damaged ones
+        checkpoint = last_checkpoint(work)
     if checkpoint == work / f"checkpoint-{recipe.steps}":  # the Trainer would take one step more
         ema.start(checkpoint)
         return ema.averaged()

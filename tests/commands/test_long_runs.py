@@ -32,6 +32,7 @@ def test_a_long_run_is_refused_where_nobody_can_be_asked(
     run, written, command, large_machine, monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
     outcome = run(command, *LONG[command])
     assert outcome.code == 2 and written() == []
     assert "This would take about" in outcome.message
@@ -76,6 +77,7 @@ def test_what_cannot_fit_is_refused_at_once_with_the_reason(
     run, written, kind, monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
     monkeypatch.setattr(_long, "free_memory", lambda: 64 * 10**9)
     (options, reason), command = TOO_LARGE[kind], kind.strip()
     outcome = run(command, *options, "--yes")

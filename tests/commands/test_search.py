@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from stepimp.commands import main
-from stepimp.results import read_document
+from stepimp.documents import read_document
 
 SIZES = {"segments": 5, "light-segments": 2, "steps": 20, "samples": 6, "chunk": 3, "length": 8}
 SIZE = [part for name, value in SIZES.items() for part in (f"--{name}", str(value))]
@@ -280,7 +280,7 @@ def test_bad_options_end_in_one_message_before_any_work(options, out, extra, cod
             lambda written: written["provenance"]["fingerprints"]["models"].update(
                 {"1b": "0" * 12}
             ),
-            "other weights of 1b: run stepimp kl again",
+            "other weights of 1b than there are now",
         ),
         (
             lambda written: written["params"].update(lights=["4b"]),

@@ -41,6 +41,7 @@ def test_every_command_that_reads_text_takes_a_column(run, tmp_path, tiny_text, 
         "train": [tmp_path / "family", *SMALL],
         "judge": [tmp_path / "family", *JUDGE],
     }[command]
+    (tmp_path / "family").mkdir()
     assert f"no column 'text': its columns are {column.split('.')[0]}, id" in (
         run(command, *options, *data).message
     )

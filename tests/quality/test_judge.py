@@ -6,7 +6,6 @@ import shutil
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
@@ -95,6 +94,31 @@ def no_config(folder):
     (folder / "config.json").unlink()
 
 
+def fewer_layers(folder):
+    change_config(folder, n_layer=1)
+
+
+def more_layers_than_tensors(folder):
+    change_config(folder, n_layer=10**9)
+
+
+def layers_in_words(folder):
+    change_config(folder, n_layer="2")
+
+
+def a_flag_in_words(folder):
+    change_config(folder, tie_word_embeddings="no")
+
+
+def architectures_that_are_a_number(folder):
+    change_config(folder, architectures=5)
+
+
+def a_pointer(folder):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (folder / "model.safetensors").write_bytes(pointer)
+
+
 def other_kind(folder):
     change_config(folder, architectures=["BertForMaskedLM"])
 
@@ -136,6 +160,12 @@ SPOILS = {
     broken: "as a judge",
     only_a_pickle: "as a judge",
     infinite: "hold NaN or Inf",
+    fewer_layers: "does not fit its config.json: transformer.h.1",
+    more_layers_than_tensors: "1000000000 layers, in .* tensors",
+    layers_in_words: "as a judge",
+    a_flag_in_words: "tie_word_embeddings",
+    architectures_that_are_a_number: "as a judge",
+    a_pointer: "is a Git LFS pointer",
 }
 
 
@@ -153,7 +183,7 @@ def test_a_message_keeps_its_cause_and_a_bug_is_not_hidden(copied, monkeypatch):
     broken(copied)
     with pytest.raises(StepimpError) as error:
         load_judge(str(copied), "cpu")
-    assert isinstance(error.value.__cause__, SafetensorError)
+    assert isinstance(error.value.__cause__, StepimpError)
 
     def bug(*_, **__):
         raise AttributeError("ours")
@@ -212,6 +242,7 @@ def train(tiny_text, tmp_path):
     """A function (folder, *options) -> the result of `stepimp judge` there."""
 
     def run(folder, *options, code=0):
+        (tmp_path / folder).mkdir(exist_ok=True)
         arguments = ["judge", tmp_path / folder, "--data", tiny_text, *TINY, *options]
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
         assert result.exit_code == code, result.output

@@ -1,0 +1,153 @@
+"""Checks what was read from a JSON file against the type that is declared for it."""
+
+import json
+import math
+import types
+from functools import cache
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, is_typeddict
+from typing import get_type_hints as type_hints
+
+MOST_DIGITS = 10**300  # larger whole numbers do not fit into a float
+
+
+def parsed(text: bytes, names: bool = False) -> Any:
+    """The JSON value of some UTF-8 text. Raises ValueError for anything else.
+
+    names: strings of it become parts of paths, which hold no NUL character.
+    """
+    if names and rb"\u0000" in text:
+        raise ValueError("it holds a NUL character")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def is_number(value) -> bool:
+    """Whether a value is a finite number; true and false are none."""
+    if type(value) is int:
+        return abs(value) < MOST_DIGITS
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def is_whole(value) -> bool:
+    """Whether a value is an integer that fits into 64 bits."""
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
+def is_count(value) -> bool:
+    """Whether a value is an integer of at least 1."""
+    return is_whole(value) and value >= 1
+
+
+def is_text(value) -> bool:
+    """Whether a value is a string that can be written as UTF-8: without half a surrogate pair."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# type: (whether a value is of it, what to call it)
+SCALARS: dict[Any, tuple] = {
+    float: (is_number, "a finite number"),
+    int: (is_whole, "a whole number"),
+    str: (is_text, "a string"),
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    type(None): (lambda value: value is None, "null"),
+}
+
+
+def called(kind) -> str:
+    """A type in words."""
+    if kind in SCALARS:
+        return SCALARS[kind][1]
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    return "a list" if get_origin(kind) is list else "an object"
+
+
+@cache
+def fields(kind) -> dict[str, Any]:
+    """The fields of a TypedDict with their types."""
+    return type_hints(kind, include_extras=True)
+
+
+def not_a(value, words: str, where: str) -> str:
+    return f"{where} is {shortened(value)}, not {words}"
+
+
+def shortened(value) -> str:
+    """A value in at most some 40 characters."""
+    text = ascii(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def fault(value, kind, where: str = "") -> str:
+    """What keeps a JSON value from being of a type, in words; empty where nothing does.
+
+    kind: float, int, str, bool, None, Any, a TypedDict, or a list, dict, Literal or union of these.
+    where: what the value is called, such as `rows[3]`. A TypedDict may have more fields than are
+    declared; numbers must be finite.
+    """
+    origin, parts = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return ""
+    if origin in (Annotated, NotRequired):
+        return fault(value, parts[0], where)
+    if origin in (Union, types.UnionType):
+        return union_fault(value, parts, where)
+    if kind in SCALARS:
+        fits, words = SCALARS[kind]
+        return "" if fits(value) else not_a(value, words, where)
+    if origin is Literal:
+        fits = any(type(value) is type(part) and value == part for part in parts)
+        return "" if fits else not_a(value, called(kind), where)
+    if not isinstance(value, list if origin is list else dict):
+        return not_a(value, called(kind), where or "the content")
+    if is_typeddict(kind):
+        for name in sorted(kind.__required_keys__ - value.keys()):
+            return f"{where or 'the content'} lacks {name!r}"
+        inside = [
+            (f"{where}.{name}" if where else name, value[name], part)
+            for name, part in fields(kind).items()
+            if name in value
+        ]
+    elif origin is list:
+        if parts[0] in SCALARS and all(map(SCALARS[parts[0]][0], value)):
+            return ""
+        inside = [(f"{where}[{i}]", item, parts[0]) for i, item in enumerate(value)]
+    else:
+        inside = [(f"{where}.{name}", item, parts[1]) for name, item in value.items()]
+    return next(filter(None, (fault(item, part, name) for name, item, part in inside)), "")
+
+
+def union_fault(value, parts, where: str) -> str:
+    """`fault` of a union: the part that the value comes closest to says what is wrong."""
+    faults = [fault(value, part, where) for part in parts]
+    if not all(faults):
+        return ""
+    inner = [text for text in faults if not text.startswith(f"{where} is ")]
+    return (inner or [not_a(value, " or ".join(map(called, parts)), where)])[0]
+
+
+def span(text: str) -> int:
+    """Number of items of a range such as `32:64`; 0 for a text that is no such range."""
+    start, _, stop = text.partition(":")
+    if not (start.isdecimal() and stop.isdecimal()):
+        return 0
+    return max(0, int(stop) - int(start))
+
+
+def is_array(value, shape: tuple[int, ...], fits=is_number) -> bool:
+    """Whether a JSON value is nested lists of exactly this shape, each entry of which fits."""
+    if not shape:
+        return fits(value)
+    return (
+        isinstance(value, list)
+        and len(value) == shape[0]
+        and all(is_array(part, shape[1:], fits) for part in value)
+    )
