@@ -17,6 +17,8 @@ COMMANDS = (
     "loss",
     "kl",
     "recommend",
+    "plan",
+    "cascade",
     "generate",
     "evaluate",
     "compare",

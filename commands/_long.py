@@ -12,7 +12,7 @@ import click
 
 from stepimp.memory import free_memory, size
 
-from ._work import cores, default_models, work_of
+from ._work import CURVES, cores, default_models, work_of
 
 HOUR = 3600.0
 RATE = {"cpu": 3e10, "cuda": 1e13}  # FLOPs per second of one CPU core and of one GPU
@@ -126,7 +126,7 @@ def length_of(params: dict, folder: Path) -> int:
 
 def require_memory(command: str, params: dict, length: int):
     """Refuses at once what cannot fit into the memory, by the largest arrays of the command."""
-    if command in ("loss", "kl"):
+    if command in CURVES:
         models = len(params["lights"]) + 2
         sequences = params["sequences"]
         if params["inputs"] == "text":  # whose length may be less

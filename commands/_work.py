@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+CURVES = ("loss", "kl", "cascade")  # commands that corrupt text
 DEFAULT_STEPS = 1000  # T where a command does not say
 
 
@@ -20,6 +21,7 @@ def work(arguments: list[str], folder: Path, group: click.Group) -> float:
 
     arguments: of stepimp; group: stepimp, which parses them.
     """
+    from stepimp.curves.options import CurveOptions
     from stepimp.models.family import read_manifest
     from stepimp.paper.needs import members_of
 
@@ -27,6 +29,10 @@ def work(arguments: list[str], folder: Path, group: click.Group) -> float:
     command, *options = arguments
     params = group.commands[command].make_context(command, options).params
     length = params.get("length") or members_of(folder).length
+    if command == "plan" or params.get("over") == "masked":  # unless their curves are there
+        models = {params["heavy"], *params["lights"]}
+        inputs = CurveOptions.sequences * CurveOptions.points
+        return length * inputs * sum(blocks[model] for model in models)
     if command == "recommend":  # reads curves, runs no model
         return 0.0
     try:
@@ -43,7 +49,7 @@ def work_of(command: str, params: dict, folder: Path, cost: dict, length: int) -
     params = params | default_models(params, folder)
     if command in ("generate", "recommend"):
         params["steps"] = params["steps"] or DEFAULT_STEPS
-    if command in ("loss", "kl"):
+    if command in CURVES:
         models = {params["heavy"], *params["lights"], params["baseline"]} - {None}
         inputs = params["sequences"] * params["repeats"] * params["points"]
         work = length * inputs * sum(cost[model] for model in models)
@@ -92,14 +98,13 @@ def schedules(command: str, params: dict) -> list:
     without a recommendation, which is not known yet.
     """
     from stepimp.quality.candidates import given, papers_seven, sandwiches
-    from stepimp.schedules.schedule import Schedule, parse
+    from stepimp.schedules.schedule import Schedule
     from stepimp.search.coarse import Coarse, segment_runs
 
     heavy, steps = params["heavy"], params["steps"]
     all_heavy = Schedule.of([heavy] * steps)
-    if command == "generate":
-        given_one = params["schedule"]
-        return [parse(given_one, heavy, params["light"])] if given_one else [all_heavy]
+    if command == "generate":  # the most that a schedule costs
+        return [all_heavy]
     if command == "recommend":  # verifies four schedules, none costlier than this one
         return 4 * [all_heavy]
     if command == "search":

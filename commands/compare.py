@@ -7,6 +7,7 @@ import click
 from ._long import confirm
 from ._options import (
     STEPS,
+    Share,
     chosen_members,
     data_option,
     heavy_option,
@@ -17,6 +18,7 @@ from ._options import (
     usage_errors,
     yes_option,
 )
+from ._policies import compare_policies
 from ._print import banded, print_json, print_table, rounded
 from ._progress import progress, status
 
@@ -56,6 +58,26 @@ class Sweep(click.ParamType):
     type=Sweep(),
     help="Compare sandwiches with these fractions of light steps instead.",
 )
+@click.option(
+    "--policies",
+    is_flag=True,
+    help="Compare ways to use the two models instead, all at the same mean cost: the best schedule "
+    "over steps, over masked positions, the best plan, an entropy cascade, and drafting.",
+)
+@click.option(
+    "--budget",
+    type=Share(0, 1),
+    default=0.25,
+    show_default=True,
+    help="With --policies: the share of the all-heavy FLOPs to save, counting blocks.",
+)
+@click.option(
+    "--sequences",
+    type=click.IntRange(min=2),
+    default=100,
+    show_default=True,
+    help="With --policies: held-out sequences that measure the NELBO.",
+)
 @click.option("--steps", type=STEPS, default=1000, show_default=True, help="T.")
 @click.option(
     "--samples",
@@ -88,7 +110,7 @@ class Sweep(click.ParamType):
 @judge_option
 @model_options
 @yes_option
-def compare(heavy, lights, schedules, fractions, as_json, yes, **options):
+def compare(heavy, lights, policies, budget, sequences, as_json, yes, **options):
     """Gen-PPL, entropy, FLOPs and seconds of several schedules with the same random numbers.
 
     By default the paper's seven: a quarter of the steps light in a sandwich or in one quarter, all
@@ -97,6 +119,10 @@ def compare(heavy, lights, schedules, fractions, as_json, yes, **options):
     paired differences to all-heavy, in nats per token. FLOPs are those saved by counting blocks
     (formula 3), time is the share of all-heavy's seconds that was saved. Below the table are the
     placements of equally many light steps that differ from each other.
+
+    With --policies all are chosen by curves over masked positions, and their NELBO is measured on
+    other held-out text with the sampler's own events; a verdict says whether each beats the best
+    schedule over steps. Drafting has the law of all-heavy and saves calls in sequence, not FLOPs.
 
     Samples are kept in files of their own in --out. What was drawn before, in a killed run or
     another one, is not drawn again, and keeps its seconds: the saved time is shown only if
@@ -107,24 +133,25 @@ def compare(heavy, lights, schedules, fractions, as_json, yes, **options):
       stepimp compare --light 4b --light 8b
       stepimp compare --fractions 0:1:0.1
       stepimp compare --prefix-length 16 --samples 64
+      stepimp compare --policies --light 8b --budget 0.2
     """
-    if schedules and fractions:
+    if options["schedules"] and options["fractions"]:
         raise click.UsageError("Give either --schedule or --fractions, not both.")
-    if not options["prefix_length"]:
+    if not policies:
+        refuse(["budget", "sequences"], "counts with --policies alone: give both or none.")
+    if not policies and not options["prefix_length"]:
         refuse(["data", "column"], "counts with --prefix-length alone: give both or none.")
     status("Loading models ...")
+    heavy, lights = chosen_members(heavy, lights, options["family"])
+    confirm(options | {"heavy": heavy, "lights": lights}, yes)
+    if policies:
+        options |= {"save_flops": budget, "sequences": sequences}
+        return compare_policies(heavy, lights, as_json, options)
     from stepimp.quality.comparison import CompareOptions, compare_models
 
-    heavy, lights = chosen_members(heavy, lights, options["family"])
+    options["fractions"] = tuple(options["fractions"] or ())
     with usage_errors():
-        chosen = CompareOptions(
-            heavy=heavy,
-            lights=lights,
-            schedules=schedules,
-            fractions=tuple(fractions or ()),
-            **options,
-        )
-    confirm(vars(chosen), yes)
+        chosen = CompareOptions(heavy=heavy, lights=lights, **options)
     with progress("batches of samples") as moved:
         document = compare_models(chosen, moved)
     if as_json:

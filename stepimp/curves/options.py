@@ -38,7 +38,7 @@ class CurveOptions:
     repeats: int = 1
     """Corruptions of each sequence."""
     points: int = 20
-    """Times t, equally spaced up to 1."""
+    """Times t, equally spaced up to 1, or numbers of masked positions."""
     length: int | None = None
     """Tokens per sequence; None: the models' maximum."""
     batch_size: int = 32
@@ -49,6 +49,8 @@ class CurveOptions:
     """Dtype of the models' bodies."""
     family: str | None = None
     """Name or folder of the family; None: the bundled docs."""
+    by_masked: bool = False
+    """Curves over n, the exact number of masked positions, instead of over t."""
 
     def __post_init__(self):
         check_seed(self.seed)
@@ -67,10 +69,14 @@ class CurveOptions:
         return (self.heavy, *self.lights, *([self.baseline] if self.baseline else []))
 
     def params(self) -> dict:
-        """The options as a results document has them: with the column where it is not "text"."""
+        """The options as a results document has them. The column is there only where it is not
+        "text", and `by_masked` where it is set: curves keep the names they had before these.
+        """
         params = asdict(self) | {"lights": list(self.lights)}
         if self.column in (None, "text"):
             del params["column"]
+        if not self.by_masked:
+            del params["by_masked"]
         return params
 
 

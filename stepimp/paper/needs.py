@@ -70,11 +70,18 @@ def anything(document: dict) -> bool:
     return True
 
 
+def over_t(document: dict) -> bool:
+    """Whether curves are over t, as the paper's, and not over the number of masked positions."""
+    return not document["params"].get("by_masked")
+
+
 # need: (command, what a document of it must fulfil)
 NEEDS: dict[str, tuple[str, Callable[[dict], bool]]] = {
-    "loss": ("loss", anything),
-    "kl": ("kl", anything),
+    "loss": ("loss", over_t),
+    "kl": ("kl", over_t),
     "recommend": ("recommend", anything),
+    "masked": ("recommend_masked", anything),
+    "plan": ("plan", anything),
     "unconditional": ("compare", lambda it: unprefixed(it) and has_all_seven(it)),
     "light_6": ("compare", lambda it: of_depth(it, 6)),
     "light_8": ("compare", lambda it: of_depth(it, 8)),
@@ -85,14 +92,19 @@ NEEDS: dict[str, tuple[str, Callable[[dict], bool]]] = {
     "prefix_128": ("compare", lambda it: prefixed(it, 8)),
     "search": ("search", anything),
     "profile": ("profile", anything),
-    "kl_lm1b": ("kl", anything),
+    "kl_lm1b": ("kl", over_t),
     "lm1b": ("compare", as_lm1b),
 }
 
 
 PAPER_DEPTHS = {"light_6": 6, "light_8": 8, "light_10": 10}  # of 12 blocks
 # need: those whose documents its command reads, where they are there
-READS = {"recommend": ("kl",), "unconditional": ("recommend",), "search": ("kl",)}
+READS = {
+    "recommend": ("kl",),
+    "plan": ("masked",),
+    "unconditional": ("recommend",),
+    "search": ("kl",),
+}
 # needs whose light model is the family's shallowest
 SHALLOWEST = ("unconditional", "light_fractions", "prefix_256", "prefix_128", "lm1b")
 
@@ -162,6 +174,8 @@ def recipe(need: str, members: Members, bundled: bool = True) -> list[str]:
         "loss": ["loss", *curves],
         "kl": ["kl", *curves],
         "recommend": ["recommend", "--budget", "0.25", *pair],
+        "masked": ["recommend", "--over", "masked", *heavy, *every_light],
+        "plan": ["plan", "--forwards", str(max(1, members.length // 4)), *heavy, *every_light],
         "unconditional": all_sizes,
         "light_6": all_sizes,
         "light_8": all_sizes,
@@ -202,9 +216,23 @@ def arguments(
     return [*recipe(need, members, bundled), *sizes, *family_option]
 
 
-def lacks(need: str, family: str | None = None) -> str:
-    """Which models a family would need to fill a need, empty where it has them or is not there."""
-    members = read_manifest(family_folder(family))["members"]
+def named_family(family: str | None, documents: dict | None) -> str | None:
+    """The family asked for, else the one that documents by need name."""
+    params = [
+        document["params"]
+        for need, document in (documents or {}).items()
+        if document and need not in LM1B_NEEDS
+    ]
+    named = (recorded["family"] for recorded in params if recorded.get("family"))
+    return family or next(named, None)
+
+
+def lacks(need: str, family: str | None = None, documents: dict | None = None) -> str:
+    """Which models the family, as for `made_by`, would need to fill a need; empty where it has
+    them or is not there.
+    """
+    folder = family_folder(family_of(need, named_family(family, documents)))
+    members = read_manifest(folder)["members"]
     blocks = {facts["blocks"] for facts in members.values()}
     if need in PAPER_DEPTHS:
         wanted = PAPER_DEPTHS[need] * max(blocks, default=0) / PAPER_BLOCKS
@@ -218,13 +246,7 @@ def made_by(need: str, family: str | None = None, documents: dict | None = None)
     """The command line that fills a need. documents: by need; the family is taken from them if none
     is given.
     """
-    params = [
-        document["params"]
-        for other, document in (documents or {}).items()
-        if document and other not in LM1B_NEEDS
-    ]
-    named = next((recorded["family"] for recorded in params if recorded.get("family")), None)
-    return shlex.join(["stepimp", *arguments(need, family or named)])
+    return shlex.join(["stepimp", *arguments(need, named_family(family, documents))])
 
 
 def kinds(need: str) -> set[str]:

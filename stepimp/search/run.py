@@ -166,6 +166,6 @@ def find_curves(
     if options.curves:
         document = read_curves_of(options.curves, options.heavy, lights)
     else:
-        document = curves_for("kl", options.heavy, lights, options, measure, fingerprints)
+        document = curves_for("kl", options.heavy, lights, options, measure, weights=fingerprints)
     check_weights(document, fingerprints)
     return document
