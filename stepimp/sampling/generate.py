@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from stepimp.checks import is_array, is_text, is_whole
+from stepimp.checks import is_array, is_whole
 from stepimp.errors import StepimpError
 from stepimp.journals import Check, Journal
 from stepimp.models.loading import Family
@@ -14,20 +14,9 @@ from stepimp.sampling import mdlm_sampler
 from stepimp.sampling.policies import Policy, draw
 from stepimp.sampling.state import Counts, check
 from stepimp.schedules.schedule import Schedule
-from stepimp.text.blocks import encode
 
 FRAMES = 100  # how often a watched sample is shown
 Watch = Callable[[int, str, list[int]], None]
-
-
-def encode_prefix(tokenizer, text: str) -> torch.Tensor | None:
-    """[P] tokens of a prefix, none of them special whatever it contains; None if it is empty.
-
-    Raises StepimpError for bytes that are not UTF-8, which Python keeps as half a surrogate pair.
-    """
-    if not is_text(text):
-        raise StepimpError(f"The prefix {ascii(text)} is not UTF-8 text.")
-    return torch.tensor(encode(tokenizer, [text])[0]) if text else None
 
 
 @torch.no_grad()
