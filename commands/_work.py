@@ -28,6 +28,7 @@ def work(arguments: list[str], folder: Path, group: click.Group) -> float:
     blocks = {name: facts["blocks"] for name, facts in read_manifest(folder)["members"].items()}
     command, *options = arguments
     params = group.commands[command].make_context(command, options).params
+    params |= default_models(params, folder)
     length = params.get("length") or members_of(folder).length
     if command == "plan" or params.get("over") == "masked":  # unless their curves are there
         models = {params["heavy"], *params["lights"]}
