@@ -29,6 +29,7 @@ COMMANDS = (
     "convert",
     "figures",
     "reproduce",
+    "doctor",
 )
 
 

@@ -9,6 +9,7 @@ import click
 
 from ._long import confirm_training
 from ._options import MOST_VOCABULARY, SEED, FloatRange, refuse, training_data_option, yes_option
+from ._print import print_json
 from ._progress import progress_bar, status
 
 
@@ -177,6 +178,12 @@ def depth_list(ctx, param, value):
     show_default=True,
     help="Dtype of the stored weights.",
 )
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the new members, or what --prepare wrote, as JSON on stdout and nothing else.",
+)
 @yes_option
 def train(
     folder,
@@ -197,6 +204,7 @@ def train(
     noise,
     dropout,
     minutes,
+    as_json,
     yes,
     **recipe,
 ):
@@ -234,6 +242,8 @@ def train(
 
     if prepare:
         counts = prepare_text(Path(prepare), data, length, tokenizer, vocab_size, column)
+        if as_json:
+            return print_json(counts | {"file": prepare})
         return click.echo(
             f"{counts['train']:,} training and {counts['heldout']:,} held-out sequences of "
             f"{length} tokens -> {prepare}"
@@ -272,11 +282,14 @@ def train(
             teacher=teacher,
             column=column,
         )
+        trained = []
         for name, nelbo in members:
-            click.echo(
-                f"{name}: held-out NELBO {nelbo:.4f} nats per token -> {Path(folder) / name}"
-            )
-    if main_process:
+            trained.append({"name": name, "heldout_nelbo_nats": nelbo})
+            line = f"{name}: held-out NELBO {nelbo:.4f} nats per token -> {Path(folder) / name}"
+            click.echo(line, err=as_json)
+    if main_process and as_json:
+        print_json({"folder": folder, "trained": trained})
+    elif main_process:
         click.echo(f"The family is complete in {folder}.")
 
 

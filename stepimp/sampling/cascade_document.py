@@ -15,7 +15,7 @@ from stepimp.models import loading
 from stepimp.models.family import corpus, family_folder, text_column
 from stepimp.results import Run, results_folder
 from stepimp.rows import CascadeRow
-from stepimp.sampling.cascade_prediction import HeldOutEvents, measure_events
+from stepimp.sampling.cascade_prediction import HeldOutEvents, chunk_check, measure_events
 from stepimp.sampling.curves import completed, curve_inputs, warn_of_times
 
 GRID = 8  # budgets in the table beside the one asked for
@@ -70,7 +70,7 @@ def tune_cascade(
         strata=options.points,
         seed=options.seed,
         batch_size=options.batch_size,
-        journal=run.journal(),
+        journal=run.journal(check=chunk_check),
         progress=progress,
     )
     rows = cascade_rows(events, share_of_light, wanted.budget, options.seed)

@@ -152,11 +152,11 @@ def with_schedule(
             family=params["family"],
         )
         return recommended, advice
-    advice = None
+    tuned = None
     if options.cascade == "auto":
-        advice = newest_cascade(options)
-        params = advice["params"]
-        threshold = repr(advice["rows"][0]["threshold_nats"])
+        tuned = newest_cascade(options)
+        params = tuned["params"]
+        threshold = repr(tuned["rows"][0]["threshold_nats"])
         light = params["lights"][0]
         steps = options.steps or params["steps"]
         options = replace(
@@ -169,7 +169,7 @@ def with_schedule(
         if options.dynamic:
             raise
         return options, None
-    return replace(options, heavy=heavy, light=light), advice
+    return replace(options, heavy=heavy, light=light), tuned
 
 
 def newest_cascade(options: GenerateOptions) -> dict:
