@@ -182,3 +182,14 @@ def confirm_training(depths, shape: dict, params: dict, yes: bool):
     tokens = params["steps"] * params["batch_size"] * length
     seconds = expected_seconds(tokens * per_token, "auto")
     ask(min(seconds, 60 * (params.get("minutes") or float("inf"))), yes)
+
+
+def missing_depths(folder, depths, baseline_seed) -> list[int]:
+    """Depths of the members that are still to be trained."""
+    from stepimp.models.family import read_manifest
+
+    there = read_manifest(folder)["members"]
+    asked = {f"{depth}b": depth for depth in depths}
+    if baseline_seed is not None:
+        asked[f"{max(depths)}b_seed{baseline_seed}"] = max(depths)
+    return [depth for name, depth in asked.items() if name not in there]

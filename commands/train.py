@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import click
 
-from ._long import confirm_training
+from ._long import confirm_training, missing_depths
 from ._options import MOST_VOCABULARY, SEED, FloatRange, refuse, training_data_option, yes_option
 from ._print import print_json
 from ._progress import progress_bar, status
@@ -258,7 +258,7 @@ def train(
         noise=noise,
     )
     confirm_training(
-        missing(Path(folder), depths, baseline_seed),
+        missing_depths(Path(folder), depths, baseline_seed),
         {"width": width, "length": length, "cond_dim": cond_dim, "vocab_size": vocab_size or 0},
         recipe | {"minutes": minutes},
         yes,
@@ -291,14 +291,3 @@ def train(
         print_json({"folder": folder, "trained": trained})
     elif main_process:
         click.echo(f"The family is complete in {folder}.")
-
-
-def missing(folder, depths, baseline_seed) -> list[int]:
-    """Depths of the members that are still to be trained."""
-    from stepimp.models.family import read_manifest
-
-    there = read_manifest(folder)["members"]
-    asked = {f"{depth}b": depth for depth in depths}
-    if baseline_seed is not None:
-        asked[f"{max(depths)}b_seed{baseline_seed}"] = max(depths)
-    return [depth for name, depth in asked.items() if name not in there]
