@@ -80,6 +80,7 @@ bench-gpu: .venv/ready
 # with bf16. Resumes where it was.
 TRAIN := $(BIN)/stepimp train --bf16 --compile --weights float16
 DOCS := --data docs --length 64 --batch-size 32 --steps 15000
+families families-gpu reference: export STEPIMP_YES = 1
 families: .venv/ready
 	$(TRAIN) runs/teacher $(DOCS) --depths 12
 	$(TRAIN) runs/docs $(DOCS) --teacher runs/teacher/12b --depths 4,6,8,10

@@ -9,6 +9,7 @@ import click
 from stepimp import __version__
 
 from ._errors import explained
+from ._terminal import ERRORS
 
 COMMANDS = (
     "train",
@@ -49,8 +50,8 @@ class Stepimp(click.Group):
         log.setLevel(logging.INFO)
         log.addHandler(messages)
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # characters that a terminal lacks become "?"
-                stream.reconfigure(errors="replace")
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors=ERRORS)
         try:
             with explained():
                 return super().invoke(ctx)

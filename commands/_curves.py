@@ -5,15 +5,19 @@ import click
 from stepimp.curves.options import MOST_SAMPLES, CurveOptions
 from stepimp.models.options import ModelOptions
 
+from ._long import confirm
 from ._options import (
     FloatRange,
     chosen_members,
     data_option,
+    full_name,
     heavy_option,
     lights_option,
     model_options,
+    refuse,
     together,
     usage_errors,
+    yes_option,
 )
 from ._progress import progress, status
 
@@ -88,14 +92,23 @@ curve_options = together(
         help="Sequences per forward pass.",
     ),
     model_options,
+    yes_option,
 )
 
 
-def chosen_options(heavy, lights, family, **options) -> CurveOptions:
-    """The options of a command line, with the family's default members for those not named."""
+def chosen_options(heavy, lights, family, device, yes, **options) -> CurveOptions:
+    """The options of a command line, with the family's default members for those not named.
+
+    Refuses options that would not count, and asks before a long run.
+    """
+    if options["until"] is not None:
+        refuse(["sequences"], "does not count with --until: give one of them.")
     heavy, lights = chosen_members(heavy, lights, family)
+    options["baseline"] = full_name(options["baseline"], family)
     with usage_errors():
-        return CurveOptions(heavy=heavy, lights=lights, family=family, **options)
+        chosen = CurveOptions(heavy=heavy, lights=lights, family=family, **options)
+    confirm(vars(chosen) | {"device": device}, yes)
+    return chosen
 
 
 def measure_curves(options: CurveOptions, device: str, attn: str, out) -> dict:

@@ -8,14 +8,11 @@ from contextlib import contextmanager
 
 import click
 
-from stepimp.errors import StepimpError
+from stepimp.errors import Contradiction, StepimpError, advice
 
 from ._memory import out_of_memory
 
 BUG = "This is a bug in stepimp: please report it with the lines above and the command."
-# What helps against errors of the system, by errno; anything else needs another path.
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Terminated(KeyboardInterrupt):
@@ -41,6 +38,8 @@ def explained():
         signal.signal(signal.SIGHUP, terminate)
     try:
         yield
+    except Contradiction as error:
+        raise click.UsageError(str(error), click.get_current_context(silent=True)) from error
     except StepimpError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt as error:
@@ -56,7 +55,8 @@ def explained():
         if error.errno is None:
             error.add_note(BUG)
             raise
-        raise click.ClickException(advice(error)) from error
+        where = f": {error.filename}" if error.filename else ""
+        raise click.ClickException(f"{error.strerror}{where}. {advice(error)}") from error
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except Exception as error:
@@ -70,15 +70,3 @@ def explained():
         raise click.ClickException(
             f"A library cannot go on ({error}). A smaller text or tokenizer may help."
         ) from error
-
-
-def advice(error: OSError) -> str:
-    """The system's message, the file, and what helps."""
-    where = f": {error.filename}" if error.filename else ""
-    if error.errno in FULL:
-        helps = "Free space or choose another folder."
-    elif error.errno in FORBIDDEN:
-        helps = "Change its permissions or choose another folder."
-    else:
-        helps = "Choose another path."
-    return f"{error.strerror}{where}. {helps}"

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import click
 
 SEED = click.IntRange(0, 2**32 - 1)  # as NumPy and transformers take them
+MOST_VOCABULARY = 1_000_000
+STEPS = click.IntRange(1, 1_000_000)  # `stepimp.schedules.schedule.MOST_STEPS`
 
 
 class FloatRange(click.FloatRange):
@@ -16,6 +18,39 @@ class FloatRange(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number.", param, ctx)
         return number
+
+
+class Share(FloatRange):
+    """A fraction, as 0.25 or 25%."""
+
+    name = "fraction"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, str) and value.strip().endswith("%"):
+            number = FloatRange().convert(value.strip()[:-1], param, ctx)
+            return super().convert(number / 100, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def piped(ctx, param, value):
+    """The value of an option that names a file; of a pipe, the file that its content is kept in."""
+    if value is None:
+        return None
+    from stepimp.text.pipes import is_pipe, keep_pipe
+
+    return str(keep_pipe(value)) if is_pipe(value) else value
+
+
+def refuse(names, reason: str):
+    """Options that were typed and would not count are bad usage.
+
+    names: of their parameters; reason: what follows their name in the message.
+    """
+    ctx = click.get_current_context()
+    for option in ctx.command.params:
+        typed = ctx.get_parameter_source(option.name) is click.core.ParameterSource.COMMANDLINE
+        if option.name in names and typed:
+            raise click.UsageError(f"{option.opts[0]} {reason}")
 
 
 def together(*decorators):
@@ -88,8 +123,9 @@ judge_option = click.option(
 
 TEXT = (
     "docs or code (text that is installed with stepimp), a text, JSON, CSV, TSV or parquet file or "
-    "a folder of them, or a Hugging Face id."
+    "a folder of them, - for the standard input, or a Hugging Face id."
 )
+COLUMN = "Where the text is in files with several columns; a.b is the field b of the field a."
 heavy_option = click.option(
     "--heavy", help="The large model.  [default: the family's deepest member]"
 )
@@ -98,8 +134,22 @@ light_option = click.option("--light", help=f"The smaller one.  {LIGHT}")
 lights_option = click.option(
     "--light", "lights", multiple=True, help=f"A smaller one; repeatable.  {LIGHT}"
 )
-data_option = click.option("--data", help=f"{TEXT}  [default: what the family was trained on]")
-training_data_option = click.option("--data", default="docs", show_default=True, help=TEXT)
+data_option = together(
+    click.option(
+        "--data", callback=piped, help=f"{TEXT}  [default: what the family was trained on]"
+    ),
+    click.option("--text-column", "column", help=f"{COLUMN}  [default: text]"),
+)
+training_data_option = together(
+    click.option("--data", default="docs", show_default=True, callback=piped, help=TEXT),
+    click.option("--text-column", "column", default="text", show_default=True, help=COLUMN),
+)
+yes_option = click.option(
+    "--yes",
+    is_flag=True,
+    envvar="STEPIMP_YES",
+    help="Run also what is expected to take more than an hour, without asking. [env: STEPIMP_YES]",
+)
 
 
 def chosen_members(heavy: str | None, lights, family: str | None) -> tuple[str, tuple[str, ...]]:
@@ -107,6 +157,13 @@ def chosen_members(heavy: str | None, lights, family: str | None) -> tuple[str, 
     from stepimp.models.family import chosen_members, family_folder
 
     return chosen_members(heavy, lights, family_folder(family))
+
+
+def full_name(model: str | None, family: str | None) -> str | None:
+    """A model's name as results have it: the path of a checkpoint holds from any directory."""
+    from stepimp.models.family import family_folder, full_name
+
+    return None if model is None else full_name(model, family_folder(family))
 
 
 @contextmanager

@@ -16,7 +16,8 @@ def compare_policies(heavy: str, lights: tuple[str, ...], as_json: bool, options
     from stepimp.quality.policy_choice import PolicyOptions
 
     others = {"schedules": "--schedule", "prefix_length": "--prefix-length"}
-    for name in ("schedules", "fractions", "prefix_length", "data", "length"):
+    others["column"] = "--text-column"
+    for name in ("schedules", "fractions", "prefix_length", "data", "column", "length"):
         if options.pop(name):
             option = others.get(name, f"--{name}")
             raise click.UsageError(f"--policies cannot be combined with {option}.")

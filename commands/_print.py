@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ._terminal import BARS
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-BARS = "▁▂▃▄▅▆▇█"
+
+FLAT = 1e-9  # relative differences that are rounding
 
 
 def print_json(document: dict):
@@ -82,10 +85,13 @@ def rounded(row: dict, name: str) -> str:
 
 
 def sparkline(values: list[float]) -> str:
-    """One character per value, from the least to the greatest; a blank for NaN."""
+    """One character per value, from the least to the greatest; a blank for NaN. Values that differ
+    by rounding alone are as high.
+    """
     finite = [value for value in values if not math.isnan(value)]
     low, high = min(finite, default=0), max(finite, default=0)
-    step = ((high - low) or 1) / (len(BARS) - 1)
+    flat = high - low <= FLAT * max(abs(low), abs(high))
+    step = (math.inf if flat else high - low) / (len(BARS) - 1)
     return "".join(" " if math.isnan(x) else BARS[round((x - low) / step)] for x in values)
 
 

@@ -3,11 +3,14 @@
 """
 
 import os
-from contextlib import contextmanager, suppress
+import signal
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
 import click
+
+from ._errors import Terminated
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,9 +64,11 @@ def progress(description: str):
 
 
 def report(pipe: int, done: int, total: int):
-    """A line "done total"."""
-    with suppress(OSError):  # the reader has gone; the work still counts
+    """A line "done total". Where the reader was killed this process ends too, as after a signal."""
+    try:
         os.write(pipe, f"{done} {total}\n".encode())
+    except BrokenPipeError as error:
+        raise Terminated(signal.SIGTERM) from error
 
 
 def status(message: str):

@@ -76,6 +76,7 @@ class Child:
 def start(step: Step, results: Path, workers: int) -> Child:
     reports, pipe = os.pipe()
     environment = os.environ | {"STEPIMP_RESULTS": str(results), PIPE: str(pipe)}
+    environment["STEPIMP_YES"] = "1"  # whoever runs all of them has agreed
     environment.pop("STEPIMP_FAMILY", None)  # its command line says what it is of
     if workers > 1:
         environment.setdefault("OMP_NUM_THREADS", "1")

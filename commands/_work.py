@@ -8,10 +8,18 @@ import click
 if TYPE_CHECKING:
     from stepimp.estimates.work import Work
 
-CURVES = ("loss", "kl")
-SAMPLING = ("generate", "compare", "search", "profile")
+CURVES = ("loss", "kl", "cascade")  # commands that corrupt text
+SAMPLING = ("generate", "compare", "search", "profile", "recommend")
 JUDGED = ("compare", "search")
-SAMPLED_STEPS = 1000  # of the inputs of curves that are samples
+VERIFIED = 4  # schedules that a recommendation is compared with, itself included
+DEFAULT_STEPS = 1000  # T where a command does not say
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def work(arguments: list[str], folder: Path, group: click.Group) -> float:
@@ -34,7 +42,7 @@ def work(arguments: list[str], folder: Path, group: click.Group) -> float:
             inputs = CurveOptions.sequences * CurveOptions.points
             models = {params["heavy"], *params["lights"]}
             return members_of(folder).length * inputs * sum(blocks[model] for model in models)
-        if command not in CURVES + SAMPLING:
+        if command not in CURVES + SAMPLING or (command == "recommend" and not params["verify"]):
             return 0.0
         return planned(command, params, folder).block_tokens(blocks)
     except KeyError:
@@ -65,7 +73,7 @@ def planned(command: str, params: dict[str, Any], folder: Path) -> "Work":
         )
         if params["inputs"] == "samples":
             drawn = of.sampling_work(
-                [all_heavy(params["heavy"], SAMPLED_STEPS)],
+                [all_heavy(params["heavy"], DEFAULT_STEPS)],
                 params["sequences"], length, length, batch_size, 2 * batch_size,
             )  # fmt: skip
             curves.add(drawn)
@@ -84,7 +92,7 @@ def planned(command: str, params: dict[str, Any], folder: Path) -> "Work":
     )
     if command in JUDGED:
         drawn.texts = len(plans) * samples
-    return drawn
+    return drawn.repeated(params["repeats"]) if command == "profile" else drawn
 
 
 def default_models(params: dict, folder: Path) -> dict:
@@ -107,25 +115,30 @@ def all_heavy(heavy: str, steps: int):
 
 
 def schedules(command: str, params: dict) -> list:
-    """The schedules a command samples with, as often as it does; without a recommendation, which
-    is not known yet.
+    """The schedules a command samples with (`profile` repeats all of them); without a
+    recommendation, which is not known yet.
     """
+    from stepimp.errors import StepimpError
     from stepimp.quality.candidates import given, papers_seven, sandwiches
     from stepimp.schedules.schedule import parse, sandwich
 
     heavy = params["heavy"]
     if command == "generate":
         light, steps = params["light"], params["steps"]
-        if params["schedule"]:
-            return [parse(params["schedule"], heavy, light, steps)]
-        steps = steps or SAMPLED_STEPS
+        try:
+            if params["schedule"]:
+                return [parse(params["schedule"], heavy, light, steps)]
+        except StepimpError:  # in another notation, or wrong: the command will say so itself
+            return [all_heavy(heavy, steps or DEFAULT_STEPS)]
+        steps = steps or DEFAULT_STEPS
         return [sandwich(steps, steps // 4, heavy, light)]  # as a recommendation saves
-    steps = params["steps"]
+    steps = params["steps"] or DEFAULT_STEPS
+    if command == "recommend":  # none of those it verifies costs more than this one
+        return VERIFIED * [all_heavy(heavy, steps)]
     if command == "profile":
         parts = params["points"] - 1
         swept = sandwiches(steps, [k / parts for k in range(parts + 1)], heavy, params["light"])
-        plans = [all_heavy(heavy, steps), *(candidate.schedule for candidate in swept)]
-        return params["repeats"] * plans
+        return [all_heavy(heavy, steps), *(candidate.schedule for candidate in swept)]
     lights, fractions = params["lights"], params["fractions"] or ()
     compared = given(steps, params["schedules"], fractions, heavy, lights)
     if not compared:

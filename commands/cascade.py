@@ -4,14 +4,17 @@ import click
 
 from stepimp.curves.options import CurveOptions
 
+from ._long import confirm
 from ._options import (
-    FloatRange,
+    STEPS,
+    Share,
     chosen_members,
     data_option,
     heavy_option,
     light_option,
     model_options,
     usage_errors,
+    yes_option,
 )
 from ._print import banded, print_json, print_table
 from ._progress import progress, status
@@ -20,7 +23,7 @@ from ._progress import progress, status
 @click.command()
 @click.option(
     "--budget",
-    type=FloatRange(0, 1),
+    type=Share(0, 1),
     default=0.25,
     show_default=True,
     help="Share of the all-heavy FLOPs to save, by blocks; an escalated event pays for both "
@@ -28,7 +31,7 @@ from ._progress import progress, status
 )
 @click.option(
     "--steps",
-    type=click.IntRange(min=1),
+    type=STEPS,
     help="T of ancestral sampling.  [default: first-hitting, one position at a time]",
 )
 @heavy_option
@@ -61,7 +64,8 @@ from ._progress import progress, status
     help="Sequences per forward pass.",
 )
 @model_options
-def cascade(budget, steps, heavy, light, device, attn, out, as_json, **options):
+@yes_option
+def cascade(budget, steps, heavy, light, device, attn, out, as_json, yes, **options):
     """The threshold of an entropy cascade for a budget, from held-out text and without sampling.
 
     In a cascade the light model runs in every event, and the heavy one where the entropy of the
@@ -76,6 +80,7 @@ def cascade(budget, steps, heavy, light, device, attn, out, as_json, **options):
     heavy, lights = chosen_members(heavy, (light,) if light else (), options["family"])
     with usage_errors():
         chosen = CurveOptions(heavy=heavy, lights=lights, **options)
+    confirm(vars(chosen) | {"device": device}, yes)
     status("Loading models ...")
     from stepimp.sampling.cascade_document import CascadeOptions, tune_cascade
 

@@ -4,19 +4,25 @@ import math
 
 import click
 
+from ._long import confirm
 from ._options import (
-    FloatRange,
+    STEPS,
+    Share,
     chosen_members,
     data_option,
     heavy_option,
     judge_option,
     lights_option,
     model_options,
+    refuse,
     usage_errors,
+    yes_option,
 )
 from ._policies import compare_policies
 from ._print import banded, print_json, print_table, rounded
 from ._progress import progress, status
+
+MOST_FRACTIONS = 1000
 
 
 class Sweep(click.ParamType):
@@ -31,7 +37,11 @@ class Sweep(click.ParamType):
             start = stop = step = math.nan
         if not (0 <= start <= stop <= 1 and 0 < step < math.inf):
             self.fail(f"{value!r} is not a range of fractions such as 0:1:0.1.", param, ctx)
-        return [start + i * step for i in range(1 + math.floor((stop - start) / step + 1e-9))]
+        count = 1 + math.floor((stop - start) / step + 1e-9)
+        if count > MOST_FRACTIONS:
+            message = f"{value!r} makes {count:,} fractions; the most is {MOST_FRACTIONS:,}."
+            self.fail(message, param, ctx)
+        return [start + i * step for i in range(count)]
 
 
 @click.command()
@@ -56,7 +66,7 @@ class Sweep(click.ParamType):
 )
 @click.option(
     "--budget",
-    type=FloatRange(0, 1),
+    type=Share(0, 1),
     default=0.25,
     show_default=True,
     help="With --policies: the share of the all-heavy FLOPs to save, counting blocks.",
@@ -68,7 +78,7 @@ class Sweep(click.ParamType):
     show_default=True,
     help="With --policies: held-out sequences that measure the NELBO.",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="T.")
+@click.option("--steps", type=STEPS, default=1000, show_default=True, help="T.")
 @click.option(
     "--samples",
     type=click.IntRange(min=2),
@@ -99,7 +109,8 @@ class Sweep(click.ParamType):
 )
 @judge_option
 @model_options
-def compare(heavy, lights, policies, budget, sequences, as_json, **options):
+@yes_option
+def compare(heavy, lights, policies, budget, sequences, as_json, yes, **options):
     """Gen-PPL, entropy, FLOPs and seconds of several schedules with the same random numbers.
 
     By default the paper's seven: a quarter of the steps light in a sandwich or in one quarter, all
@@ -124,15 +135,20 @@ def compare(heavy, lights, policies, budget, sequences, as_json, **options):
       stepimp compare --prefix-length 16 --samples 64
       stepimp compare --policies --light 8b --budget 0.2
     """
+    if options["schedules"] and options["fractions"]:
+        raise click.UsageError("Give either --schedule or --fractions, not both.")
+    if not policies:
+        refuse(["budget", "sequences"], "counts with --policies alone: give both or none.")
+    if not policies and not options["prefix_length"]:
+        refuse(["data", "column"], "counts with --prefix-length alone: give both or none.")
     status("Loading models ...")
     heavy, lights = chosen_members(heavy, lights, options["family"])
+    confirm(options | {"heavy": heavy, "lights": lights}, yes)
     if policies:
         options |= {"save_flops": budget, "sequences": sequences}
         return compare_policies(heavy, lights, as_json, options)
     from stepimp.quality.comparison import CompareOptions, compare_models
 
-    if options["schedules"] and options["fractions"]:
-        raise click.UsageError("Give either --schedule or --fractions, not both.")
     options["fractions"] = tuple(options["fractions"] or ())
     with usage_errors():
         chosen = CompareOptions(heavy=heavy, lights=lights, **options)

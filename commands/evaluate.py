@@ -2,13 +2,20 @@
 
 import click
 
-from ._options import device_options, family_option, judge_option, output_options
+from ._options import device_options, family_option, judge_option, output_options, piped
 from ._print import banded, print_json
 from ._progress import progress, status
 
 
 @click.command()
-@click.argument("file", required=False, type=click.Path(dir_okay=False))
+@click.argument("file", required=False, type=click.Path(dir_okay=False), callback=piped)
+@click.option(
+    "--text-column",
+    "column",
+    default="text",
+    show_default=True,
+    help="Where the text is in each object of FILE; a.b is the field b of the field a.",
+)
 @judge_option
 @click.option(
     "--compat",

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from stepimp.models.options import ModelOptions
-
-from ._options import FloatRange, model_options, usage_errors
+from ._long import confirm
+from ._options import STEPS, FloatRange, full_name, model_options, usage_errors, yes_option
 from ._print import print_json
 from ._progress import progress, status, stderr
 from ._recommend import recommend_now
+from ._terminal import visible
+from ._work import DEFAULT_STEPS
 
 
 @click.command()
@@ -39,8 +40,9 @@ from ._recommend import recommend_now
 @click.option("--light", help="The model L stands for.  [default: the shallowest of the family]")
 @click.option(
     "--steps",
-    type=click.IntRange(min=1),
-    help="T: to check a schedule over steps against, or of ancestral sampling with anything else.",
+    type=STEPS,
+    help="T: of the recommendation to use, to check a given schedule over steps against, or of "
+    "ancestral sampling with anything else.",
 )
 @click.option(
     "--sampler",
@@ -117,7 +119,8 @@ from ._recommend import recommend_now
 )
 @click.option("--watch", is_flag=True, help="Show the first sample filling in as it denoises.")
 @model_options
-def generate(watch, as_json, **options):
+@yes_option
+def generate(watch, as_json, yes, **options):
     """Generate text with a model schedule, and save it as JSON Lines.
 
     Sampling is exact: a sample depends on the seed, its index, the models, the schedule and the
@@ -134,8 +137,11 @@ def generate(watch, as_json, **options):
     status("Loading models ...")
     from stepimp.sampling.generated import GenerateOptions, generate_texts
 
+    for model in ("heavy", "light"):
+        options[model] = full_name(options[model], options["family"])
     with usage_errors():
         chosen = GenerateOptions(**options)
+    confirm(vars(chosen), yes)
     document, texts = generate_texts(
         chosen,
         partial(recommend_first, chosen),
@@ -146,14 +152,19 @@ def generate(watch, as_json, **options):
         return print_json(document)
     for text in texts:
         click.secho(f"--- {text['index']}", dim=True)
-        click.echo(text["text"])
+        click.echo(visible(text["text"]))
     click.echo(summary(document))
 
 
-def recommend_first(models: ModelOptions) -> dict:
-    """A recommendation for the family, made because there is none."""
-    status("No recommendation yet: making one first.")
-    return recommend_now(models)
+def recommend_first(options) -> dict:
+    """A recommendation for the family and the models named, made because there is none.
+
+    options: `GenerateOptions`.
+    """
+    status("No recommendation of these models and steps yet: making one first.")
+    lights = (options.light,) if options.light else ()
+    steps = options.steps or DEFAULT_STEPS
+    return recommend_now(options, heavy=options.heavy, lights=lights, steps=steps)
 
 
 def summary(document: dict) -> str:
@@ -195,7 +206,7 @@ def watching(family):
         text = Text.assemble((f"{masked} of {len(tokens)} tokens masked, {model}\n", "dim"))
         for is_masked, run in masked_runs(tokens, family.any.mask_id):
             text.append(
-                "░" * len(run) if is_masked else family.tokenizer.decode(run),
+                "░" * len(run) if is_masked else visible(family.tokenizer.decode(run)),
                 style="dim" if is_masked else "",
             )
         live.update(text)

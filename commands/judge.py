@@ -7,7 +7,8 @@ from contextlib import nullcontext
 
 import click
 
-from ._options import SEED, FloatRange, training_data_option
+from ._long import confirm_training
+from ._options import MOST_VOCABULARY, SEED, FloatRange, training_data_option, yes_option
 from ._print import print_json
 from ._progress import progress_bar, status
 
@@ -49,7 +50,7 @@ from ._progress import progress_bar, status
 )
 @click.option(
     "--vocab-size",
-    type=click.IntRange(min=260),
+    type=click.IntRange(260, MOST_VOCABULARY),
     default=1024,
     show_default=True,
     help="Size of its own BPE.",
@@ -114,8 +115,21 @@ from ._progress import progress_bar, status
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the recipe as JSON on stdout and nothing else."
 )
+@yes_option
 def judge(
-    folder, data, seed, layers, width, heads, context, dropout, vocab_size, as_json, **recipe
+    folder,
+    data,
+    column,
+    seed,
+    layers,
+    width,
+    heads,
+    context,
+    dropout,
+    vocab_size,
+    as_json,
+    yes,
+    **recipe,
 ):
     """Train a judge for the family in FOLDER: a small language model of GPT-2's architecture, into
     FOLDER/judge.
@@ -138,7 +152,7 @@ def judge(
 
     from stepimp.errors import StepimpError
     from stepimp.quality.judge import FOLDER
-    from stepimp.training.judge import train_judge
+    from stepimp.training.judge import RECIPE, train_judge
     from stepimp.training.recipe import Recipe
 
     from ._training_progress import TrainingProgress
@@ -148,6 +162,12 @@ def judge(
             f"There is no folder {folder}: train a family with stepimp train {folder} first."
         )
     shape = dict(n_layer=layers, n_embd=width, n_head=heads, n_positions=context, dropout=dropout)
+    confirm_training(
+        [] if (Path(folder) / FOLDER / RECIPE).exists() else [layers],
+        {"width": width, "length": context, "cond_dim": 0, "vocab_size": vocab_size},
+        recipe,
+        yes,
+    )
     command = shlex.join(["stepimp", *sys.argv[1:]])
     main_process = os.environ.get("RANK", "0") == "0"  # torchrun's
     with progress_bar(transient=False) if main_process else nullcontext() as bar:
@@ -160,6 +180,7 @@ def judge(
             seed,
             command,
             [TrainingProgress(bar)] if main_process else [],
+            column,
         )
     if not main_process:
         return

@@ -8,7 +8,7 @@ from ._print import print_curves, print_json
 
 @click.command()
 @curve_options
-def kl(device, attn, out, as_json, **options):
+def kl(device, attn, out, as_json, yes, **options):
     """KL(heavy || light) over t on the same corrupted inputs, raw and relative to another seed of
     the heavy model.
 
@@ -20,7 +20,7 @@ def kl(device, attn, out, as_json, **options):
     Example:
       stepimp kl --heavy 12b --light 4b --light 8b --baseline 12b_seed2
     """
-    document = measure_curves(chosen_options(**options), device, attn, out)
+    document = measure_curves(chosen_options(device=device, yes=yes, **options), device, attn, out)
     if as_json:
         return print_json(document)
     rows = document["rows"]

@@ -8,7 +8,7 @@ from ._print import banded, print_curves, print_json, print_table
 
 @click.command()
 @curve_options
-def loss(device, attn, out, as_json, **options):
+def loss(device, attn, out, as_json, yes, **options):
     """Difference of the masked cross-entropies of light and heavy over t, on the same corrupted
     inputs.
 
@@ -21,7 +21,7 @@ def loss(device, attn, out, as_json, **options):
     Example:
       stepimp loss --heavy 12b --light 4b --light 8b --baseline 12b_seed2
     """
-    document = measure_curves(chosen_options(**options), device, attn, out)
+    document = measure_curves(chosen_options(device=device, yes=yes, **options), device, attn, out)
     if as_json:
         return print_json(document)
     rows = document["rows"]

@@ -7,7 +7,7 @@ import click
 from stepimp.models.options import ModelOptions
 
 from ._curves import measure_first
-from ._options import FloatRange, model_options
+from ._options import FloatRange, Share, model_options
 from ._print import banded, print_json, print_table
 from ._recommend import save_option
 
@@ -21,7 +21,7 @@ from ._recommend import save_option
 )
 @click.option(
     "--budget",
-    type=FloatRange(0, 1, min_open=True),
+    type=Share(0, 1, min_open=True),
     default=1.0,
     show_default=True,
     help="The share of their cost to spend, counting blocks.",

@@ -2,7 +2,15 @@
 
 import click
 
-from ._options import chosen_members, heavy_option, light_option, model_options
+from ._long import confirm
+from ._options import (
+    STEPS,
+    chosen_members,
+    heavy_option,
+    light_option,
+    model_options,
+    yes_option,
+)
 from ._print import print_json, print_table
 from ._progress import progress, status
 
@@ -11,7 +19,7 @@ from ._progress import progress, status
 @heavy_option
 @light_option
 @click.option("--schedule", help="A schedule to time beside the sandwiches.")
-@click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="T.")
+@click.option("--steps", type=STEPS, default=1000, show_default=True, help="T.")
 @click.option(
     "--samples", type=click.IntRange(min=1), default=8, show_default=True, help="Samples per run."
 )
@@ -36,13 +44,14 @@ from ._progress import progress, status
 )
 @click.option(
     "--points",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, 1000),
     default=6,
     show_default=True,
     help="Light fractions from 0 to 1.",
 )
 @model_options
-def profile(heavy, light, as_json, **options):
+@yes_option
+def profile(heavy, light, as_json, yes, **options):
     """Seconds in the body, the projection, the draw and the rest, and what a schedule saves of
     them.
 
@@ -61,6 +70,7 @@ def profile(heavy, light, as_json, **options):
 
     heavy, (light,) = chosen_members(heavy, (light,) if light else (), options["family"])
     chosen = ProfileOptions(heavy=heavy, light=light, **options)
+    confirm(vars(chosen), yes)
     with progress("runs") as moved:
         document = profile_models(chosen, moved)
     if as_json:

@@ -6,7 +6,17 @@ import click
 
 from stepimp.models.options import ModelOptions
 
-from ._options import FloatRange, judge_option, model_options, together
+from ._long import confirm
+from ._options import (
+    STEPS,
+    Share,
+    full_name,
+    judge_option,
+    model_options,
+    refuse,
+    together,
+    yes_option,
+)
 from ._print import banded, print_json, print_table
 from ._progress import status
 from ._recommend import recommend_masked_now, recommend_now, save_option
@@ -20,10 +30,10 @@ NOT_RESOLVED = (
 recommend_options = together(
     click.option(
         "--budget",
-        type=FloatRange(0, 1),
+        type=Share(0, 1),
         default=0.25,
         show_default=True,
-        help="Fraction of the steps that run light.",
+        help="Fraction of the steps that run light, such as 0.25 or 25%.",
     ),
     click.option(
         "--save-flops",
@@ -53,7 +63,7 @@ recommend_options = together(
     ),
     click.option(
         "--steps",
-        type=click.IntRange(min=1),
+        type=STEPS,
         default=1000,
         show_default=True,
         help="T, the number of denoising steps.",
@@ -108,12 +118,13 @@ recommend_options = together(
     judge_option,
     save_option,
     model_options,
+    yes_option,
 )
 
 
 @click.command()
 @recommend_options
-def recommend(tradeoff, verify, samples, judge, save, as_json, over, sampler, **options):
+def recommend(tradeoff, verify, samples, judge, save, as_json, yes, over, sampler, **options):
     """The schedule that loses least under a budget: the exact optimum, from the curves and without
     sampling.
 
@@ -132,6 +143,8 @@ def recommend(tradeoff, verify, samples, judge, save, as_json, over, sampler, **
     """
     loading = {name: options.pop(name) for name in ("device", "dtype", "attn")}
     models = ModelOptions(family=options.pop("family"), out=options.pop("out"), **loading)
+    options["heavy"] = full_name(options["heavy"], models.family)
+    options["lights"] = tuple(full_name(light, models.family) for light in options["lights"])
     if over == "masked":
         if verify or options.pop("shortest") != 1:
             raise click.UsageError("--verify and --shortest need --over steps.")
@@ -141,11 +154,14 @@ def recommend(tradeoff, verify, samples, judge, save, as_json, over, sampler, **
     if sampler != "ancestral":
         raise click.UsageError("--sampler needs --over masked.")
     verification = None
+    if not verify:
+        refuse(["samples", "judge"], "counts with --verify alone: give both or none.")
     if verify:
         status("Loading models ...")
         from stepimp.quality.recommendation import Verification
 
         verification = Verification(samples, judge, **loading)
+        confirm(options | vars(models) | {"samples": samples}, yes)
     document = recommend_now(models, verification=verification, **options)
     warn(document)
     finish(document, save, as_json, lambda: show(document, tradeoff))

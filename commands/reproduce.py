@@ -4,6 +4,10 @@ as their results are there.
 
 import click
 
+from ._long import confirm_steps
+from ._options import yes_option
+from ._work import cores
+
 SCALES = ("quick", "full")
 
 
@@ -48,8 +52,9 @@ SCALES = ("quick", "full")
     is_flag=True,
     help="Print what was written and what is missing as JSON on stdout and nothing else.",
 )
+@yes_option
 @click.pass_context
-def reproduce(ctx, scale, workers, family, results, out, as_json):
+def reproduce(ctx, scale, workers, family, results, out, as_json, yes):
     """Make all results the paper's figures and tables need, and draw and write them.
 
     First the run that is shipped with stepimp is drawn, and each figure says so; as a measurement
@@ -85,11 +90,13 @@ def reproduce(ctx, scale, workers, family, results, out, as_json):
     for step in steps:
         if step not in open_steps:
             log(f"{titles[step]} (there already)")
+    workers = workers or cores()
+    confirm_steps(open_steps, workers, yes)
     failed = []
     with Overall(sum(step.work for step in open_steps)) as overall:
         for ended in run_steps(
             open_steps,
-            workers or cores(),
+            workers,
             Path(results),
             lambda step: overall.begun(titles[step]),
             lambda step, done, total: overall.moved(titles[step], step.work * done / total),
@@ -113,13 +120,6 @@ def reproduce(ctx, scale, workers, family, results, out, as_json):
         raise click.ClickException(
             f"Failed: {'; '.join(failed)}. The same command continues from there."
         )
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def command_line(step) -> str:

@@ -7,14 +7,18 @@ from functools import partial
 import click
 
 from ._curves import measure_first
+from ._long import confirm
 from ._options import (
+    STEPS,
     FloatRange,
     chosen_members,
     heavy_option,
     judge_option,
     light_option,
     model_options,
+    refuse,
     usage_errors,
+    yes_option,
 )
 from ._print import print_json, print_table, rounded
 from ._progress import progress, status
@@ -47,7 +51,7 @@ NAMES = {
 )
 @click.option(
     "--steps",
-    type=click.IntRange(min=1, max=1_000_000),
+    type=STEPS,
     default=1000,
     show_default=True,
     help="T, the number of denoising steps.",
@@ -104,7 +108,8 @@ NAMES = {
 )
 @judge_option
 @model_options
-def search(heavy, light, race, top, confidence, as_json, **options):
+@yes_option
+def search(heavy, light, race, top, confidence, as_json, yes, **options):
     """Sample with every schedule that is light in 4 of 10 equal segments, and rank them by gen-PPL
     under a judge.
 
@@ -118,6 +123,8 @@ def search(heavy, light, race, top, confidence, as_json, **options):
     Example:
       stepimp search --heavy 12b --light 4b --race
     """
+    if not race:
+        refuse(["top", "confidence"], "counts with --race alone: give both or none.")
     status("Loading models ...")
     from stepimp.search.elimination import Elimination
     from stepimp.search.run import SearchOptions, search_models
@@ -130,6 +137,7 @@ def search(heavy, light, race, top, confidence, as_json, **options):
             elimination=Elimination(top, confidence) if race else None,
             **options,
         )
+    confirm(vars(chosen), yes)
     document = search_models(
         chosen, partial(measure_first, chosen), partial(progress, "schedules x chunks")
     )

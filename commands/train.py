@@ -7,7 +7,8 @@ from contextlib import nullcontext
 
 import click
 
-from ._options import SEED, FloatRange, training_data_option
+from ._long import confirm_training, missing_depths
+from ._options import MOST_VOCABULARY, SEED, FloatRange, refuse, training_data_option, yes_option
 from ._print import print_json
 from ._progress import progress_bar, status
 
@@ -105,7 +106,7 @@ def depth_list(ctx, param, value):
 )
 @click.option(
     "--vocab-size",
-    type=click.IntRange(min=260),
+    type=click.IntRange(260, MOST_VOCABULARY),
     help="Size of that BPE.  [default: 512]",
 )
 @click.option(
@@ -183,6 +184,7 @@ def depth_list(ctx, param, value):
     is_flag=True,
     help="Print the new members, or what --prepare wrote, as JSON on stdout and nothing else.",
 )
+@yes_option
 def train(
     folder,
     prepare,
@@ -190,6 +192,7 @@ def train(
     seed,
     baseline_seed,
     data,
+    column,
     tokenizer,
     teacher,
     vocab_size,
@@ -202,6 +205,7 @@ def train(
     dropout,
     minutes,
     as_json,
+    yes,
     **recipe,
 ):
     """Train a family of denoisers into FOLDER, one Hugging Face folder per depth and seed.
@@ -225,6 +229,8 @@ def train(
         )
     if prepare and not prepare.endswith(".safetensors"):
         raise click.BadParameter(f"{prepare} must end in .safetensors.", param_hint="--prepare")
+    if tokenizer:
+        refuse(["vocab_size"], "does not count with --tokenizer: give one of them.")
     status("Reading the text ...")
     from pathlib import Path
 
@@ -235,7 +241,7 @@ def train(
     from ._training_progress import TrainingProgress
 
     if prepare:
-        counts = prepare_text(Path(prepare), data, length, tokenizer, vocab_size)
+        counts = prepare_text(Path(prepare), data, length, tokenizer, vocab_size, column)
         if as_json:
             return print_json(counts | {"file": prepare})
         return click.echo(
@@ -250,6 +256,12 @@ def train(
         dropout=dropout,
         time_conditioning=time_conditioning,
         noise=noise,
+    )
+    confirm_training(
+        missing_depths(Path(folder), depths, baseline_seed),
+        {"width": width, "length": length, "cond_dim": cond_dim, "vocab_size": vocab_size or 0},
+        recipe | {"minutes": minutes},
+        yes,
     )
     command = shlex.join(["stepimp", *sys.argv[1:]])
     callbacks = [Deadline(minutes)] if minutes else []
@@ -268,6 +280,7 @@ def train(
             command,
             callbacks=[*callbacks, *([TrainingProgress(bar)] if main_process else [])],
             teacher=teacher,
+            column=column,
         )
         trained = []
         for name, nelbo in members:

@@ -7,6 +7,8 @@ import seaborn
 from matplotlib import style
 from matplotlib.figure import Figure
 
+from stepimp.scratch import replacing
+
 COLUMN, WIDE = 3.7, 7.2  # inches: one column and both
 INK, FAINT, LINE = "#22262e", "#565d69", "#8a8f98"
 SMALL = 6.5  # points of the smallest text
@@ -87,11 +89,6 @@ def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     """
     paths = [Path(folder) / f"{name}.{kind}" for kind in METADATA]
     for path, (kind, metadata) in zip(paths, METADATA.items()):
-        scratch = path.with_name(path.name + ".tmp")
-        try:
-            with house():
-                figure.savefig(scratch, format=kind, metadata=metadata)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with replacing(path) as scratch, house():
+            figure.savefig(scratch, format=kind, metadata=metadata)
     return paths

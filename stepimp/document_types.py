@@ -43,6 +43,7 @@ class CurveParams(TypedDict):
     seed: int
     inputs: str
     data: str | None
+    column: NotRequired[str]
     split: NotRequired[str]
     sequences: NotRequired[int]
     until: NotRequired[float | None]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stepimp.checks import parsed
 from stepimp.document_types import document_fault, header_fault
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
 from stepimp.headers import read_header
 
 SCHEMA = "stepimp/1"
@@ -26,7 +26,9 @@ def read_document(path) -> dict:
         document = parsed(path.read_bytes(), names=True)
     except FileNotFoundError as error:
         raise StepimpError(f"No results file {path}.") from error
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise StepimpError(f"Cannot read {path} ({error.strerror}). {advice(error)}") from error
+    except ValueError as error:
         raise StepimpError(
             f"{path} is truncated or not a results file: move it away and run the command again."
         ) from error

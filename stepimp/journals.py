@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stepimp.checks import parsed, shortened
-from stepimp.errors import StepimpError
+from stepimp.errors import FULL, StepimpError, advice
 
 Check = Callable[[str, Any], str]
 """(unit, its result) -> what is wrong with the result, in words; empty where nothing is."""
@@ -72,9 +72,10 @@ class Journal:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write("".join(json.dumps(record) + "\n" for record in records))
         except OSError as error:
+            again = "Free space and run the same command again."
             raise StepimpError(
-                f"Cannot write {self.path} ({error.strerror}). Free space and run the same command "
-                "again."
+                f"Cannot write {self.path} ({error.strerror}). "
+                f"{again if error.errno in FULL else advice(error)}"
             ) from error
         self._unwritten, self.done[unit] = [], result
 

@@ -11,15 +11,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from stepimp import __version__
 from stepimp.documents import SCHEMA, read_document
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
 from stepimp.journals import Check, Journal, anything
+from stepimp.scratch import replacing
 
 
 def results_folder(out: str | Path) -> Path:
@@ -50,20 +50,13 @@ def write_atomically(path: Path, text: str):
 
     Raises StepimpError where it cannot be written.
     """
-    scratch = path.with_name(path.name + ".tmp")
     try:
-        with open(scratch, "w", encoding="utf-8") as file:
+        with replacing(path) as scratch, open(scratch, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(scratch, path)
     except OSError as error:
-        with suppress(OSError):
-            scratch.unlink()
-        raise StepimpError(
-            f"Cannot write {path} ({error.strerror}). Free space or choose another folder for the "
-            "results."
-        ) from error
+        raise StepimpError(f"Cannot write {path} ({error.strerror}). {advice(error)}") from error
 
 
 def git_commit() -> str | None:

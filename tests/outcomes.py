@@ -12,6 +12,7 @@ MODELS |= {
     "generate": MODELS["loss"],
 }
 MODELS["compare"] = MODELS["loss"]
+NEEDS["plan"] = ["--forwards", 8]
 NEEDS["search"], MODELS["search"] = [], MODELS["loss"]
 FAST = ["--sequences", "4", "--points", "2", "--length", "8"]
 

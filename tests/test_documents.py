@@ -1,6 +1,7 @@
 """Results documents are checked when they are read, and damaged ones are passed over."""
 
 import copy
+import errno
 import json
 import os
 from pathlib import Path
@@ -80,9 +81,24 @@ def test_a_document_that_is_not_there_or_a_folder_or_not_text(tmp_path):
     with pytest.raises(StepimpError, match="No results file .*missing.json"):
         read_document(tmp_path / "missing.json")
     (tmp_path / "a.json").write_bytes(b"\xff\xfe")
-    for path in (tmp_path, tmp_path / "a.json"):
-        with pytest.raises(StepimpError, match="truncated or not a results file"):
-            read_document(path)
+    with pytest.raises(StepimpError, match="truncated or not a results file"):
+        read_document(tmp_path / "a.json")
+    with pytest.raises(StepimpError, match="Cannot read .*It is a folder: name a file"):
+        read_document(tmp_path)
+
+
+def test_a_document_that_may_not_be_read_is_not_to_be_moved_away(tmp_path, monkeypatch):
+    (tmp_path / "a.json").symlink_to(tmp_path / "b.json")
+    (tmp_path / "b.json").symlink_to(tmp_path / "a.json")
+    with pytest.raises(StepimpError, match="symbolic links lead in a circle"):
+        read_document(tmp_path / "a.json")
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refused)
+    with pytest.raises(StepimpError, match="Permission denied.*Change its permissions"):
+        read_document(tmp_path / "c.json")
 
 
 @pytest.mark.parametrize("kind", sorted(REFERENCE))

@@ -16,7 +16,7 @@ SLOW |= {"rich"}
 # modules of commands that are imported where their work begins, with what is slow at their top
 LOADED_LATE = {"stepimp.commands._training_progress", "stepimp.commands._overall"}
 # All that a room may import of stepimp. Rooms stand in the order of the data.
-SMALL = {"errors", "randomness", "noise", "intervals", "results", "text"}
+SMALL = {"errors", "randomness", "noise", "intervals", "scratch", "results", "text"}
 SMALL |= {"rows", "columns", "documents", "journals", "checks"}  # what files hold
 ROOMS = {
     "errors": set(),
@@ -33,17 +33,20 @@ ROOMS = {
     "noise": {"errors"},
     "intervals": {"randomness"},
     "headers": set(),
-    "results": {"errors", "headers", "documents", "journals"},
-    "text": {"errors"},
+    "memory": set(),
+    "scratch": set(),
+    "results": {"errors", "scratch", "documents", "journals"},
+    "text": {"errors", "scratch"},
     "kernels": {"errors", "randomness"},
-    "models": {"errors", "checks", "noise", "results", "text", "kernels"},
+    "models": {"errors", "checks", "noise", "memory", "results", "text", "kernels"},
     "curves": {"kernels", "models"} | SMALL,
     "schedules": {"errors", "intervals", "rows", "columns", "pictures", "curves"},
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
     "search": {"models", "curves", "schedules", "sampling", "quality", "processes"} | SMALL,
     "estimates": {"models", "curves", "schedules", "sampling", "quality", "search"} | SMALL,
-    "training": {"errors", "checks", "noise", "results", "text", "kernels", "models", "quality"},
+    "training": {"errors", "checks", "noise", "scratch", "results", "text"}
+    | {"kernels", "models", "quality"},
     "paper": {
         "errors",
         "intervals",
@@ -56,7 +59,7 @@ ROOMS = {
     },
     "doctor": {"errors", "kernels", "models", "results", "text"},
     "api": {"pictures", "models", "curves", "schedules", "sampling", "quality"} | SMALL,
-    "plots": {"intervals", "paper", "schedules"},
+    "plots": {"intervals", "scratch", "paper", "schedules"},
 }
 
 
@@ -140,19 +143,17 @@ def test_a_room_imports_only_what_its_rule_names(name):
 @pytest.mark.parametrize(
     "name",
     [
-        "errors",
-        "randomness",
-        "processes",
-        "rows",
-        "columns",
-        "pictures",
-        "noise",
-        "intervals",
-        "headers",
-        "results",
-        "checks",
-        "journals",
-        "documents",
+        *("errors", "randomness", "processes", "rows", "columns", "pictures", "noise"),
+        *(
+            "intervals",
+            "memory",
+            "headers",
+            "scratch",
+            "results",
+            "checks",
+            "journals",
+            "documents",
+        ),
     ],
 )
 def test_the_small_rooms_need_no_torch(name):

@@ -91,7 +91,7 @@ def text_inputs(options: CompleteOptions, tokenizer, model: Denoiser) -> tuple[T
         raise StepimpError(
             f"A length of {options.length} has room for special tokens only: choose a larger one."
         )
-    blocks = load_blocks(options.data, tokenizer, inside, options.split)
+    blocks = load_blocks(options.data, tokenizer, inside, options.split, options.column)
     draw = randomness.generator(options.seed, randomness.DATA)
     order = draw.permutation(len(blocks.tokens))
     if options.until is None:

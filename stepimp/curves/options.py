@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from stepimp.errors import StepimpError
+from stepimp.models.options import check_seed
 
 MOST_SAMPLES = 10_000  # sequences at most where the inputs are samples and `until` decides
 
@@ -22,6 +23,9 @@ class CurveOptions:
     """The heavy model trained from another seed; the relative KL is above its KL."""
     data: str | None = None
     """Text to corrupt, see `text.blocks.load_documents`; None: what the family was trained on."""
+    column: str | None = None
+    """Where the text is in rows of several columns; None: "text", or the family's own column for
+    the text that the family was trained on."""
     split: str = "heldout"
     """"heldout", documents that training never saw, or "all"."""
     inputs: str = "text"
@@ -49,6 +53,7 @@ class CurveOptions:
     """Curves over n, the exact number of masked positions, instead of over t."""
 
     def __post_init__(self):
+        check_seed(self.seed)
         if self.heavy in self.lights:
             raise StepimpError(f"{self.heavy} is the heavy model: choose another light one.")
         if self.baseline in (self.heavy, *self.lights):
@@ -64,11 +69,15 @@ class CurveOptions:
         return (self.heavy, *self.lights, *([self.baseline] if self.baseline else []))
 
     def params(self) -> dict:
-        """The options as a results document has them. `by_masked` is there only where it is set:
-        curves over t keep the names they had before there were others.
+        """The options as a results document has them. The column is there only where it is not
+        "text", and `by_masked` where it is set: curves keep the names they had before these.
         """
         params = asdict(self) | {"lights": list(self.lights)}
-        return params if self.by_masked else {k: v for k, v in params.items() if k != "by_masked"}
+        if self.column in (None, "text"):
+            del params["column"]
+        if not self.by_masked:
+            del params["by_masked"]
+        return params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,4 +85,5 @@ class CompleteOptions(CurveOptions):
     """Options that leave nothing to the models: see `stepimp.sampling.curves.completed`."""
 
     data: str
+    column: str
     length: int

@@ -51,6 +51,16 @@ class Work:
         self.together = max(self.together, other.together)
         self.bytes += other.bytes
 
+    def repeated(self, times: int) -> "Work":
+        """This work several times, one after the other."""
+        for counts in (self.forwards, self.rows):
+            for model in counts:
+                counts[model] *= times
+        self.inputs, self.texts, self.bytes = (
+            times * count for count in (self.inputs, self.texts, self.bytes)
+        )
+        return self
+
     def flops(self, costs: dict[str, tuple[float, float]]) -> float:
         """FLOPs of the bodies and projections. costs: model -> `Denoiser.flops`."""
         return sum(

@@ -36,6 +36,9 @@ class Facts(TypedDict):
     checkpoint: NotRequired[str]
     seed_of: NotRequired[str]
     data: NotRequired[str]
+    column: NotRequired[str]
+    data_fingerprint: NotRequired[str]
+    teacher_fingerprint: NotRequired[str | None]
     command: NotRequired[str]
     recipe: NotRequired[Trained]
     parameters: NotRequired[int]
@@ -144,6 +147,12 @@ def corpus(folder: Path) -> str:
     )
 
 
+def text_column(folder: Path) -> str:
+    """The column of the text that a family was trained on, in files with several."""
+    members = read_manifest(folder)["members"].values()
+    return next((facts["column"] for facts in members if "column" in facts), "text")
+
+
 def resolve(name: str, folder: Path) -> str:
     """The checkpoint a model name means: a member of the family, else a path or a hub id."""
     members = read_manifest(folder)["members"]
@@ -160,6 +169,16 @@ def resolve(name: str, folder: Path) -> str:
     raise StepimpError(
         f"Unknown model {name!r}: {choice}. A checkpoint folder or hub id works too."
     )
+
+
+def full_name(name: str, folder: Path) -> str:
+    """A model's name as results have it: a member's name, a hub id, or the absolute path of a
+    checkpoint, which holds from any working directory.
+    """
+    place = Path(name).expanduser()
+    if name in read_manifest(folder)["members"] or not place.exists():
+        return name
+    return str(place.absolute())
 
 
 def members(folder: Path) -> list[dict]:
@@ -223,8 +242,11 @@ def default_members(folder: Path) -> tuple[str, str]:
 def chosen_members(
     heavy: str | None, lights: Iterable[str], folder: Path
 ) -> tuple[str, tuple[str, ...]]:
-    """The heavy and the light models named; where none is named, see `default_members`."""
-    lights = tuple(dict.fromkeys(lights))
+    """The heavy and the light models named, by their `full_name`; where none is named, see
+    `default_members`.
+    """
+    lights = tuple(dict.fromkeys(full_name(light, folder) for light in lights))
+    heavy = heavy and full_name(heavy, folder)
     if heavy and lights:
         return heavy, lights
     deepest, shallowest = default_members(folder)

@@ -1,12 +1,13 @@
 """From the names of models to denoisers that can run together."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from stepimp.errors import StepimpError
+from stepimp.errors import Contradiction, StepimpError
 from stepimp.models.denoiser import Denoiser
 from stepimp.models.family import MANIFEST, read_manifest, resolve
 from stepimp.models.tokenizers import load_tokenizer, open_tokenizer
@@ -50,6 +51,16 @@ class Family:
         }
         most = max(costs.values())
         return {name: max(1, round(COST_UNITS * cost / most)) for name, cost in costs.items()}
+
+    def require_lighter(self, heavy: str, lights: Iterable[str]):
+        """Raises Contradiction for a light model that costs more per step than the heavy one."""
+        costs = self.blocks
+        for light in lights:
+            if costs[light] > costs[heavy]:
+                raise Contradiction(
+                    f"The light model {light} is deeper than the heavy model {heavy}: exchange "
+                    "them."
+                )
 
     def decode(self, sequences: list[list[int]]) -> list[str]:
         """The texts of whole sequences, without the special tokens around each."""

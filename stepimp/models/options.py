@@ -2,6 +2,16 @@
 
 from dataclasses import dataclass
 
+from stepimp.errors import StepimpError
+
+MOST_SEED = 2**32 - 1  # as NumPy and transformers take them
+
+
+def check_seed(seed: int):
+    """Raises StepimpError for what is not a seed."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
+        raise StepimpError(f"{seed!r} is not a seed: choose a whole number from 0 to {MOST_SEED}.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
@@ -17,6 +27,9 @@ class RunOptions:
     """Seed of every random draw."""
     out: str = "results"
     """Folder the results are written to."""
+
+    def __post_init__(self):
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)

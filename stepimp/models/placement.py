@@ -1,12 +1,10 @@
 """Where a model runs: device, attention implementation, and whether its weights fit."""
 
-from pathlib import Path
-
 import torch
 
 from stepimp.errors import StepimpError
+from stepimp.memory import free_memory
 
-MEMORY = Path("/proc/meminfo")
 GIGABYTE = 1e9
 
 
@@ -54,10 +52,7 @@ def free_bytes(device: torch.device) -> int | None:
     """Memory that a new model can take; None where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    if device.type != "cpu" or not MEMORY.exists():
-        return None
-    lines = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None
+    return free_memory() if device.type == "cpu" else None
 
 
 def require_memory(needed: dict[str, int], device: torch.device, dtype: torch.dtype):

@@ -8,6 +8,7 @@ from pathlib import Path
 from stepimp.paper.tables import Table
 from stepimp.results import write_atomically
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet's formula may begin with
 GAP = "–"  # where nothing was measured or published
 
 
@@ -41,12 +42,19 @@ def right_or_left(table: Table, column: int, right: str, left: str) -> str:
 
 
 def csv(table: Table) -> str:
-    """The table with all digits; empty where nothing was measured."""
+    """The table with all digits; empty where nothing was measured.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
     out = io.StringIO()
     writer = csv_module.writer(out, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows(table.rows)
+    writer.writerows([guarded(value) for value in row] for row in [table.columns, *table.rows])
     return out.getvalue()
+
+
+def guarded(value):
+    """A cell of a CSV file. Numbers are numbers, whatever their sign."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA else value
 
 
 MINUS = "\N{MINUS SIGN}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stepimp.errors import StepimpError
-from stepimp.models.family import corpus, family_folder, recorded
+from stepimp.models.family import corpus, family_folder, recorded, text_column
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
 from stepimp.quality import candidates as of
@@ -48,12 +48,15 @@ class CompareOptions(ModelOptions):
     """Tokens of a held-out sequence that each sample starts with."""
     data: str | None = None
     """Text of the prefixes; None: what the family was trained on."""
+    column: str | None = None
+    """Where that text is in rows of several columns; None: as for `CurveOptions`."""
     batch_size: int = 8
     """Samples drawn with one schedule before it is the next one's turn."""
     judge: str | None = None
     """Folder or Hugging Face id of the judge; None: the family's own, else GPT-2."""
 
     def __post_init__(self):
+        super().__post_init__()
         if self.heavy in self.lights:
             raise StepimpError(f"{self.heavy} is the heavy model: choose another light one.")
 
@@ -78,13 +81,15 @@ def compare_models(
     folder = family_folder(options.family)
     names = [heavy, *lights, *(name for given in candidates for name in given.schedule.models)]
     family = load(names, folder, options.device, options.dtype, options.attn)
-    judge = load_judge(options.judge or judge_of(folder), options.device)
+    family.require_lighter(heavy, lights)
+    judge = load_judge(judge_of(folder, options.judge), options.device)
     length = options.length or min(model.max_length for model in family.denoisers.values())
-    data, prefixes, text = None, None, None
+    data, column, prefixes, text = None, None, None, None
     if options.prefix_length:
         data = options.data or corpus(folder)
+        column = options.column or ("text" if options.data else text_column(folder))
         prefixes, text = text_prefixes(
-            data, family, options.samples, length, options.prefix_length, options.seed
+            data, family, options.samples, length, options.prefix_length, options.seed, column
         )
     if not candidates:
         candidates = of.default_candidates(
@@ -117,6 +122,8 @@ def compare_models(
         dtype=options.dtype,
         family=recorded(options.family),
     )
+    if column not in (None, "text"):
+        params["column"] = column
     fingerprints = {"models": family.fingerprints, "judge": judge.fingerprint, "data": text}
     run = Run(options.out, "compare", params, fingerprints, family.any.device, options.dtype)
     rows, per_sample = compare(setting, candidates, judge, run.started, progress)

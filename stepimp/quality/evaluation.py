@@ -37,6 +37,8 @@ class EvaluateOptions(RunOptions):
 
     file: str | None = None
     """A samples file or results of `stepimp generate`; None: the newest in the results folder."""
+    column: str = "text"
+    """Where the text is in each object of the file; a.b is the field b of the field a."""
     judge: str | None = None
     """Folder or Hugging Face id of the judge; None: the family's own, else GPT-2."""
     compat: str | None = None
@@ -55,10 +57,10 @@ def evaluate_file(
     be used.
     """
     results_folder(options.out)
-    samples = read_samples(options.file or newest_samples(options.out))
+    samples = read_samples(options.file or newest_samples(options.out), options.column)
     origin = samples.document["params"] if samples.document else {}
     folder = family_folder(options.family or origin.get("family"))
-    judge = load_judge(options.judge or judge_of(folder), options.device, options.dtype)
+    judge = load_judge(judge_of(folder, options.judge), options.device, options.dtype)
     params = dict(
         samples_file=samples.path.name,
         judge=judge.name,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -15,11 +16,12 @@ from stepimp.checks import fault
 from stepimp.errors import StepimpError
 from stepimp.kernels.linear import linear
 from stepimp.models.checkpoints import fingerprint, read_config
+from stepimp.models.family import family_folder
 from stepimp.models.headers import read_header, safetensors_files
 from stepimp.models.layouts.layout import check_types, is_int
 from stepimp.models.loading import open_tokenizer
 from stepimp.models.placement import pick_device
-from stepimp.text.blocks import tokenizer_fingerprint
+from stepimp.text.blocks import encode, tokenizer_fingerprint
 from stepimp.text.cache import digest
 from stepimp.text.hub import offline_unless_reachable
 
@@ -86,10 +88,22 @@ class Judge:
         return linear(wide(rows), wide(head.weight), None if bias is None else wide(bias))
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        """Its tokens of each text, without special tokens before or after."""
-        if not len(texts):
+        """Its tokens of each text, without special tokens before or after.
+
+        Its end-of-text token may be in a text; the name of another special token is plain text.
+        """
+        end = self.tokenizer.eos_token
+        parts = [text.split(end) if end else [text] for text in texts]
+        if not parts:
             return []
-        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
+        ids = iter(encode(self.tokenizer, list(chain.from_iterable(parts))))
+        encoded = []
+        for pieces in parts:
+            tokens = next(ids)
+            for _ in pieces[1:]:
+                tokens = [*tokens, self.tokenizer.eos_token_id, *next(ids)]
+            encoded.append(tokens)
+        return encoded
 
     @torch.no_grad()
     def nll(self, ids: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:
@@ -115,10 +129,26 @@ class Judge:
         return torch.cat(parts).cpu()
 
 
-def judge_of(folder: Path) -> str:
-    """The judge of a family folder: its own if it has one, else GPT-2."""
-    judge = Path(folder) / FOLDER
-    return str(judge) if (judge / "config.json").exists() else GPT2
+def short_name(folder: Path) -> str:
+    """The last two parts of a path, which are the same on every machine: docs/judge."""
+    return "/".join(folder.absolute().parts[-2:])
+
+
+def judge_of(folder: Path, named: str | None = None) -> str:
+    """The judge that is named; without a name the family's own if it has one, else GPT-2.
+
+    folder: of the family. A family's own judge, and that of a bundled family, may be named as
+    results name it.
+    """
+    if named and Path(named).expanduser().exists():
+        return named
+    for family in (Path(folder), family_folder(named.partition("/")[0] if named else None)):
+        own = family / FOLDER
+        if named in (None, short_name(own)) and (own / "config.json").exists():
+            return str(own)
+        if named is None:
+            break
+    return named or GPT2
 
 
 def load_judge(source: str, device="auto", dtype="float32") -> Judge:
@@ -144,8 +174,7 @@ def load_judge(source: str, device="auto", dtype="float32") -> Judge:
             f"{source}: its tokenizer has {len(tokenizer)} tokens, which does not fit the model: "
             "put the right one beside the weights."
         )
-    # A folder's name is the same on every machine.
-    name = "/".join(folder.absolute().parts[-2:]) if folder.exists() else source
+    name = short_name(folder) if folder.exists() else source
     prints = digest(fingerprint(model), tokenizer_fingerprint(tokenizer))
     return Judge(model.eval().to(device, getattr(torch, dtype)), tokenizer, name, prints)
 

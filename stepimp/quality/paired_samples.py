@@ -59,13 +59,19 @@ class Setting:
 
 
 def text_prefixes(
-    data: str, family: Family, samples: int, length: int, prefix_length: int, seed: int
+    data: str,
+    family: Family,
+    samples: int,
+    length: int,
+    prefix_length: int,
+    seed: int,
+    column: str = "text",
 ) -> tuple[torch.Tensor, str]:
     """The first tokens of held-out sequences, [samples, prefix_length], and the text's fingerprint.
 
     length: tokens per sequence. Raises StepimpError if the text has too few sequences.
     """
-    blocks = load_blocks(data, family.tokenizer, length, "heldout")
+    blocks = load_blocks(data, family.tokenizer, length, "heldout", column)
     if len(blocks.tokens) < samples:
         raise StepimpError(
             f"{data} has {len(blocks.tokens)} held-out sequences of {length} tokens, and {samples} "

@@ -73,7 +73,7 @@ def split_text(
     """
     params, used = curves["params"], Measurements.unpack(curves).sequences
     decided: dict = {"lights": tuple(params["lights"]), "sequences": used + options.sequences}
-    complete = CompleteOptions(**params | decided | OF_TEXT)
+    complete = CompleteOptions(**{"column": "text"} | params | decided | OF_TEXT)
     inputs, source = text_inputs(complete, family.tokenizer, family.denoisers[options.heavy])
     if len(inputs) < used + options.sequences:
         raise StepimpError(

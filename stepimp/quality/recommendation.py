@@ -111,7 +111,7 @@ def load_to_verify(curves: dict, verification: Verification) -> tuple[Family, Ju
     device = verification.device
     family = loading.load(weights, folder, device, verification.dtype, verification.attn)
     check_weights(curves, family.fingerprints)
-    return family, load_judge(verification.judge or judge_of(folder), device)
+    return family, load_judge(judge_of(folder, verification.judge), device)
 
 
 def verify(

@@ -9,7 +9,8 @@ from typing import NotRequired, TypedDict
 
 from stepimp.checks import fault, parsed
 from stepimp.documents import read_document
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
+from stepimp.text.files import cell
 
 
 class Sample(TypedDict):
@@ -42,11 +43,12 @@ def split_prefix(whole: str, prefix: str) -> tuple[str, str]:
     return prefix, whole[len(prefix) :]
 
 
-def read_samples(path) -> Samples:
+def read_samples(path, column: str = "text") -> Samples:
     """The samples of a JSON Lines file, or of the file that a results document of `stepimp
     generate` names.
 
-    Raises StepimpError for a file that is missing, empty or does not hold samples.
+    column: where the text is in each object, as for `text.files.cell`. Raises StepimpError for a
+    file that is missing, empty or does not hold samples.
     """
     path, document = Path(path).expanduser(), None
     if path.suffix == ".json":
@@ -65,7 +67,7 @@ def read_samples(path) -> Samples:
         path = path.with_name(name)
     elif path.with_suffix(".json").exists():
         document = read_document(path.with_suffix(".json"))
-    lines = read_lines(path)
+    lines = read_lines(path, column)
     prefix = document["params"].get("prefix", "") if document else ""
     pairs = [split_prefix(line["text"], line.get("prefix", prefix)) for line in lines]
     tokens = [line["tokens"] for line in lines if "tokens" in line]
@@ -73,13 +75,15 @@ def read_samples(path) -> Samples:
     return Samples(prefixes, texts, tokens if len(tokens) == len(lines) else None, path, document)
 
 
-def read_lines(path: Path) -> list[dict]:
+def read_lines(path: Path, column: str = "text") -> list[dict]:
     """The objects of a samples file. Raises StepimpError for the first one that is not a sample."""
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError as error:
         raise StepimpError(f"No samples file {path}: make one with stepimp generate.") from error
-    except (UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise StepimpError(f"Cannot read {path} ({error.strerror}). {advice(error)}") from error
+    except UnicodeDecodeError as error:
         raise StepimpError(f"Cannot read {path} as UTF-8 text: {error}") from error
     samples = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -91,6 +95,8 @@ def read_lines(path: Path) -> list[dict]:
             raise StepimpError(
                 f"{path}, line {number}, is not valid JSON: a samples file has one object per line."
             ) from error
+        if column != "text":
+            sample = {"text": cell(sample, column, f"{path}, line {number},")}
         if wrong := fault(sample, Sample):
             raise StepimpError(
                 f"{path}, line {number}, is not a sample such as "

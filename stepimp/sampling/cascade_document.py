@@ -12,7 +12,7 @@ from stepimp.curves.options import CurveOptions
 from stepimp.errors import StepimpError
 from stepimp.intervals import bootstrap, resampled_means
 from stepimp.models import loading
-from stepimp.models.family import corpus, family_folder
+from stepimp.models.family import corpus, family_folder, text_column
 from stepimp.results import Run, results_folder
 from stepimp.rows import CascadeRow
 from stepimp.sampling.cascade_prediction import HeldOutEvents, chunk_check, measure_events
@@ -56,7 +56,7 @@ def tune_cascade(
             f"{light} runs in every event: a budget of {wanted.budget:.1%} cannot be met."
         )
     warn_of_times(family)
-    complete = completed(options, family, corpus(folder))
+    complete = completed(options, family, corpus(folder), text_column(folder))
     inputs, source = curve_inputs(complete, family)
     params = complete.params() | {"budget": wanted.budget, "steps": wanted.steps}
     fingerprints = {"models": family.fingerprints, "data": source}

@@ -24,7 +24,7 @@ class GenerateOptions(ModelOptions):
 
     schedule: str | None = None
     """Notation of the schedule or plan, or a file that holds one; None: that of the family's newest
-    recommendation, with its models.
+    recommendation for the models and T below, with its models.
     """
     heavy: str | None = None
     """Model H of the notation; None: the family's deepest member."""
@@ -71,6 +71,7 @@ class GenerateOptions(ModelOptions):
         return self.cascade is not None or self.draft is not None
 
     def __post_init__(self):
+        super().__post_init__()
         rules = {
             "a schedule": self.schedule is not None,
             "a cascade": self.cascade is not None,

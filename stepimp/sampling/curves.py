@@ -14,7 +14,14 @@ from stepimp.curves.options import MOST_SAMPLES, CompleteOptions, CurveOptions
 from stepimp.curves.tables import curve_rows, nelbo_rows
 from stepimp.errors import StepimpError
 from stepimp.models import loading
-from stepimp.models.family import chosen_members, corpus, family_folder, other_seed, recorded
+from stepimp.models.family import (
+    chosen_members,
+    corpus,
+    family_folder,
+    other_seed,
+    recorded,
+    text_column,
+)
 from stepimp.models.loading import Family
 from stepimp.models.options import ModelOptions
 from stepimp.results import Run, results_folder
@@ -42,7 +49,7 @@ def measure_curves(
     warn_of_times(family)
     if options.by_masked:
         warn_of_clocks(family)
-    complete = completed(options, family, corpus(folder))
+    complete = completed(options, family, corpus(folder), text_column(folder))
     inputs, source = curve_inputs(complete, family)
     fingerprints = {"models": family.fingerprints, "data": source}
     run = Run(out, "curves", complete.params(), fingerprints, family.any.device, options.dtype)
@@ -138,8 +145,11 @@ def warn_of_clocks(family: Family):
         )
 
 
-def completed(options: CurveOptions, family: Family, data: str) -> CompleteOptions:
-    """The options with what the models decide: the length, the text `data`, the family's name.
+def completed(
+    options: CurveOptions, family: Family, data: str, column: str = "text"
+) -> CompleteOptions:
+    """The options with what the models decide: the length, the text `data` and its column, the
+    family's name.
 
     Options without effect get their defaults and the lights their order, shallowest first, so that
     measurements that are the same have the same name.
@@ -154,12 +164,13 @@ def completed(options: CurveOptions, family: Family, data: str) -> CompleteOptio
         "lights": tuple(sorted(options.lights, key=lambda name: (family.blocks[name], name))),
         "length": options.length or longest,
         "data": options.data or data,
+        "column": options.column or ("text" if options.data else column),
         "family": recorded(options.family),
     }
     if options.until is not None:
         decided["sequences"] = CurveOptions.sequences
     if options.inputs == "samples":
-        decided |= {"data": data, "split": CurveOptions.split}
+        decided |= {"data": data, "column": "text", "split": CurveOptions.split}
     return CompleteOptions(**vars(options) | decided)
 
 

@@ -196,7 +196,8 @@ def newest_cascade(options: GenerateOptions) -> dict:
 
 
 def newest_recommendation(options: GenerateOptions) -> dict | None:
-    """The newest recommendation for the family in the results folder, or None.
+    """The newest recommendation in the results folder for the family, and for the models and T that
+    the options name; None if there is none.
 
     One that was made because there was none, and for other weights than the family has now, is
     made anew. Raises StepimpError for one that a user asked for.
@@ -204,10 +205,14 @@ def newest_recommendation(options: GenerateOptions) -> dict | None:
     family, folder = recorded(options.family), family_folder(options.family)
 
     def fits(document: dict) -> bool:
-        if document["params"]["family"] != family:
-            return False
-        outdated = replaced(weights_of(document), folder)
-        return not outdated or asked_for(document)
+        params = document["params"]
+        asked = (
+            params["family"] == family
+            and options.steps in (None, params["steps"] or options.steps)
+            and options.heavy in (None, params["heavy"])
+            and (options.light is None or params["lights"] == [options.light])
+        )
+        return asked and (asked_for(document) or not replaced(weights_of(document), folder))
 
     document = newest(options.out, "recommend", fits)
     if document and (outdated := replaced(weights_of(document), folder)):

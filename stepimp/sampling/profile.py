@@ -82,6 +82,7 @@ def profile_models(
     results_folder(options.out)
     names = [options.heavy, options.light, *(name for plan in schedules for name in plan.models)]
     family = load(names, family_folder(options.family), options.device, options.dtype, options.attn)
+    family.require_lighter(options.heavy, [options.light])
     length = options.length or min(model.max_length for model in family.denoisers.values())
     for schedule in schedules:
         sampler.check(family.denoisers, schedule, length)

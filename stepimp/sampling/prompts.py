@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from stepimp.checks import is_text
 from stepimp.errors import StepimpError
 from stepimp.models.loading import Family
 from stepimp.text.blocks import encode
@@ -173,7 +174,13 @@ def tokens_of(prompt: Prompt, family: Family, length: int | None) -> torch.Tenso
 
 
 def encoded(prompt: Prompt, family: Family) -> list[list[int]]:
-    """Token ids of each part, mask tokens for a gap of a known size, nothing for an open one."""
+    """Token ids of each part, mask tokens for a gap of a known size, nothing for an open one.
+
+    Raises StepimpError for bytes that are not UTF-8, which Python keeps as half a surrogate pair.
+    """
+    for part in prompt.parts:
+        if isinstance(part, str) and not is_text(part):
+            raise StepimpError(f"The given text {ascii(part)} is not UTF-8 text.")
     mask_id = family.any.mask_id
     return [
         encode(family.tokenizer, [part])[0] if isinstance(part, str) else [mask_id] * (part or 0)

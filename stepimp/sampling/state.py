@@ -17,6 +17,7 @@ import torch
 from stepimp import randomness
 from stepimp.errors import StepimpError
 from stepimp.models.denoiser import Denoiser
+from stepimp.sampling.prefix import check_prefix
 
 Frame = tuple[tuple[int, ...], tuple[int, ...]]
 NO_FRAME: Frame = ((), ())
@@ -104,6 +105,8 @@ def check(
             f"Length {length} is outside 1..{longest}, the models' maximum: choose another one."
         )
     first = denoisers[schedule.models[0]]
+    if prefix is not None:
+        check_prefix(prefix, first.vocab_size)
     around = sum(map(len, first.frame))
     given = (0 if prefix is None else prefix.shape[-1]) + around
     masked = length - given

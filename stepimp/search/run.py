@@ -57,6 +57,7 @@ class SearchOptions(ModelOptions):
     """Folder or Hugging Face id of the judge; None: the family's own, else GPT-2."""
 
     def __post_init__(self):
+        super().__post_init__()
         if self.heavy == self.light:
             raise StepimpError(f"{self.heavy} is the heavy model: choose another light one.")
         self.coarse.check()
@@ -90,9 +91,10 @@ def search_models(
     processes, coarse = Processes(), options.coarse
     device, folder = processes.device(options.device), family_folder(options.family)
     family = load([options.heavy, options.light], folder, device, options.dtype, options.attn)
+    family.require_lighter(options.heavy, [options.light])
     length = options.length or min(model.max_length for model in family.denoisers.values())
     sampler.check(family.denoisers, coarse.schedule(coarse.names()[0]), length)
-    judge = load_judge(options.judge or judge_of(folder), device)
+    judge = load_judge(judge_of(folder, options.judge), device)
     curves = (
         {"curves": find_curves(options, family.fingerprints, measure)}
         if processes.rank == 0

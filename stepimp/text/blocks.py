@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
 from stepimp.text.bundled import BUNDLED, load_bundled
-from stepimp.text.cache import cache_folder, digest
+from stepimp.text.cache import cache_file, digest
 from stepimp.text.files import READERS, load_files, suffix_of
 from stepimp.text.hub import HELD_OUT, hub_split, load_hub
 from stepimp.text.splits import split_documents
@@ -27,6 +27,7 @@ MANY = 10_000_000  # characters after which it is said how far the tokenizing is
 EVERY = 10  # seconds between two such messages, and between two notes of what is done
 LINE_BREAK = re.compile(r"\w\n(?=\w)")
 log = logging.getLogger(__name__)
+Encoder = Callable[[list[str]], list[list[int]]]
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def load_blocks(data: str, tokenizer, length: int, split: str, column: str = "te
     fingerprint = digest(
         corpus_fingerprint(documents), tokenizer_fingerprint(tokenizer), str(length)
     )
-    path = cache_folder() / f"{fingerprint}.tokens"
-    write_tokens(path, documents["text"], tokenizer)
+    path = cache_file(f"{fingerprint}.tokens")
+    if not path.exists():
+        write_tokens(path, documents["text"], tokenizer)
     stream = np.memmap(path, np.int32, "r") if path.stat().st_size else np.zeros(0, np.int32)
     tokens = torch.from_numpy(stream[: len(stream) // length * length].astype(np.int64)).view(
         -1, length
@@ -85,14 +87,14 @@ def load_blocks(data: str, tokenizer, length: int, split: str, column: str = "te
 
 
 def write_tokens(path: Path, texts: Iterable[str], tokenizer):
-    """The tokens of texts as a file of int32, whole or not at all; nothing where it is there.
+    """The tokens of texts as a file of int32, whole or not at all.
 
     A run that was killed is resumed from the last note of what is done, which lies beside the file.
     """
     part, note = (path.with_name(path.name + end) for end in (".part", ".note"))
     try:
         with FileLock(path.with_name(path.name + ".lock")):
-            if path.exists():
+            if path.exists():  # another process has written it
                 return
             done, size = map(int, note.read_text().split()) if note.exists() else (0, 0)
             with open(part, "r+b" if size and part.exists() else "wb") as file:
@@ -103,18 +105,17 @@ def write_tokens(path: Path, texts: Iterable[str], tokenizer):
             note.unlink(missing_ok=True)
     except OSError as error:
         raise StepimpError(
-            f"Cannot write {path} ({error.strerror}). Free space or set STEPIMP_CACHE to another "
-            "folder."
+            f"Cannot write {path} ({error.strerror}). {advice(error)} STEPIMP_CACHE sets it."
         ) from error
 
 
 def append_tokens(file, note: Path, parts: Iterable[list[tuple[str, bool]]], done: int, tokenizer):
     """Tokens of all parts but the first `done`, with a note of (parts done, bytes) now and then."""
-    plain, characters, noted = plain_tokenizer(tokenizer), 0, time.monotonic()
+    encoder, characters, noted = plain_encoder(tokenizer), 0, time.monotonic()
     for number, part in enumerate(parts, 1):
         characters += sum(len(piece) for piece, _ in part)
         if number > done:
-            np.asarray(token_ids(part, plain, tokenizer), dtype=np.int32).tofile(file)
+            np.asarray(token_ids(part, encoder, tokenizer), dtype=np.int32).tofile(file)
         if time.monotonic() - noted > EVERY:
             file.flush()
             note.write_text(f"{number} {file.tell()}")
@@ -128,15 +129,15 @@ def token_stream(texts: Iterable[str], tokenizer) -> Iterator[list[int]]:
 
     Plain text never becomes a special token, whatever it contains.
     """
-    plain = plain_tokenizer(tokenizer)
+    encoder = plain_encoder(tokenizer)
     for part in batches(all_pieces(texts, tokenizer)):
-        yield token_ids(part, plain, tokenizer)
+        yield token_ids(part, encoder, tokenizer)
 
 
-def token_ids(part: list[tuple[str, bool]], plain, tokenizer) -> list[int]:
+def token_ids(part: list[tuple[str, bool]], encoder: Encoder, tokenizer) -> list[int]:
     """The tokens of consecutive pieces; the end-of-text token follows the last one of a text."""
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    encoded = encode(plain, [piece for piece, _ in part])
+    encoded = encoder([piece for piece, _ in part])
     return list(
         chain.from_iterable(ids + (end if last else []) for ids, (_, last) in zip(encoded, part))
     )
@@ -144,8 +145,8 @@ def token_ids(part: list[tuple[str, bool]], plain, tokenizer) -> list[int]:
 
 def all_pieces(texts: Iterable[str], tokenizer) -> Iterator[tuple[str, bool]]:
     """`pieces` of all texts."""
-    plain = plain_tokenizer(tokenizer)
-    return chain.from_iterable(pieces(text, plain) for text in texts)
+    encoder = plain_encoder(tokenizer)
+    return chain.from_iterable(pieces(text, encoder) for text in texts)
 
 
 def batches(numbered: Iterable[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
@@ -162,13 +163,13 @@ def batches(numbered: Iterable[tuple[str, bool]]) -> Iterator[list[tuple[str, bo
         yield part
 
 
-def pieces(text: str, plain) -> Iterator[tuple[str, bool]]:
+def pieces(text: str, encoder: Encoder) -> Iterator[tuple[str, bool]]:
     """(piece, whether it is the last) of a text, cut before line breaks where no token is lost."""
     start = 0
     while len(text) - start > PIECE:
         cut = start + PIECE
         while (cut := text.rfind("\n", start + 1, cut)) > start:
-            if cuts_cleanly(text, cut, plain):
+            if cuts_cleanly(text, cut, encoder):
                 break
         if cut <= start:
             break
@@ -177,34 +178,52 @@ def pieces(text: str, plain) -> Iterator[tuple[str, bool]]:
     yield text[start:], True
 
 
-def cuts_cleanly(text: str, cut: int, plain) -> bool:
+def cuts_cleanly(text: str, cut: int, encoder: Encoder) -> bool:
     """Whether the two sides of a cut have the tokens that they have together."""
     before, after = text[max(0, cut - AROUND) : cut], text[cut : cut + AROUND]
-    left, right, both = encode(plain, [before, after, before + after])
+    left, right, both = encoder([before, after, before + after])
     return left + right == both
 
 
-def plain_tokenizer(tokenizer):
-    """A copy of the tokenizer below one of transformers that takes everything as plain text, whole
-    and as it is.
+def plain_encoder(tokenizer) -> Encoder:
+    """A function from texts to their token ids, which takes everything as plain text: whole, as it
+    is, and none of it a special token.
     """
+    if not tokenizer.is_fast:
+        return lambda texts: (
+            tokenizer(
+                texts,
+                add_special_tokens=False,
+                split_special_tokens=True,
+                return_attention_mask=False,
+                verbose=False,
+            ).input_ids
+        )
     from tokenizers import Tokenizer
 
     plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     plain.encode_special_tokens = True
     plain.no_truncation()
     plain.no_padding()
-    return plain
+    return lambda texts: [
+        each.ids for each in plain.encode_batch_fast(texts, add_special_tokens=False)
+    ]
 
 
-def encode(plain, texts: list[str]) -> list[list[int]]:
-    """Token ids of plain texts. plain: of `plain_tokenizer`."""
-    return [each.ids for each in plain.encode_batch_fast(texts, add_special_tokens=False)]
+def encode(tokenizer, texts: list[str]) -> list[list[int]]:
+    """Token ids of plain texts, none of which becomes a special token of the tokenizer."""
+    return plain_encoder(tokenizer)(texts)
 
 
 def tokenizer_fingerprint(tokenizer) -> str:
-    """Names a tokenizer's content: equal tokenizers have equal fingerprints."""
-    return digest(tokenizer.backend_tokenizer.to_str())
+    """Names a tokenizer's content: equal tokenizers have equal fingerprints.
+
+    One that is written in Python is named by its class and vocabulary.
+    """
+    if tokenizer.is_fast:
+        return digest(tokenizer.backend_tokenizer.to_str())
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    return digest(type(tokenizer).__name__, *(f"{token} {number}" for token, number in vocabulary))
 
 
 def corpus_fingerprint(documents) -> str:

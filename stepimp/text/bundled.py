@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
-from stepimp.text.cache import cache_folder, digest
+from stepimp.text.cache import cache_file, digest
 from stepimp.text.splits import split_of
 
 # Folders of the standard library that some installations of Python leave out, third-party packages
@@ -122,7 +122,7 @@ def load_bundled(name: str, split: str):
     packages = documented() if name == "docs" else {}
     versions = [f"{package} {version(package)}" for package in packages]
     key = digest(sys.version, sysconfig.get_paths()["stdlib"], *versions)
-    folder = cache_folder() / f"{name}-{split}-{key}"
+    folder = cache_file(f"{name}-{split}-{key}")
     if not folder.exists():
         texts = [
             {"name": title, "text": read()}

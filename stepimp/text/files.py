@@ -6,17 +6,18 @@ not matter, and cached by their content.
 """
 
 import csv
+import functools
 import gzip
 import io
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from stepimp.errors import StepimpError
-from stepimp.text.cache import cache_folder, digest, file_digest
+from stepimp.errors import StepimpError, advice
+from stepimp.scratch import replacing
+from stepimp.text.cache import cache_file, digest, file_digest
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +170,12 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
+@functools.cache
+def say_once(message: str):
+    """Logs a message the first time only: a corpus is read for each of its splits."""
+    log.info(message)
+
+
 def find_files(folder: Path) -> list[Path]:
     """The files of a folder and its sub-folders that hold text; logs what is skipped.
 
@@ -188,7 +195,7 @@ def find_files(folder: Path) -> list[Path]:
             skipped[suffix_of(path) or "without a suffix"] += 1
     if skipped:
         counts = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
-        log.warning("%s: skipped %s (%s).", folder, counted(skipped.total(), "file"), counts)
+        say_once(f"{folder}: skipped {counted(skipped.total(), 'file')} ({counts}).")
     return files
 
 
@@ -199,7 +206,7 @@ def kept(key: str, texts: Iterable[str]):
     """
     import datasets
 
-    path = cache_folder() / f"text-{key}.arrow"
+    path = cache_file(f"text-{key}.arrow")
     if not path.exists():
         write_table(path, texts)
     documents = datasets.Dataset.from_file(str(path))
@@ -211,10 +218,10 @@ def write_table(path: Path, texts: Iterable[str]):
     """Texts as an Arrow file of (name, text), whole or not at all; names are numbers."""
     import pyarrow
 
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     columns = pyarrow.schema([("name", pyarrow.string()), ("text", pyarrow.string())])
     try:
         with (
+            replacing(path) as scratch,
             pyarrow.OSFile(str(scratch), "wb") as file,
             pyarrow.ipc.new_stream(file, columns) as writer,
         ):
@@ -223,14 +230,11 @@ def write_table(path: Path, texts: Iterable[str]):
                 names = [str(number) for number in range(start, start + len(batch))]
                 writer.write_batch(pyarrow.record_batch([names, batch], schema=columns))
                 start += len(batch)
-        os.replace(scratch, path)
     except OSError as error:
         raise StepimpError(
-            f"Cannot write {path} ({error.strerror}). Free space or set STEPIMP_CACHE to another "
-            "folder."
+            f"Cannot write {path} ({error.strerror}). {advice(error)} STEPIMP_CACHE sets it."
         ) from error
     finally:
-        scratch.unlink(missing_ok=True)
         pyarrow.default_memory_pool().release_unused()
 
 
@@ -267,7 +271,5 @@ def load_files(path: Path, column: str = "text"):
     if next(texts(), None) is None:  # of which datasets makes no split
         raise StepimpError(f"{path} holds no documents: give a file with text in it.")
     documents = kept(key, texts())
-    log.info(
-        "%s: %s in %s.", path, counted(len(documents), "document"), counted(len(files), "file")
-    )
+    say_once(f"{path}: {counted(len(documents), 'document')} in {counted(len(files), 'file')}.")
     return documents

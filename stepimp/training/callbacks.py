@@ -5,7 +5,6 @@ in time.
 import copy
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from transformers import TrainerCallback
 
 from stepimp.errors import StepimpError
 from stepimp.results import write_atomically
+from stepimp.scratch import replacing
 from stepimp.training.recipe import Recipe
 
 
@@ -57,8 +57,8 @@ class EMA(TrainerCallback):
     def on_save(self, args, state, control, **_):
         if state.is_world_process_zero:
             folder = checkpoint_folder(args, state)
-            torch.save(self.average.state_dict(), folder / "ema.tmp")
-            os.replace(folder / "ema.tmp", folder / self.FILE)
+            with replacing(folder / self.FILE) as scratch:
+                torch.save(self.average.state_dict(), scratch)
 
 
 class Diverged(TrainerCallback):

@@ -2,18 +2,21 @@
 
 import functools
 import platform
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
-from stepimp.errors import StepimpError
-from stepimp.models.checkpoints import load_checkpoint
+from stepimp.errors import Contradiction, StepimpError
+from stepimp.models.checkpoints import load_checkpoint, read_config
 from stepimp.models.family import read_manifest, write_manifest
 from stepimp.models.loading import load_tokenizer, open_tokenizer
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.results import results_folder
 from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
+from stepimp.text.bundled import BUNDLED
+from stepimp.training.lock import locked
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo, initialize
 from stepimp.training.recipe import Recipe
 from stepimp.training.speed import speed_up
@@ -25,6 +28,7 @@ from stepimp.training.trainer import (
     finish,
     fit,
     join_processes,
+    refuse_other,
     save,
     start_training,
     work_folder,
@@ -101,20 +105,24 @@ def load_teacher(path: str, tokenizer, shape: dict, device):
     return teacher
 
 
-def prepare_text(file: Path, data: str, length: int, tokenizer_name, vocab_size) -> dict[str, int]:
+def prepare_text(
+    file: Path, data: str, length: int, tokenizer_name, vocab_size, column: str = "text"
+) -> dict[str, int]:
     """Writes a corpus as a file of tokens that `train_family` takes as data. Returns the number of
     sequences per split.
     """
     tokenizer = (
         open_tokenizer(tokenizer_name)
         if tokenizer_name
-        else train_tokenizer(data, vocab_size or VOCAB_SIZE)
+        else train_tokenizer(data, vocab_size or VOCAB_SIZE, column)
     )
-    blocks = write_token_file(file, data, tokenizer, length)
+    blocks = write_token_file(file, data, tokenizer, length, column)
     return {split: len(part.tokens) for split, part in blocks.items()}
 
 
-def open_text(folder: Path, data: str, length: int, tokenizer_name, vocab_size):
+def open_text(
+    folder: Path, data: str, length: int, tokenizer_name, vocab_size, column: str = "text"
+):
     """(name of the corpus, tokenizer, training blocks, held-out blocks) for a family's folder.
 
     The tokenizer is the folder's, where it has one; the prepared file's; the named one; or a BPE
@@ -128,16 +136,19 @@ def open_text(folder: Path, data: str, length: int, tokenizer_name, vocab_size):
         tokenizer = open_tokenizer(tokenizer_name)
     if (folder / "tokenizer.json").exists():
         existing = open_tokenizer(str(folder))
-        other = tokenizer and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(existing)
-        if other or (vocab_size and not prepared and len(existing) != vocab_size):
+        if vocab_size and not prepared and len(existing) != vocab_size:
+            tokenizer = train_tokenizer(data, vocab_size, column)  # smaller where text is short
+        if tokenizer and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(existing):
             raise StepimpError(
                 f"{folder} has a tokenizer of {len(existing)} tokens already, not the one asked "
                 "for: train into a new folder."
             )
         tokenizer = existing
-    tokenizer = tokenizer or train_tokenizer(data, vocab_size or VOCAB_SIZE)
+    tokenizer = tokenizer or train_tokenizer(data, vocab_size or VOCAB_SIZE, column)
     if not prepared:
-        blocks = [load_blocks(data, tokenizer, length, split) for split in ("train", "heldout")]
+        blocks = [
+            load_blocks(data, tokenizer, length, split, column) for split in ("train", "heldout")
+        ]
     return data, tokenizer, *blocks
 
 
@@ -154,72 +165,102 @@ def train_family(
     command: str = "",
     callbacks=(),
     teacher: str | None = None,
+    column: str = "text",
 ):
     """Trains the missing members of a family in `folder`: one per depth, and the deepest again from
     `baseline_seed`.
 
-    shape: MDLMConfig arguments shared by all members. data: as for `load_blocks`, or a file of
-    `write_token_file`. vocab_size: of a BPE trained on the text. teacher: a checkpoint whose
-    predictions the members learn in place of the text's tokens. Members in the manifest are left
-    alone, unless a longer trapezoid extends them; an unfinished one resumes from its last
-    checkpoint; a further call may add depths. Yields (name, NELBO in nats).
+    shape: MDLMConfig arguments shared by all members. data, column: as for `load_blocks`; data may
+    be a file of `write_token_file`. vocab_size: of a BPE trained on the text. teacher: a checkpoint
+    whose predictions the members learn in place of the text's tokens. Members in the manifest are
+    left alone, unless a longer trapezoid extends them; an unfinished one resumes from its last
+    checkpoint; a further call may add depths. Yields (name, NELBO in nats). Raises StepimpError
+    while another process trains into the folder, and Contradiction where a member that is there
+    was trained in another way.
     """
     folder = results_folder(folder)
     processes = join_processes()
-    with processes.main_process_first():  # the others find the tokenizer and the blocks it made
-        data, tokenizer, blocks, held_out = open_text(
-            folder, data, shape["model_length"], tokenizer_name, vocab_size
-        )
-        check_enough(blocks.tokens, recipe, processes.num_processes)
-        mask = len(tokenizer) if tokenizer.mask_token_id is None else tokenizer.mask_token_id
-        shape = {**shape, "vocab_size": max(len(tokenizer), mask + 1), "mask_token_id": mask}
-        tutor = load_teacher(teacher, tokenizer, shape, processes.device) if teacher else None
-        members = read_manifest(folder)["members"]
-        if processes.is_main_process and not (folder / "tokenizer.json").exists():
-            tokenizer.save_pretrained(folder)
-    origin = {"data": blocks.fingerprint, "teacher": tutor.fingerprint if tutor else None}
-    jobs = {f"{depth}b": (depth, seed) for depth in depths}
-    if baseline_seed is not None:
-        jobs[f"{max(depths)}b_seed{baseline_seed}"] = (max(depths), baseline_seed)
-    for name, (depth, member_seed) in jobs.items():
-        work = work_folder(folder / name)
-        if name in members and not is_extended(members[name], recipe, work):
-            continue
-        member_shape = {**shape, "n_blocks": depth}
-        claim(work, {"shape": member_shape, "seed": member_seed, **origin}, recipe)
-        nelbo = train_member(
-            MDLMConfig(**member_shape),
-            folder / name,
-            blocks.tokens,
-            held_out.tokens,
-            tokenizer,
-            recipe,
-            member_seed,
-            callbacks,
-            tutor,
-        )
-        if processes.is_main_process:
-            manifest = read_manifest(folder)
-            manifest["members"][name] = {
-                "blocks": depth,
-                "seed": member_seed,
-                "heldout_nelbo_nats": nelbo,
-                "fingerprint": load_checkpoint(str(folder / name), "cpu").fingerprint,
-                "recipe": recipe.as_dict(),
-                "command": command,
-                "data": data,
-                "data_fingerprint": origin["data"],
-                "teacher": teacher,
-                "teacher_fingerprint": origin["teacher"],
-                "python": platform.python_version(),
-            }
-            write_manifest(folder, manifest)
-            finish(work, recipe)
-            yield name, nelbo
-        processes.wait_for_everyone()
+    with locked(folder, "train") if processes.is_main_process else nullcontext():
+        with processes.main_process_first():  # the others find the tokenizer and the blocks it made
+            data, tokenizer, blocks, held_out = open_text(
+                folder, data, shape["model_length"], tokenizer_name, vocab_size, column
+            )
+            check_enough(blocks.tokens, recipe, processes.num_processes)
+            mask = len(tokenizer) if tokenizer.mask_token_id is None else tokenizer.mask_token_id
+            shape = {**shape, "vocab_size": max(len(tokenizer), mask + 1), "mask_token_id": mask}
+            tutor = load_teacher(teacher, tokenizer, shape, processes.device) if teacher else None
+            members = read_manifest(folder)["members"]
+            if processes.is_main_process and not (folder / "tokenizer.json").exists():
+                tokenizer.save_pretrained(folder)
+        origin = {"data": blocks.fingerprint, "teacher": tutor.fingerprint if tutor else None}
+        jobs = {f"{depth}b": (depth, seed) for depth in depths}
+        if baseline_seed is not None:
+            jobs[f"{max(depths)}b_seed{baseline_seed}"] = (max(depths), baseline_seed)
+        for name, (depth, member_seed) in jobs.items():
+            work = work_folder(folder / name)
+            member_shape = {**shape, "n_blocks": depth}
+            if name in members and not is_extended(members[name], recipe, work):
+                check_same(folder / name, members[name], member_shape, member_seed, origin, recipe)
+                continue
+            claim(work, {"shape": member_shape, "seed": member_seed, **origin}, recipe)
+            nelbo = train_member(
+                MDLMConfig(**member_shape),
+                folder / name,
+                blocks.tokens,
+                held_out.tokens,
+                tokenizer,
+                recipe,
+                member_seed,
+                callbacks,
+                tutor,
+            )
+            if processes.is_main_process:
+                manifest = read_manifest(folder)
+                manifest["members"][name] = {
+                    "blocks": depth,
+                    "seed": member_seed,
+                    "heldout_nelbo_nats": nelbo,
+                    "fingerprint": load_checkpoint(str(folder / name), "cpu").fingerprint,
+                    "recipe": recipe.as_dict(),
+                    "command": command,
+                    "data": source_name(data),
+                    "column": column,
+                    "data_fingerprint": origin["data"],
+                    "teacher": teacher,
+                    "teacher_fingerprint": origin["teacher"],
+                    "python": platform.python_version(),
+                }
+                write_manifest(folder, manifest)
+                finish(work, recipe)
+                yield name, nelbo
+            processes.wait_for_everyone()
     processes.destroy_process_group()  # threads that outlive it can abort a process as it ends
 
 
 def is_extended(facts: dict, recipe: Recipe, work: Path) -> bool:
     """Whether a longer recipe extends a finished member, from what its own training kept."""
     return (work / NOTE).exists() and recipe.steps > facts["recipe"]["steps"]
+
+
+def check_same(folder: Path, facts: dict, shape: dict, seed: int, origin: dict, recipe: Recipe):
+    """Raises Contradiction where a finished member was trained in another way than is asked for.
+
+    facts: what the manifest says of it; what an older manifest does not record is not compared.
+    """
+    if "recipe" not in facts:
+        raise Contradiction(
+            f"{folder.name} in {folder.parent} was added to the family, not trained there: choose "
+            "another depth or train into a new folder."
+        )
+    config = read_config(folder)
+    recorded = {"seed": facts["seed"], "text": facts.get("data_fingerprint", origin["data"])}
+    recorded["teacher"] = facts.get("teacher_fingerprint", origin["teacher"])
+    asked = {"seed": seed, "text": origin["data"], "teacher": origin["teacher"]}
+    recorded |= {name: config.get(name, value) for name, value in shape.items()}
+    refuse_other(folder, recorded, asked | shape, facts["recipe"], recipe)
+
+
+def source_name(data: str) -> str:
+    """A corpus as the manifest names it: a path holds from any working directory."""
+    path = Path(data).expanduser()
+    return str(path.resolve()) if data not in BUNDLED and path.exists() else data

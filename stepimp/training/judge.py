@@ -6,8 +6,9 @@ import functools
 import json
 import platform
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer
@@ -17,13 +18,15 @@ from stepimp.errors import StepimpError
 from stepimp.models.loading import open_tokenizer
 from stepimp.quality.judge import FOLDER
 from stepimp.results import results_folder, write_atomically
-from stepimp.text.blocks import load_blocks, train_tokenizer
+from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
+from stepimp.training.lock import locked
 from stepimp.training.recipe import Recipe
 from stepimp.training.trainer import (
     check_enough,
     claim,
     fit,
     join_processes,
+    refuse_other,
     save,
     start_training,
     work_folder,
@@ -37,6 +40,13 @@ class Finished(TypedDict):
 
     parameters: int
     heldout_nats_per_token: float
+    shape: dict[str, float]
+    recipe: dict[str, Any]
+    seed: int
+    vocab_size: int
+    data: str
+    data_fingerprint: str
+    column: NotRequired[str]
 
 
 class JudgeTrainer(Trainer):
@@ -84,60 +94,93 @@ def train_judge(
     seed: int,
     command: str = "",
     callbacks=(),
+    column: str = "text",
 ) -> dict:
     """Trains the judge of a family folder into its folder `judge`. Returns what recipe.json beside
     its weights holds.
 
     shape: n_layer, n_embd, n_head, n_positions and dropout of the GPT-2 config. Text is tokenised
     by a byte-level BPE of its own. A killed training resumes from its last checkpoint, and a
-    finished judge is left alone.
+    finished judge is left alone. Raises StepimpError while another process trains it, and
+    Contradiction where it is there and was trained in another way.
     """
-    folder = results_folder(family) / FOLDER
-    if finished := read_recipe(folder):
-        return finished
-    processes, length = join_processes(), shape["n_positions"]
-    work = work_folder(folder)
-    with processes.main_process_first():  # the others find the tokenizer and the blocks it made
-        if (work / "tokenizer.json").exists():
-            tokenizer = open_tokenizer(str(work))
-        else:
-            tokenizer = train_tokenizer(data, vocab_size)
-        blocks, held_out = (
-            load_blocks(data, tokenizer, length, split) for split in ("train", "heldout")
+    folder, processes = results_folder(family) / FOLDER, join_processes()
+    with locked(folder.parent, FOLDER) if processes.is_main_process else nullcontext():
+        if finished := read_recipe(folder):
+            check_same(folder, finished, shape, recipe, data, vocab_size, seed, column)
+            return finished
+        length = shape["n_positions"]
+        work = work_folder(folder)
+        with processes.main_process_first():  # the others find the tokenizer and the blocks it made
+            if (work / "tokenizer.json").exists():
+                tokenizer = open_tokenizer(str(work))
+            else:
+                tokenizer = train_tokenizer(data, vocab_size, column)
+            blocks, held_out = (
+                load_blocks(data, tokenizer, length, split, column)
+                for split in ("train", "heldout")
+            )
+            check_enough(blocks.tokens, recipe, processes.num_processes)
+            if processes.is_main_process:
+                tokenizer.save_pretrained(work)
+        claim(work, {"shape": shape, "seed": seed, "data": blocks.fingerprint}, recipe)
+        start_training(seed)
+        rates = dict(
+            resid_pdrop=shape["dropout"], embd_pdrop=shape["dropout"], attn_pdrop=0.0
+        )  # SDPA's fast path has none
+        sizes = {name: shape[name] for name in ("n_layer", "n_embd", "n_head", "n_positions")}
+        ends = dict(bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id)
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, **rates, **ends))
+        matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." in name]
+        evaluate = functools.partial(held_out_nats, tokens=held_out.tokens)
+        final = fit(
+            model,
+            JudgeTrainer,
+            matrices,
+            folder,
+            blocks.tokens,
+            recipe,
+            seed,
+            tokenizer,
+            evaluate,
+            callbacks,
         )
-        check_enough(blocks.tokens, recipe, processes.num_processes)
+        nats = evaluate(final)
+        save(final, tokenizer, folder, nats, recipe.weights)
+        facts = {
+            "heldout_nats_per_token": nats,
+            "parameters": model.num_parameters(),
+            "shape": shape,
+            "recipe": recipe.as_dict(),
+            "seed": seed,
+            "data": data,
+            "column": column,
+            "data_fingerprint": blocks.fingerprint,
+            "vocab_size": len(tokenizer),
+            "command": command,
+            "python": platform.python_version(),
+        }
         if processes.is_main_process:
-            tokenizer.save_pretrained(work)
-    claim(work, {"shape": shape, "seed": seed, "data": blocks.fingerprint}, recipe)
-    start_training(seed)
-    rates = dict(
-        resid_pdrop=shape["dropout"], embd_pdrop=shape["dropout"], attn_pdrop=0.0
-    )  # SDPA's fast path has none
-    sizes = {name: shape[name] for name in ("n_layer", "n_embd", "n_head", "n_positions")}
-    ends = dict(bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, **rates, **ends))
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." in name]
-    evaluate = functools.partial(held_out_nats, tokens=held_out.tokens)
-    tokens = blocks.tokens
-    final = fit(
-        model, JudgeTrainer, matrices, folder, tokens, recipe, seed, tokenizer, evaluate, callbacks
-    )
-    nats = evaluate(final)
-    save(final, tokenizer, folder, nats, recipe.weights)
-    facts = {
-        "heldout_nats_per_token": nats,
-        "parameters": model.num_parameters(),
-        "shape": shape,
-        "recipe": recipe.as_dict(),
-        "seed": seed,
-        "data": data,
-        "data_fingerprint": blocks.fingerprint,
-        "vocab_size": len(tokenizer),
-        "command": command,
-        "python": platform.python_version(),
-    }
-    if processes.is_main_process:
-        write_atomically(folder / RECIPE, json.dumps(facts, indent=1) + "\n")
-        shutil.rmtree(work)
-    processes.wait_for_everyone()
-    return facts
+            write_atomically(folder / RECIPE, json.dumps(facts, indent=1) + "\n")
+            shutil.rmtree(work)
+        processes.wait_for_everyone()
+        return facts
+
+
+def check_same(folder, facts: dict, shape, recipe: Recipe, data: str, vocab_size, seed, column):
+    """Raises Contradiction where a finished judge was trained in another way than is asked for.
+
+    Text is compared where it has another name, a vocabulary where it has another size: it is
+    smaller than asked for where the text is short.
+    """
+    recorded = {"seed": facts["seed"], "vocabulary": facts["vocab_size"], "text": facts["data"]}
+    asked = {"seed": seed, "vocabulary": vocab_size, "text": data}
+    tokenizer = open_tokenizer(str(folder))
+    if vocab_size > facts["vocab_size"]:
+        trained = train_tokenizer(data, vocab_size, column)
+        if tokenizer_fingerprint(trained) == tokenizer_fingerprint(tokenizer):
+            asked["vocabulary"] = facts["vocab_size"]
+    if data != facts["data"] or column != facts.get("column", "text"):
+        blocks = load_blocks(data, tokenizer, shape["n_positions"], "train", column)
+        recorded["text"], asked["text"] = facts["data_fingerprint"], blocks.fingerprint
+    refuse_other(folder, recorded | facts["shape"], asked | shape, facts["recipe"], recipe)

@@ -17,9 +17,16 @@ SPLITS = ("train", "heldout")
 SPECIAL = ("eos_token", "mask_token")
 
 
-def write_token_file(file: Path, data: str, tokenizer, length: int) -> dict[str, Blocks]:
+def write_token_file(
+    file: Path, data: str, tokenizer, length: int, column: str = "text"
+) -> dict[str, Blocks]:
     """Tokenises both splits of a corpus into blocks of `length` tokens and writes them."""
-    blocks = {split: load_blocks(data, tokenizer, length, split) for split in SPLITS}
+    if not tokenizer.is_fast:
+        raise StepimpError(
+            f"{type(tokenizer).__name__} is written in Python and cannot be kept in a file: train "
+            "on the text itself, or choose a tokenizer with a tokenizer.json."
+        )
+    blocks = {split: load_blocks(data, tokenizer, length, split, column) for split in SPLITS}
     facts = {"data": data, "tokenizer": tokenizer.backend_tokenizer.to_str()}
     facts |= {name: getattr(tokenizer, name) for name in SPECIAL if getattr(tokenizer, name)}
     facts |= {f"{split}_fingerprint": part.fingerprint for split, part in blocks.items()}

@@ -16,12 +16,12 @@ from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging
 
 from stepimp.checks import parsed
-from stepimp.errors import StepimpError
+from stepimp.errors import FULL, Contradiction, StepimpError, advice
 from stepimp.results import write_atomically
 from stepimp.training.callbacks import EMA, Deadline, Diverged, Snapshots, StableCheckpoint
 from stepimp.training.intact import last_checkpoint, step_of
 from stepimp.training.muon import MuonAdamW
-from stepimp.training.recipe import Recipe
+from stepimp.training.recipe import MAY_CHANGE, Recipe
 
 NOTE = "training.json"  # what is trained in a work folder
 
@@ -73,6 +73,25 @@ def claim(work: Path, origin: dict, recipe: Recipe):
     PartialState().wait_for_everyone()
 
 
+def refuse_other(folder: Path, recorded: dict, asked: dict, earlier: dict, recipe: Recipe):
+    """Raises Contradiction where a finished model was trained in another way than is asked for,
+    with what differs. How often it was saved, and on what machine code it ran, does not count.
+    """
+    ignored = set(MAY_CHANGE) - {"weights"}
+    recorded = recorded | earlier
+    asked = asked | {k: v for k, v in recipe.as_dict().items() if k not in ignored}
+    different = [
+        f"{name} {recorded[name]}, not {value}"
+        for name, value in asked.items()
+        if recorded.get(name, value) != value
+    ]
+    if different:
+        raise Contradiction(
+            f"{folder} is finished, and was trained with {'; '.join(different)}: ask for the same "
+            "or train into a new folder."
+        )
+
+
 def read_note(file: Path) -> tuple[dict, Recipe]:
     """What a work folder holds, and its recipe. Raises StepimpError for a damaged note."""
     try:
@@ -114,6 +133,10 @@ def full_disk_explained(work: Path):
     except (OSError, RuntimeError, SafetensorError) as error:
         if isinstance(error, RuntimeError) and "inline_container" not in str(error):
             raise
+        if isinstance(error, OSError) and error.errno not in (None, *FULL):
+            raise StepimpError(
+                f"Cannot write to {work} ({error.strerror}). {advice(error)}"
+            ) from error
         raise StepimpError(
             f"Cannot write to {work}; the disk may be full. Free space and run the same command "
             "again: it continues from the last checkpoint."

@@ -22,14 +22,14 @@ DATA = {
 def test_data_that_is(run, written, tmp_path, command, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    folder = [tmp_path / "family"] if command == "train" else []
+    folder = [tmp_path / "family", "--yes"] if command == "train" else []
     assert message in run(command, *folder, "--data", tmp_path / name).message
     assert written() == []
 
 
 @pytest.mark.parametrize("command", ["loss", "train"])
 def test_a_hub_dataset_that_cannot_be_reached(run, tmp_path, command):
-    folder = [tmp_path / "family"] if command == "train" else []
+    folder = [tmp_path / "family", "--yes"] if command == "train" else []
     assert "file works offline" in run(command, *folder, "--data", "some/where").message
 
 
@@ -58,7 +58,7 @@ def test_an_output_folder_that_cannot_be_written_is_found_before_the_work(
 
 def test_a_training_folder_that_cannot_be_written(run, tmp_path):
     (tmp_path / "file").write_text("")
-    assert "Cannot write to" in run("train", tmp_path / "file" / "below").message
+    assert "Cannot write to" in run("train", tmp_path / "file" / "below", "--yes").message
 
 
 def test_a_judge_for_a_folder_that_is_not_there_is_not_trained(run, tmp_path):

@@ -192,9 +192,11 @@ def test_a_signal_ends_a_process_politely(tmp_path, tiny_text, number):
     [
         (errno.ENOSPC, "/x/blocks", ": /x/blocks. Free space or choose another folder."),
         (errno.ENOSPC, None, ". Free space or choose another folder."),
-        (errno.EACCES, "/x", ": /x. Change its permissions or choose another folder."),
-        (errno.ELOOP, "/x", ": /x. Choose another path."),
-        (errno.ENAMETOOLONG, "/x", ": /x. Choose another path."),
+        (errno.EACCES, "/x", ": /x. Change its permissions or choose another path."),
+        (errno.ELOOP, "/x", ": /x. Its symbolic links lead in a circle: correct them"),
+        (errno.EROFS, "/x", ": /x. It cannot be written to: choose another folder."),
+        (errno.EIO, "/x", ": /x. Choose another path."),
+        (errno.ENAMETOOLONG, "/x", ": /x. Choose a shorter name."),
     ],
 )
 def test_an_error_of_the_system_is_one_line_with_fitting_advice(

@@ -171,13 +171,14 @@ def test_what_the_commands_write_can_be_drawn(
     monkeypatch.setenv("STEPIMP_RESULTS", str(tmp_path))
     models = ["--heavy", "2b", "--light", "1b"]
     compared = ["compare", *models, "--steps", "8", "--samples", "3", "--batch-size", "2"]
-    compared += ["--data", str(tiny_text), "--length", "16"]
+    compared += ["--length", "16"]
+    prefixed = [*compared, "--data", str(tiny_text), "--prefix-length"]
     coarse = ["--segments", "4", "--light-segments", "2", "--steps", "8", "--samples", "3"]
     measured = [*models, "--data", str(tiny_text), "--sequences", "4"]
     for arguments in (
         compared,
-        [*compared, "--prefix-length", "4"],
-        [*compared, "--prefix-length", "2"],
+        [*prefixed, "4"],
+        [*prefixed, "2"],
         [*compared, "--fractions", "0:1:0.25"],
         ["kl", *measured, "--baseline", "2b_seed2"],
         ["loss", *measured],

@@ -7,13 +7,14 @@ import pytest
 from rich.console import Console
 
 from stepimp.commands import _overall, _progress
+from stepimp.commands._errors import Terminated
 
 
-def test_where_nobody_reads_progress_is_no_reason_to_stop(monkeypatch):
+def test_a_command_ends_when_the_process_that_started_it_was_killed(monkeypatch):
     reading, writing = os.pipe()
     os.close(reading)
     monkeypatch.setenv("STEPIMP_PROGRESS", str(writing))
-    with _progress.progress("texts") as moved:
+    with pytest.raises(Terminated), _progress.progress("texts") as moved:
         moved(1, 2)
     os.close(writing)
 

@@ -136,7 +136,7 @@ def test_as_json_and_nothing_else(tmp_path, ran, made):
 def test_another_scale_is_another_measurement(tmp_path, ran, made):
     call(tmp_path)
     ran()
-    call(tmp_path, "--scale", "full")
+    call(tmp_path, "--scale", "full", "--yes")
     alike = [step.arguments for step in plan("quick", None)]
     assert [step.arguments for step in ran()] == [
         step.arguments for step in plan("full", None) if step.arguments not in alike

@@ -36,6 +36,13 @@ def test_csv_keeps_all_digits():
     ]
 
 
+def test_csv_cells_that_a_spreadsheet_would_run_are_guarded_and_numbers_are_not():
+    cells = ["=1+1", "+a", "-b", "@c", "a=1", -0.5]
+    text = formats.csv(Table("T", ["=name"], [[cell] for cell in cells], ""))
+    rows = [row for (row,) in csv_module.reader(io.StringIO(text))]
+    assert rows == ["'=name", "'=1+1", "'+a", "'-b", "'@c", "a=1", "-0.5"]
+
+
 def test_latex_escapes_and_numbers_its_tables_itself():
     text = formats.latex(TINY)
     assert r"\caption{A\_b. 95\% \& more}" in text and r"\begin{tabular}{lr}" in text

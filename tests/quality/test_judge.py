@@ -56,6 +56,25 @@ def test_a_family_has_its_own_judge_or_gpt2(tiny_family, tmp_path):
     assert judge_of(tmp_path) == "gpt2"
 
 
+def test_a_family_s_own_judge_answers_to_the_name_in_results(tiny_family, tmp_path, monkeypatch):
+    name = f"{tiny_family.name}/judge"
+    assert judge_of(tiny_family, name) == str(tiny_family / "judge")
+    assert judge_of(tmp_path, "docs/judge") == str(family_folder("docs") / "judge")
+    assert judge_of(tiny_family, "gpt2-large") == "gpt2-large"
+    shutil.copytree(tiny_family / "judge", tmp_path / "docs" / "judge")
+    monkeypatch.chdir(tmp_path)
+    assert judge_of(tiny_family, "docs/judge") == "docs/judge", "a path that is there comes first"
+
+
+def test_of_special_tokens_the_end_of_text_alone_may_be_in_a_text(tiny_judge):
+    end, mask = tiny_judge.tokenizer.eos_token, tiny_judge.tokenizer.mask_token
+    first, second, marked = tiny_judge.encode([f"a{end}b", "", f"a{mask}b"])
+    assert first == [*tiny_judge.encode(["a"])[0], 0, *tiny_judge.encode(["b"])[0]]
+    assert second == [] and tiny_judge.tokenizer.mask_token_id not in marked
+    assert tiny_judge.tokenizer.decode(marked) == f"a{mask}b"
+    assert tiny_judge.encode([end + end]) == [[0, 0]] and tiny_judge.encode([]) == []
+
+
 def test_the_fingerprint_is_of_weights_and_tokenizer(tiny_judge, copied):
     assert load_judge(str(copied), "cpu").fingerprint == tiny_judge.fingerprint
     tensors = load_file(copied / "model.safetensors")
@@ -253,7 +272,7 @@ def test_training_writes_a_judge_with_its_recipe_once(train, tiny_text, tmp_path
         recipe["heldout_nats_per_token"], rel=1e-5
     )
     weights = (folder / "model.safetensors").stat().st_mtime_ns
-    assert json.loads(train("family", "--json").stdout) == recipe
+    assert json.loads(train("family", "--weights", "float32", "--json").stdout) == recipe
     assert (folder / "model.safetensors").stat().st_mtime_ns == weights
 
 

@@ -72,3 +72,11 @@ def test_a_document_of_another_command_names_no_samples(tmp_path):
     document = Run(tmp_path, "note", {}, {}).finish([{"t": 1}])
     with pytest.raises(StepimpError, match="names no samples"):
         read_samples(document["path"])
+
+
+def test_the_text_may_be_in_another_column(tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"data": {"out": "a b"}, "text": 3}\n{"data": {"out": "c"}}\n')
+    assert read_samples(file, "data.out").texts == ["a b", "c"]
+    with pytest.raises(StepimpError, match="line 1, has no column 'data.in'"):
+        read_samples(file, "data.in")

@@ -132,3 +132,10 @@ def test_without_a_schedule_the_newest_recommendation_is_used(
     generate("--samples", 1, "--length", 8)
     schedule = read_document(next(tmp_path.glob("recommend-*.json")))["rows"][0]["schedule"]
     assert read_document(next(tmp_path.glob("generate-*.json")))["params"]["schedule"] == schedule
+
+
+def test_a_prefix_that_names_special_tokens_is_plain_text(generate, tmp_path):
+    generate("--schedule", "H3", *MODELS, "--samples", 1, "--prefix", "<|mask|><|endoftext|>")
+    (sample,) = samples(tmp_path)
+    assert sample["text"].startswith("<|mask|><|endoftext|>")
+    assert len(sample["tokens"]) == 32 and 0 not in sample["tokens"][:10]

@@ -1,9 +1,11 @@
+import os
 import random
 
 import datasets
 import pytest
 import torch
 from fakes import jsonl
+from transformers import ByT5Tokenizer
 
 from stepimp.errors import StepimpError
 from stepimp.text import blocks, cache
@@ -155,7 +157,7 @@ def test_plain_text_never_becomes_a_special_token(tokenizer, tmp_path, marker):
 
 def test_encoding_plain_text_leaves_the_tokenizer_as_it_was(tokenizer):
     before = blocks.tokenizer_fingerprint(tokenizer)
-    blocks.encode(blocks.plain_tokenizer(tokenizer), ["<|mask|>"])
+    blocks.encode(tokenizer, ["<|mask|>"])
     assert blocks.tokenizer_fingerprint(tokenizer) == before
     assert tokenizer("<|mask|>").input_ids == [tokenizer.mask_token_id]
 
@@ -164,5 +166,25 @@ def test_a_long_text_is_tokenized_in_pieces_with_the_same_tokens(tokenizer, monk
     text = "the model\n\n  reads\r\n é a token\n" * 50 + "x" * 300 + "\nof the sample" * 20
     whole = list(blocks.token_stream([text, "end"], tokenizer))
     monkeypatch.setattr(blocks, "PIECE", 97)
-    assert sum(1 for _ in blocks.pieces(text, blocks.plain_tokenizer(tokenizer))) > 10
+    assert sum(1 for _ in blocks.pieces(text, blocks.plain_encoder(tokenizer))) > 10
     assert sum(blocks.token_stream([text, "end"], tokenizer), []) == sum(whole, [])
+
+
+def test_a_tokenizer_without_a_rust_twin_tokenises_and_has_a_fingerprint(tiny_text):
+    first, same, other = ByT5Tokenizer(), ByT5Tokenizer(), ByT5Tokenizer(extra_ids=7)
+    prints = [blocks.tokenizer_fingerprint(each) for each in (first, same, other)]
+    assert prints[0] == prints[1] != prints[2]
+    stream = load_blocks(str(tiny_text), first, LENGTH, "train").tokens
+    assert tiny_text.read_text("utf-8").startswith(first.decode(stream[0]))
+
+
+def test_a_cache_that_may_only_be_read_is_read(tokenizer, tiny_text, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("STEPIMP_CACHE", str(tmp_path / "cache"))
+    there = load_blocks(str(tiny_text), tokenizer, LENGTH, "train")
+    names = sorted(file.name for file in (tmp_path / "cache").iterdir())
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    again = load_blocks(str(tiny_text), tokenizer, LENGTH, "train")
+    other = load_blocks(str(tiny_text), tokenizer, LENGTH + 1, "train")
+    assert again.fingerprint == there.fingerprint and len(other.tokens)
+    assert sorted(file.name for file in (tmp_path / "cache").iterdir()) == names
+    assert caplog.text.count("cannot be written to: text is prepared for this run alone") == 1

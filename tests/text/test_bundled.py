@@ -68,7 +68,9 @@ def test_a_second_load_reads_no_source_and_tokenizes_nothing(tokenizer, some_mod
     first = load_blocks("code", tokenizer, LENGTH, "heldout")
     monkeypatch.setitem(bundled.BUNDLED, "code", lambda: pytest.fail("read again"))
     no_call = SimpleNamespace(
-        backend_tokenizer=tokenizer.backend_tokenizer, eos_token_id=tokenizer.eos_token_id
+        is_fast=True,
+        backend_tokenizer=tokenizer.backend_tokenizer,
+        eos_token_id=tokenizer.eos_token_id,
     )
     again = load_blocks("code", no_call, LENGTH, "heldout")
     assert torch.equal(first.tokens, again.tokens) and first.fingerprint == again.fingerprint

@@ -124,6 +124,9 @@ BAD = {
     "null.jsonl": (b'{"text": "a"}\n{"text": null}\n', "row 2 has no text"),
     "list.jsonl": (b'["a", "b"]\n', "row 1 is str, not an object"),
     "mixed.jsonl": (b'{"text": "a"}\n["b"]\n', "row 2 is list, not an object"),
+    "texts.jsonl": (b'{"text": ["a", "b"]}\n', "holds \\['a', 'b'\\], not a string"),
+    "object.jsonl": (b'{"text": {"en": "a"}}\n', "holds {'en': 'a'}, not a string"),
+    "types.jsonl": (b'{"text": "a"}\n{"text": 1.5}\n', "row 2: .* holds 1.5, not a string"),
     "string.json": (b'"text"', "row 1 is str, not an object"),
 }
 

@@ -8,7 +8,7 @@ import torch
 from small_training import RECIPE, SHAPE, equal, train, weights
 from transformers.utils import logging
 
-from stepimp.errors import StepimpError
+from stepimp.errors import Contradiction, StepimpError
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.family import read_manifest
 from stepimp.models.loading import load
@@ -48,12 +48,14 @@ def test_finished_members_are_left_alone_and_others_added(tmp_path, text, uninte
             (tmp_path / file.relative_to(uninterrupted[0])).write_bytes(file.read_bytes())
     before = (tmp_path / "1b" / "model.safetensors").stat().st_mtime_ns
     short = replace(RECIPE, steps=1)
-    added = train(tmp_path, text, depths=(1, 2), baseline_seed=5, recipe=short)
+    added = train(tmp_path, text, depths=(2,), baseline_seed=5, recipe=short)
     assert [name for name, _ in added] == ["2b", "2b_seed5"]
     assert (tmp_path / "1b" / "model.safetensors").stat().st_mtime_ns == before
     assert load(["1b", "2b", "2b_seed5"], tmp_path).blocks == {"1b": 1, "2b": 2, "2b_seed5": 2}
     assert not equal(weights(tmp_path, "2b"), weights(tmp_path, "2b_seed5"))
-    assert train(tmp_path, text, depths=(1, 2), baseline_seed=5, recipe=short) == []
+    assert train(tmp_path, text, depths=(2,), baseline_seed=5, recipe=short) == []
+    with pytest.raises(Contradiction, match="1b is finished, and was trained with steps 7, not 1:"):
+        train(tmp_path, text, depths=(1, 2), baseline_seed=5, recipe=short)
 
 
 def test_stored_weights_take_the_dtype_asked_for(tmp_path, text):

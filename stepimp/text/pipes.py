@@ -1,0 +1,62 @@
+"""Text from a pipe: read once into a file of the cache, since a corpus is read several times."""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from stepimp.text.cache import cache_folder
+
+STDIN = "-"
+PART = 1 << 20  # bytes read at once
+
+
+def is_pipe(path: str) -> bool:
+    """Whether a path is the standard input, a named pipe or the end of one."""
+    if path == STDIN:
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
+
+
+def keep_pipe(path: str) -> Path:
+    """Reads a pipe to its end into a file of the cache that is named by its content.
+
+    It is a .jsonl file where its first line is a JSON object, else a .txt file.
+    """
+    if path == STDIN:
+        return keep_stream(sys.stdin.buffer)
+    with open(path, "rb") as stream:
+        return keep_stream(stream)
+
+
+def keep_stream(stream: BinaryIO) -> Path:
+    """Copies a stream into the cache."""
+    folder, digest = cache_folder(), hashlib.sha256()
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        copy = Path(scratch) / "text"
+        with open(copy, "wb") as file:
+            while part := stream.read(PART):
+                digest.update(part)
+                file.write(part)
+        kept = folder / f"pipe-{digest.hexdigest()[:12]}{suffix(copy)}"
+        shutil.move(copy, kept)
+    return kept
+
+
+def suffix(file: Path) -> str:
+    """.jsonl for a file whose first line is a JSON object, else .txt."""
+    with open(file, "rb") as lines:
+        first = lines.readline()
+    try:
+        return ".jsonl" if isinstance(json.loads(first), dict) else ".txt"
+    except ValueError:
+        return ".txt"
