@@ -7,8 +7,10 @@ import sys
 import click
 
 from stepimp import __version__
+from stepimp.processes import Processes
 
-from ._errors import explained
+from ._errors import explained, first_process_prints
+from ._workers import ARGUMENTS, end_with_launcher
 
 COMMANDS = (
     "train",
@@ -37,7 +39,11 @@ class Messages(logging.Handler):
 
 
 class Stepimp(click.Group):
-    """Explains errors, and prints what the library logs."""
+    """Explains errors, prints what the library logs, and joins the other processes of the run."""
+
+    def parse_args(self, ctx, args):
+        ctx.meta[ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx):
         log, messages = logging.getLogger("stepimp"), Messages()
@@ -46,8 +52,10 @@ class Stepimp(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # characters that a terminal lacks become "?"
                 stream.reconfigure(errors="replace")
+        end_with_launcher()
         try:
-            with explained():
+            with explained(), first_process_prints():
+                Processes()
                 return super().invoke(ctx)
         finally:
             log.removeHandler(messages)

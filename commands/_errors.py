@@ -1,15 +1,20 @@
 """What the command line says when a run ends early, and with which exit code."""
 
 import errno
+import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import click
 
 from stepimp.errors import StepimpError
+from stepimp.processes import LostProcess, launched, said_before
 
+from ._workers import LAUNCHER, LOST
+
+INTERRUPTED = "Interrupted. Finished work is kept: run the same command again to continue."
 BUG = "This is a bug in stepimp: please report it with the lines above and the command."
 # What helps against errors of the system, by errno; anything else needs another path.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -39,14 +44,18 @@ def explained():
         signal.signal(signal.SIGHUP, terminate)
     try:
         yield
+    except LostProcess as error:
+        if said_by_another(str(error), consequence=True):
+            sys.exit(LOST)
+        raise click.ClickException(str(error)) from error
     except StepimpError as error:
+        if said_by_another(str(error)):
+            sys.exit(1)
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Terminated) else signal.SIGINT
-        click.echo(
-            "\nInterrupted. Finished work is kept: run the same command again to continue.",
-            err=True,
-        )
+        if not said_by_another(INTERRUPTED, consequence=True):
+            click.echo(f"\n{INTERRUPTED}", err=True)
         sys.exit(128 + number)
     except MemoryError as error:
         raise click.ClickException(
@@ -59,11 +68,32 @@ def explained():
             error.add_note(BUG)
             raise
         raise click.ClickException(advice(error)) from error
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
+    except click.ClickException as error:
+        if said_by_another(error.message):
+            sys.exit(error.exit_code)
+        raise
+    except (click.exceptions.Exit, click.Abort):
         raise
     except Exception as error:  # whatever is left is a bug
         error.add_note(BUG)
         raise
+
+
+def said_by_another(message: str, consequence: bool = False) -> bool:
+    """Whether another process of this run says this; of a mere consequence of its own end, the
+    launcher of `--workers` does.
+    """
+    return (consequence and LAUNCHER in os.environ) or said_before(message, consequence)
+
+
+@contextmanager
+def first_process_prints():
+    """Sends what the other processes of a run print to nowhere."""
+    if launched()[0] == 0:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 def advice(error: OSError) -> str:

@@ -15,6 +15,7 @@ from ._options import (
 )
 from ._print import banded, print_json, print_table, rounded
 from ._progress import progress, status
+from ._workers import workers_option
 
 
 class Sweep(click.ParamType):
@@ -77,6 +78,7 @@ class Sweep(click.ParamType):
 )
 @judge_option
 @model_options
+@workers_option
 def compare(heavy, lights, schedules, fractions, as_json, **options):
     """Gen-PPL, entropy, FLOPs and seconds of several schedules with the same random numbers.
 

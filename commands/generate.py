@@ -12,6 +12,7 @@ from ._options import model_options
 from ._print import print_json
 from ._progress import progress, status, stderr
 from ._recommend import recommend_now
+from ._workers import workers_option
 
 
 @click.command()
@@ -47,6 +48,7 @@ from ._recommend import recommend_now
 )
 @click.option("--watch", is_flag=True, help="Show the first sample filling in as it denoises.")
 @model_options
+@workers_option
 def generate(watch, as_json, **options):
     """Generate text with a model schedule, and save it as JSON Lines.
 

@@ -5,6 +5,7 @@ import click
 from ._options import chosen_members, heavy_option, light_option, model_options
 from ._print import print_json, print_table
 from ._progress import progress, status
+from ._workers import workers_option
 
 
 @click.command()
@@ -42,6 +43,7 @@ from ._progress import progress, status
     help="Light fractions from 0 to 1.",
 )
 @model_options
+@workers_option
 def profile(heavy, light, as_json, **options):
     """Seconds in the body, the projection, the draw and the rest, and what a schedule saves of
     them.

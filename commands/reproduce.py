@@ -4,6 +4,8 @@ as their results are there.
 
 import click
 
+from ._workers import cores
+
 SCALES = ("quick", "full")
 
 
@@ -104,13 +106,6 @@ def reproduce(ctx, scale, workers, family, results, out):
         raise click.ClickException(
             f"Failed: {'; '.join(failed)}. The same command continues from there."
         )
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def command_line(step) -> str:

@@ -18,6 +18,7 @@ from ._options import (
 )
 from ._print import print_json, print_table, rounded
 from ._progress import progress, status
+from ._workers import workers_option
 
 SHOWN = 5  # schedules at each end of the ranking
 BAR = 11  # characters of the longest bar
@@ -104,6 +105,7 @@ NAMES = {
 )
 @judge_option
 @model_options
+@workers_option
 def search(heavy, light, race, top, confidence, as_json, **options):
     """Sample with every schedule that is light in 4 of 10 equal segments, and rank them by gen-PPL
     under a judge.
@@ -133,8 +135,6 @@ def search(heavy, light, race, top, confidence, as_json, **options):
     document = search_models(
         chosen, partial(measure_first, chosen), partial(progress, "schedules x chunks")
     )
-    if document is None:  # not the first of several processes
-        return
     if as_json:
         return print_json(document)
     show(document)

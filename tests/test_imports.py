@@ -17,11 +17,11 @@ SLOW |= {"rich"}
 LOADED_LATE = {"stepimp.commands._training_progress", "stepimp.commands._overall"}
 # All that a room may import of stepimp. Rooms stand in the order of the data.
 SMALL = {"errors", "randomness", "noise", "intervals", "results", "text"}
-SMALL |= {"rows", "columns", "documents", "journals", "checks"}  # what files hold
+SMALL |= {"rows", "columns", "documents", "journals", "checks", "processes"}
 ROOMS = {
     "errors": set(),
     "randomness": set(),
-    "processes": set(),
+    "processes": {"errors"},
     "rows": set(),
     "checks": set(),
     "journals": {"errors", "checks"},
@@ -29,7 +29,7 @@ ROOMS = {
     "columns": {"rows"},
     "noise": {"errors"},
     "intervals": {"randomness"},
-    "results": {"errors", "documents", "journals"},
+    "results": {"errors", "documents", "journals", "processes"},
     "text": {"errors"},
     "kernels": {"errors", "randomness"},
     "models": {"errors", "checks", "noise", "results", "text", "kernels"},
@@ -37,8 +37,9 @@ ROOMS = {
     "schedules": {"errors", "intervals", "rows", "columns", "curves"},
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
-    "search": {"models", "curves", "schedules", "sampling", "quality", "processes"} | SMALL,
-    "training": {"errors", "checks", "noise", "results", "text", "kernels", "models", "quality"},
+    "search": {"models", "curves", "schedules", "sampling", "quality"} | SMALL,
+    "training": {"errors", "checks", "noise", "results", "text", "kernels", "models", "quality"}
+    | {"processes"},
     "paper": {"errors", "intervals", "results", "columns", "documents", "models", "schedules"},
     "plots": {"intervals", "paper", "schedules"},
 }

@@ -16,6 +16,7 @@ from stepimp.models import loading
 from stepimp.models.family import chosen_members, corpus, family_folder, other_seed, recorded
 from stepimp.models.loading import Family
 from stepimp.models.options import ModelOptions
+from stepimp.processes import Processes
 from stepimp.results import Run, results_folder
 from stepimp.sampling.trajectories import SampleInputs
 
@@ -36,11 +37,12 @@ def measure_curves(
     StepimpError for models that do not go together, or sequences longer than they take.
     """
     results_folder(out)
-    folder = family_folder(options.family)
+    processes, folder = Processes(), family_folder(options.family)
+    device = processes.device(device)
     family = loading.load(options.models, folder, device, options.dtype, attn)
     warn_of_times(family)
     complete = completed(options, family, corpus(folder))
-    inputs, source = curve_inputs(complete, family)
+    inputs, source = processes.one_before_others(lambda: curve_inputs(complete, family))
     fingerprints = {"models": family.fingerprints, "data": source}
     run = Run(out, "curves", complete.params(), fingerprints, family.any.device, options.dtype)
     if document := run.finished():
@@ -80,7 +82,9 @@ def curves_for(
     measure: gives the curves document of options, as `measure_curves` does. weights: model ->
     fingerprint of the weights they must have, where they are loaded.
     """
-    document = newest_curves(models.out, by, heavy, lights, models.family, weights)
+    document = Processes().from_first(
+        lambda: newest_curves(models.out, by, heavy, lights, models.family, weights)
+    )
     return document or measure(default_options(heavy, lights, models))
 
 

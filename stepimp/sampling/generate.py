@@ -1,6 +1,6 @@
 """Text with a schedule: samples from a sampler, kept in a journal as they finish, and decoded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
@@ -9,10 +9,12 @@ import torch
 from stepimp.checks import is_array, is_whole
 from stepimp.journals import Check, Journal
 from stepimp.models.loading import Family
+from stepimp.processes import Processes
 from stepimp.sampling import mdlm_sampler, sampler
 from stepimp.schedules.schedule import Schedule
 
 FRAMES = 100  # how often a watched sample is shown
+GROUP = 2  # batches that one process draws together; twice as many keep batches as full
 
 
 def encode_prefix(tokenizer, text: str) -> torch.Tensor | None:
@@ -44,21 +46,26 @@ def generate(
     prefix_tokens = encode_prefix(family.tokenizer, prefix)
     sampler.check(family.denoisers, schedule, length, prefix_tokens)
     counts = sampler.Counts()
-    if watch and "0" not in journal.done:
+    processes = Processes()
+    done = processes.gather(journal.done)
+    if watch and "0" not in done and processes.rank == 0:
         journal.add("0", draw_watched(family, schedule, length, seed, prefix_tokens, counts, watch))
-    missing = [i for i in range(samples) if str(i) not in journal.done]
-    before, to_draw = (
-        counts.tokens.total(),
-        len(missing) * drawn_tokens(family, length, prefix_tokens),
-    )
+    done = processes.gather(journal.done)
+    missing = [i for i in range(samples) if str(i) not in done]
+    to_draw = len(missing) * drawn_tokens(family, length, prefix_tokens)
     draw = {"exact": draw_exact, "mdlm": draw_mdlm}[precision]
-    arguments = (family, schedule, missing, length, seed, prefix_tokens, batch_size, counts)
-    for index, tokens in draw(*arguments):
-        journal.add(str(index), tokens)
-        progress(counts.tokens.total() - before, to_draw)
+    count, before = processes.counter(), counts.tokens.total()
+    for group in processes.share(groups(missing, GROUP * batch_size)):
+        arguments = (family, schedule, group, length, seed, prefix_tokens, batch_size, counts)
+        for index, tokens in draw(*arguments):
+            journal.add(str(index), tokens)
+            progress(count(counts.tokens.total() - before), to_draw)
+            before = counts.tokens.total()
+    done = processes.gather(journal.done)
+    counts = summed(processes.gather({processes.rank: counts}).values())
     texts = []
     for index in range(samples):
-        tokens = journal.done[str(index)]
+        tokens = done[str(index)]
         (text,) = family.decode([tokens])
         texts.append({"index": index, "tokens": tokens, "text": text})
     return texts, counts
@@ -78,6 +85,22 @@ def tokens_check(length: int, vocabulary: int) -> Check:
 def is_id(vocabulary: int) -> Callable[[Any], bool]:
     """Whether a value is a token id."""
     return lambda token: is_whole(token) and 0 <= token < vocabulary
+
+
+def groups(indices: list[int], size: int) -> list[list[int]]:
+    """Samples that are drawn together, the same ones for any number of processes."""
+    together = groupby(indices, key=lambda index: index // size)
+    return [list(group) for _, group in together]
+
+
+def summed(parts: Iterable[sampler.Counts]) -> sampler.Counts:
+    """What all processes have run."""
+    counts = sampler.Counts()
+    for part in parts:
+        counts.forwards.update(part.forwards)
+        counts.tokens.update(part.tokens)
+        counts.batches += part.batches
+    return counts
 
 
 def drawn_tokens(family: Family, length: int, prefix: torch.Tensor | None) -> int:

@@ -15,6 +15,7 @@ from stepimp.errors import StepimpError
 from stepimp.models.family import chosen_members, family_folder, recorded, replaced
 from stepimp.models.loading import Family, load
 from stepimp.models.options import ModelOptions
+from stepimp.processes import Processes
 from stepimp.results import Run, results_folder, write_atomically
 from stepimp.rows import GenerateRow
 from stepimp.sampling.generate import generate, tokens_check
@@ -70,7 +71,9 @@ def generate_texts(
     assert options.schedule is not None
     schedule = parse(options.schedule, options.heavy, options.light, options.steps)
     folder = family_folder(options.family)
-    family = load(schedule.models, folder, options.device, options.dtype, options.attn)
+    processes = Processes()
+    device = processes.device(options.device)
+    family = load(schedule.models, folder, device, options.dtype, options.attn)
     if advice:
         expect_weights(advice, family.fingerprints, options.out)
     length = options.length or family.length
@@ -88,7 +91,8 @@ def generate_texts(
     )
     fingerprints = {"models": family.fingerprints}
     run = Run(options.out, "generate", params, fingerprints, family.any.device, options.dtype)
-    view = watching(family, schedule) if watching else nullcontext()
+    first = processes.rank == 0
+    view = watching(family, schedule) if watching and first else nullcontext()
     with progress() as moved, view as watch:
         started = time.perf_counter()
         texts, counts = generate(
@@ -106,7 +110,9 @@ def generate_texts(
         )
         seconds = time.perf_counter() - started
     lines = run.path.with_suffix(".jsonl")
-    write_atomically(lines, "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in texts))
+    if first:
+        content = (json.dumps(text, ensure_ascii=False) + "\n" for text in texts)
+        write_atomically(lines, "".join(content))
     row = {
         "schedule": params["schedule"],
         "samples": options.samples,
@@ -132,7 +138,7 @@ def with_schedule(
     models itself, and one with letters is refused when it is parsed.
     """
     if options.schedule is None:
-        advice = newest_recommendation(options) or recommend()
+        advice = Processes().from_first(lambda: newest_recommendation(options)) or recommend()
         params = advice["params"]
         recommended = replace(
             options,

@@ -16,6 +16,7 @@ from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging
 
 from stepimp.errors import StepimpError
+from stepimp.processes import Processes
 from stepimp.results import write_atomically
 from stepimp.training.callbacks import EMA, Deadline, Snapshots, StableCheckpoint
 from stepimp.training.muon import MuonAdamW
@@ -51,9 +52,10 @@ def work_folder(folder: Path) -> Path:
 
 
 def join_processes() -> PartialState:
-    """The processes that torchrun started, this one among them. On a CPU accelerate looks for
-    others only when asked to.
+    """The processes that torchrun or accelerate started, this one among them. On a CPU accelerate
+    looks for others only when asked to.
     """
+    Processes()  # joins them, or says why that is not possible
     return PartialState(cpu=not torch.cuda.is_available())
 
 
