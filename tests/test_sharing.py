@@ -12,7 +12,7 @@ from stepimp.curves.options import CurveOptions
 from stepimp.documents import read_document
 from stepimp.journals import Kept
 from stepimp.processes import Processes
-from stepimp.quality import evaluation, paired_samples
+from stepimp.quality import comparison, evaluation, paired_samples
 from stepimp.quality.comparison import CompareOptions, compare_models
 from stepimp.quality.evaluation import EvaluateOptions, evaluate_file
 from stepimp.sampling import generate as generating
@@ -24,6 +24,13 @@ COUNTS = [1, 2, 5]
 TIMED = {"seconds", "seconds_low", "seconds_high"} | {
     f"saved_seconds{end}" for end in ("", "_low", "_high")
 }
+
+
+@pytest.fixture(autouse=True)
+def one_judge(tiny_judge, monkeypatch):
+    """transformers loads no two models at once in threads."""
+    for module in (comparison, evaluation):
+        monkeypatch.setattr(module, "load_judge", lambda *arguments: tiny_judge)
 
 
 @pytest.fixture
@@ -153,7 +160,7 @@ def test_a_killed_run_is_continued_by_another_number(curves, models, tmp_path, m
     }[unit]
     run = {
         "chunk": lambda: curves()["rows"],
-        "group": lambda: generate(models)[1],
+        "group": lambda: generate(models, samples=23)[1],
         "turn": lambda: compare(models)["per_sample"],
     }[unit]
     work, calls, last = getattr(module, name), [], [None]

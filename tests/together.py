@@ -1,6 +1,7 @@
 """Threads that play the processes of a run."""
 
 import itertools
+import pickle
 import threading
 from collections import Counter
 from unittest import mock
@@ -24,9 +25,9 @@ class ThreadGroup:
         self.board, self.rank, self.numbers = board, rank, itertools.count()
 
     def exchange(self, value):
-        self.board.values[self.rank] = value
+        self.board.values[self.rank] = pickle.dumps(value)
         self.board.barrier.wait()
-        values = list(self.board.values)
+        values = [pickle.loads(value) for value in self.board.values]
         self.board.barrier.wait()
         return values
 

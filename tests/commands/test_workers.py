@@ -15,6 +15,7 @@ from documents import call, only_document
 from stepimp.commands import _workers, main
 from stepimp.errors import StepimpError
 
+PYTHON = sys.executable  # tests put a program of their own in its place
 KNOWN = "import os, signal, sys, time\nrank = int(os.environ['RANK'])"
 INTERRUPT = """
 import os, signal, sys
@@ -40,6 +41,14 @@ def child(monkeypatch, tmp_path):
         return program
 
     return put
+
+
+def wait_until(condition, process):
+    """Waits until a process has made a condition true."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.01)
 
 
 # ---- the launcher ----
@@ -77,13 +86,9 @@ def test_a_killed_process_is_an_error_and_ends_the_others(child, tmp_path):
 def test_ctrl_c_ends_all_processes(child, tmp_path):
     program = child(f"open(f'{tmp_path}/{{rank}}', 'w').write(str(os.getpid()))\ntime.sleep(60)")
     launcher = subprocess.Popen(
-        [os.path.realpath(f"/proc/{os.getpid()}/exe"), "-c", INTERRUPT, program],
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        text=True,
+        [PYTHON, "-c", INTERRUPT, program], stdout=subprocess.PIPE, text=True
     )
-    while not all((tmp_path / str(rank)).exists() for rank in range(2)):
-        time.sleep(0.01)
+    wait_until(lambda: all((tmp_path / str(rank)).exists() for rank in range(2)), launcher)
     time.sleep(0.05)
     launcher.send_signal(signal.SIGINT)
     stdout, _ = launcher.communicate(timeout=30)
@@ -197,9 +202,7 @@ def test_a_measurement_in_two_processes_whose_rank_is_killed(curve_options, tmp_
     out, more = tmp_path / "results", ["--sequences", 300, "--batch-size", 1, "--points", 8]
     run = ["kl", *curve_options, *more, "--out", out]
     process = stepimp(*run, "--workers", 2)
-    while not len(list(out.glob("*.journal"))) == 2:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    wait_until(lambda: len(list(out.glob("*.journal"))) == 2, process)
     children = f"/proc/{process.pid}/task/{process.pid}/children"
     with open(children) as file:
         _, last = map(int, file.read().split())
@@ -226,9 +229,7 @@ def test_ctrl_c_ends_a_run_of_two_processes(curve_options, tmp_path):
     process = stepimp(
         "kl", *curve_options, "--sequences", 300, "--batch-size", 1, "--out", out, "--workers", 2
     )
-    while not list(out.glob("*.journal")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    wait_until(lambda: list(out.glob("*.journal")), process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
