@@ -11,6 +11,7 @@ import functools
 import itertools
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 ARRIVAL = timedelta(minutes=5)
 """How long the processes wait for the last one to join."""
+SOON = 20.0
+"""Seconds after which it is said that they wait."""
 # A slow machine may finish its last unit hours after a fast one.
 PATIENCE = timedelta(days=7)
 LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -81,8 +84,10 @@ class Group:
         from torch import distributed
 
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        if "TORCHELASTIC_RUN_ID" not in os.environ and rank == 0:
-            log.info(f"Waiting for {count} processes at {where}, as WORLD_SIZE says.")
+        message = f"Waiting for {count} processes at {where}, as WORLD_SIZE says."
+        late = threading.Timer(SOON, lambda: log.info(message))
+        late.daemon = True
+        late.start()
         nccl = torch.cuda.is_available() and distributed.is_nccl_available()
         try:
             self.store, *_ = next(distributed.rendezvous("env://", timeout=ARRIVAL))
@@ -101,6 +106,8 @@ class Group:
                 f"Process {rank} of {count} cannot join the others at {where} ({reason}). Start "
                 "all of them with torchrun, or unset WORLD_SIZE to run one process."
             ) from error
+        finally:
+            late.cancel()
         self._numbers = itertools.count()
         # The group's threads, if left running, can abort a process as it ends.
         atexit.register(leave)
