@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Models as small as the bundled ones run fastest on one thread.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: figures test test-processors test-lowest lint bench bench-gpu families families-gpu reference clean
+.PHONY: figures test test-processors test-lowest torture lint bench bench-gpu families families-gpu reference clean
 
 # Draws the shipped reference run at once, then measures with as many commands at a time as there
 # are cores: a quarter of an hour on two.
@@ -35,6 +35,10 @@ test-processors: .venv/ready
 	$(LOWEST) $(BIN)/python $(PYTEST) $(NUMERIC)
 	$(HIGHEST) $(BIN)/python $(PYTEST) $(NUMERIC)
 	$(BIN)/python $(PYTEST) --hostile 0 $(NUMERIC)
+
+# Kills, full disks, two runs at once and damaged files; such as TORTURE="--minutes 60 --seed 7".
+torture: .venv/ready
+	$(BIN)/python tests/torture $(TORTURE)
 
 # The lowest versions that setup.py declares, without `datasets` and the tests that read text with it.
 test-lowest: .venv-lowest/ready

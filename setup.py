@@ -50,7 +50,12 @@ setup(
         "rich>=15",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-xdist>=3.6", "triton>=3.6; platform_system == 'Linux'"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6.130",
+            "triton>=3.6; platform_system == 'Linux'",
+        ],
         "dev": ["ruff", "mypy"],
         "flash": ["flash-attn>=2.8"],
     },

@@ -7,7 +7,8 @@ class Edition:
     """Figures and tables in a folder, made from documents and made again as those change.
 
     documents: {need: document or None}; family: whose commands would make what is missing.
-    made: {name: Figure or Table}; written: {name: its files}; missing: {name: commands}.
+    made: {name: Figure or Table}; written: {name: its files}; missing: {name: commands}; lacking:
+    {name: the model that the family would need}.
     """
 
     def __init__(self, folder: Path, documents: dict[str, dict | None], family: str | None = None):
@@ -15,16 +16,20 @@ class Edition:
         self.made: dict = {}
         self.written: dict[str, list[str]] = {}
         self.missing: dict[str, list[str]] = {}
+        self.lacking: dict[str, str] = {}
 
     def make(self, name: str):
         """Draws a figure or writes a table, or notes the command that makes what it needs."""
         from stepimp.paper.contents import CLAIMS, DRAWN, TABLES
-        from stepimp.paper.needs import incomplete, made_by
+        from stepimp.paper.needs import family_of, incomplete, lacks, made_by
 
         sources = [document for document in self.documents.values() if document]
         if name != CLAIMS:
             need = (DRAWN | TABLES)[name].need
             document = self.documents[need]
+            if not document and (model := lacks(need, family_of(need, self.family))):
+                self.lacking[name] = model
+                return
             if not document:
                 self.missing[name] = [made_by(need, self.family, self.documents)]
                 return

@@ -12,6 +12,7 @@ import click
 from stepimp.errors import StepimpError
 from stepimp.processes import LostProcess, launched, said_before
 
+from ._memory import out_of_memory
 from ._workers import LAUNCHER, LOST
 
 INTERRUPTED = "Interrupted. Finished work is kept: run the same command again to continue."
@@ -57,10 +58,6 @@ def explained():
         if not said_by_another(INTERRUPTED, consequence=True):
             click.echo(f"\n{INTERRUPTED}", err=True)
         sys.exit(128 + number)
-    except MemoryError as error:
-        raise click.ClickException(
-            f"Out of memory ({error}). Use smaller batches, models or texts."
-        ) from error
     except OSError as error:
         if error.errno == errno.EPIPE:  # a reader such as head has seen enough
             raise
@@ -74,9 +71,17 @@ def explained():
         raise
     except (click.exceptions.Exit, click.Abort):
         raise
-    except Exception as error:  # whatever is left is a bug
-        error.add_note(BUG)
+    except Exception as error:
+        if said := out_of_memory(error):
+            raise click.ClickException(said) from error
+        error.add_note(BUG)  # whatever is left is a bug
         raise
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of a library in Rust: no Exception
+            raise
+        raise click.ClickException(
+            f"A library cannot go on ({error}). A smaller text or tokenizer may help."
+        ) from error
 
 
 def said_by_another(message: str, consequence: bool = False) -> bool:

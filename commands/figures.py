@@ -104,6 +104,8 @@ def show(edition, verdicts: list[dict]):
             click.echo(f"{name}: {', '.join(edition.written[name])}")
     for name, commands in edition.missing.items():
         click.echo(f"{name}: not drawn, its results are missing; run: {', then '.join(commands)}")
+    for name, model in edition.lacking.items():
+        click.echo(f"{name}: not drawn, the family would need {model}")
     for number, verdict in enumerate(verdicts, 1):
         needs = f" Run: {verdict['needs']}" if verdict["needs"] else ""
         click.echo(f"claim {number}: {verdict['verdict']}: {verdict['reason']}{needs}")

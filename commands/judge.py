@@ -137,12 +137,17 @@ def judge(
     status("Reading the text ...")
     from pathlib import Path
 
+    from stepimp.errors import StepimpError
     from stepimp.quality.judge import FOLDER
     from stepimp.training.judge import train_judge
     from stepimp.training.recipe import Recipe
 
     from ._training_progress import TrainingProgress
 
+    if not Path(folder).expanduser().is_dir():
+        raise StepimpError(
+            f"There is no folder {folder}: train a family with stepimp train {folder} first."
+        )
     shape = dict(n_layer=layers, n_embd=width, n_head=heads, n_positions=context, dropout=dropout)
     command = shlex.join(["stepimp", *sys.argv[1:]])
     main_process = launched()[0] == 0

@@ -208,22 +208,18 @@ def plan(scale: str, family: str | None, group: click.Group) -> list:
 
 def is_there(results, step) -> bool:
     """Whether this very command line made a document, and the family has not been trained since."""
-    import shlex
     from pathlib import Path
 
+    from stepimp.documents import command_of, documents_in
     from stepimp.models.family import MANIFEST
-    from stepimp.paper.needs import kinds as kinds_of
-    from stepimp.results import read_document
+    from stepimp.paper.needs import kinds
 
     trained = (step.folder / MANIFEST).stat().st_mtime
-    kinds = kinds_of(step.needs[0])
-    paths = [
-        path
-        for path in Path(results).glob("*.json")
-        if path.name.split("-")[0] in kinds and path.stat().st_mtime >= trained
-    ]
-    lines = (read_document(path)["provenance"]["command_line"] for path in paths)
-    return any(shlex.split(line)[1:] == list(step.arguments) for line in lines)
+    return any(
+        command_of(document)[1:] == list(step.arguments)
+        for document in documents_in(results, tuple(kinds(step.needs[0])))
+        if Path(document["path"]).stat().st_mtime >= trained
+    )
 
 
 def show_resolution(documents: dict, family: str | None):

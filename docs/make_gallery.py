@@ -37,7 +37,7 @@ stepimp figures --only {only}
 ```python
 from stepimp.plots.figures import draw
 from stepimp.plots.style import save
-from stepimp.results import read_document
+from stepimp.documents import read_document
 
 document = read_document("fixtures/reference/{file}")
 save(draw("{name}", document), ".", "{name}")

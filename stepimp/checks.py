@@ -111,8 +111,11 @@ def fault(value, kind, where: str = "") -> str:
     if is_typeddict(kind):
         for name in sorted(kind.__required_keys__ - value.keys()):
             return f"{where or 'the content'} lacks {name!r}"
-        inside = [(f"{where}.{name}" if where else name, value[name], part)
-                  for name, part in fields(kind).items() if name in value]
+        inside = [
+            (f"{where}.{name}" if where else name, value[name], part)
+            for name, part in fields(kind).items()
+            if name in value
+        ]
     elif origin is list:
         if parts[0] in SCALARS and all(map(SCALARS[parts[0]][0], value)):
             return ""

@@ -5,6 +5,7 @@ what is read somewhere is required, so that documents of earlier versions stay r
 """
 
 import logging
+import shlex
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -187,12 +188,11 @@ def part_fault(document: dict, part: str, row_types: tuple[type, ...]) -> str:
 
 def row_fault(row: dict, declared: tuple[Column, ...], where: str) -> str:
     for column in declared:
-        if column.name not in row:
-            if column.required:
-                return f"{where} lacks {column.name!r}"
-        elif row[column.name] is not None or not column.nullable:
-            if text := fault(row[column.name], column.type, f"{where}.{column.name}"):
-                return text
+        if column.name not in row and column.required:
+            return f"{where} lacks {column.name!r}"
+        kind = column.type | None if column.nullable or not column.required else column.type
+        if text := fault(row.get(column.name), kind, f"{where}.{column.name}"):
+            return text
     return ""
 
 
@@ -229,10 +229,16 @@ def read_document(path) -> dict:
     if schema != SCHEMA:
         raise StepimpError(f"{path} is not a stepimp results file of this version ({SCHEMA}).")
     if wrong := document_fault(document):
-        raise StepimpError(
-            f"{path} is damaged: {wrong}. Move it away and run the command again."
-        )
+        raise StepimpError(f"{path} is damaged: {wrong}. Move it away and run the command again.")
     return {**document, "path": str(path)}
+
+
+def command_of(document: dict) -> list[str]:
+    """The words of the command line that made a document; empty where it does not say."""
+    try:
+        return shlex.split(document["provenance"].get("command_line", ""))
+    except ValueError:  # quotes that do not close
+        return []
 
 
 @cache

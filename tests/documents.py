@@ -4,7 +4,7 @@ from click.testing import CliRunner
 
 from stepimp.columns import mismatch
 from stepimp.commands import main
-from stepimp.results import read_document
+from stepimp.documents import read_document
 from stepimp.rows import PARTS
 
 

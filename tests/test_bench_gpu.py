@@ -8,8 +8,8 @@ import gpu_stages
 import pytest
 import torch
 
+from stepimp.documents import read_document
 from stepimp.kernels import reference
-from stepimp.results import read_document
 
 pytest.importorskip("triton", reason="needs Triton")
 

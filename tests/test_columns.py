@@ -10,7 +10,7 @@ from documents import unfit_rows
 
 import stepimp.fixtures
 from stepimp.columns import columns, document_columns, mismatch, typed, view
-from stepimp.results import read_document
+from stepimp.documents import read_document
 from stepimp.rows import PARTS, BoundaryRow, EvaluateRow, KlRow, LossRow, NelboRow
 
 REFERENCE = sorted((Path(stepimp.fixtures.__path__[0]) / "reference").glob("*.json"))

@@ -40,7 +40,16 @@ ROOMS = {
     "search": {"models", "curves", "schedules", "sampling", "quality"} | SMALL,
     "training": {"errors", "checks", "noise", "results", "text", "kernels", "models", "quality"}
     | {"processes"},
-    "paper": {"errors", "intervals", "results", "columns", "documents", "models", "schedules"},
+    "paper": {
+        "errors",
+        "intervals",
+        "results",
+        "columns",
+        "documents",
+        "checks",
+        "models",
+        "schedules",
+    },
     "plots": {"intervals", "paper", "schedules"},
 }
 

@@ -5,23 +5,15 @@ import os
 import pytest
 
 from stepimp import results
+from stepimp.documents import read_document
 from stepimp.errors import StepimpError
-from stepimp.results import (
-    Journal,
-    Run,
-    in_lines,
-    newest,
-    read_document,
-    results_folder,
-    run_key,
-    write_atomically,
-)
+from stepimp.results import Run, in_lines, results_folder, run_key, write_atomically
 
 PARAMS = {"seed": 3, "heavy": "12b"}
 PRINTS = {"models": {"12b": "0123456789ab"}, "data": "ba9876543210"}
 
 
-def a_run(folder, command="kl", **params):
+def a_run(folder, command="note", **params):
     return Run(folder, command, {**PARAMS, **params}, PRINTS)
 
 
@@ -35,7 +27,7 @@ def test_a_document_says_what_it_is_and_where_it_comes_from(tmp_path):
     stored = json.loads(
         run.path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON")
     )
-    assert (stored["schema"], stored["command"], stored["params"]) == ("stepimp/1", "kl", PARAMS)
+    assert (stored["schema"], stored["command"], stored["params"]) == ("stepimp/1", "note", PARAMS)
     assert stored["rows"] == [{"t": 0.5, "kl_nats": None}] and stored["blocks"] == {"12b": 12}
     assert stored["provenance"].keys() == {
         "version",
@@ -118,20 +110,6 @@ def test_a_document_on_a_full_disk_is_written_whole_or_not_at_all(tmp_path, full
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.json", "old")]
 
 
-def test_a_journal_on_a_full_disk_keeps_what_it_had(tmp_path, full_disk):
-    journal = Journal(tmp_path / "a.journal", "key")
-    with (
-        full_disk(1000),
-        pytest.raises(StepimpError, match="Free space and run the same command again"),
-    ):
-        for unit in range(100):
-            journal.add(str(unit), "x" * 90)
-    kept = Journal(tmp_path / "a.journal", "key")
-    assert list(kept.done) == list(journal.done) and len(kept.done) > 5
-    kept.add("more", 1)
-    assert Journal(tmp_path / "a.journal", "key").done["more"] == 1
-
-
 def test_a_folder_is_made_and_found_writable(tmp_path):
     assert results_folder(tmp_path / "a" / "b").is_dir()
     assert list((tmp_path / "a" / "b").iterdir()) == []
@@ -159,115 +137,6 @@ def test_a_finished_run_leaves_no_journal(tmp_path):
     run.journal().add("0", 1)
     run.finish([])
     assert [file.name for file in tmp_path.iterdir()] == [run.path.name]
-
-
-def test_a_journal_cut_off_anywhere_loses_the_cut_unit_alone(tmp_path):
-    path = tmp_path / "a.journal"
-    journal = Journal(path, "key")
-    for unit in ("a", "b"):
-        journal.add(unit, 1)
-    whole = path.read_bytes()
-    for end in range(len(whole)):
-        path.write_bytes(whole[:end])
-        kept = Journal(path, "key").done
-        lines = whole[:end].count(b"\n")
-        assert list(kept) == ["a", "b"][: max(0, lines - 1)]
-        assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[:lines])
-
-
-def test_two_processes_that_began_a_journal_at_once_leave_a_whole_one(tmp_path):
-    journals = [Journal(tmp_path / "a.journal", "key") for _ in range(2)]
-    for n, journal in enumerate(journals):
-        journal.add(f"unit {n}", n)
-        journal.add("both", 5)
-    assert Journal(tmp_path / "a.journal", "key").done == {"unit 0": 0, "both": 5, "unit 1": 1}
-
-
-def test_a_journal_is_created_with_its_first_unit(tmp_path):
-    a_run(tmp_path).journal()
-    assert list(tmp_path.iterdir()) == []
-
-
-DAMAGED = {
-    "of another run": b'{"run": "other"}\n{"unit": "a", "result": 1}\n',
-    "that is foreign": b"hello\nworld\n",
-    "of one foreign line": b"hello",
-    "that is binary": b"\x80\x00\n\xff\n",
-    "with an unreadable line": b'{"run": "key"}\n{"unit"\n{"unit": "a", "result": 1}\n',
-    "with an empty line": b'{"run": "key"}\n\n',
-    "with a line that is not a unit": b'{"run": "key"}\n[1]\n',
-    "without its first line": b'{"unit": "a", "result": 1}\n',
-}
-
-
-@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
-def test_a_journal(tmp_path, content):
-    (tmp_path / "a.journal").write_bytes(content)
-    with pytest.raises(StepimpError, match="a.journal is damaged or of another run: delete it"):
-        Journal(tmp_path / "a.journal", "key")
-    assert (tmp_path / "a.journal").read_bytes() == content
-
-
-def test_the_newest_document_that_matches(tmp_path):
-    for age, (command, seed) in enumerate([("kl", 1), ("kl", 2), ("loss", 3), ("kl", 4)]):
-        path = a_run(tmp_path, command, seed=seed).finish([])["path"]
-        os.utime(path, (1000 - age, 1000 - age))
-    assert newest(tmp_path, "kl")["params"]["seed"] == 1
-    assert (
-        newest(tmp_path, "kl", lambda document: document["params"]["seed"] > 1)["params"]["seed"]
-        == 2
-    )
-    assert newest(tmp_path, "search") is None
-    assert newest(tmp_path / "nowhere", "kl") is None
-
-
-def test_the_newest_of_a_command_is_not_one_whose_name_begins_alike(tmp_path):
-    a_run(tmp_path, "kl-extra").finish([])
-    assert newest(tmp_path, "kl") is None
-
-
-UNREADABLE = {
-    "truncated": (
-        lambda text: text[: len(text) // 2],
-        "is truncated or not a results file: delete it",
-    ),
-    "empty": (lambda text: "", "is truncated or not a results file"),
-    "foreign": (
-        lambda text: '{"a": 1}',
-        r"not a stepimp results file of this version \(stepimp/1\)",
-    ),
-    "a list": (lambda text: "[]", "not a stepimp results file"),
-    "of another version": (
-        lambda text: text.replace("stepimp/1", "stepimp/9"),
-        "not a stepimp results file of this",
-    ),
-    "without its command": (
-        lambda text: text.replace('"command"', '"order"'),
-        "not a stepimp results file",
-    ),
-}
-
-
-@pytest.mark.parametrize("change, message", UNREADABLE.values(), ids=UNREADABLE)
-def test_a_document_that_is(tmp_path, change, message):
-    path = a_run(tmp_path).finish([])["path"]
-    with open(path, "r+", encoding="utf-8") as file:
-        text = change(file.read())
-        file.seek(0)
-        file.truncate()
-        file.write(text)
-    for read in (lambda: read_document(path), lambda: newest(tmp_path, "kl")):
-        with pytest.raises(StepimpError, match=message):
-            read()
-
-
-def test_a_document_that_is_not_there_or_a_folder_or_not_text(tmp_path):
-    with pytest.raises(StepimpError, match="No results file .*missing.json"):
-        read_document(tmp_path / "missing.json")
-    (tmp_path / "a.json").write_bytes(b"\xff\xfe")
-    for path in (tmp_path, tmp_path / "a.json"):
-        with pytest.raises(StepimpError, match="truncated or not a results file"):
-            read_document(path)
 
 
 def test_importing_results_loads_no_torch(python):

@@ -1,7 +1,6 @@
 """The front door: from a path or hub id to a denoiser, whatever layout the checkpoint has."""
 
 import hashlib
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,12 @@ import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from stepimp.checks import parsed
 from stepimp.errors import StepimpError
 from stepimp.kernels.blocks import EXCLUDED
 from stepimp.models.denoiser import Denoiser
 from stepimp.models.family import HUB_FILE, HUB_ID
+from stepimp.models.headers import refuse_pointer
 from stepimp.models.layers import rope_frequencies
 from stepimp.models.layouts import lightning
 from stepimp.models.layouts.detect import detect
@@ -75,6 +76,8 @@ def local_place(path: str) -> Path:
     place = Path(path).expanduser()
     if place.exists():
         return place
+    if place.is_symlink():
+        raise StepimpError(f"{path} is a link to {place.readlink()}, and nothing is there.")
     if place.is_absolute() or not (HUB_ID.fullmatch(path) or HUB_FILE.fullmatch(path)):
         raise StepimpError(f"{path} is not a checkpoint: there is no such folder.")
     from stepimp.text.hub import offline_unless_reachable
@@ -123,8 +126,9 @@ def open_checkpoint(path: str) -> Checkpoint:
 
 def read_config(folder: Path) -> dict:
     file = folder / "config.json"
+    refuse_pointer(file)
     try:
-        config = json.loads(file.read_text("utf-8"))
+        config = parsed(file.read_bytes(), names=True)
     except ValueError as error:
         raise StepimpError(f"{file} is not valid JSON: {error}.") from error
     if not isinstance(config, dict):

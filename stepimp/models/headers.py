@@ -1,10 +1,11 @@
 """Names, dtypes and shapes of stored tensors, read from safetensors headers without torch."""
 
-import json
 import math
 import struct
 from pathlib import Path
+from typing import TypedDict
 
+from stepimp.checks import fault, parsed
 from stepimp.errors import StepimpError
 
 INDEX = "model.safetensors.index.json"
@@ -13,12 +14,21 @@ LFS = b"version https://git-lfs"
 MOST_HEADER_BYTES = 100_000_000  # what the format allows
 
 
+class Entry(TypedDict):
+    """What a safetensors header says of a tensor."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: list[int]
+
+
 def refuse_pointer(file: Path):
     """Raises StepimpError where Git LFS has left its pointer in place of the file."""
     with file.open("rb") as stream:
         if stream.read(len(LFS)) == LFS:
             raise StepimpError(
-                f"{file} is a Git LFS pointer, not the weights: run git lfs pull in its repository."
+                f"{file} is a Git LFS pointer, not the file itself: run git lfs pull in its "
+                "repository."
             )
 
 
@@ -37,19 +47,44 @@ def read_header(file: Path) -> dict[str, tuple[int, ...]]:
                 f"{file} is truncated or not a safetensors file ({size:,} bytes): fetch it again."
             )
         try:
-            header = json.loads(stream.read(length))
-            header.pop("__metadata__", None)
-            end = (
-                8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-            )
-            shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StepimpError(f"{file} has no valid safetensors header: {error}.") from error
+            header = parsed(stream.read(length))
+            if isinstance(header, dict):
+                header.pop("__metadata__", None)
+            wrong = fault(header, dict[str, Entry])
+        except ValueError as error:
+            wrong = str(error)
+        if wrong:
+            raise StepimpError(f"{file} has no valid safetensors header: {wrong}.")
+        ends = (max(entry["data_offsets"], default=0) for entry in header.values())
+        end = 8 + length + max(ends, default=0)
+        shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
     if size != end:
         raise StepimpError(
             f"{file} is truncated: it has {size:,} of {end:,} bytes. Fetch it again."
         )
     return shapes
+
+
+class Index(TypedDict):
+    """The content of an index of shards."""
+
+    weight_map: dict[str, str]
+
+
+def shards(index: Path) -> list[str]:
+    """The files that an index of weights names. Raises StepimpError for a damaged one."""
+    refuse_pointer(index)
+    try:
+        content = parsed(index.read_bytes(), names=True)
+        wrong = fault(content, Index)
+    except ValueError as error:
+        wrong = str(error)
+    names = [] if wrong else sorted(set(content["weight_map"].values()))
+    if outside := [name for name in names if name != Path(name).name]:
+        wrong = f"{outside[0]!r} is not a file beside it"
+    if wrong:
+        raise StepimpError(f"{index} is damaged: {wrong}.")
+    return names
 
 
 def safetensors_files(folder: Path) -> list[Path]:
@@ -60,10 +95,7 @@ def safetensors_files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if not index.exists():
         return [file] if (file := folder / SINGLE).exists() else []
-    try:
-        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise StepimpError(f"{index} is damaged: {error}.") from error
+    names = shards(index)
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         raise StepimpError(

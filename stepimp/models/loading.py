@@ -110,9 +110,7 @@ def check_recorded(denoisers: dict[str, Denoiser], folder: Path):
         if recorded in (None, model.fingerprint):
             continue
         made_by = "stepimp family add" if "checkpoint" in facts else facts.get("command")
-        again = (
-            f"remove {name} from {folder / MANIFEST} and run {made_by or 'stepimp train'} again"
-        )
+        again = f"remove {name} from {folder / MANIFEST} and run {made_by or 'stepimp train'} again"
         raise StepimpError(
             f"The weights of {name} ({resolve(name, folder)}) are not those that {folder} was made "
             f"of: {recorded} in its manifest, {model.fingerprint} now. Put them back, or {again}."

@@ -15,12 +15,16 @@ def pick_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
-        raise StepimpError(f"Unknown device {device!r}: use auto, cpu, cuda or cuda:N.") from error
+    except RuntimeError:
+        chosen = None
+    if chosen is None or chosen.type not in ("cpu", "cuda"):
+        raise StepimpError(f"Unknown device {device!r}: use auto, cpu, cuda or cuda:N.")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise StepimpError(
             f"Device {device!r}: this machine's torch sees no CUDA device. Use the device cpu."
         )
+    if chosen.type == "cuda" and (chosen.index or 0) >= (count := torch.cuda.device_count()):
+        raise StepimpError(f"Device {device!r}: there are cuda:0 to cuda:{count - 1}.")
     return chosen
 
 

@@ -7,6 +7,7 @@ import transformers
 from transformers.utils import logging
 
 from stepimp.errors import StepimpError
+from stepimp.models.headers import refuse_pointer
 from stepimp.text.hub import offline_unless_reachable
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt")
@@ -20,8 +21,11 @@ def open_tokenizer(source: str, classes: tuple[str, ...] = AUTO):
     open it.
     """
     quiet()
-    if not Path(source).is_dir():
+    folder = Path(source)
+    if not folder.is_dir():
         offline_unless_reachable()
+    for file in filter(Path.is_file, (folder / name for name in TOKENIZER_FILES)):
+        refuse_pointer(file)
     errors = []
     for tokenizer in [getattr(transformers, name) for name in classes]:
         try:

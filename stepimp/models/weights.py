@@ -1,6 +1,5 @@
 """Stored tensors by name, whatever file they lie in; shapes are known before a tensor is read."""
 
-import json
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from stepimp.errors import StepimpError
-from stepimp.models.headers import read_header, refuse_pointer, safetensors_files
+from stepimp.models.headers import read_header, refuse_pointer, safetensors_files, shards
 from stepimp.models.inert_pickle import DAMAGED, StoredTensor, first_line, load_inert
 
 MORE = (
@@ -113,13 +112,7 @@ def open_weights(folder: Path) -> Weights:
     if files := safetensors_files(folder):
         return SafetensorsWeights(files)
     index = folder / PICKLE_INDEX
-    if index.exists():
-        try:
-            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise StepimpError(f"{index} is damaged: {error}.") from error
-    else:
-        names = [PICKLE]
+    names = shards(index) if index.exists() else [PICKLE]
     parts = []
     for name in names:
         if not (folder / name).exists():

@@ -7,18 +7,31 @@ paper's openwebtext is the family asked for (by default the bundled docs), its L
 code.
 """
 
-import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from stepimp.checks import parsed
 from stepimp.columns import view
+from stepimp.documents import documents_in, skip
 from stepimp.errors import StepimpError
-from stepimp.models.family import default_members, family_folder, other_seed, read_manifest
+from stepimp.models.family import (
+    default_members,
+    family_folder,
+    other_seed,
+    read_manifest,
+    resolve,
+)
 from stepimp.paper.describe import LM1B
-from stepimp.paper.rows import by_fraction, by_light, has_all_seven, light_of_depth, lightest
-from stepimp.results import read_document
+from stepimp.paper.rows import (
+    PAPER_BLOCKS,
+    by_fraction,
+    by_light,
+    has_all_seven,
+    light_of_depth,
+    lightest,
+)
 
 LM1B_LENGTH = 128  # tokens, and as many steps, of the paper's LM1B
 LM1B_NEEDS = ("lm1b", "kl_lm1b")
@@ -29,10 +42,16 @@ def unprefixed(document: dict) -> bool:
     return not document["params"]["prefix_length"]
 
 
+def prefix_of(length: int, part: int) -> int:
+    """Tokens of a prefix that is one part-th of the length."""
+    return max(1, length // part)
+
+
 def prefixed(document: dict, part: int) -> bool:
     """Whether all seven were compared after a prefix of one part-th of the length."""
     params = document["params"]
-    return params["prefix_length"] * part == params["length"] and has_all_seven(document)
+    prefix_length = prefix_of(params["length"], part)
+    return params["prefix_length"] == prefix_length and has_all_seven(document)
 
 
 def of_depth(document: dict, paper_blocks: int) -> bool:
@@ -71,6 +90,7 @@ NEEDS: dict[str, tuple[str, Callable[[dict], bool]]] = {
 }
 
 
+PAPER_DEPTHS = {"light_6": 6, "light_8": 8, "light_10": 10}  # of 12 blocks
 # need: those whose documents its command reads, where they are there
 READS = {"recommend": ("kl",), "unconditional": ("recommend",), "search": ("kl",)}
 # needs whose light model is the family's shallowest
@@ -103,9 +123,19 @@ def members_of(folder: Path) -> Members:
         depths.setdefault(facts[name]["blocks"], name)
     depths.pop(facts[heavy]["blocks"])
     lights = tuple(depths[blocks] for blocks in sorted(depths))
-    configs = [json.loads((folder / name / "config.json").read_text("utf-8")) for name in facts]
-    length = min(config["model_length"] for config in configs)
+    length = min(longest(name, folder, facts[name]) for name in facts)
     return Members(heavy, lights, other_seed(folder, heavy), length)
+
+
+def longest(name: str, folder: Path, facts: dict) -> int:
+    """Most tokens that a member reads, by the manifest or its config.json."""
+    if "max_length" in facts:
+        return facts["max_length"]
+    file = Path(resolve(name, folder)) / "config.json"
+    try:
+        return parsed(file.read_bytes())["model_length"]
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise StepimpError(f"{file} is missing or damaged: {error}.") from error
 
 
 def members_or_bundled(folder: Path) -> Members:
@@ -138,8 +168,8 @@ def recipe(need: str, members: Members, bundled: bool = True) -> list[str]:
         "light_10": all_sizes,
         "light_sizes": all_sizes,
         "light_fractions": ["compare", "--fractions", "0:1:0.1", *pair],
-        "prefix_256": ["compare", "--prefix-length", str(members.length // 4), *pair],
-        "prefix_128": ["compare", "--prefix-length", str(members.length // 8), *pair],
+        "prefix_256": ["compare", "--prefix-length", str(prefix_of(members.length, 4)), *pair],
+        "prefix_128": ["compare", "--prefix-length", str(prefix_of(members.length, 8)), *pair],
         "search": ["search", *pair],
         "profile": ["profile", *pair],
         "kl_lm1b": ["kl", *curves],
@@ -172,6 +202,18 @@ def arguments(
     return [*recipe(need, members, bundled), *sizes, *family_option]
 
 
+def lacks(need: str, family: str | None = None) -> str:
+    """Which models a family would need to fill a need, empty where it has them or is not there."""
+    members = read_manifest(family_folder(family))["members"]
+    blocks = {facts["blocks"] for facts in members.values()}
+    if need in PAPER_DEPTHS:
+        wanted = PAPER_DEPTHS[need] * max(blocks, default=0) / PAPER_BLOCKS
+        return "" if not blocks or wanted in blocks else f"a model of {wanted:g} blocks"
+    if need == "light_sizes" and len(blocks) in (1, 2):
+        return "a second light model"
+    return ""
+
+
 def made_by(need: str, family: str | None = None, documents: dict | None = None) -> str:
     """The command line that fills a need. documents: by need; the family is taken from them if none
     is given.
@@ -194,22 +236,21 @@ def kinds(need: str) -> set[str]:
 
 
 def find_documents(results, family: str | None = None) -> dict[str, dict | None]:
-    """{need: the newest document that fills it, or None}. Raises StepimpError for a damaged or
-    incomplete document.
+    """{need: the newest document that fills it, or None}. A damaged document is skipped with a
+    warning.
     """
-    wanted = set().union(*map(kinds, NEEDS))
-    paths = [
-        path
-        for path in Path(results).expanduser().glob("*.json")
-        if path.name.split("-")[0] in wanted
-    ]
-    documents = [read_document(path) for path in paths]
+    documents = list(documents_in(results, tuple(set().union(*map(kinds, NEEDS)))))
     # When a run began, not when its file was written: a copy or a clone keeps the order.
     documents.sort(key=lambda document: document["provenance"].get("started", ""), reverse=True)
     newest: dict[str, dict | None] = dict.fromkeys(NEEDS)
     for need, (command, _) in NEEDS.items():
         for document in documents:
-            if fills(document, need, family):
+            try:
+                filled = fills(document, need, family)
+            except StepimpError as error:
+                skip(str(error))
+                continue
+            if filled:
                 newest[need] = view(document, command) if command in VIEWS else document
                 break
     return newest
@@ -229,7 +270,7 @@ def fills(document: dict, need: str, family: str | None) -> bool:
         if need in SHALLOWEST and not shallowest_compared(document, folder):
             return False
         return right_family and fits(document)
-    except LookupError as error:
+    except (LookupError, StepimpError) as error:
         raise incomplete([document], error) from error
 
 
@@ -240,7 +281,7 @@ def shallowest_compared(document: dict, folder: Path) -> bool:
     return not least or document["blocks"][lightest(document)] <= least
 
 
-def incomplete(documents: list[dict], error: LookupError) -> StepimpError:
+def incomplete(documents: list[dict], error: Exception) -> StepimpError:
     """What to say of results that lack a part."""
     sources = ", ".join(document["path"] for document in documents)
-    return StepimpError(f"{sources} is incomplete ({error}). Delete it and make it anew.")
+    return StepimpError(f"{sources} is incomplete ({error}). Move it away and make it anew.")

@@ -1,5 +1,6 @@
 """The judge: an autoregressive language model that generated text is scored under."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +11,12 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
+from stepimp.checks import fault
 from stepimp.errors import StepimpError
 from stepimp.kernels.linear import linear
-from stepimp.models.checkpoints import fingerprint
+from stepimp.models.checkpoints import fingerprint, read_config
+from stepimp.models.headers import read_header, safetensors_files
+from stepimp.models.layouts.layout import check_types, is_int
 from stepimp.models.loading import open_tokenizer
 from stepimp.models.placement import pick_device
 from stepimp.text.blocks import tokenizer_fingerprint
@@ -23,16 +27,20 @@ FOLDER = "judge"  # the judge's place in a family folder
 GPT2 = "gpt2"
 CAUSAL = ("ForCausalLM", "LMHeadModel")  # how architectures of causal language models end
 ROW_BLOCK = 512  # rows projected at once: bounds memory
-# What transformers and the libraries below it raise for a damaged or missing checkpoint, an unknown
-# architecture, or an unreachable hub.
+# What transformers and the libraries below it raise for a damaged or missing checkpoint, a config
+# that describes no model, an unknown architecture, or an unreachable hub.
 LOADING_ERRORS = (
     OSError,
     ValueError,
-    KeyError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    RuntimeError,
     ImportError,
     SafetensorError,
     StrictDataclassError,
 )
+NO_WEIGHTS = re.compile(r"(inv_freq|masked_bias|attn\.bias)$")  # buffers that older versions stored
 OFFLINE_HINT = " A folder works offline: stepimp judge FOLDER trains one."
 
 
@@ -142,6 +150,19 @@ def load_judge(source: str, device="auto", dtype="float32") -> Judge:
     return Judge(model.eval().to(device, getattr(torch, dtype)), tokenizer, name, prints)
 
 
+def check_folder(folder: Path, config) -> None:
+    """Raises StepimpError for a folder whose config has fields of a wrong type or more layers than
+    there are tensors, or whose weights are missing, truncated or a Git LFS pointer.
+    """
+    check_types(read_config(folder), config)
+    tensors = sum(len(read_header(file)) for file in safetensors_files(folder))
+    if not tensors:
+        raise StepimpError("it holds no model.safetensors.")
+    layers = getattr(config, "num_hidden_layers", 1)
+    if not is_int(layers) or not 0 < layers <= tensors:
+        raise StepimpError(f"its config.json has {layers!r:.50} layers, in {tensors} tensors.")
+
+
 def load_causal(path: str, source: str) -> torch.nn.Module:
     """A causal language model in fp32. source: what to call it in messages."""
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -151,7 +172,11 @@ def load_causal(path: str, source: str) -> torch.nn.Module:
     logging.set_verbosity_error()  # what it would warn of is checked below
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        if Path(path).is_dir():
+            check_folder(Path(path), config)
         architectures = config.architectures or []
+        if fault(architectures, list[str]):
+            raise StepimpError(f"its config.json has the architectures {architectures!r:.50}.")
         if not any(name.endswith(CAUSAL) for name in architectures):
             kind = ", ".join(architectures) or config.model_type
             raise StepimpError(
@@ -166,11 +191,14 @@ def load_causal(path: str, source: str) -> torch.nn.Module:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
+    except StepimpError as error:
+        raise StepimpError(f"Cannot load {source} as a judge: {error}") from error
     except LOADING_ERRORS as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         offline = "" if Path(path).exists() else OFFLINE_HINT
         raise StepimpError(f"Cannot load {source} as a judge: {reason}{offline}") from error
     problems = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
+    problems += [name for name in report["unexpected_keys"] if not NO_WEIGHTS.search(name)]
     if problems:
         raise StepimpError(
             f"{source} does not fit its config.json: {', '.join(sorted(problems)[:4])}"

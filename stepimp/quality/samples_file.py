@@ -2,13 +2,22 @@
 required.
 """
 
-import json
 from dataclasses import dataclass
 from os.path import commonprefix
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
+from stepimp.checks import fault, parsed
 from stepimp.documents import read_document
 from stepimp.errors import StepimpError
+
+
+class Sample(TypedDict):
+    """A line of the file."""
+
+    text: str
+    tokens: NotRequired[list[int]]
+    prefix: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,10 @@ def read_samples(path) -> Samples:
             raise StepimpError(
                 f"{path} names no samples: give results of stepimp generate or a JSON Lines file."
             )
-        path = path.with_name(document["rows"][0]["samples_file"])
+        name = document["rows"][0]["samples_file"]
+        if name != Path(name).name:
+            raise StepimpError(f"{path} is damaged: {name!r} is not a file beside it.")
+        path = path.with_name(name)
     elif path.with_suffix(".json").exists():
         document = read_document(path.with_suffix(".json"))
     lines = read_lines(path)
@@ -74,27 +86,17 @@ def read_lines(path: Path) -> list[dict]:
         if not line.strip():
             continue
         try:
-            sample = json.loads(line)
+            sample = parsed(line.encode())
         except ValueError as error:
             raise StepimpError(
                 f"{path}, line {number}, is not valid JSON: a samples file has one object per line."
             ) from error
-        if not is_sample(sample):
+        if wrong := fault(sample, Sample):
             raise StepimpError(
                 f"{path}, line {number}, is not a sample such as "
-                '{"text": "...", "tokens": [1, 2]}.'
+                f'{{"text": "...", "tokens": [1, 2]}}: {wrong}.'
             )
         samples.append(sample)
     if not samples:
         raise StepimpError(f"{path} holds no samples: make some with stepimp generate.")
     return samples
-
-
-def is_sample(value) -> bool:
-    """Whether a JSON value has the fields of a sample, each of the right type."""
-    if not isinstance(value, dict):
-        return False
-    text, prefix, tokens = value.get("text"), value.get("prefix", ""), value.get("tokens", [])
-    if not (isinstance(text, str) and isinstance(prefix, str) and isinstance(tokens, list)):
-        return False
-    return all(type(token) is int for token in tokens)

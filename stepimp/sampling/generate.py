@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from stepimp.checks import is_array, is_whole
+from stepimp.checks import is_array, is_text, is_whole
+from stepimp.errors import StepimpError
 from stepimp.journals import Check, Journal
 from stepimp.models.loading import Family
 from stepimp.processes import Processes
@@ -18,7 +19,12 @@ GROUP = 2  # batches that one process draws together; twice as many keep batches
 
 
 def encode_prefix(tokenizer, text: str) -> torch.Tensor | None:
-    """[P] tokens of a prefix, None if it is empty."""
+    """[P] tokens of a prefix, None if it is empty.
+
+    Raises StepimpError for bytes that are not UTF-8, which Python keeps as half a surrogate pair.
+    """
+    if not is_text(text):
+        raise StepimpError(f"The prefix {ascii(text)} is not UTF-8 text.")
     return torch.tensor(tokenizer(text, add_special_tokens=False).input_ids) if text else None
 
 

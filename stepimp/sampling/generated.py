@@ -1,7 +1,6 @@
 """The document and the texts of `stepimp generate`."""
 
 import json
-import shlex
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from stepimp.columns import typed
 from stepimp.curves.document import weights_of
-from stepimp.documents import newest
+from stepimp.documents import command_of, newest
 from stepimp.errors import StepimpError
 from stepimp.models.family import chosen_members, family_folder, recorded, replaced
 from stepimp.models.loading import Family, load
@@ -172,17 +171,13 @@ def newest_recommendation(options: GenerateOptions) -> dict | None:
 
     document = newest(options.out, "recommend", fits)
     if document and (outdated := replaced(weights_of(document), folder)):
-        raise StepimpError(other_weights(document, outdated, options.out))
+        raise StepimpError(other_weights(document, outdated))
     return document
 
 
 def asked_for(document: dict) -> bool:
     """Whether a recommendation was made by the command for it."""
-    return shlex.split(made_by(document))[1:2] == ["recommend"]
-
-
-def made_by(document: dict) -> str:
-    return document["provenance"].get("command_line", "stepimp recommend")
+    return command_of(document)[1:2] != ["generate"]
 
 
 def expect_weights(advice: dict, fingerprints: dict[str, str], out: str) -> None:
@@ -192,14 +187,16 @@ def expect_weights(advice: dict, fingerprints: dict[str, str], out: str) -> None
     """
     expected = weights_of(advice)
     if other := [name for name, now in fingerprints.items() if expected.get(name, now) != now]:
-        raise StepimpError(other_weights(advice, other, out))
+        # No manifest says so, or `newest_recommendation` had found it; its curves are as old.
+        curves = Path(out).expanduser() / advice["params"].get("curves", "")
+        first = f"move {curves} away and " if curves.is_file() else ""
+        raise StepimpError(other_weights(advice, other, first))
 
 
-def other_weights(advice: dict, models: list[str], out: str) -> str:
+def other_weights(advice: dict, models: list[str], first: str = "") -> str:
     """What to say of a recommendation that was made for other weights of these models."""
-    curves = Path(out).expanduser() / advice["params"].get("curves", "")
-    first = f"move {curves} away, which has them too, and " if curves.is_file() else ""
+    line = advice["provenance"].get("command_line", "stepimp recommend")
     return (
         f"{advice['path']}, the newest recommendation, was made for other weights of "
-        f"{', '.join(models)} than there are now: {first}run {made_by(advice)}"
+        f"{', '.join(models)} than there are now: {first}run {line}"
     )

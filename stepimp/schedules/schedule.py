@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from stepimp.errors import StepimpError
+from stepimp.schedules.notation import model_of, written_names
 
 MOST_STEPS = 1_000_000
 SEGMENT = re.compile(r"([HL])(\d+)|([^:,\s]+):(\d+)")
@@ -47,10 +48,9 @@ class Schedule:
 
     def format(self, heavy: str | None = None, light: str | None = None) -> str:
         """The notation; with H and L where the two names given cover the schedule."""
-        letters = {heavy: "H", light: "L"}
-        if set(self.models) <= {heavy, light}:
-            return ",".join(f"{letters[model]}{count}" for model, count in self.segments)
-        return ",".join(f"{model}:{count}" for model, count in self.segments)
+        names = written_names(self.models, heavy, light)
+        separator = "" if set(self.models) <= {heavy, light} else ":"
+        return ",".join(f"{names[model]}{separator}{count}" for model, count in self.segments)
 
 
 def parse(
@@ -63,7 +63,6 @@ def parse(
     model, or has another number of steps.
     """
     segments: list[tuple[str, int]] = []
-    letters = {"H": ("heavy", heavy), "L": ("light", light)}
     for part in text.replace(" ", "").split(","):
         match = SEGMENT.fullmatch(part)
         if not match:
@@ -73,11 +72,7 @@ def parse(
             )
         letter, count, model, named_count = match.groups()
         if letter:
-            role, model = letters[letter]
-            if model is None:
-                raise StepimpError(
-                    f"Schedule {text!r} says {letter}, but no {role} model is given: name it."
-                )
+            model = model_of(letter, heavy, light, text)
         number = int(count or named_count)
         if number < 1:
             raise StepimpError(f"Schedule {text!r}: segment {part!r} has no steps; leave it out.")

@@ -207,6 +207,8 @@ def load_files(path: Path, column: str = "text"):
         for number, text in enumerate(texts):
             yield {"name": str(number), "text": text}
 
+    if next(rows(key), None) is None:  # of which datasets makes no split
+        raise StepimpError(f"{path} holds no documents: give a file with text in it.")
     columns = datasets.Features(
         {"name": datasets.Value("string"), "text": datasets.Value("string")}
     )

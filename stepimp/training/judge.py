@@ -7,10 +7,12 @@ import json
 import platform
 import shutil
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer
 
+from stepimp.checks import fault, parsed
 from stepimp.errors import StepimpError
 from stepimp.models.loading import open_tokenizer
 from stepimp.quality.judge import FOLDER
@@ -28,6 +30,13 @@ from stepimp.training.trainer import (
 )
 
 RECIPE = "recipe.json"  # written last: a judge with a recipe is finished
+
+
+class Finished(TypedDict):
+    """What is read of a finished judge's recipe."""
+
+    parameters: int
+    heldout_nats_per_token: float
 
 
 class JudgeTrainer(Trainer):
@@ -52,12 +61,18 @@ def held_out_nats(model, tokens: torch.Tensor, batch_size: int = 32) -> float:
 def read_recipe(folder: Path) -> dict | None:
     """What a judge's folder says of its training, None where it is not finished."""
     file = Path(folder) / RECIPE
+    if not file.exists():
+        return None
     try:
-        return json.loads(file.read_text("utf-8")) if file.exists() else None
+        facts = parsed(file.read_bytes())
+        wrong = fault(facts, Finished)
     except ValueError as error:
+        wrong = str(error)
+    if wrong:
         raise StepimpError(
-            f"{file} is damaged: delete {folder} and train the judge again."
-        ) from error
+            f"{file} is damaged ({wrong}): move {folder} away and train the judge again."
+        )
+    return facts
 
 
 def train_judge(

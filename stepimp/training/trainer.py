@@ -15,24 +15,16 @@ from torch.utils.data import Dataset
 from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging
 
+from stepimp.checks import parsed
 from stepimp.errors import StepimpError
 from stepimp.processes import Processes
 from stepimp.results import write_atomically
 from stepimp.training.callbacks import EMA, Deadline, Snapshots, StableCheckpoint
+from stepimp.training.intact import last_checkpoint, step_of
 from stepimp.training.muon import MuonAdamW
 from stepimp.training.recipe import Recipe
 
 NOTE = "training.json"  # what is trained in a work folder
-
-
-def step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def last_checkpoint(work: Path) -> Path | None:
-    """The newest complete checkpoint in a work folder."""
-    complete = [file.parent for file in work.glob(f"checkpoint-*/{EMA.FILE}")]
-    return max(complete, key=step_of, default=None)
 
 
 class TokenDataset(Dataset):
@@ -68,8 +60,7 @@ def claim(work: Path, origin: dict, recipe: Recipe):
     """
     note = work / NOTE
     if note.exists():
-        earlier = json.loads(note.read_text("utf-8"))
-        earlier_recipe = Recipe(**earlier.pop("recipe"))
+        earlier, earlier_recipe = read_note(note)
         if earlier != origin or not recipe.continues(earlier_recipe):
             raise StepimpError(
                 f"{work} holds an unfinished training with other options or text: run its command "
@@ -82,6 +73,19 @@ def claim(work: Path, origin: dict, recipe: Recipe):
         text = json.dumps(origin | {"recipe": recipe.as_dict()}, sort_keys=True, indent=1)
         write_atomically(note, text)
     PartialState().wait_for_everyone()
+
+
+def read_note(file: Path) -> tuple[dict, Recipe]:
+    """What a work folder holds, and its recipe. Raises StepimpError for a damaged note."""
+    try:
+        earlier = parsed(file.read_bytes())
+        if not isinstance(earlier, dict):
+            raise ValueError("it is not an object")
+        return earlier, Recipe(**earlier.pop("recipe"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StepimpError(
+            f"{file} is damaged ({error}): delete {file.parent} to train from the start."
+        ) from error
 
 
 def rewind(work: Path, earlier: Recipe):
@@ -159,7 +163,8 @@ def fit(
     )
     trainer.remove_callback(PrinterCallback)
     check_enough(tokens, recipe, arguments.world_size)
-    checkpoint = last_checkpoint(work)
+    with PartialState().main_process_first():  # which removes the damaged ones
+        checkpoint = last_checkpoint(work)
     if checkpoint == work / f"checkpoint-{recipe.steps}":  # the Trainer would take one step more
         ema.start(checkpoint)
         return ema.averaged()

@@ -6,6 +6,7 @@ import pytest
 from outcomes import NEEDS
 
 from stepimp.commands import main
+from stepimp.documents import read_document
 
 DATA = {
     "an empty file": ("a.txt", b"", "is empty"),
@@ -55,10 +56,15 @@ def test_an_output_folder_that_cannot_be_written_is_found_before_the_work(
     assert f"Cannot write to {tmp_path / 'file' / 'below'}" in message
 
 
-@pytest.mark.parametrize("command", ["train", "judge"])
-def test_a_training_folder_that_cannot_be_written(run, tmp_path, command):
+def test_a_training_folder_that_cannot_be_written(run, tmp_path):
     (tmp_path / "file").write_text("")
-    assert "Cannot write to" in run(command, tmp_path / "file" / "below").message
+    assert "Cannot write to" in run("train", tmp_path / "file" / "below").message
+
+
+def test_a_judge_for_a_folder_that_is_not_there_is_not_trained(run, tmp_path):
+    message = run("judge", tmp_path / "nowhere").message
+    assert "There is no folder" in message and f"stepimp train {tmp_path / 'nowhere'}" in message
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_disk_that_fills_up_while_samples_are_compared_keeps_them(run, tmp_path, full_disk):
@@ -79,7 +85,8 @@ def test_kept_samples_that_are_damaged(run, tmp_path, content):
     for file in (tmp_path / "results").glob("samples-*.jsonl"):
         file.write_text(content)
     if content:
-        assert "damaged or of another run: delete it" in run("compare", *options).message
+        message = run("compare", *options).message
+        assert "damaged or of another run" in message and "move it away" in message
     else:
         assert run("compare", *options).code == 0
 
@@ -101,17 +108,20 @@ def test_a_disk_that_fills_up_during_the_run_keeps_what_is_done(
     assert not list((tmp_path / "second").glob("*.journal"))
 
 
-def test_a_results_file_that_is_truncated_or_foreign(run, tmp_path):
+def test_a_results_file_that_is_truncated_or_foreign(run, tmp_path, monkeypatch):
     assert run("kl").code == 0
     (file,) = (tmp_path / "results").glob("curves-*.json")
-    content = file.read_text()
+    older, content = read_document(file), file.read_text()
     for damaged, message in (
         (content[:99], "truncated"),
         ('{"schema": 1}', "not a stepimp results file"),
+        (content.replace('"t": 1.0', '"t": "1"'), "t is '1', not a finite number"),
     ):
         file.write_text(damaged)
-        assert message in run("recommend").message
         assert message in run("recommend", "--curves", file).message
+    monkeypatch.setattr("stepimp.commands._recommend.measure_first", lambda *_: older)
+    outcome = run("recommend", "--steps", 4)
+    assert outcome.code == 0 and f"Skipped: {file} is damaged" in outcome.stderr
 
 
 def test_a_results_file_of_another_command_is_no_curves(run, tmp_path):
@@ -125,4 +135,5 @@ def test_a_journal_of_another_run(run, tmp_path):
     (file,) = (tmp_path / "results").glob("curves-*.json")
     file.unlink()  # or it would be used again
     file.with_suffix(".journal").write_text('{"run": "00000000"}\n')
-    assert "damaged or of another run: delete it" in run("loss").message
+    message = run("loss").message
+    assert "damaged or of another run" in message and "move it away" in message

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from stepimp.commands import main
-from stepimp.results import read_document
+from stepimp.documents import read_document
 from stepimp.schedules.schedule import parse
 
 

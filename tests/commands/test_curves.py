@@ -7,7 +7,7 @@ import click
 import pytest
 from documents import call, only_document
 
-from stepimp import results
+from stepimp import documents, results
 from stepimp.columns import view
 from stepimp.commands import _print
 from stepimp.curves import measure
@@ -100,7 +100,7 @@ def test_other_options_or_another_version_are_measured_again(
 def test_a_document_that_is_reused_becomes_the_newest(curve_options, tmp_path):
     for seed in (0, 1, 0):
         call("kl", *curve_options, "--seed", seed, "--out", tmp_path)
-        assert results.newest(tmp_path, "curves")["params"]["seed"] == seed
+        assert documents.newest(tmp_path, "curves")["params"]["seed"] == seed
 
 
 def test_json_is_the_document_and_nothing_else(curve_options, tmp_path):

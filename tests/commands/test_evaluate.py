@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from stepimp.commands import main
+from stepimp.documents import read_document
 from stepimp.intervals import Estimate
 from stepimp.quality.scoring import score, unigram_entropy
-from stepimp.results import read_document
 
 TEXTS = [
     "the model reads a token",

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from stepimp.commands import main
-from stepimp.results import read_document
+from stepimp.documents import read_document
 
 SIZES = {"segments": 5, "light-segments": 2, "steps": 20, "samples": 6, "chunk": 3, "length": 8}
 SIZE = [part for name, value in SIZES.items() for part in (f"--{name}", str(value))]

@@ -7,7 +7,7 @@ from fixed_inputs import TIMES, Fake, FixedInputs, measure_three, some_inputs
 from stepimp.curves import measure, tables
 from stepimp.curves.measurements import Measurements
 from stepimp.errors import StepimpError
-from stepimp.results import Journal
+from stepimp.journals import Journal
 
 
 def test_each_body_runs_once_per_input_and_once_for_all_at_t_1():

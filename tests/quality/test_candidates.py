@@ -1,5 +1,7 @@
 """Which schedules a comparison holds side by side."""
 
+from filled import costed
+
 from stepimp.quality import candidates
 from stepimp.quality.candidates import Candidate
 from stepimp.results import Run
@@ -37,10 +39,11 @@ def test_a_sweep_of_the_sandwich():
 def test_the_recommendation_is_of_these_models_steps_and_budget(tmp_path):
     prints = {"2b": "f2", "1b": "f1"}
     params = dict(heavy="2b", lights=["1b"], steps=8, budget=0.25, save_flops=False, seed=0)
+    params |= dict(baseline=None, family=None, by="kl", segments=3)
 
     def write(**changes):
         run = Run(tmp_path, "recommend", {**params, **changes}, {"models": prints})
-        run.finish([{"schedule": "H6,L2"}])
+        run.finish([costed("H6,L2", 0.25) | {"rank": 1}])
 
     for other in (
         {"steps": 9},

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from stepimp.errors import StepimpError
+from stepimp.journals import Journal
 from stepimp.quality import evaluation, scoring
 from stepimp.quality.evaluation import evaluate, quality_columns
 from stepimp.quality.judge import Judge
@@ -22,7 +23,6 @@ from stepimp.quality.scoring import (
     unscorable,
     windows,
 )
-from stepimp.results import Journal
 
 SHORT = ["the model reads a token", "heavy", "noise of the mask and", "the the the"]
 ENDED = "light step<|endoftext|>and a curve"

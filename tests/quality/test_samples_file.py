@@ -33,10 +33,11 @@ def test_tokens_count_if_all_lines_have_them(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])
 def test_the_document_of_generate_knows_the_prefix(tmp_path, suffix):
-    run = Run(tmp_path, "generate", {"prefix": "The module", "seed": 0}, {})
+    models = {"schedule": "H4", "heavy": "2b", "light": None, "family": None}
+    run = Run(tmp_path, "generate", {"prefix": "The module", "seed": 0} | models, {})
     name = run.path.with_suffix(".jsonl").name
     write(tmp_path, {"text": "The module is", "tokens": [1, 2]}, name=name)
-    run.finish([{"samples_file": name}])
+    run.finish([{"schedule": "H4", "samples": 1, "length": 2, "samples_file": name}])
     samples = read_samples(run.path.with_suffix(suffix))
     assert (samples.prefixes, samples.texts, samples.path.name) == (["The module"], [" is"], name)
     assert samples.document["params"]["seed"] == 0
@@ -68,6 +69,6 @@ def test_what_is_no_samples_file(tmp_path, content, message):
 
 
 def test_a_document_of_another_command_names_no_samples(tmp_path):
-    document = Run(tmp_path, "kl", {}, {}).finish([{"t": 1}])
+    document = Run(tmp_path, "note", {}, {}).finish([{"t": 1}])
     with pytest.raises(StepimpError, match="names no samples"):
         read_samples(document["path"])

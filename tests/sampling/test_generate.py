@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from stepimp.commands import main
-from stepimp.results import read_document
+from stepimp.documents import read_document
 from stepimp.sampling import sampler
 
 MODELS = ["--heavy", "2b", "--light", "1b"]

@@ -25,6 +25,7 @@ def advice(family, fingerprints=None) -> dict:
         "blocks": {"2b": 2, "2b_seed2": 2, "1b": 1},
         "rows": [{"schedule": "L2,H4"}],
         "provenance": {"fingerprints": {"models": fingerprints or {}}},
+        "path": "recommend-0.json",
     }
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from fakes import FakeDenoiser
 
 from stepimp.commands import main
-from stepimp.results import read_document
+from stepimp.documents import read_document
 from stepimp.sampling.reproducibility import halfway, logits_in_batches, reproducibility_rows
 from stepimp.sampling.reproducibility import summary as sentence
 

@@ -9,7 +9,7 @@ from fakes import FakeDenoiser
 from searching import SMALL, run, score, two_fakes
 
 from stepimp.errors import StepimpError
-from stepimp.results import Journal
+from stepimp.journals import Journal
 from stepimp.sampling import sampler
 from stepimp.search.coarse import Coarse
 from stepimp.search.elimination import Elimination

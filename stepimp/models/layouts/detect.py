@@ -17,6 +17,7 @@ from stepimp.models.layouts.layout import (
     WRAPPERS,
     Layout,
     Shapes,
+    check_types,
     describes_no_model,
     refuse_more_blocks_than_tensors,
 )
@@ -57,6 +58,7 @@ def detect(config: dict, shapes: Shapes) -> Layout:
     """
     try:
         layout = layout_of(config, shapes)
+        check_types(config, layout.config)
         refuse_more_blocks_than_tensors(layout, shapes)
         return layout
     except NO_MODEL as error:

@@ -37,6 +37,9 @@ FOREIGN_FIELDS = (
 )
 
 
+NUMBERS = (int, float)
+# type of a default: what a config.json may have in its place
+KINDS: dict[type, Any] = {bool: bool, int: int, float: NUMBERS, str: str}
 WRAPPERS = ("_orig_mod.", "module.")  # of torch.compile and of distributed training
 
 
@@ -144,6 +147,20 @@ def rope_of(config: dict, theta: float) -> dict:
         raise StepimpError("its rotary embedding is scaled (rope_scaling), which is not supported.")
     bases = (written.get("rope_theta"), config.get("rope_theta"), theta)
     return rope(next(base for base in bases if base is not None))
+
+
+def check_types(fields: dict, config) -> None:
+    """Raises StepimpError for a field of a config.json whose value has another type than the
+    default of the native config has. Null is left to the model; a token may be a list of tokens.
+    """
+    defaults = vars(type(config)())
+    for name, value in fields.items():
+        default = defaults.get(getattr(config, "attribute_map", {}).get(name, name))
+        kinds = KINDS.get(type(default), object)
+        if value is None or name.endswith("token_id") and isinstance(value, list):
+            continue
+        if not isinstance(value, kinds) or isinstance(value, bool) and type(default) in NUMBERS:
+            raise describes_no_model(f"{name} is {value!r:.50}")
 
 
 def refuse_more_blocks_than_tensors(layout: Layout, shapes: Shapes):

@@ -1,0 +1,133 @@
+"""Results documents are checked when they are read, and damaged ones are passed over."""
+
+import copy
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import stepimp.fixtures
+from stepimp.documents import command_of, document_fault, newest, read_document
+from stepimp.errors import StepimpError
+from stepimp.results import Run
+
+REFERENCE = {
+    path.stem.split("-")[0]: path
+    for path in (Path(stepimp.fixtures.__path__[0]) / "reference").glob("*.json")
+}
+
+
+def test_the_newest_document_that_matches(tmp_path):
+    for age, (command, seed) in enumerate([("a", 1), ("a", 2), ("b", 3), ("a", 4)]):
+        path = Run(tmp_path, command, {"seed": seed}, {}).finish([])["path"]
+        os.utime(path, (1000 - age, 1000 - age))
+    assert newest(tmp_path, "a")["params"]["seed"] == 1
+    assert (
+        newest(tmp_path, "a", lambda document: document["params"]["seed"] > 1)["params"]["seed"]
+        == 2
+    )
+    assert newest(tmp_path, "c") is None
+    assert newest(tmp_path / "nowhere", "a") is None
+
+
+def test_the_newest_of_a_command_is_not_one_whose_name_begins_alike(tmp_path):
+    Run(tmp_path, "a-extra", {}, {}).finish([])
+    assert newest(tmp_path, "a") is None
+
+
+UNREADABLE = {
+    "truncated": (
+        lambda text: text[: len(text) // 2],
+        "is truncated or not a results file: move it away",
+    ),
+    "empty": (lambda text: "", "is truncated or not a results file"),
+    "foreign": (
+        lambda text: '{"a": 1}',
+        r"not a stepimp results file of this version \(stepimp/1\)",
+    ),
+    "a list": (lambda text: "[]", "not a stepimp results file"),
+    "of another version": (
+        lambda text: text.replace("stepimp/1", "stepimp/9"),
+        "not a stepimp results file of this",
+    ),
+    "without its command": (
+        lambda text: text.replace('"command"', '"order"'),
+        "is damaged: the content lacks 'command'. Move it away",
+    ),
+}
+
+
+@pytest.mark.parametrize("change, message", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_document_that_is(tmp_path, caplog, change, message):
+    path = Run(tmp_path, "note", {}, {}).finish([])["path"]
+    with open(path, "r+", encoding="utf-8") as file:
+        text = change(file.read())
+        file.seek(0)
+        file.truncate()
+        file.write(text)
+    with pytest.raises(StepimpError, match=message):
+        read_document(path)
+    Run(tmp_path, "note", {"seed": 9}, {}).finish([])
+    os.utime(path)
+    with caplog.at_level("WARNING", "stepimp"):
+        assert newest(tmp_path, "note")["params"]["seed"] == 9
+    assert "Skipped: " in caplog.text and path in caplog.text
+
+
+def test_a_document_that_is_not_there_or_a_folder_or_not_text(tmp_path):
+    with pytest.raises(StepimpError, match="No results file .*missing.json"):
+        read_document(tmp_path / "missing.json")
+    (tmp_path / "a.json").write_bytes(b"\xff\xfe")
+    for path in (tmp_path, tmp_path / "a.json"):
+        with pytest.raises(StepimpError, match="truncated or not a results file"):
+            read_document(path)
+
+
+@pytest.mark.parametrize("kind", sorted(REFERENCE))
+def test_the_reference_run_has_no_fault(kind):
+    assert document_fault(json.loads(REFERENCE[kind].read_text())) == ""
+
+
+FAULTS = [
+    ("kl", ("rows", 3, "t"), "x", "rows[3].t is 'x', not a finite number"),
+    ("kl", ("rows", 3, "t"), None, "rows[3].t is None, not a finite number"),
+    ("kl", ("rows", 3), [], "rows[3] is [], not an object"),
+    ("kl", ("rows",), [], "rows is empty"),
+    ("kl", ("rows",), {}, "rows is {}, not a list"),
+    ("kl", ("params", "lights"), "4b", "params.lights is '4b', not a list"),
+    ("kl", ("params", "lights"), ["5b"], "blocks lacks '5b'"),
+    ("kl", ("blocks", "4b"), 0, "blocks lacks '4b'"),
+    ("kl", ("nelbo", 0, "model"), 4, "nelbo[0].model is 4, not a string"),
+    ("recommend", ("params", "by"), "x", "params.by is 'x', not 'kl' or 'loss' or 'nelbo'"),
+    ("recommend", ("boundaries", "moves"), 5, "boundaries.moves is 5, not a list"),
+    ("recommend", ("boundaries",), [], "boundaries is [], not an object"),
+    ("compare", ("provenance", "fingerprints"), [], "provenance.fingerprints is [], not an object"),
+    ("compare", ("per_sample",), {"H10": {"log_ppl": ["x"]}}, "per_sample.H10.log_ppl[0] is 'x'"),
+    ("search", ("rows", 0, "samples"), 1.5, "rows[0].samples is 1.5, not a whole number"),
+    ("profile", ("rows", 0, "seconds"), "1", "rows[0]"),
+]
+
+
+@pytest.mark.parametrize("kind, path, value, message", FAULTS)
+def test_a_fault_names_the_field(kind, path, value, message):
+    document = copy.deepcopy(json.loads(REFERENCE[kind].read_text()))
+    inside = document
+    for key in path[:-1]:
+        inside = inside[key]
+    inside[path[-1]] = value
+    assert message in document_fault(document)
+
+
+def test_a_row_without_a_column_is_a_fault():
+    document = json.loads(REFERENCE["kl"].read_text())
+    del document["rows"][1]["kl_nats_low"]
+    assert document_fault(document) == "rows[1] lacks 'kl_nats_low'"
+
+
+def test_the_words_of_a_command_line():
+    assert command_of({"provenance": {"command_line": "stepimp kl --data 'a b'"}}) == [
+        *["stepimp", "kl", "--data", "a b"]
+    ]
+    assert command_of({"provenance": {"command_line": "stepimp 'kl"}}) == []
+    assert command_of({"provenance": {}}) == []
