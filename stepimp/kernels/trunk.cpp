@@ -15,8 +15,8 @@ constexpr int L = LENGTH, D = DIM, H = HEADS, d = D / H;
 constexpr float LN2 = 0.6931471805599453f, LOG2E = 1.4426950408889634f, EPS = 1e-5f;
 constexpr float GELU = 1.5957691216057308f, CUBIC = 0.044715f;  // 2 sqrt(2 / pi)
 
-static inline float exp2_fast(float x) {  // relative error below 1e-5
-  x = x < -126.f ? -126.f : x;
+static inline float exp2_fast(float x) {  // relative error below 1e-5 from -126 to 126, else that of the nearer end
+  x = x < -126.f ? -126.f : x > 126.f ? 126.f : x;
   float n = std::rint(x), f = x - n;
   float p = 1.f + f * (0.69314718f + f * (0.24022651f + f * (0.05550411f + f * (0.0096181f + f * 0.0013333f))));
   u32 bits = u32(int(n) + 127) << 23;

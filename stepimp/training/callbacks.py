@@ -4,6 +4,7 @@ in time.
 
 import copy
 import json
+import math
 import os
 import shutil
 import time
@@ -15,6 +16,7 @@ from accelerate.utils import extract_model_from_parallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
+from stepimp.errors import StepimpError
 from stepimp.results import write_atomically
 from stepimp.training.recipe import Recipe
 
@@ -57,6 +59,18 @@ class EMA(TrainerCallback):
             folder = checkpoint_folder(args, state)
             torch.save(self.average.state_dict(), folder / "ema.tmp")
             os.replace(folder / "ema.tmp", folder / self.FILE)
+
+
+class Diverged(TrainerCallback):
+    """Ends a training whose loss has become infinite or NaN. Raises StepimpError."""
+
+    def on_log(self, args, state, control, logs, **_):
+        if not math.isfinite(logs.get("loss", 0.0)):
+            work = Path(args.output_dir)
+            raise StepimpError(
+                f"{work.stem} diverged before step {state.global_step}: delete {work} and train "
+                "with lower learning rates."
+            )
 
 
 class StableCheckpoint(TrainerCallback):

@@ -19,7 +19,7 @@ from stepimp.checks import parsed
 from stepimp.errors import StepimpError
 from stepimp.processes import Processes
 from stepimp.results import write_atomically
-from stepimp.training.callbacks import EMA, Deadline, Snapshots, StableCheckpoint
+from stepimp.training.callbacks import EMA, Deadline, Diverged, Snapshots, StableCheckpoint
 from stepimp.training.intact import last_checkpoint, step_of
 from stepimp.training.muon import MuonAdamW
 from stepimp.training.recipe import Recipe
@@ -139,7 +139,8 @@ def fit(
 
     trainer_class: a Trainer with the objective. matrices: the parameters that Muon takes. tokens:
     [N, L]. tokenizer and held_out_loss (from a model to nats per token) are for snapshots, which
-    are written to FOLDER.snapshots. Raises StepimpError at a `Deadline` among the callbacks.
+    are written to FOLDER.snapshots. Raises StepimpError where it diverges, and at a
+    `Deadline` among the callbacks.
     """
     if recipe.bf16 and not torch.cuda.is_available():
         # The backward pass of torch's own is 5 times slower in bf16 on a CPU.
@@ -159,7 +160,7 @@ def fit(
         args=arguments,
         train_dataset=TokenDataset(tokens),
         optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)),
-        callbacks=[*ours, *callbacks],
+        callbacks=[*ours, *callbacks, Diverged()],
     )
     trainer.remove_callback(PrinterCallback)
     check_enough(tokens, recipe, arguments.world_size)
@@ -200,6 +201,7 @@ def training_arguments(work: Path, recipe: Recipe, seed: int) -> TrainingArgumen
         bf16=recipe.bf16,
         max_grad_norm=1.0,
         logging_steps=max(1, min(50, recipe.steps // 10)),
+        logging_nan_inf_filter=False,
         save_steps=recipe.save_every,
         save_total_limit=2,  # the older one serves while the newer is being written
         dataloader_drop_last=True,

@@ -42,6 +42,18 @@ def test_values_and_gradients_are_as_near_the_reference_as_torchs_own_in_bf16(sh
         assert (y - wanted).norm() < 1.2 * (same_dtype - wanted).norm() + 1e-3 * wanted.norm()
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gelu_at_activations_whose_exponential_overflows(shape):
+    if compiled_trunk(*shape) is None:
+        pytest.skip("needs a C++ compiler and a processor with AVX512-BF16")
+    inputs, constants = arguments(*shape)
+    with torch.no_grad():
+        inputs[6] *= 40  # the biases in front of GELU
+    exact = results(reference.trunk, inputs, constants, torch.float64)
+    for y, wanted in zip(results(trunk, inputs, constants, torch.float32), exact):
+        assert (y - wanted).norm() < 0.1 * wanted.norm()
+
+
 @pytest.mark.parametrize("shape", [(30, 64, 2), (64, 48, 1), (64, 64, 4)])
 def test_a_shape_that_does_not_fit_has_no_library(shape):
     assert compiled_trunk(*shape) is None
