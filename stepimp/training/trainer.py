@@ -162,6 +162,11 @@ def fit(
         optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)),
         callbacks=[*ours, *callbacks, Diverged()],
     )
+    if trainer.is_fsdp_enabled:
+        raise StepimpError(
+            "The weights of a training cannot be sharded (FSDP), as their average is kept whole: "
+            "start it with torchrun, or without FSDP in accelerate's configuration."
+        )
     trainer.remove_callback(PrinterCallback)
     check_enough(tokens, recipe, arguments.world_size)
     with PartialState().main_process_first():  # which removes the damaged ones
