@@ -21,13 +21,13 @@ class Edition:
     def make(self, name: str):
         """Draws a figure or writes a table, or notes the command that makes what it needs."""
         from stepimp.paper.contents import CLAIMS, DRAWN, TABLES
-        from stepimp.paper.needs import family_of, incomplete, lacks, made_by
+        from stepimp.paper.needs import incomplete, lacks, made_by
 
         sources = [document for document in self.documents.values() if document]
         if name != CLAIMS:
             need = (DRAWN | TABLES)[name].need
             document = self.documents[need]
-            if not document and (model := lacks(need, family_of(need, self.family))):
+            if not document and (model := lacks(need, self.family, self.documents)):
                 self.lacking[name] = model
                 return
             if not document:

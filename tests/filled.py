@@ -37,7 +37,7 @@ def recommendation(
     lights=("4b",),
     tradeoff=("H10", "L5,H5", "L10"),
     chosen="L3,H7",
-    columns=CURVES["kl"],
+    columns=(*CURVES["kl"], *CURVES["loss"]),
     curve_models=None,
     **changes,
 ):
@@ -46,12 +46,13 @@ def recommendation(
     columns, curve_models: of its curves, by default the light models'.
     """
     read = {"heavy": heavy, "lights": list(lights), "baseline": "12b_seed2", "data": "docs"}
-    read |= {"inputs": "text"}
+    read |= {"inputs": "text", "length": 64, "seed": 0, "family": None}
     asked = {"by": "kl", "segments": 3, "steps": 10, "save_flops": False, "budget": 0.3}
     blocks = {light: 4 + 2 * k for k, light in enumerate(lights)}
     moves = [{"before": lights[0], "after": heavy, "t": 0.7, "t_low": 0.6, "t_high": 0.8}]
     rows = [costed(chosen, 0.3, "recommended"), costed("L2,H6,L2", 0.4, "sandwich")]
     rows += [costed(tradeoff[0], 0.0, "all-heavy"), costed(tradeoff[-1], 1.0, "all-light")]
+    rows = [{"rank": rank} | row for rank, row in enumerate(rows, 1)]
     return document(
         "recommend",
         read | asked | {"family": None} | changes,
@@ -68,14 +69,15 @@ def profile():
     """A document of `profile`."""
     parts = [
         {"kind": "part", "model": model, "sampler": way, "part": part, "share": share}
-        | {"speedup_bound": 5.0}
+        | {"speedup_bound": 5.0, "seconds": share, "outside_share": 0.2}
         for model in ("12b", "4b")
         for way in ("stepimp", "published")
         for part, share in (("body", 0.8), ("projection", 0.1), ("draw", 0.06), ("rest", 0.04))
     ]
     savings = [
         {"kind": "saving", "schedule": text, "light_fraction": x, "saved_flops": x * 2 / 3}
-        | {"saved_flops_exact": x * 0.7}
+        | {"saved_flops_exact": x * 0.7, "seconds": 1 - x / 2, "forwards": 9, "sample_steps": 20}
+        | {"tokens_per_second": 16.0}
         | Estimate(x * 0.6, x * 0.6 - 0.02, x * 0.6 + 0.02).columns("saved_seconds")
         for text, x in (("H10", 0.0), ("L3,H5,L2", 0.5), ("L10", 1.0), ("L1,H9", 0.1))
     ]

@@ -149,7 +149,8 @@ def resolve(name: str, folder: Path) -> str:
     members = read_manifest(folder)["members"]
     if name in members:
         return members[name].get("checkpoint") or str((folder / name).absolute())
-    if Path(name).expanduser().exists() or HUB_ID.fullmatch(name) or HUB_FILE.fullmatch(name):
+    place = Path(name).expanduser()
+    if place.exists() or place.is_symlink() or HUB_ID.fullmatch(name) or HUB_FILE.fullmatch(name):
         return name
     choice = (
         f"the family in {folder} has {', '.join(members)}"

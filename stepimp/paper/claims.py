@@ -16,7 +16,7 @@ import numpy as np
 
 from stepimp.intervals import Estimate, bootstrap, ratio, resampled_means
 from stepimp.paper.describe import REFERENCE, is_reference
-from stepimp.paper.needs import made_by
+from stepimp.paper.needs import lacks, made_by
 from stepimp.paper.numbers import paper
 from stepimp.paper.peak import NAMES, by_model, importance, peak
 from stepimp.paper.rows import hand_crafted, schedule_of
@@ -98,7 +98,12 @@ def as_table(verdicts: list[Verdict], documents: dict[str, dict | None]) -> Tabl
 def decide(documents: dict, tests: dict[str, Test]) -> Decision:
     """tests: by need."""
     evidence = [test(documents[need]) for need, test in tests.items() if documents.get(need)]
-    missing = [made_by(need, documents=documents) for need in tests if not documents.get(need)]
+    absent = [need for need in tests if not documents.get(need)]
+    missing = [
+        made_by(need, documents=documents)
+        for need in absent
+        if not lacks(need, documents=documents)
+    ]
     if any(part.contradicted for part in evidence):
         verdict = "not reproduced"
     elif missing or not all(part.supported for part in evidence):

@@ -202,9 +202,23 @@ def arguments(
     return [*recipe(need, members, bundled), *sizes, *family_option]
 
 
-def lacks(need: str, family: str | None = None) -> str:
-    """Which models a family would need to fill a need, empty where it has them or is not there."""
-    members = read_manifest(family_folder(family))["members"]
+def named_family(family: str | None, documents: dict | None) -> str | None:
+    """The family asked for, else the one that documents by need name."""
+    params = [
+        document["params"]
+        for need, document in (documents or {}).items()
+        if document and need not in LM1B_NEEDS
+    ]
+    named = (recorded["family"] for recorded in params if recorded.get("family"))
+    return family or next(named, None)
+
+
+def lacks(need: str, family: str | None = None, documents: dict | None = None) -> str:
+    """Which models the family, as for `made_by`, would need to fill a need; empty where it has
+    them or is not there.
+    """
+    folder = family_folder(family_of(need, named_family(family, documents)))
+    members = read_manifest(folder)["members"]
     blocks = {facts["blocks"] for facts in members.values()}
     if need in PAPER_DEPTHS:
         wanted = PAPER_DEPTHS[need] * max(blocks, default=0) / PAPER_BLOCKS
@@ -218,13 +232,7 @@ def made_by(need: str, family: str | None = None, documents: dict | None = None)
     """The command line that fills a need. documents: by need; the family is taken from them if none
     is given.
     """
-    params = [
-        document["params"]
-        for other, document in (documents or {}).items()
-        if document and other not in LM1B_NEEDS
-    ]
-    named = next((recorded["family"] for recorded in params if recorded.get("family")), None)
-    return shlex.join(["stepimp", *arguments(need, family or named)])
+    return shlex.join(["stepimp", *arguments(need, named_family(family, documents))])
 
 
 def kinds(need: str) -> set[str]:

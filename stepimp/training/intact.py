@@ -51,7 +51,8 @@ def damage(checkpoint: Path) -> str:
     """What is damaged in a checkpoint, in words; empty where all of it can be read."""
     try:
         read_header(checkpoint / WEIGHTS)
-        for name in TENSORS:
+        random_states = sorted(file.name for file in checkpoint.glob("rng_state*.pth"))
+        for name in (*TENSORS, *random_states):
             with zipfile.ZipFile(checkpoint / name) as file:
                 if broken := file.testzip():
                     return f"{name}: wrong checksum of {broken}"

@@ -136,6 +136,19 @@ def test_cuda_where_there_is_none(run, command):
     assert message == "Device 'cuda': this machine's torch sees no CUDA device. Use the device cpu."
 
 
+@pytest.mark.parametrize("device", ["mps", "meta", "xla", "gpu", "cuda:x", ""])
+def test_a_device_that_is_not_supported(run, written, device):
+    message = run("loss", "--device", device).message
+    assert f"Unknown device {device!r}: use auto, cpu, cuda or cuda:N." in message
+    assert written() == []
+
+
+def test_a_prefix_with_half_a_character(run):
+    prefix = "é".encode()[:1].decode(errors="surrogateescape")  # as Python passes it on
+    message = run("generate", "--schedule", "H5", "--prefix", prefix).message
+    assert r"The prefix '\udcc3' is not UTF-8 text" in message
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
 def test_flash_attention_where_it_cannot_run(run):
     assert (

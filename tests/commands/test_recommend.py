@@ -149,7 +149,9 @@ def test_verify_refuses_models_that_changed_since(curves, tmp_path):
     changed.write_text(json.dumps(curves))
     options = ["--curves", changed, "--steps", 20, "--verify", "--out", tmp_path]
     said = call("recommend", *options, code=1).stderr.replace("\n", " ")
-    assert "measured with other weights of 1b: run stepimp kl again" in said
+    assert (
+        "was measured with other weights of 1b than there are now. Measure the curves again" in said
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["changed.json"]
 
 

@@ -280,7 +280,7 @@ def test_bad_options_end_in_one_message_before_any_work(options, out, extra, cod
             lambda written: written["provenance"]["fingerprints"]["models"].update(
                 {"1b": "0" * 12}
             ),
-            "other weights of 1b: run stepimp kl again",
+            "other weights of 1b than there are now",
         ),
         (
             lambda written: written["params"].update(lights=["4b"]),

@@ -75,6 +75,31 @@ def no_config(folder):
     (folder / "config.json").unlink()
 
 
+def fewer_layers(folder):
+    change_config(folder, n_layer=1)
+
+
+def more_layers_than_tensors(folder):
+    change_config(folder, n_layer=10**9)
+
+
+def layers_in_words(folder):
+    change_config(folder, n_layer="2")
+
+
+def a_flag_in_words(folder):
+    change_config(folder, tie_word_embeddings="no")
+
+
+def architectures_that_are_a_number(folder):
+    change_config(folder, architectures=5)
+
+
+def a_pointer(folder):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (folder / "model.safetensors").write_bytes(pointer)
+
+
 def other_kind(folder):
     change_config(folder, architectures=["BertForMaskedLM"])
 
@@ -116,6 +141,12 @@ SPOILS = {
     broken: "as a judge",
     only_a_pickle: "as a judge",
     infinite: "hold NaN or Inf",
+    fewer_layers: "does not fit its config.json: transformer.h.1",
+    more_layers_than_tensors: "1000000000 layers, in .* tensors",
+    layers_in_words: "as a judge",
+    a_flag_in_words: "tie_word_embeddings",
+    architectures_that_are_a_number: "as a judge",
+    a_pointer: "is a Git LFS pointer",
 }
 
 

@@ -50,7 +50,7 @@ def command_line(options, kind: str, on: str, number: int) -> str:
     return f"make torture TORTURE='--seed {number} --only {kind} --on \"{on}\" --minutes 1'"
 
 
-def torture(options, folder: Path) -> Counts:
+def torture(options, folder: Path, counts: Counts):
     import world
     from children import preload
 
@@ -58,7 +58,6 @@ def torture(options, folder: Path) -> Counts:
     os.environ.pop("STEPIMP_FAMILY", None)
     os.environ.pop("STEPIMP_RESULTS", None)
     preload()
-    counts = Counts()
     made = in_child(lambda: world.make(folder / "world"))
     if made:
         raise SystemExit(made)
@@ -72,7 +71,6 @@ def torture(options, folder: Path) -> Counts:
         else:
             runs(options, kind, tiny, folder / kind, end, counts)
         print(f"{kind}: {counts.tried[kind]} tried, {counts.bad[kind]} failed", flush=True)
-    return counts
 
 
 def in_child(work) -> int:
@@ -90,13 +88,11 @@ def in_child(work) -> int:
 
 def runs(options, kind: str, tiny, folder: Path, end: float, counts: Counts):
     """Long commands in turns, each trial with a seed of its own."""
-    from runs import LONG, Disturber
+    from runs import LONG, SLOW, Disturber
 
     disturber = Disturber(tiny, folder, options.seed)
     act = {"kills": disturber.killed, "disks": disturber.starved, "pairs": disturber.twice}[kind]
-    names = [options.on] if options.on else list(LONG)
-    for name in names:
-        disturber.undisturbed(name)
+    names = [options.on] if options.on else [name for name in LONG if name not in SLOW]
     for number in itertools.count(options.seed):
         for name in names:
             if time.monotonic() > end:
@@ -125,7 +121,10 @@ def inputs(options, tiny, folder: Path, end: float, counts: Counts):
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(prefix="torture-") as scratch:
-        counts = torture(arguments(), Path(scratch))
-    counts.show()
+    counts = Counts()
+    try:
+        with tempfile.TemporaryDirectory(prefix="torture-") as scratch:
+            torture(arguments(), Path(scratch), counts)
+    finally:
+        counts.show()
     sys.exit(bool(sum(counts.bad.values())))

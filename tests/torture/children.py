@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from stepimp.commands import main
@@ -13,17 +14,40 @@ from stepimp.commands import main
 LIMIT = 300  # seconds after which a command is called silent
 
 
-class Child:
-    """A running command. most_bytes: files can grow no larger, as on a full disk."""
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "stepimp"]
 
-    def __init__(self, arguments: list[str], output: Path, most_bytes: int | None = None):
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started, by /proc."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(file.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(file.parent.name))
+    return sorted(found)
+
+
+class Child:
+    """A running command. most_bytes: files can grow no larger, as on a full disk; torchrun: two
+    processes of it.
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        output: Path,
+        most_bytes: int | None = None,
+        torchrun: bool = False,
+    ):
+        self.torchrun = torchrun
         self.output, self.started = output, time.monotonic()
         self.code: int | None = None
+        output.touch()  # it may be killed before it writes
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            run(arguments, output, most_bytes)
+            run(arguments, output, most_bytes, torchrun)
 
     def poll(self) -> bool:
         """Whether it has ended."""
@@ -43,11 +67,16 @@ class Child:
         return self.code
 
     def kill(self, number: signal.Signals, after: float) -> int:
-        """Sends a signal after some seconds, unless it has ended by then; its exit code."""
+        """Sends a signal after some seconds, unless it has ended by then; its exit code.
+
+        Under torchrun SIGKILL goes to one of its processes: what it leaves behind would run on.
+        """
         while not self.poll() and time.monotonic() - self.started < after:
             time.sleep(0.002)
         if not self.poll():
-            os.kill(self.pid, number)
+            ranks = children_of(self.pid) if self.torchrun and number == signal.SIGKILL else []
+            with suppress(ProcessLookupError):
+                os.kill(ranks[-1] if ranks else self.pid, number)
         return self.wait()
 
     @property
@@ -55,7 +84,7 @@ class Child:
         return self.output.read_text(errors="replace")
 
 
-def run(arguments: list[str], output: Path, most_bytes: int | None):
+def run(arguments: list[str], output: Path, most_bytes: int | None, torchrun: bool):
     """Runs a command in a forked child, which ends here."""
     code = 1
     try:
@@ -65,6 +94,8 @@ def run(arguments: list[str], output: Path, most_bytes: int | None):
         os.dup2(file, 2)
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="replace")
+        if torchrun:
+            os.execv(sys.executable, [sys.executable, *TORCHRUN, *arguments])
         sys.argv = ["stepimp", *arguments]
         if most_bytes is not None:
             _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -23,13 +23,14 @@ class Long:
 
     arguments: Callable[[World, Path], list]
     result: Callable[[Path], object]
+    torchrun: bool = False
 
 
-def measured(command: str, kind: str = "") -> Long:
+def measured(command: str, kind: str = "", torchrun: bool = False) -> Long:
     def arguments(world: World, folder: Path) -> list:
         return [command, *world.options(command), "--out", folder]
 
-    return Long(arguments, lambda folder: list(rows_of(folder, kind or command).values()))
+    return Long(arguments, lambda folder: list(rows_of(folder, kind or command).values()), torchrun)
 
 
 def weights(folder: Path) -> dict[str, str]:
@@ -63,6 +64,10 @@ def evaluate(world: World, folder: Path) -> list:
     return ["evaluate", file, "--family", world.family, "--batch-size", 4, "--out", folder]
 
 
+def reproduce(world: World, folder: Path) -> list:
+    return ["reproduce", "--family", world.family, "--results", folder, "--out", folder / "figures"]
+
+
 LONG = {
     "kl": measured("kl", "curves"),
     "loss": measured("loss", "curves"),
@@ -73,7 +78,11 @@ LONG = {
     "evaluate": Long(evaluate, lambda folder: list(rows_of(folder, "evaluate").values())),
     "train": Long(train, weights),
     "judge": Long(judge, weights),
+    "search under torchrun": measured("search", torchrun=True),
+    "train under torchrun": Long(train, weights, torchrun=True),
+    "reproduce": Long(reproduce, lambda folder: rows_of(folder, "*")),
 }
+SLOW = ("reproduce",)  # takes minutes: only where it is named
 
 
 class Disturber:
@@ -87,10 +96,20 @@ class Disturber:
 
     def child(self, name: str, folder: Path, **options) -> Child:
         arguments = [str(part) for part in LONG[name].arguments(self.world, folder)]
-        return Child(arguments, self.logs / f"{name}-{self.draw.getrandbits(32):08x}", **options)
+        if arguments[0] == "search":  # which would measure curves of another text first
+            arguments += ["--curves", str(self.curves())]
+        log = self.logs / f"{name.replace(' ', '-')}-{self.draw.getrandbits(32):08x}"
+        return Child(arguments, log, torchrun=LONG[name].torchrun, **options)
+
+    def curves(self) -> Path:
+        """A document of curves."""
+        folder = self.folder / "curves"
+        if not folder.exists() and (child := self.child("kl", folder)).wait():
+            raise SystemExit(f"kl fails undisturbed: {child.text}")
+        return next(folder.glob("curves-*.json"))
 
     def fresh(self, name: str) -> Path:
-        folder = self.folder / name
+        folder = self.folder / name.replace(" ", "-")
         shutil.rmtree(folder, ignore_errors=True)
         return folder
 
@@ -133,6 +152,8 @@ class Disturber:
             child = self.child(name, folder)
             code = child.kill(number, after)
             done.append(f"{number.name} after {after:.2f} s")
+            if child.torchrun:  # which prints a traceback of its own where it is killed
+                continue
             early = code in (-number, 0) or "Aborted!" in child.text
             problem = "" if early else problem_of(code, child.text)
             if not early and code != 128 + number:

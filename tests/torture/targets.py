@@ -120,9 +120,7 @@ RECOMMEND = ["recommend", "--steps", 8, "--budget", 0.5, "--curves", "FILE"]
 # name: the trial that a bench makes of it
 TARGETS: dict[str, Callable[[Bench], Trial]] = {
     "curves by recommend": lambda bench: bench.document("curves", RECOMMEND),
-    "curves by figures": lambda bench: bench.document(
-        "curves", ["figures", "--only", "4,5"]
-    ),
+    "curves by figures": lambda bench: bench.document("curves", ["figures", "--only", "4,5"]),
     "recommendation by figures": lambda bench: bench.document(
         "recommend", ["figures", "--only", "tradeoff,recommended"]
     ),
