@@ -90,10 +90,15 @@ families-gpu:
 LIGHTS := --light 4b --light 6b --light 8b --light 10b
 ALL_DOCS := --heavy 12b $(LIGHTS) --baseline 12b_seed2 --sequences 1000
 ALL_CODE := --family code --heavy 12b --light 4b --light 8b --baseline 12b_seed2 --sequences 500
+OVER_N := $(RESULTS)/over-masked
 reference: export STEPIMP_RESULTS = $(RESULTS)/reference
 reference: .venv/ready
 	$(BIN)/stepimp kl $(ALL_DOCS)
 	$(BIN)/stepimp recommend --budget 0.25
+	$(BIN)/stepimp kl --heavy 12b $(LIGHTS) --baseline 12b_seed2 --by-masked --points 64 --out $(OVER_N)
+	STEPIMP_RESULTS=$(OVER_N) $(BIN)/stepimp recommend --over masked --light 4b
+	STEPIMP_RESULTS=$(OVER_N) $(BIN)/stepimp plan --forwards 16 $(LIGHTS)
+	cp $(OVER_N)/plan-* $(OVER_N)/recommend_masked-* $(STEPIMP_RESULTS)
 	$(BIN)/stepimp compare $(LIGHTS) --samples 264
 	$(BIN)/stepimp compare --samples 1200
 	$(BIN)/stepimp compare --prefix-length 16 --samples 800

@@ -18,6 +18,8 @@ COMMANDS = (
     "loss",
     "kl",
     "recommend",
+    "plan",
+    "cascade",
     "generate",
     "evaluate",
     "compare",

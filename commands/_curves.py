@@ -67,7 +67,13 @@ curve_options = together(
         type=click.IntRange(min=1),
         default=CurveOptions.points,
         show_default=True,
-        help="Times t, equally spaced up to 1.",
+        help="Times t, equally spaced up to 1; with --by-masked numbers of masked positions.",
+    ),
+    click.option(
+        "--by-masked",
+        is_flag=True,
+        help="Measure by the exact number of masked positions n instead of by t: n positions drawn "
+        "at random are masked, from 1 to all of them. Schedules over n and plans need it.",
     ),
     click.option(
         "--length",

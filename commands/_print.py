@@ -104,9 +104,10 @@ def print_curves(title: str, rows: list[dict], column: str):
             least, greatest = (pick(measured, key=lambda row: row[column]) for pick in (min, max))
             lines.append([model, sparkline(values), "least", *extreme(least, column)])
             lines.append(["", "", "greatest", *extreme(greatest, column)])
-    print_table(title, ["model", "t = 1 -> 0", "", "nats", "at t"], lines)
+    axis = ("n = all -> 1", "at n") if "masked" in rows[0] else ("t = 1 -> 0", "at t")
+    print_table(title, ["model", axis[0], "", "nats", axis[1]], lines)
 
 
 def extreme(row: dict, column: str) -> list[str]:
-    """The cells of an extreme: its value and its time."""
-    return [banded(row, column), f"{row['t']:.2f}"]
+    """The cells of an extreme: its value, and its time or number of masked positions."""
+    return [banded(row, column), str(row["masked"]) if "masked" in row else f"{row['t']:.2f}"]

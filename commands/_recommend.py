@@ -2,10 +2,41 @@
 
 from functools import partial
 
+import click
+
 from stepimp.models.options import ModelOptions
 
 from ._curves import measure_first
 from ._progress import progress
+
+save_option = click.option(
+    "--save",
+    type=click.Path(dir_okay=False),
+    help="Also write the recommended schedule alone to this file, as JSON that other code can run "
+    "(docs/plans.md).",
+)
+
+
+def recommend_masked_now(
+    models: ModelOptions, *, curves=None, by="kl", heavy=None, lights=(), **options
+) -> dict:
+    """A recommendation over the number of masked positions, written to the results folder, from the
+    curves of a file, else the newest, else those measured now.
+
+    options: those of `quality.planned.masked_recommendation`.
+    """
+    from stepimp.curves.document import read_curves
+    from stepimp.quality.planned import masked_recommendation
+    from stepimp.results import results_folder
+    from stepimp.sampling.curves import curves_for
+
+    results_folder(models.out)
+    if curves:
+        document = read_curves(curves, by_masked=True)
+    else:
+        measure = partial(measure_first, models)
+        document = curves_for(by, heavy, lights, models, measure, by_masked=True)
+    return masked_recommendation(document, models.out, by=by, heavy=heavy, lights=lights, **options)
 
 
 def recommend_now(

@@ -13,6 +13,7 @@ def work(arguments: list[str], folder: Path, group: click.Group) -> float:
 
     arguments: of stepimp; group: stepimp, which parses them.
     """
+    from stepimp.curves.options import CurveOptions
     from stepimp.models.family import read_manifest
     from stepimp.paper.needs import members_of
 
@@ -20,6 +21,10 @@ def work(arguments: list[str], folder: Path, group: click.Group) -> float:
     command, *options = arguments
     params = group.commands[command].make_context(command, options).params
     length = params.get("length") or members_of(folder).length
+    if command == "plan" or params.get("over") == "masked":  # unless their curves are there
+        models = {params["heavy"], *params["lights"]}
+        inputs = CurveOptions.sequences * CurveOptions.points
+        return length * inputs * sum(blocks[model] for model in models)
     if command == "recommend":  # reads curves, runs no model
         return 0.0
     try:

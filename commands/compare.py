@@ -5,6 +5,7 @@ import math
 import click
 
 from ._options import (
+    FloatRange,
     chosen_members,
     data_option,
     heavy_option,
@@ -13,6 +14,7 @@ from ._options import (
     model_options,
     usage_errors,
 )
+from ._policies import compare_policies
 from ._print import banded, print_json, print_table, rounded
 from ._progress import progress, status
 from ._workers import workers_option
@@ -47,6 +49,26 @@ class Sweep(click.ParamType):
     type=Sweep(),
     help="Compare sandwiches with these fractions of light steps instead.",
 )
+@click.option(
+    "--policies",
+    is_flag=True,
+    help="Compare ways to use the two models instead, all at the same mean cost: the best schedule "
+    "over steps, over masked positions, the best plan, an entropy cascade, and drafting.",
+)
+@click.option(
+    "--budget",
+    type=FloatRange(0, 1),
+    default=0.25,
+    show_default=True,
+    help="With --policies: the share of the all-heavy FLOPs to save, counting blocks.",
+)
+@click.option(
+    "--sequences",
+    type=click.IntRange(min=2),
+    default=100,
+    show_default=True,
+    help="With --policies: held-out sequences that measure the NELBO.",
+)
 @click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="T.")
 @click.option(
     "--samples",
@@ -79,7 +101,7 @@ class Sweep(click.ParamType):
 @judge_option
 @model_options
 @workers_option
-def compare(heavy, lights, schedules, fractions, as_json, **options):
+def compare(heavy, lights, policies, budget, sequences, as_json, **options):
     """Gen-PPL, entropy, FLOPs and seconds of several schedules with the same random numbers.
 
     By default the paper's seven: a quarter of the steps light in a sandwich or in one quarter, all
@@ -88,6 +110,10 @@ def compare(heavy, lights, schedules, fractions, as_json, **options):
     paired differences to all-heavy, in nats per token. FLOPs are those saved by counting blocks
     (formula 3), time is the share of all-heavy's seconds that was saved. Below the table are the
     placements of equally many light steps that differ from each other.
+
+    With --policies all are chosen by curves over masked positions, and their NELBO is measured on
+    other held-out text with the sampler's own events; a verdict says whether each beats the best
+    schedule over steps. Drafting has the law of all-heavy and saves calls in sequence, not FLOPs.
 
     Samples are kept in files of their own in --out. What was drawn before, in a killed run or
     another one, is not drawn again, and keeps its seconds: the saved time is shown only if
@@ -98,21 +124,20 @@ def compare(heavy, lights, schedules, fractions, as_json, **options):
       stepimp compare --light 4b --light 8b
       stepimp compare --fractions 0:1:0.1
       stepimp compare --prefix-length 16 --samples 64
+      stepimp compare --policies --light 8b --budget 0.2
     """
     status("Loading models ...")
+    heavy, lights = chosen_members(heavy, lights, options["family"])
+    if policies:
+        options |= {"save_flops": budget, "sequences": sequences}
+        return compare_policies(heavy, lights, as_json, options)
     from stepimp.quality.comparison import CompareOptions, compare_models
 
-    if schedules and fractions:
+    if options["schedules"] and options["fractions"]:
         raise click.UsageError("Give either --schedule or --fractions, not both.")
-    heavy, lights = chosen_members(heavy, lights, options["family"])
+    options["fractions"] = tuple(options["fractions"] or ())
     with usage_errors():
-        chosen = CompareOptions(
-            heavy=heavy,
-            lights=lights,
-            schedules=schedules,
-            fractions=tuple(fractions or ()),
-            **options,
-        )
+        chosen = CompareOptions(heavy=heavy, lights=lights, **options)
     with progress("batches of samples") as moved:
         document = compare_models(chosen, moved)
     if as_json:

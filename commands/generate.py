@@ -8,7 +8,7 @@ import click
 
 from stepimp.models.options import ModelOptions
 
-from ._options import model_options
+from ._options import FloatRange, model_options, usage_errors
 from ._print import print_json
 from ._progress import progress, status, stderr
 from ._recommend import recommend_now
@@ -18,18 +18,65 @@ from ._workers import workers_option
 @click.command()
 @click.option(
     "--schedule",
-    help="Such as L125,H750,L125 or 4b:250,12b:750.  [default: the newest recommendation]",
+    help="Over steps, such as L125,H750,L125 or 4b:250,12b:750; over masked positions, "
+    "L@128-40,H@40-0; a plan of tokens per forward pass, L*12,H*30+8; or a JSON file of one.  "
+    "[default: the newest recommendation]",
+)
+@click.option(
+    "--cascade",
+    metavar="NATS",
+    help="In place of a schedule: the light model draws, and the heavy one where the entropy of "
+    "the light one's prediction is above this threshold; auto: that of the newest stepimp cascade.",
+)
+@click.option(
+    "--draft",
+    type=click.IntRange(min=1),
+    metavar="EVENTS",
+    help="In place of a schedule: the light model drafts as many events, and the heavy one "
+    "verifies them at once. The law is that of the heavy model alone, with fewer of its calls in "
+    "sequence.",
 )
 @click.option("--heavy", help="The model H stands for.  [default: the deepest of the family]")
 @click.option("--light", help="The model L stands for.  [default: the shallowest of the family]")
-@click.option("--steps", type=click.IntRange(min=1), help="T, to check the schedule against.")
 @click.option(
-    "--samples", type=click.IntRange(min=1), default=4, show_default=True, help="How many texts."
+    "--steps",
+    type=click.IntRange(min=1),
+    help="T: to check a schedule over steps against, or of ancestral sampling with anything else.",
 )
 @click.option(
-    "--length", type=click.IntRange(min=1), help="Tokens per text.  [default: the models' maximum]"
+    "--sampler",
+    type=click.Choice(["ancestral", "first-hitting"]),
+    help="ancestral: each position unmasks at one of T steps. first-hitting: one position at a "
+    "time, the limit of T to infinity.  [default: ancestral where there is a T]",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="How many texts, of each prompt.",
+)
+@click.option(
+    "--length",
+    type=click.IntRange(min=1),
+    help="Tokens per text, given ones included.  [default: the models' maximum]",
 )
 @click.option("--prefix", default="", help="Text that each sample starts with.")
+@click.option("--suffix", default="", help="Text that each sample ends with.")
+@click.option(
+    "--infill",
+    metavar="TEXT",
+    help='A text with gaps, such as "The{12} of{}": {12} is a gap of 12 tokens, {} takes what the '
+    "length leaves, and the tokenizer's mask token is a gap of one. Most tokens begin with their "
+    "space: leave it out before a gap. {{}} stands for the characters {}.",
+)
+@click.option(
+    "--prompt",
+    metavar="FILE",
+    help="A text file to continue, or - for standard input; the tokenizer's mask token in it is "
+    'filled in. JSON Lines (.jsonl) are many: {"prompt": "..."}, with "suffix" if wanted, or '
+    '{"infill": "..."}.',
+)
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
@@ -46,6 +93,29 @@ from ._workers import workers_option
     "numbers only: bf16 log-probabilities and 32-bit Gumbel noise over V+1 outcomes, which cuts "
     "off unlikely tokens and so lowers gen-PPL and entropy; it is also many times slower.",
 )
+@click.option(
+    "--temperature",
+    type=FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Sharpens (below 1) what tokens are drawn from; 0 takes the likeliest. Another law than "
+    "the model's own: NELBO and path KL do not apply.",
+)
+@click.option(
+    "--top-p",
+    type=FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Draws from the likeliest tokens that together have this probability (nucleus). Another "
+    "law as well.",
+)
+@click.option(
+    "--order",
+    metavar="NAME[:LEVEL]",
+    help="The logits choose what unmasks: confidence, margin, entropy, threshold:0.9, eb:0.1, or "
+    "ReMDM, which masks tokens again: remdm-cap:0.02, remdm-rescale:0.05, remdm-conf:1, "
+    "remdm-loop:0.02. The schedule still chooses the models. Another law as well.",
+)
 @click.option("--watch", is_flag=True, help="Show the first sample filling in as it denoises.")
 @model_options
 @workers_option
@@ -53,18 +123,21 @@ def generate(watch, as_json, **options):
     """Generate text with a model schedule, and save it as JSON Lines.
 
     Sampling is exact: a sample depends on the seed, its index, the models, the schedule and the
-    prefix alone, not on the batch size or a restart. A killed run is resumed by the same command.
+    given text alone, not on the batch size or a restart. A killed run is resumed by the same
+    command.
 
     \b
     Example:
       stepimp generate --schedule L125,H750,L125 --samples 16 --prefix "The module "
+      stepimp generate --cascade 1.5 --infill "The{12} of{}"
     """
     if watch and options["precision"] == "mdlm":
         raise click.BadParameter("--watch needs --precision exact.", param_hint="--watch")
     status("Loading models ...")
     from stepimp.sampling.generated import GenerateOptions, generate_texts
 
-    chosen = GenerateOptions(**options)
+    with usage_errors():
+        chosen = GenerateOptions(**options)
     document, texts = generate_texts(
         chosen,
         partial(recommend_first, chosen),
@@ -87,32 +160,45 @@ def recommend_first(models: ModelOptions) -> dict:
 
 def summary(document: dict) -> str:
     """What was drawn, how fast, and where it is."""
-    from stepimp.schedules.schedule import parse
+    params, cost, row = document["params"], document["cost"], document["rows"][0]
+    speed = f"{cost['tokens'] / cost['seconds']:,.0f} tokens/s" if cost["seconds"] else ""
+    passes = f"{cost['forwards']} forward passes{of_how_many(params, row)}"
+    lines = [f"{row['samples']} samples with {params['schedule']}: {speed}, {passes}"]
+    if params["schedule"].startswith("draft("):
+        heavy = params["heavy"]
+        calls = cost["sequential_of"].get(heavy, 0) / row["samples"]
+        lines[0] += f", {calls:.1f} calls of {heavy} in sequence per sample"
+    if "law" in row:
+        lines.insert(0, f"Note: {row['law']}.")
+    return "\n".join(lines) + f" -> {Path(document['path']).with_suffix('.jsonl')}"
 
-    params, cost = document["params"], document["cost"]
+
+def of_how_many(params: dict, row: dict) -> str:
+    """What the forward passes of a schedule over steps are compared with."""
+    from stepimp.schedules.schedule import SEGMENT, parse
+
+    if "sampler" in params or not all(
+        SEGMENT.fullmatch(part) for part in params["schedule"].split(",")
+    ):
+        return ""
     steps = parse(params["schedule"], params["heavy"], params["light"]).steps
-    return (
-        f"{params['samples']} samples with {params['schedule']}: "
-        f"{cost['tokens'] / cost['seconds']:,.0f} tokens/s, {cost['forwards']} forward passes "
-        f"where T x samples is {steps * params['samples']} -> "
-        f"{Path(document['path']).with_suffix('.jsonl')}"
-    )
+    return f" where T x samples is {steps * row['samples']}"
 
 
 @contextmanager
-def watching(family, schedule):
+def watching(family):
     """A live view of one sample; yields the function that shows its tokens."""
     from rich.live import Live
     from rich.text import Text
 
     from stepimp.sampling.generate import masked_runs
 
-    def show(step, model, tokens):
-        text = Text.assemble((f"step {step} of {schedule.steps}, {model}\n", "dim"))
-        for masked, run in masked_runs(tokens, family.any.mask_id):
+    def show(masked, model, tokens):
+        text = Text.assemble((f"{masked} of {len(tokens)} tokens masked, {model}\n", "dim"))
+        for is_masked, run in masked_runs(tokens, family.any.mask_id):
             text.append(
-                "░" * len(run) if masked else family.tokenizer.decode(run),
-                style="dim" if masked else "",
+                "░" * len(run) if is_masked else family.tokenizer.decode(run),
+                style="dim" if is_masked else "",
             )
         live.update(text)
 

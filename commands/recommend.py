@@ -1,5 +1,7 @@
 """`stepimp recommend`: curves and a budget to a schedule."""
 
+from collections.abc import Callable
+
 import click
 
 from stepimp.models.options import ModelOptions
@@ -7,7 +9,7 @@ from stepimp.models.options import ModelOptions
 from ._options import FloatRange, judge_option, model_options, together
 from ._print import banded, print_json, print_table
 from ._progress import status
-from ._recommend import recommend_now
+from ._recommend import recommend_masked_now, recommend_now, save_option
 
 NOT_RESOLVED = (
     "Warning: nowhere is the relative KL resolved above 0: at no step does the light model differ "
@@ -56,6 +58,21 @@ recommend_options = together(
         show_default=True,
         help="T, the number of denoising steps.",
     ),
+    click.option(
+        "--over",
+        type=click.Choice(["steps", "masked"]),
+        default="steps",
+        show_default=True,
+        help="A schedule over the T steps, or over the number of masked positions that are left; "
+        "then the budget is the fraction of the expected forward passes.",
+    ),
+    click.option(
+        "--sampler",
+        type=click.Choice(["ancestral", "first-hitting"]),
+        default="ancestral",
+        show_default=True,
+        help="With --over masked: sampling in T steps, or one token at a time (T to infinity).",
+    ),
     click.option("--heavy", help="The large model.  [default: that of the curves]"),
     click.option(
         "--light",
@@ -89,15 +106,14 @@ recommend_options = together(
         help="Samples per schedule for --verify.",
     ),
     judge_option,
+    save_option,
     model_options,
 )
 
 
 @click.command()
 @recommend_options
-def recommend(
-    tradeoff, verify, samples, judge, family, device, dtype, attn, out, as_json, **options
-):
+def recommend(tradeoff, verify, samples, judge, save, as_json, over, sampler, **options):
     """The schedule that loses least under a budget: the exact optimum, from the curves and without
     sampling.
 
@@ -105,24 +121,46 @@ def recommend(
     nats per token, and how far the boundaries move when the curves' sequences are resampled. Curves
     are the newest that match in the results folder; if there are none, they are measured first.
 
+    With --over masked the model depends on how many positions are still masked, and beside it is
+    the best schedule over steps at the same expected cost.
+
     \b
     Example:
       stepimp recommend --budget 0.25 --verify
+      stepimp recommend --over masked --budget 0.4 --save schedule.json
       stepimp recommend --budget 0.2 --save-flops --light 4b --light 8b --segments 5 --tradeoff
     """
-    loading = dict(device=device, dtype=dtype, attn=attn)
+    loading = {name: options.pop(name) for name in ("device", "dtype", "attn")}
+    models = ModelOptions(family=options.pop("family"), out=options.pop("out"), **loading)
+    if over == "masked":
+        if verify or options.pop("shortest") != 1:
+            raise click.UsageError("--verify and --shortest need --over steps.")
+        options["steps"] = None if sampler == "first-hitting" else options["steps"]
+        document = recommend_masked_now(models, **options)
+        return finish(document, save, as_json, lambda: show_masked(document, tradeoff))
+    if sampler != "ancestral":
+        raise click.UsageError("--sampler needs --over masked.")
     verification = None
     if verify:
         status("Loading models ...")
         from stepimp.quality.recommendation import Verification
 
         verification = Verification(samples, judge, **loading)
-    models = ModelOptions(family=family, out=out, **loading)
     document = recommend_now(models, verification=verification, **options)
     warn(document)
+    finish(document, save, as_json, lambda: show(document, tradeoff))
+
+
+def finish(document: dict, save: str | None, as_json: bool, show: Callable[[], None]):
+    """Saves the schedule where that is asked for, and prints the document or shows its tables."""
+    from stepimp.quality.planned import save_schedule
+
+    saved = save_schedule(document, save) if save else None
     if as_json:
         return print_json(document)
-    show(document, tradeoff)
+    show()
+    if saved:
+        click.echo(f"The schedule as JSON -> {saved}")
 
 
 def warn(document: dict):
@@ -159,6 +197,31 @@ def cells(row: dict) -> list[str]:
     statistics = [banded(row, name) for name in ("path_kl_nats", "nelbo_nats", "objective")]
     saved = [f"{row['light_fraction']:.0%}", f"{row['saved_flops']:.1%}"]
     return [row["schedule"], *saved, *statistics]
+
+
+def show_masked(document: dict, tradeoff: bool):
+    """The tables of a recommendation over masked positions, and the recommendation in a line."""
+    params, objective = document["params"], f"objective: {document['params']['by']}"
+    unit = "saved FLOPs" if params["save_flops"] else "forward passes that run light"
+    steps = f"T = {params['steps']}" if params["steps"] else "One token at a time"
+    click.echo(f"{steps}, budget {params['budget']:g} of {unit}, curves {params['curves']}")
+    columns = ["schedule", "light", "saved", "path KL", "NELBO", objective, "to best over steps"]
+    spare = ("saved", "NELBO", "path KL", "light")
+    rows = [[row["name"], *masked_cells(row)] for row in document["rows"]]
+    print_table("Predictions in nats per token", ["", *columns], rows, spare)
+    if tradeoff:
+        rows = [masked_cells(row) for row in document["tradeoff"]]
+        print_table("Trade-off: the best schedule for each budget", columns, rows, spare)
+    best = document["rows"][0]
+    click.echo(
+        f"Against the best over steps at the same expected cost, {best['best_over_steps']}: "
+        f"{banded(best, 'over_steps_diff_nats')} nats per token."
+    )
+    click.echo(f"Recommended: {best['schedule']} -> {document['path']}")
+
+
+def masked_cells(row: dict) -> list[str]:
+    return [*cells(row), banded(row, "over_steps_diff_nats")]
 
 
 def show_verification(rows: list[dict]):

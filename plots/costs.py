@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
+from stepimp.intervals import Estimate
 from stepimp.paper.contents import title
 from stepimp.paper.describe import family_name, in_the_paper, measured, origin
 from stepimp.paper.numbers import paper
 
-from . import breakdown, savings, tradeoff
+from . import breakdown, frontier, savings, tradeoff
 from .notes import annotate
 from .style import COLUMN, WIDE
 
@@ -27,6 +28,47 @@ def trade_off(document: dict) -> Figure:
         f"Line: the best schedules of at most {params['segments']} segments, from the curves "
         f"alone. Recommended: {rows[0]['schedule']}, {rows[0]['saved_flops']:.1%} of the blocks' "
         f"FLOPs saved. {in_the_paper(document)}",
+    )
+    return figure
+
+
+def masked(document: dict) -> Figure:
+    """The trade-off of schedules over the number of masked positions."""
+    params, rows = document["params"], document["rows"]
+    figure, best = Figure(figsize=(COLUMN, 4.0)), rows[0]
+    by = "relative_kl" if params["by"] == "kl" and params["baseline"] else params["by"]
+    budget = "saved_flops" if params["save_flops"] else "light_fraction"
+    ax, named = figure.subplots(), [row for row in rows if row["name"] != "best over steps"]
+    tradeoff.draw(ax, named, document["tradeoff"], by, budget)
+    if not params["save_flops"]:
+        ax.set_xlabel("light fraction of the expected forward passes")
+    difference = Estimate.of(best, "over_steps_diff_nats")
+    annotate(
+        figure,
+        title("masked"),
+        measured(document),
+        f"Line: the best schedules of at most {params['segments']} segments. Recommended: "
+        f"{best['schedule']}, {difference.text()} nats per token from the best over steps at the "
+        f"same expected cost, {best['best_over_steps']}. Both are optima on the sequences that "
+        "measure them.",
+    )
+    return figure
+
+
+def plan(document: dict) -> Figure:
+    """The frontier of plans, and schedules of T steps."""
+    params, rows = document["params"], document["rows"]
+    figure = Figure(figsize=(WIDE, 3.6))
+    frontier.draw(figure.subplots(), rows, document["frontier"], document["fixed"])
+    goal = "NELBO" if params["by"] == "nelbo" else "KL from one token of the heavy model at a time"
+    annotate(
+        figure,
+        title("plan"),
+        measured(document),
+        f"{goal}, from the curves alone. Recommended for {params['budget']:g} x "
+        f"{params['forwards']:g} passes of {params['heavy']}: {rows[0]['passes']}. Other lines: "
+        "schedules of T steps, each point another T. Plans are optima on the sequences that "
+        "measure them.",
     )
     return figure
 
@@ -56,4 +98,9 @@ def profile(document: dict) -> Figure:
     return figure
 
 
-BUILDS: dict[str, Callable[[dict], Figure]] = {"tradeoff": trade_off, "profile": profile}
+BUILDS: dict[str, Callable[[dict], Figure]] = {
+    "tradeoff": trade_off,
+    "masked": masked,
+    "plan": plan,
+    "profile": profile,
+}

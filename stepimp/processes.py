@@ -207,7 +207,7 @@ class Processes:
         journal,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> dict[Any, Any]:
-        """The results of all units by name: those in the journals of all processes, and the missing
+        """The results of all units by name, in their order: those in the journals of all processes, and the missing
         ones, which the processes share.
 
         journal: this process's own, with what it can read of the others'. progress: called with the
@@ -219,7 +219,8 @@ class Processes:
         for name in self.share(missing):
             journal.add(name, work(units[name]))
             progress(before + count(1), len(units))
-        return self.gather(journal.done)
+        done = self.gather(journal.done)
+        return {name: done[name] for name in units}
 
     def device(self, device: str) -> str:
         """This process's own GPU if there are several, else the device asked for."""

@@ -7,7 +7,7 @@ reproduce.
 
 import numpy as np
 
-CORRUPTION, UNMASK_STEP, TOKEN, DATA, BOOTSTRAP = range(5)
+CORRUPTION, UNMASK_STEP, TOKEN, DATA, BOOTSTRAP, ACCEPT, RESIDUAL, REMASK, EVENT = range(9)
 
 
 def generator(seed: int, stream: int, index: int = 0, position: int = 0) -> np.random.Generator:

@@ -8,11 +8,23 @@ measured is null in the document. `PARTS` names the row types of each document;
 
 from typing import Annotated, NotRequired, TypedDict
 
-INTERVAL = "with a 95% interval"
+from stepimp.predicted_rows import (
+    INTERVAL,
+    BoundaryRow,
+    FixedRow,
+    MaskedRow,
+    MaskedTradeoffRow,
+    Notation,
+    PlanRow,
+    Predictions,
+    RecommendRow,
+    ScheduleRow,
+    TradeoffRow,
+)
 
 Time = Annotated[float, "time of the corruption: 1 is fully masked (start of sampling), 0 clean"]
 Model = Annotated[str, "model, by its name in the family"]
-Notation = Annotated[str, "from the start of sampling: L125,H750,L125 or 4b:250,12b:750"]
+Masked = Annotated[int, "exact number of masked positions, only of curves over it: t x positions"]
 Samples = Annotated[int, "samples behind the row"]
 
 
@@ -20,6 +32,7 @@ class KlRow(TypedDict):
     """View `kl` of the curves: formula (6) for one light model at one time."""
 
     t: Time
+    masked: NotRequired[Masked]
     model: Model
     kl_nats: Annotated[float, INTERVAL, "nats per masked token: KL(heavy || model)"]
     baseline_kl_nats: NotRequired[
@@ -35,6 +48,7 @@ class LossRow(TypedDict):
     """View `loss` of the curves: formula (5) for one light model at one time."""
 
     t: Time
+    masked: NotRequired[Masked]
     model: Model
     loss_abs_diff_nats: Annotated[
         float, INTERVAL, "nats: mean over sequences of |CE_model - CE_heavy|"
@@ -59,42 +73,6 @@ class NelboRow(TypedDict):
     deeper_diff_nats: NotRequired[
         Annotated[float, INTERVAL, "nats per token: paired, minus the next deeper model's"]
     ]
-
-
-class ScheduleRow(TypedDict):
-    """What a schedule is, and what it saves by counting blocks."""
-
-    name: Annotated[str, "hand-crafted schedule, recommended, best (of a trade-off) or given"]
-    schedule: Notation
-    light_fraction: Annotated[float, "share of the steps that do not run the heavy model"]
-    saved_flops: Annotated[float, "share of the all-heavy FLOPs saved, formula (3): blocks only"]
-
-
-class Predictions(TypedDict):
-    """What the curves predict of a schedule, without sampling."""
-
-    path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL (9) from all-heavy"]
-    nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO (10) of the schedule"]
-
-
-class TradeoffRow(ScheduleRow, Predictions):
-    """The best schedule for one budget."""
-
-    objective: Annotated[float, INTERVAL, "nats per token: what was minimised (params: by)"]
-
-
-class RecommendRow(TradeoffRow):
-    """The recommendation (rank 1), then the hand-crafted schedules by their objective."""
-
-    rank: Annotated[int, "1 for the recommendation"]
-
-
-class BoundaryRow(TypedDict):
-    """A boundary of the recommended schedule, and how far it moves under the bootstrap."""
-
-    before: Annotated[str, "model before it"]
-    after: Annotated[str, "model after it"]
-    t: Annotated[float, INTERVAL, "time of the boundary"]
 
 
 class Quality(TypedDict):
@@ -241,17 +219,50 @@ class ReproducibilityRow(TypedDict):
     tokens_different: Annotated[int, "rows from which the sampler draws another token"]
 
 
+class CascadeRow(TypedDict):
+    """An entropy cascade on held-out text: the one for the budget, others, and each model alone."""
+
+    name: Annotated[str, "cascade (for the budget), trade-off, all-heavy or all-light"]
+    threshold_nats: NotRequired[Annotated[float, "nats: mean entropy above which the heavy runs"]]
+    escalated: NotRequired[Annotated[float, "share of the events that the heavy model draws"]]
+    saved_flops: Annotated[float, "share of the all-heavy FLOPs saved, by blocks"]
+    nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO"]
+    path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL from all-heavy"]
+    nelbo_diff_nats: NotRequired[
+        Annotated[float, INTERVAL, "nats per token: paired, minus the best fixed schedule's"]
+    ]
+
+
+class PolicyRow(Quality):
+    """One way to use two models; differences are paired with the best schedule over steps."""
+
+    name: Annotated[str, "all-heavy, best over steps, best over n, plan, cascade, ..."]
+    policy: Annotated[str, "notation of the schedule or plan, cascade(nats) or draft(events)"]
+    predicted_heavy_forwards: Annotated[float, "expected cost of a sample in heavy passes"]
+    heavy_forwards: Annotated[float, "cost of a sample in heavy passes, counting blocks"]
+    forwards_heavy: Annotated[float, "forward passes of the heavy model per sample"]
+    forwards_light: Annotated[float, "forward passes of the light model per sample"]
+    sequential_heavy: Annotated[float, "heavy calls per sample that waited for the call before"]
+    predicted_nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO on the text that chose"]
+    predicted_path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL on that text"]
+    nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO measured on other text"]
+    nelbo_diff_nats: Annotated[float, INTERVAL, "nats per token: paired, to the best over steps"]
+    log_ppl_diff: Annotated[float, INTERVAL, "nats per token: paired, of samples under the judge"]
+    seconds: Annotated[float, "seconds of sampling for all samples"]
+    verdict: Annotated[str, "by the interval of nelbo_diff_nats: better, not better or worse"]
+
+
 class GenerateRow(TypedDict):
     """What was generated; the texts are in the file beside the document."""
 
     schedule: Notation
     samples: Samples
-    length: Annotated[int, "tokens per sample"]
-    samples_file: Annotated[str, "JSON Lines of index, tokens, text"]
+    length: Annotated[int, "tokens per sample, of the longest"]
+    samples_file: Annotated[str, "JSON Lines of index, tokens, text; with many prompts also prompt"]
+    law: NotRequired[Annotated[str, "said where it is not the model's own: no NELBO, no path KL"]]
 
 
-# document kind -> {part: the types a row of it may have}; loss and kl are the documents of versions
-# that measured them apart. A dot leads into an object.
+# document kind -> {part: types of its rows}; version 0.1 wrote loss and kl. A dot: into an object.
 PARTS: dict[str, dict[str, tuple[type, ...]]] = {
     "curves": {"rows": (CurveRow,), "nelbo": (NelboRow,)},
     "loss": {"rows": (LossRow,), "nelbo": (NelboRow,)},
@@ -263,6 +274,19 @@ PARTS: dict[str, dict[str, tuple[type, ...]]] = {
         "boundaries.moves": (BoundaryRow,),
         "verification": (VerificationRow,),
     },
+    "recommend_masked": {
+        "rows": (MaskedRow,),
+        "tradeoff": (MaskedTradeoffRow,),
+        "curves": (CurveRow,),
+    },
+    "plan": {
+        "rows": (PlanRow,),
+        "frontier": (PlanRow,),
+        "fixed": (FixedRow,),
+        "curves": (CurveRow,),
+    },
+    "cascade": {"rows": (CascadeRow,)},
+    "policies": {"rows": (PolicyRow,)},
     "generate": {"rows": (GenerateRow,)},
     "evaluate": {"rows": (EvaluateRow,)},
     "compare": {"rows": (CompareRow,), "pairs": (PairRow,)},

@@ -65,6 +65,50 @@ def recommendation(
     )
 
 
+def over_masked():
+    """A document of `recommend --over masked`."""
+    advice = recommendation(save_flops=False)
+    cells = {"forwards": 8.0, "heavy_forwards": 6.0, "best_over_steps": "L3,H7"}
+    cells |= around("over_steps_diff_nats", -0.01)
+    for part in ("rows", "tradeoff"):
+        advice[part] = [row | cells for row in advice[part]]
+    for rank, row in enumerate(advice["rows"], 1):
+        row["rank"] = rank
+    del advice["boundaries"]
+    return advice | {"command": "recommend_masked", "path": "recommend_masked-0.json"}
+
+
+def plan():
+    """A document of `plan`."""
+
+    def row(name, schedule, passes, cost, nats, **cells):
+        counted = {"name": name, "schedule": schedule, "light_fraction": 0.5, "saved_flops": 0.3}
+        for column in COSTS:
+            counted |= around(column, nats)
+        return counted | {"forwards": passes, "heavy_forwards": cost} | cells
+
+    def planned(name, cost, nats):
+        cells = {"passes": "1 of 4b, 2 of 12b"} | around("objective_diff_nats", 0.0)
+        return row(name, "L*4,H*2x2", 3.0, cost, nats) | cells
+
+    advice = recommendation()
+    params = {name: advice["params"][name] for name in ("heavy", "lights", "baseline", "family")}
+    params |= {"forwards": 4.0, "budget": 0.5, "by": "nelbo", "curves": "curves-0.json", "seed": 0}
+    return document(
+        "plan",
+        params,
+        [planned("recommended", 2.0, 3.2), planned("best of 12b alone", 2.0, 3.3)],
+        frontier=[planned("best", cost, 4 - cost / 4) for cost in (0.5, 1.0, 2.0, 4.0)],
+        fixed=[
+            row(name, text, float(steps), cost * steps, 4.2 - cost * steps / 5, steps=steps)
+            for name, text, cost in (("all-heavy", "12b:1", 1.0), ("all 4b", "4b:1", 1 / 3))
+            for steps in (1, 2, 4)
+        ],
+        curves=advice["curves"],
+        curve_params=advice["curve_params"],
+    )
+
+
 def profile():
     """A document of `profile`."""
     parts = [
@@ -92,6 +136,8 @@ def filled(**options):
         "loss": curves("loss"),
         "kl": curves("kl"),
         "recommend": recommendation(),
+        "masked": over_masked(),
+        "plan": plan(),
         "unconditional": sizes(**options),
         "light_fractions": fractions(**options),
         "prefix_256": comparison(prefix_length=32, **options),

@@ -11,12 +11,20 @@ from stepimp.models.family import family_folder, recorded, replaced
 KINDS = ("curves", "kl", "loss")  # loss and kl had a document each before they shared one
 
 
-def read_curves(path) -> dict:
-    """A document with measured curves. Raises StepimpError for any other file."""
+def read_curves(path, by_masked: bool = False) -> dict:
+    """A document with measured curves, over t or by_masked over n. Raises StepimpError for any
+    other file.
+    """
     document = read_document(path)
     if document["command"] not in KINDS:
         raise StepimpError(
             f"{document['path']} holds no curves: give a results file of stepimp kl or loss."
+        )
+    if is_by_masked(document) != by_masked:
+        kinds = "over t", "over the number of masked positions"
+        raise StepimpError(
+            f"{document['path']} has curves {kinds[not by_masked]}, where those {kinds[by_masked]} "
+            "are needed: measure them, or give none to have them found."
         )
     return document
 
@@ -53,6 +61,11 @@ def stale(document: dict, changed: Iterable[str]) -> str:
     )
 
 
+def is_by_masked(document: dict) -> bool:
+    """Whether a curves document is over n, the number of masked positions, instead of over t."""
+    return document["params"].get("by_masked", False)
+
+
 def newest_curves(
     out,
     by: str,
@@ -60,13 +73,14 @@ def newest_curves(
     lights,
     family: str | None,
     weights: dict[str, str] | None = None,
+    by_masked: bool = False,
 ) -> dict | None:
     """The newest curves of these models and this family in a results folder, or None.
 
     by: what they are for, an objective of `schedules.costs.cost_curves`. For "kl" curves with a
     baseline come before all without. heavy: None for any. weights: model -> fingerprint of the
-    weights that run, where they are loaded. Curves of other weights than these, or than the
-    family's manifest has, are skipped with a warning.
+    weights that run, where they are loaded. by_masked: over n instead of over t. Curves of other
+    weights than these, or than the family's manifest has, are skipped with a warning.
     """
 
     def current(document: dict) -> bool:
@@ -81,7 +95,8 @@ def newest_curves(
     def fits(document: dict) -> bool:
         params = document["params"]
         return (
-            params["family"] == recorded(family)
+            is_by_masked(document) == by_masked
+            and params["family"] == recorded(family)
             and heavy in (None, params["heavy"])
             and set(lights) <= set(params["lights"])
             and current(document)

@@ -16,7 +16,8 @@ class Measurements:
     repeats].
 
     masked: how many positions; ce: for every model; kl: KL(heavy || model) for every model but the
-    heavy one; entropy: of the heavy model.
+    heavy one; entropy: of the heavy model. maskable: None for curves over t; for those over n, the
+    number of positions P that can be masked, of which exactly n = P times[i] are.
     """
 
     heavy: str
@@ -28,6 +29,12 @@ class Measurements:
     ce: dict[str, np.ndarray]
     kl: dict[str, np.ndarray]
     entropy: np.ndarray
+    maskable: int | None = None
+
+    @property
+    def counts(self) -> np.ndarray | None:
+        """[times] the number of masked positions n of curves over n, None for those over t."""
+        return None if self.maskable is None else np.rint(self.times * self.maskable).astype(int)
 
     @property
     def sequences(self) -> int:
@@ -78,6 +85,8 @@ class Measurements:
     def pack(self) -> dict:
         """The measurements as a results document has them under "measurements"."""
         fields = {name: getattr(self, name) for name in ("heavy", "lights", "baseline", "length")}
+        if self.maskable is not None:
+            fields["maskable"] = self.maskable
         arrays = {name: getattr(self, name).tolist() for name in ARRAYS}
         return (
             fields

@@ -34,7 +34,7 @@ class CurveOptions:
     repeats: int = 1
     """Corruptions of each sequence."""
     points: int = 20
-    """Times t, equally spaced up to 1."""
+    """Times t, equally spaced up to 1, or numbers of masked positions."""
     length: int | None = None
     """Tokens per sequence; None: the models' maximum."""
     batch_size: int = 32
@@ -45,6 +45,8 @@ class CurveOptions:
     """Dtype of the models' bodies."""
     family: str | None = None
     """Name or folder of the family; None: the bundled docs."""
+    by_masked: bool = False
+    """Curves over n, the exact number of masked positions, instead of over t."""
 
     def __post_init__(self):
         if self.heavy in self.lights:
@@ -62,8 +64,11 @@ class CurveOptions:
         return (self.heavy, *self.lights, *([self.baseline] if self.baseline else []))
 
     def params(self) -> dict:
-        """The options as a results document has them."""
-        return asdict(self) | {"lights": list(self.lights)}
+        """The options as a results document has them. `by_masked` is there only where it is set:
+        curves over t keep the names they had before there were others.
+        """
+        params = asdict(self) | {"lights": list(self.lights)}
+        return params if self.by_masked else {k: v for k, v in params.items() if k != "by_masked"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def rows_with_bands(
     row_type: type[Row], measurements: Measurements, curves: Curves, seed: int
 ) -> list[Row]:
     """One row per light model and time."""
-    lights, times = measurements.lights, measurements.times
+    lights, times, counts = measurements.lights, measurements.times, measurements.counts
     stacked = np.concatenate([curves[name](model) for model in lights for name in curves])
     shape = (len(lights), len(curves), len(times))
     ends = [np.reshape(end, shape) for end in bands(resampled_means(stacked, seed))]
@@ -45,6 +45,8 @@ def rows_with_bands(
     for m, model in enumerate(lights):
         for i, t in enumerate(times):
             row = {"t": float(t), "model": model}
+            if counts is not None:
+                row["masked"] = int(counts[i])
             for c, name in enumerate(curves):
                 row |= Estimate(*(end[m, c, i] for end in ends)).columns(name)
             rows.append(typed(row_type, row | {"sequences": int(counted[i])}))
@@ -106,8 +108,10 @@ def nelbo_rows(
     """NELBO (10) of each model alone, the baseline's too, shallowest first.
 
     Beside it the paired differences, on the same inputs: to the heavy model, and to the next deeper
-    one. NaN where at some t no sequence has a masked token.
+    one. NaN where at some t no sequence has a masked token. steps: T; curves over n are summed over
+    all n, which is the NELBO of sampling one token at a time.
     """
+    steps = measurements.maskable or steps
     curves = {model: measurements.per_token(ce) for model, ce in measurements.ce.items()}
     means = means_over_sequences(curves, seed, measurements.tokens)
     weights = interpolation(measurements.times, steps).sum(0)

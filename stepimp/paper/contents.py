@@ -80,6 +80,16 @@ EXTRAS = {  # beyond the paper
         "What a budget of light steps is predicted to cost, and the schedules it was compared with",
         "recommend",
     ),
+    "masked": Item(
+        "What a budget of light forward passes is predicted to cost with schedules over the number "
+        "of masked positions",
+        "masked",
+    ),
+    "plan": Item(
+        "Plans of steps and models: the least nats per token for every cost in forward passes, "
+        "and schedules of a fixed number of steps",
+        "plan",
+    ),
     "profile": Item(
         "Where the sampling time goes, and what a fraction of light steps saves", "profile"
     ),

@@ -70,11 +70,18 @@ def anything(document: dict) -> bool:
     return True
 
 
+def over_t(document: dict) -> bool:
+    """Whether curves are over t, as the paper's, and not over the number of masked positions."""
+    return not document["params"].get("by_masked")
+
+
 # need: (command, what a document of it must fulfil)
 NEEDS: dict[str, tuple[str, Callable[[dict], bool]]] = {
-    "loss": ("loss", anything),
-    "kl": ("kl", anything),
+    "loss": ("loss", over_t),
+    "kl": ("kl", over_t),
     "recommend": ("recommend", anything),
+    "masked": ("recommend_masked", anything),
+    "plan": ("plan", anything),
     "unconditional": ("compare", lambda it: unprefixed(it) and has_all_seven(it)),
     "light_6": ("compare", lambda it: of_depth(it, 6)),
     "light_8": ("compare", lambda it: of_depth(it, 8)),
@@ -85,14 +92,19 @@ NEEDS: dict[str, tuple[str, Callable[[dict], bool]]] = {
     "prefix_128": ("compare", lambda it: prefixed(it, 8)),
     "search": ("search", anything),
     "profile": ("profile", anything),
-    "kl_lm1b": ("kl", anything),
+    "kl_lm1b": ("kl", over_t),
     "lm1b": ("compare", as_lm1b),
 }
 
 
 PAPER_DEPTHS = {"light_6": 6, "light_8": 8, "light_10": 10}  # of 12 blocks
 # need: those whose documents its command reads, where they are there
-READS = {"recommend": ("kl",), "unconditional": ("recommend",), "search": ("kl",)}
+READS = {
+    "recommend": ("kl",),
+    "plan": ("masked",),
+    "unconditional": ("recommend",),
+    "search": ("kl",),
+}
 # needs whose light model is the family's shallowest
 SHALLOWEST = ("unconditional", "light_fractions", "prefix_256", "prefix_128", "lm1b")
 
@@ -162,6 +174,8 @@ def recipe(need: str, members: Members, bundled: bool = True) -> list[str]:
         "loss": ["loss", *curves],
         "kl": ["kl", *curves],
         "recommend": ["recommend", "--budget", "0.25", *pair],
+        "masked": ["recommend", "--over", "masked", *heavy, *every_light],
+        "plan": ["plan", "--forwards", str(max(1, members.length // 4)), *heavy, *every_light],
         "unconditional": all_sizes,
         "light_6": all_sizes,
         "light_8": all_sizes,

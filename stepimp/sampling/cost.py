@@ -37,7 +37,7 @@ def exact_flops(denoisers: dict[str, Denoiser], counts: sampler.Counts, length: 
     total = 0.0
     for name, denoiser in denoisers.items():
         per_forward, per_row = denoiser.flops(length)
-        total += counts.forwards[name] * per_forward + counts.tokens[name] * per_row
+        total += counts.forwards[name] * per_forward + counts.projected[name] * per_row
     return total
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from stepimp.curves.document import newest_curves
 from stepimp.curves.inputs import Inputs, text_inputs
+from stepimp.curves.masked_counts import RankedInputs
 from stepimp.curves.measure import chunk_check, measure, time_grid
 from stepimp.curves.options import MOST_SAMPLES, CompleteOptions, CurveOptions
 from stepimp.curves.tables import curve_rows, nelbo_rows
@@ -41,25 +42,32 @@ def measure_curves(
     device = processes.device(device)
     family = loading.load(options.models, folder, device, options.dtype, attn)
     warn_of_times(family)
+    if options.by_masked:
+        warn_of_clocks(family)
     complete = completed(options, family, corpus(folder))
     inputs, source = processes.one_before_others(lambda: curve_inputs(complete, family))
     fingerprints = {"models": family.fingerprints, "data": source}
     run = Run(out, "curves", complete.params(), fingerprints, family.any.device, options.dtype)
     if document := run.finished():
         return document
+    times = time_grid(options.points)
+    if isinstance(inputs, RankedInputs):
+        times = inputs.counts(options.points) / inputs.maskable
     measurements = measure(
         family.denoisers,
         options.heavy,
         options.lights,
         options.baseline,
         inputs,
-        time_grid(options.points),
+        times,
         options.seed,
         batch_size=options.batch_size,
-        journal=run.journal(check=chunk_check(list(options.models), time_grid(options.points))),
+        journal=run.journal(check=chunk_check(list(options.models), times)),
         until=options.until,
         progress=progress,
     )
+    if isinstance(inputs, RankedInputs):
+        measurements = inputs.exact(measurements)
     return run.finish(
         curve_rows(measurements, options.seed),
         nelbo=nelbo_rows(measurements, family.blocks, options.seed),
@@ -75,20 +83,24 @@ def curves_for(
     models: ModelOptions,
     measure: Callable[[CurveOptions], dict],
     weights: dict[str, str] | None = None,
+    by_masked: bool = False,
 ) -> dict:
     """The newest matching curves in the results folder, measured now if there are none.
 
     by: "kl", "loss" or "nelbo", what the curves are for. heavy, lights: None and empty for any.
     measure: gives the curves document of options, as `measure_curves` does. weights: model ->
-    fingerprint of the weights they must have, where they are loaded.
+    fingerprint of the weights they must have, where they are loaded. by_masked: curves over n, the
+    exact number of masked positions, instead of over t.
     """
     document = Processes().from_first(
-        lambda: newest_curves(models.out, by, heavy, lights, models.family, weights)
+        lambda: newest_curves(models.out, by, heavy, lights, models.family, weights, by_masked)
     )
-    return document or measure(default_options(heavy, lights, models))
+    return document or measure(default_options(heavy, lights, models, by_masked))
 
 
-def default_options(heavy: str | None, lights: Iterable[str], models: ModelOptions) -> CurveOptions:
+def default_options(
+    heavy: str | None, lights: Iterable[str], models: ModelOptions, by_masked: bool = False
+) -> CurveOptions:
     """Options of curves that nobody asked for: those of a bare `stepimp kl`, and another seed of
     the heavy model as the baseline where the family has one.
     """
@@ -101,6 +113,7 @@ def default_options(heavy: str | None, lights: Iterable[str], models: ModelOptio
         baseline=None if baseline in lights else baseline,
         family=models.family,
         dtype=models.dtype,
+        by_masked=by_masked,
     )
 
 
@@ -117,6 +130,16 @@ def warn_of_times(family: Family):
                 f"Warning: {', '.join(names)} saw at most {share:.0%} of the tokens masked in "
                 f"training: what the curves have at t above {share:g} is outside of it."
             )
+
+
+def warn_of_clocks(family: Family):
+    """Logs that models with a time input are given one time for each number of masked positions."""
+    names = [name for name, model in family.denoisers.items() if model.time_conditioned]
+    if names:
+        log.warning(
+            f"Warning: {', '.join(names)} also take the time: with n of P positions masked they "
+            "are given t = n/P. Sampling at other times is not what these curves predict."
+        )
 
 
 def completed(options: CurveOptions, family: Family, data: str) -> CompleteOptions:
@@ -146,8 +169,14 @@ def completed(options: CurveOptions, family: Family, data: str) -> CompleteOptio
 
 def curve_inputs(options: CompleteOptions, family: Family) -> tuple[Inputs, str]:
     """The sequences to corrupt, and a fingerprint of where they come from."""
+    heavy = family.denoisers[options.heavy]
+    inputs: Inputs
     if options.inputs == "text":
-        return text_inputs(options, family.tokenizer, family.denoisers[options.heavy])
-    count = options.sequences if options.until is None else MOST_SAMPLES
-    samples = SampleInputs(family.denoisers, options.heavy, count, options.length, options.seed)
-    return samples, f"samples of {family.fingerprints[options.heavy]}"
+        inputs, source = text_inputs(options, family.tokenizer, heavy)
+    else:
+        count = options.sequences if options.until is None else MOST_SAMPLES
+        inputs = SampleInputs(family.denoisers, options.heavy, count, options.length, options.seed)
+        source = f"samples of {family.fingerprints[options.heavy]}"
+    if options.by_masked:
+        inputs = RankedInputs(inputs, options.length - sum(map(len, heavy.frame)))
+    return inputs, source

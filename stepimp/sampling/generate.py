@@ -1,4 +1,4 @@
-"""Text with a schedule: samples from a sampler, kept in a journal as they finish, and decoded."""
+"""Text by a policy: samples from a sampler, kept in a journal as they finish, and decoded."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
@@ -11,11 +11,14 @@ from stepimp.errors import StepimpError
 from stepimp.journals import Check, Journal
 from stepimp.models.loading import Family
 from stepimp.processes import Processes
-from stepimp.sampling import mdlm_sampler, sampler
+from stepimp.sampling import mdlm_sampler
+from stepimp.sampling.policies import Policy, draw
+from stepimp.sampling.state import Counts, check
 from stepimp.schedules.schedule import Schedule
 
 FRAMES = 100  # how often a watched sample is shown
 GROUP = 2  # batches that one process draws together; twice as many keep batches as full
+Watch = Callable[[int, str, list[int]], None]
 
 
 def encode_prefix(tokenizer, text: str) -> torch.Tensor | None:
@@ -31,58 +34,74 @@ def encode_prefix(tokenizer, text: str) -> torch.Tensor | None:
 @torch.no_grad()
 def generate(
     family: Family,
-    schedule: Schedule,
+    policy: Policy,
+    prompts: list[torch.Tensor],
     samples: int,
-    length: int,
     *,
     seed: int,
     journal: Journal,
-    prefix: str = "",
     precision: str = "exact",
     batch_size: int = 16,
-    watch: Callable[[int, str, list[int]], None] | None = None,
+    watch: Watch | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[list[dict], sampler.Counts]:
-    """Draws those of the samples 0..samples-1 that are not in the journal yet.
+) -> tuple[list[dict], Counts]:
+    """Draws those of the samples that are not in the journal yet: sample i of prompt j has the
+    index j * samples + i.
 
-    precision: "exact", or "mdlm" for the MDLM repository's sampler. watch: called as watch(step,
-    model, tokens) while sample 0 denoises. Returns {"index", "tokens", "text"} of each sample, by
-    index, and the counts of what was drawn in this call.
+    prompts: tokens of each, with the mask token where they are to be drawn, without the special
+    tokens around a text. precision: "exact", or "mdlm" for the MDLM repository's sampler. watch:
+    called as watch(masked, model, tokens) while sample 0 denoises. Returns {"index", "tokens",
+    "text"} of each sample, with several prompts also {"prompt": j}, and the counts of what was
+    drawn in this call. Raises StepimpError for what cannot be sampled.
     """
-    prefix_tokens = encode_prefix(family.tokenizer, prefix)
-    sampler.check(family.denoisers, schedule, length, prefix_tokens)
-    counts = sampler.Counts()
-    processes = Processes()
+    around = sum(map(len, family.any.frame))
+    for tokens in prompts:
+        check(family.denoisers, policy.schedule, len(tokens) + around, tokens)
+    counts, processes = Counts(), Processes()
     done = processes.gather(journal.done)
     if watch and "0" not in done and processes.rank == 0:
-        journal.add("0", draw_watched(family, schedule, length, seed, prefix_tokens, counts, watch))
+        journal.add("0", draw_watched(family, policy, prompts[0], seed, counts, watch))
     done = processes.gather(journal.done)
-    missing = [i for i in range(samples) if str(i) not in done]
-    to_draw = len(missing) * drawn_tokens(family, length, prefix_tokens)
-    draw = {"exact": draw_exact, "mdlm": draw_mdlm}[precision]
+    indices = range(len(prompts) * samples)
+    missing = [index for index in indices if str(index) not in done]
+    to_draw = sum(int((prompts[i // samples] == family.any.mask_id).sum()) for i in missing)
     count, before = processes.counter(), counts.tokens.total()
-    for group in processes.share(groups(missing, GROUP * batch_size)):
-        arguments = (family, schedule, group, length, seed, prefix_tokens, batch_size, counts)
-        for index, tokens in draw(*arguments):
-            journal.add(str(index), tokens)
-            progress(count(counts.tokens.total() - before), to_draw)
+    source = {"exact": draw_exact, "mdlm": draw_mdlm}[precision]
+
+    def length(index: int) -> int:
+        return len(prompts[index // samples])
+
+    for same in processes.share(groups(missing, length, GROUP * batch_size)):
+        # Samples of one prompt begin with the same tokens, and share what a model says of them.
+        given = prompts[same[0] // samples]
+        if len({index // samples for index in same}) > 1:
+            given = torch.stack([prompts[index // samples] for index in same])
+        size = length(same[0]) + around
+        arguments = (family, policy, same, size, seed, given, batch_size, counts)
+        for place, tokens in source(*arguments):
+            journal.add(str(same[place]), tokens)
+            progress(min(count(counts.tokens.total() - before), to_draw), to_draw)
             before = counts.tokens.total()
     done = processes.gather(journal.done)
     counts = summed(processes.gather({processes.rank: counts}).values())
     texts = []
-    for index in range(samples):
+    for index in indices:
         tokens = done[str(index)]
         (text,) = family.decode([tokens])
-        texts.append({"index": index, "tokens": tokens, "text": text})
+        row = {"index": index, "tokens": tokens, "text": text}
+        texts.append(row | ({"prompt": index // samples} if len(prompts) > 1 else {}))
     return texts, counts
 
 
-def tokens_check(length: int, vocabulary: int) -> Check:
-    """The check of a journal that keeps the tokens of each sample."""
+def tokens_check(family: Family, prompts: list[torch.Tensor], samples: int) -> Check:
+    """The check of a journal of `generate` with these arguments."""
+    around, token = sum(map(len, family.any.frame)), is_id(family.any.vocab_size)
+    lengths = [len(prompt) + around for prompt in prompts]
 
     def check(unit: str, tokens) -> str:
-        if not unit.isdecimal() or not is_array(tokens, (length,), is_id(vocabulary)):
-            return f"sample {unit} is not {length} token ids below {vocabulary}"
+        prompt = int(unit) // samples if unit.isdecimal() else len(prompts)
+        if prompt >= len(prompts) or not is_array(tokens, (lengths[prompt],), token):
+            return f"sample {unit} is not as many token ids of the vocabulary as its prompt says"
         return ""
 
     return check
@@ -93,65 +112,80 @@ def is_id(vocabulary: int) -> Callable[[Any], bool]:
     return lambda token: is_whole(token) and 0 <= token < vocabulary
 
 
-def groups(indices: list[int], size: int) -> list[list[int]]:
-    """Samples that are drawn together, the same ones for any number of processes."""
-    together = groupby(indices, key=lambda index: index // size)
-    return [list(group) for _, group in together]
+def groups(indices: list[int], length: Callable[[int], int], size: int) -> list[list[int]]:
+    """Samples that are drawn together, at most `size` of one length: the same ones for any number
+    of processes.
+    """
+    together = []
+    for _, group in groupby(sorted(indices, key=length), key=length):
+        same = list(group)
+        together += [same[start : start + size] for start in range(0, len(same), size)]
+    return together
 
 
-def summed(parts: Iterable[sampler.Counts]) -> sampler.Counts:
+def summed(parts: Iterable[Counts]) -> Counts:
     """What all processes have run."""
-    counts = sampler.Counts()
+    counts = Counts()
     for part in parts:
-        counts.forwards.update(part.forwards)
-        counts.tokens.update(part.tokens)
+        for name in ("forwards", "tokens", "projected", "sequential"):
+            getattr(counts, name).update(getattr(part, name))
         counts.batches += part.batches
     return counts
 
 
-def drawn_tokens(family: Family, length: int, prefix: torch.Tensor | None) -> int:
-    """Tokens of a sample that are not those of its prefix or frame."""
-    return length - sum(map(len, family.any.frame)) - (0 if prefix is None else len(prefix))
-
-
 def draw_exact(
-    family, schedule, indices, length, seed, prefix, batch_size, counts
+    family, policy, indices, length, seed, given, batch_size, counts
 ) -> Iterator[tuple[int, list[int]]]:
-    """(index, tokens) of each sample when it is finished."""
-    model = family.any
-    state = sampler.begin(
-        indices, length, schedule.steps, model.mask_id, seed, prefix, model.device, model.frame
-    )
-    for row in sampler.advance(
-        state, family.denoisers, schedule, seed=seed, batch_size=batch_size, counts=counts
-    ):
-        yield indices[row], state.z[row].tolist()
+    """(place in `indices`, tokens) of each sample when it is finished."""
+    options = dict(seed=seed, prefix=given, batch_size=batch_size, counts=counts)
+    for place, tokens in draw(family.denoisers, policy, indices, length, **options):
+        yield place, tokens.tolist()
 
 
 def draw_mdlm(
-    family, schedule, indices, length, seed, prefix, batch_size, counts
+    family, policy, indices, length, seed, given, batch_size, counts
 ) -> Iterator[tuple[int, list[int]]]:
-    """(index, tokens) from the MDLM repository's sampler, batch by batch."""
-    for start in range(0, len(indices), batch_size):
-        batch = indices[start : start + batch_size]
-        tokens = mdlm_sampler.sample(
-            family.denoisers, schedule, batch, length, seed=seed, prefix=prefix, counts=counts
+    """(place in `indices`, tokens) from the MDLM repository's sampler, batch by batch."""
+    if policy != Policy(policy.schedule) or not isinstance(policy.schedule, Schedule):
+        raise StepimpError(
+            "The published sampler takes a schedule over steps and nothing else: leave out its "
+            "precision."
         )
-        counts.tokens["all models"] += len(batch) * drawn_tokens(family, length, prefix)
+    for start in range(0, len(indices), batch_size):
+        batch = range(len(indices))[start : start + batch_size]
+        prefix = given if given.ndim == 1 else given[start : start + batch_size]
+        tokens = mdlm_sampler.sample(
+            family.denoisers,
+            policy.schedule,
+            [indices[place] for place in batch],
+            length,
+            seed=seed,
+            prefix=prefix,
+            counts=counts,
+        )
+        drawn = (prefix == family.any.mask_id).sum(-1).expand(len(batch))
+        counts.tokens["all models"] += int(drawn.sum())
         yield from zip(batch, tokens.tolist())
 
 
-def draw_watched(family, schedule, length, seed, prefix, counts, watch) -> list[int]:
-    """Tokens of sample 0, drawn in FRAMES parts and shown after each."""
-    model, names = family.any, schedule.by_step()
-    state = sampler.begin(
-        [0], length, schedule.steps, model.mask_id, seed, prefix, model.device, model.frame
-    )
-    while state.clock:
-        name = names[state.clock - 1]
-        stop = max(0, state.clock - max(1, schedule.steps // FRAMES))
-        list(sampler.advance(state, family.denoisers, schedule, stop, seed=seed, counts=counts))
-        watch(stop, name, state.z[0].tolist())
+def draw_watched(
+    family: Family, policy: Policy, given: torch.Tensor, seed: int, counts: Counts, watch: Watch
+) -> list[int]:
+    """Tokens of sample 0, shown about FRAMES times on their way."""
+    mask_id = family.any.mask_id
+    length = len(given) + sum(map(len, family.any.frame))
+    state = policy.begin(family.denoisers, [0], length, seed, given)
+    runner = policy.runner(state, family.denoisers, seed, counts)
+    masked = total = int((state.z == mask_id).sum())
+    shown = masked
+    runner.enter(0)
+    while runner.left(0):
+        name = runner.model(0)
+        runner.run(name, [0])
+        masked = int((state.z == mask_id).sum())
+        if shown - masked >= max(1, total // FRAMES) or not runner.left(0):
+            shown = masked
+            watch(masked, name, state.z[0].tolist())
     return state.z[0].tolist()
 
 

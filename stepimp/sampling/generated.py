@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from stepimp.columns import typed
@@ -13,48 +13,29 @@ from stepimp.documents import command_of, newest
 from stepimp.errors import StepimpError
 from stepimp.models.family import chosen_members, family_folder, recorded, replaced
 from stepimp.models.loading import Family, load
-from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
 from stepimp.results import Run, results_folder, write_atomically
 from stepimp.rows import GenerateRow
-from stepimp.sampling.generate import generate, tokens_check
-from stepimp.schedules.schedule import Schedule, parse
+from stepimp.sampling import prompts
+from stepimp.sampling.chosen import GenerateOptions, chosen_prompts, policy_of, written
+from stepimp.sampling.cost import exact_flops
+from stepimp.sampling.generate import Watch, generate, tokens_check
+from stepimp.sampling.policies import Policy
+from stepimp.sampling.state import Counts
+
+__all__ = ["GenerateOptions", "generate_texts"]
 
 Progress = Callable[[int, int], None]
-Watch = Callable[[int, str, list[int]], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class GenerateOptions(ModelOptions):
-    """What `generate_texts` generates."""
-
-    schedule: str | None = None
-    """Notation of the schedule; None: that of the family's newest recommendation, with its
-    models.
-    """
-    heavy: str | None = None
-    """Model H of the notation; None: the family's deepest member."""
-    light: str | None = None
-    """Model L of the notation; None: the family's shallowest member."""
-    steps: int | None = None
-    """T that the schedule must have; None: any."""
-    samples: int = 4
-    """Number of texts."""
-    length: int | None = None
-    """Tokens per text, prefix included; None: the models' maximum."""
-    prefix: str = ""
-    """Text that each sample starts with."""
-    batch_size: int = 16
-    """Sequences per forward pass."""
-    precision: str = "exact"
-    """"exact", or "mdlm" for the MDLM repository's sampler."""
+ANOTHER_LAW = "another law than the model's own: no NELBO and no path KL"
 
 
 def generate_texts(
     options: GenerateOptions,
     recommend: Callable[[], dict],
     *,
-    watching: Callable[[Family, Schedule], AbstractContextManager[Watch | None]] | None = None,
+    watching: Callable[[Family], AbstractContextManager[Watch | None]] | None = None,
     progress: Callable[[], AbstractContextManager[Progress | None]] = nullcontext,
 ) -> tuple[dict, list[dict]]:
     """The results document of `stepimp generate` and its texts, written to the results folder as
@@ -67,64 +48,92 @@ def generate_texts(
     """
     results_folder(options.out)
     options, advice = with_schedule(options, recommend)
-    assert options.schedule is not None
-    schedule = parse(options.schedule, options.heavy, options.light, options.steps)
+    policy = policy_of(options)
     folder = family_folder(options.family)
     processes = Processes()
     device = processes.device(options.device)
-    family = load(schedule.models, folder, device, options.dtype, options.attn)
+    family = load(policy.schedule.models, folder, device, options.dtype, options.attn)
     if advice:
         expect_weights(advice, family.fingerprints, options.out)
-    length = options.length or family.length
-    params = dict(
-        schedule=schedule.format(options.heavy, options.light),
-        heavy=options.heavy,
-        light=options.light,
-        samples=options.samples,
-        length=length,
-        prefix=options.prefix,
-        precision=options.precision,
-        seed=options.seed,
-        dtype=options.dtype,
-        family=recorded(options.family),
-    )
-    fingerprints = {"models": family.fingerprints}
+    given = processes.from_first(lambda: chosen_prompts(options, family))
+    tokens = [prompts.tokens_of(prompt, family, options.length) for prompt in given]
+    fingerprints: dict = {"models": family.fingerprints}
+    if options.prompt is not None:
+        fingerprints["prompts"] = prompts.fingerprint(given)
+    params = recorded_params(options, policy, family)
     run = Run(options.out, "generate", params, fingerprints, family.any.device, options.dtype)
     first = processes.rank == 0
-    view = watching(family, schedule) if watching and first else nullcontext()
+    view = watching(family) if watching and first else nullcontext()
     with progress() as moved, view as watch:
         started = time.perf_counter()
         texts, counts = generate(
             family,
-            schedule,
+            policy,
+            tokens,
             options.samples,
-            length,
             seed=options.seed,
-            journal=run.journal(check=tokens_check(length, family.any.vocab_size)),
-            prefix=options.prefix,
+            journal=run.journal(tokens_check(family, tokens, options.samples)),
             precision=options.precision,
             batch_size=options.batch_size,
             watch=watch,
             progress=moved or (lambda done, total: None),
         )
         seconds = time.perf_counter() - started
+    if options.prompt is not None:
+        texts = [{**text, "prefix": given[text.get("prompt", 0)].prefix} for text in texts]
     lines = run.path.with_suffix(".jsonl")
     if first:
         content = (json.dumps(text, ensure_ascii=False) + "\n" for text in texts)
         write_atomically(lines, "".join(content))
     row = {
         "schedule": params["schedule"],
-        "samples": options.samples,
-        "length": length,
+        "samples": len(texts),
+        "length": max(len(text["tokens"]) for text in texts),
         "samples_file": lines.name,
     }
-    cost = {
+    if not policy.exact:
+        row["law"] = ANOTHER_LAW
+    costs = cost(family, counts, row["length"], seconds)
+    return run.finish([typed(GenerateRow, row)], cost=costs), texts
+
+
+def recorded_params(options: GenerateOptions, policy: Policy, family: Family) -> dict:
+    """What the samples depend on; options that are left out change nothing about it."""
+    params = dict(
+        schedule=written(policy, options.heavy, options.light),
+        heavy=options.heavy,
+        light=options.light,
+        samples=options.samples,
+        length=options.length or family.length,
+        prefix=options.prefix,
+        precision=options.precision,
+        seed=options.seed,
+        dtype=options.dtype,
+        family=recorded(options.family),
+    )
+    optional = {
+        "sampler": "first-hitting" if policy.first_hitting else None,
+        "steps": policy.steps,
+        "order": policy.order and policy.order.format(),
+        "temperature": None if options.temperature == 1 else options.temperature,
+        "top_p": None if options.top_p == 1 else options.top_p,
+        "suffix": options.suffix or None,
+        "infill": options.infill,
+    }
+    return params | {name: value for name, value in optional.items() if value is not None}
+
+
+def cost(family: Family, counts: Counts, length: int, seconds: float) -> dict:
+    """What sampling cost in this run, of which a resumed one drew the rest only."""
+    return {
         "tokens": counts.tokens.total(),
         "forwards": counts.forwards.total(),
         "batches": counts.batches,
         "seconds": seconds,
+        "flops": exact_flops(family.denoisers, counts, length),
+        "forwards_of": dict(counts.forwards),
+        "sequential_of": dict(counts.sequential),
     }
-    return run.finish([typed(GenerateRow, row)], cost=cost), texts
 
 
 def with_schedule(
@@ -136,7 +145,7 @@ def with_schedule(
     A model stays None where neither the options nor the family name it: a schedule may name its
     models itself, and one with letters is refused when it is parsed.
     """
-    if options.schedule is None:
+    if options.schedule is None and not options.dynamic:
         advice = Processes().from_first(lambda: newest_recommendation(options)) or recommend()
         params = advice["params"]
         recommended = replace(
@@ -147,12 +156,47 @@ def with_schedule(
             family=params["family"],
         )
         return recommended, advice
+    advice = None
+    if options.cascade == "auto":
+        advice = Processes().from_first(lambda: newest_cascade(options))
+        params = advice["params"]
+        threshold = repr(advice["rows"][0]["threshold_nats"])
+        light = params["lights"][0]
+        steps = options.steps or params["steps"]
+        options = replace(
+            options, cascade=threshold, heavy=params["heavy"], light=light, steps=steps
+        )
     lights = (options.light,) if options.light else ()
     try:
         heavy, (light,) = chosen_members(options.heavy, lights, family_folder(options.family))
     except StepimpError:
+        if options.dynamic:
+            raise
         return options, None
-    return replace(options, heavy=heavy, light=light), None
+    return replace(options, heavy=heavy, light=light), advice
+
+
+def newest_cascade(options: GenerateOptions) -> dict:
+    """The newest cascade document for the family and the models named. Raises StepimpError where
+    there is none.
+    """
+    family = recorded(options.family)
+
+    def fits(document: dict) -> bool:
+        params = document["params"]
+        return (
+            params["family"] == family
+            and options.heavy in (None, params["heavy"])
+            and options.light in (None, *params["lights"])
+        )
+
+    document = newest(options.out, "cascade", fits)
+    if document is None:
+        raise StepimpError(
+            f"{options.out} holds no cascade of this family and these models: run stepimp cascade "
+            "first, or give a threshold."
+        )
+    return document
 
 
 def newest_recommendation(options: GenerateOptions) -> dict | None:

@@ -10,7 +10,7 @@ the cost nor the cut.
 import torch
 
 from stepimp.models.denoiser import Denoiser
-from stepimp.sampling.sampler import Counts, check, kept_tokens
+from stepimp.sampling.state import Counts, check, template
 from stepimp.schedules.schedule import Schedule
 
 LAST_T = 1e-5
@@ -31,18 +31,18 @@ def sample(
 ) -> torch.Tensor:
     """Draws the samples with these indices: [N, length] tokens.
 
-    prefix: [P] tokens for all samples, or [N, P]. rounding: dtype of the log-probabilities, None
-    for the models' own. Raises StepimpError as `sampler.check` does.
+    prefix: [P] tokens for all samples, or [N, P]; mask tokens among them are drawn. rounding: dtype
+    of the log-probabilities, None for the models' own. Raises StepimpError as `sampler.check` does.
     """
     check(denoisers, schedule, length, prefix)
     counts = counts or Counts()
-    batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
-    return torch.cat(
-        [
-            _batch(denoisers, schedule, batch, length, seed, prefix, rounding, counts)
-            for batch in batches
-        ]
-    )
+    drawn = []
+    for start in range(0, len(indices), batch_size):
+        part = slice(start, start + batch_size)
+        given = prefix if prefix is None or prefix.ndim == 1 else prefix[part]
+        arguments = (denoisers, schedule, indices[part], length, seed, given, rounding, counts)
+        drawn.append(_batch(*arguments))
+    return torch.cat(drawn)
 
 
 def _batch(denoisers, schedule, indices, length, seed, prefix, rounding, counts):
@@ -52,9 +52,7 @@ def _batch(denoisers, schedule, indices, length, seed, prefix, rounding, counts)
         torch.Generator(device).manual_seed(((seed << 32) + int(index)) % 2**63)
         for index in indices
     ]
-    x = torch.full((len(indices), length), mask_id, device=device)
-    for place, tokens in kept_tokens(length, prefix, first.frame):
-        x[:, place] = tokens.to(device)
+    x = template(length, prefix, first).expand(len(indices), length).to(device)
     names = schedule.by_step()[::-1]
     dt = (1 - LAST_T) / schedule.steps
     computed_by = None
@@ -64,6 +62,7 @@ def _batch(denoisers, schedule, indices, length, seed, prefix, rounding, counts)
             computed_by = name
             p = probabilities(denoisers[name], x, t, rounding)
             counts.forward(name, len(x))
+            counts.projected[name] += x.numel()
         masked = x == mask_id
         if i == schedule.steps:  # positions still masked after the last step: the likeliest token
             return torch.where(masked, p.argmax(-1), x)

@@ -16,8 +16,9 @@ def cost_curves(measurements: Measurements, by: str) -> dict[str, np.ndarray]:
     over its steps.
 
     by: "path", KL(heavy || model), formula (9); "nelbo", CE, formula (10); "kl", as path, relative
-    to the baseline where there is one; these three are per token. "loss": |CE_L - CE_H| per
-    sequence, formula (5).
+    to the baseline where there is one; "chain", cross-entropy of the model under the heavy one's
+    own predictions, their entropy plus KL(heavy || model); these are per token. "loss":
+    |CE_L - CE_H| per sequence, formula (5).
     """
     heavy, lights, per_token = measurements.heavy, measurements.lights, measurements.per_token
     zero = {heavy: np.zeros(measurements.tokens.shape)}
@@ -30,6 +31,11 @@ def cost_curves(measurements: Measurements, by: str) -> dict[str, np.ndarray]:
             return zero | {m: measurements.loss_difference(m, absolute=True) for m in lights}
         case "nelbo":
             return {m: per_token(measurements.ce[m]) for m in (heavy, *lights)}
+        case "chain":
+            entropy = measurements.entropy
+            return {heavy: per_token(entropy)} | {
+                m: per_token(entropy + measurements.kl[m]) for m in lights
+            }
     raise ValueError(f"unknown cost {by!r}")
 
 

@@ -178,9 +178,10 @@ def test_every_step_parses_and_the_steps_are_the_papers(scale):
 
 def test_what_is_read_by_others_is_first_and_then_the_longest():
     steps = plan("quick", None)
-    assert [step.arguments[0] for step in steps[:3]] == ["kl", "recommend", "compare"]
-    assert steps[2].needs[0] == "unconditional" and len(steps[2].needs) == 5
-    works = [step.work for step in steps[2:]]
+    first = ["kl", "recommend", "recommend", "compare"]
+    assert sorted(step.arguments[0] for step in steps[:3]) == sorted(first[:3])
+    assert steps[3].needs[0] == "unconditional" and len(steps[3].needs) == 5
+    works = [step.work for step in steps[3:]]
     assert works == sorted(works, reverse=True) and min(works) > 0
 
 

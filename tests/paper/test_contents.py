@@ -52,9 +52,16 @@ def test_all_numbers_are_there_and_our_own_have_names():
     assert list(FIGURES) == [f"figure{n}" for n in PAPER_FIGURES]
     assert list(TABLES) == [f"table{n}" for n in PAPER_TABLES]
     assert not any(any(letter.isdigit() for letter in name) for name in EXTRAS)
-    assert {"fractions", "entropy", "predicted", "tradeoff", "recommended", "profile"} == set(
-        EXTRAS
-    )
+    assert set(EXTRAS) == {
+        "fractions",
+        "entropy",
+        "predicted",
+        "tradeoff",
+        "recommended",
+        "masked",
+        "plan",
+        "profile",
+    }
     assert [*FIGURES, *EXTRAS, *TABLES, "claims"] == NAMES
     assert {item.need for item in (DRAWN | TABLES).values()} == set(NEEDS)
 

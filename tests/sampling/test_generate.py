@@ -45,7 +45,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(generate, tmp_path, monkeypatch)
     whole = samples(tmp_path)
     for file in tmp_path.iterdir():
         file.unlink()
-    runs = sampler._Runner.run
+    runs = sampler.EventRunner.run
     calls = []
 
     def killed(self, *batch):
@@ -54,14 +54,14 @@ def test_a_killed_run_goes_on_and_ends_the_same(generate, tmp_path, monkeypatch)
             raise KeyboardInterrupt
         return runs(self, *batch)
 
-    monkeypatch.setattr(sampler._Runner, "run", killed)
+    monkeypatch.setattr(sampler.EventRunner, "run", killed)
     assert "run the same command again" in generate(*arguments, code=130).output
     (journal,) = tmp_path.glob("generate-*.journal")
     done = len(journal.read_text().splitlines()) - 1
     assert 0 < done < 6
     calls.clear()
     monkeypatch.setattr(
-        sampler._Runner, "run", lambda self, *batch: calls.append(batch) or runs(self, *batch)
+        sampler.EventRunner, "run", lambda self, *batch: calls.append(batch) or runs(self, *batch)
     )
     generate(*arguments)
     assert samples(tmp_path) == whole

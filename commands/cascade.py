@@ -1,0 +1,119 @@
+"""`stepimp cascade`: the threshold of an entropy cascade, and what it is predicted to lose."""
+
+import click
+
+from stepimp.curves.options import CurveOptions
+
+from ._options import (
+    FloatRange,
+    chosen_members,
+    data_option,
+    heavy_option,
+    light_option,
+    model_options,
+    usage_errors,
+)
+from ._print import banded, print_json, print_table
+from ._progress import progress, status
+
+
+@click.command()
+@click.option(
+    "--budget",
+    type=FloatRange(0, 1),
+    default=0.25,
+    show_default=True,
+    help="Share of the all-heavy FLOPs to save, by blocks; an escalated event pays for both "
+    "models.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    help="T of ancestral sampling.  [default: first-hitting, one position at a time]",
+)
+@heavy_option
+@light_option
+@data_option
+@click.option(
+    "--sequences",
+    type=click.IntRange(min=2),
+    default=CurveOptions.sequences,
+    show_default=True,
+    help="Held-out sequences to average over.",
+)
+@click.option(
+    "--points",
+    type=click.IntRange(min=1),
+    default=CurveOptions.points,
+    show_default=True,
+    help="States of each sequence, one in each of as many parts of the trajectory.",
+)
+@click.option(
+    "--length",
+    type=click.IntRange(min=1),
+    help="Tokens per sequence.  [default: the models' maximum]",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=CurveOptions.batch_size,
+    show_default=True,
+    help="Sequences per forward pass.",
+)
+@model_options
+def cascade(budget, steps, heavy, light, device, attn, out, as_json, **options):
+    """The threshold of an entropy cascade for a budget, from held-out text and without sampling.
+
+    In a cascade the light model runs in every event, and the heavy one where the entropy of the
+    light one's prediction is above a threshold. The law stays exact, so that NELBO and path KL are
+    predicted; beside them stands the best fixed schedule at equal mean cost. `stepimp generate
+    --cascade auto` takes the threshold of the newest document.
+
+    \b
+    Example:
+      stepimp cascade --budget 0.25 --heavy 12b --light 4b
+    """
+    heavy, lights = chosen_members(heavy, (light,) if light else (), options["family"])
+    with usage_errors():
+        chosen = CurveOptions(heavy=heavy, lights=lights, **options)
+    status("Loading models ...")
+    from stepimp.sampling.cascade_document import CascadeOptions, tune_cascade
+
+    with progress("sequences") as moved:
+        document = tune_cascade(
+            chosen,
+            CascadeOptions(budget, steps),
+            out,
+            device=device,
+            attn=attn,
+            progress=moved,
+        )
+    if as_json:
+        return print_json(document)
+    show(document)
+
+
+def show(document: dict):
+    """The table, and what the cascade for the budget gains over a fixed schedule."""
+    rows = document["rows"]
+    columns = ["", "threshold", "escalated", "saved", "path KL", "NELBO", "NELBO - best fixed"]
+    print_table("Predictions in nats per token", columns, [cells(row) for row in rows])
+    click.echo(verdict(rows[0]))
+    click.echo(f"Threshold: {rows[0]['threshold_nats']:.4g} nats -> {document['path']}")
+
+
+def cells(row: dict) -> list[str]:
+    """A row of the table."""
+    escalated = f"{row['escalated']:.0%}" if "escalated" in row else "-"
+    threshold = f"{row['threshold_nats']:.3f}" if "threshold_nats" in row else "-"
+    statistics = [banded(row, name) for name in ("path_kl_nats", "nelbo_nats", "nelbo_diff_nats")]
+    return [row["name"], threshold, escalated, f"{row['saved_flops']:.1%}", *statistics]
+
+
+def verdict(row: dict) -> str:
+    """Whether the cascade beats the best fixed schedule at equal mean cost."""
+    if row["nelbo_diff_nats_high"] < 0:
+        return "The cascade beats the best fixed schedule at equal mean cost."
+    if row["nelbo_diff_nats_low"] > 0:
+        return "The best fixed schedule at equal mean cost beats the cascade."
+    return "The cascade does not beat the best fixed schedule at equal mean cost."

@@ -1,0 +1,201 @@
+"""Fixed schedule, schedule over n, plan, cascade and drafting side by side at equal mean cost.
+
+All of them are chosen on one part of the held-out text. Their NELBO is then measured on another
+part, through the sampler's own events (`stepimp.sampling.forced`), and their samples are scored;
+both share orders and random numbers, so that differences to the fixed schedule are paired.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stepimp.columns import typed
+from stepimp.curves.document import check_weights
+from stepimp.curves.options import CurveOptions
+from stepimp.intervals import Estimate, ratio
+from stepimp.models.family import family_folder, recorded
+from stepimp.models.loading import Family, load
+from stepimp.processes import Processes
+from stepimp.quality.evaluation import quality_columns
+from stepimp.quality.judge import Judge, judge_of, load_judge
+from stepimp.quality.policy_choice import FIXED, Chosen, PolicyOptions, choose, split_text
+from stepimp.quality.scoring import Scores, score, unigram_entropy, unscorable
+from stepimp.results import Run, results_folder
+from stepimp.rows import PolicyRow
+from stepimp.sampling.chosen import written
+from stepimp.sampling.cost import Stopwatch
+from stepimp.sampling.curves import curves_for
+from stepimp.sampling.forced import forced_losses
+from stepimp.sampling.policies import sample
+from stepimp.sampling.state import Counts
+
+
+def compare_policies(
+    options: PolicyOptions,
+    measure: Callable[[CurveOptions], dict],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict:
+    """The document of the comparison, written to the results folder.
+
+    measure: gives the curves over n of options, called if there are none in the results folder.
+    progress: called with the batches done and to do. Raises StepimpError for a budget that cannot
+    be met, or a text that is too short.
+    """
+    results_folder(options.out)
+    folder, pair = family_folder(options.family), (options.heavy, options.light)
+    curves = curves_for("nelbo", options.heavy, [options.light], options, measure, by_masked=True)
+    processes = Processes()
+    device = processes.device(options.device)
+    family = load(pair, folder, device, options.dtype, options.attn)
+    check_weights(curves, family.fingerprints)
+    judge = load_judge(options.judge or judge_of(folder), device)
+    tuning, text, source = split_text(curves, family, options)
+    names = ("heavy", "light", "save_flops", "steps", "samples", "sequences", "draft", "batch_size")
+    params = {name: getattr(options, name) for name in (*names, "seed", "dtype")}
+    params |= {"curves": Path(curves["path"]).name, "judge": judge.name}
+    params |= {"length": text.shape[1], "family": recorded(options.family)}
+    fingerprints = {"models": family.fingerprints, "judge": judge.fingerprint, "data": source}
+    run = Run(options.out, "policies", params, fingerprints, family.any.device, options.dtype)
+    journal = run.journal()
+    chosen = choose(options, curves, family, tuning)
+    units = {
+        f"{part}:{each.name}:{start}:{min(start + options.batch_size, count)}": (
+            part,
+            each,
+            range(start, min(start + options.batch_size, count)),
+        )
+        for part, count in (("text", options.sequences), ("samples", options.samples))
+        for start in range(0, count, options.batch_size)
+        for each in chosen
+    }
+
+    def result(unit: tuple[str, Chosen, range]) -> dict:
+        part, each, turn = unit
+        if part == "text":
+            return measured_text(each, family, text, turn, options)
+        return drawn_samples(each, family, text.shape[1], turn, options)
+
+    done = processes.finish_units(units, result, journal, progress)
+    rows = policy_rows(chosen, done, family, judge, options)
+    return run.finish(rows, blocks=family.blocks)
+
+
+def measured_text(
+    each: Chosen, family: Family, text: torch.Tensor, turn: range, options: PolicyOptions
+) -> dict:
+    """-log p in nats of each sequence of a batch under a policy's events."""
+    losses = forced_losses(
+        family.denoisers,
+        each.policy,
+        text[turn.start : turn.stop],
+        seed=options.seed,
+        first=turn.start,
+        batch_size=options.batch_size,
+    )
+    return {"losses": losses.tolist(), "tokens": text.shape[1]}
+
+
+def drawn_samples(
+    each: Chosen, family: Family, length: int, turn: range, options: PolicyOptions
+) -> dict:
+    """One batch of samples: tokens, text, and what they cost."""
+    counts, clock = Counts(), Stopwatch(family.any.device)
+    start = clock.now()
+    tokens = sample(
+        family.denoisers,
+        each.policy,
+        turn,
+        length,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        counts=counts,
+    )
+    return {
+        "seconds": clock.now() - start,
+        "forwards": dict(counts.forwards),
+        "sequential": dict(counts.sequential),
+        "tokens": tokens.tolist(),
+        "text": family.decode(tokens.tolist()),
+    }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A policy in numbers."""
+
+    losses: np.ndarray
+    """[sequences] nats per token of the text."""
+    scores: Scores
+    """Of the samples."""
+    entropy: np.ndarray
+    """[samples] unigram entropy in nats."""
+    batches: list[dict]
+    """What `drawn_samples` gave."""
+
+    def per_sample(self, kind: str, model: str) -> float:
+        """Mean over samples of "forwards" or "sequential" calls of a model."""
+        return sum(batch[kind].get(model, 0) for batch in self.batches) / len(self.entropy)
+
+
+def measured(name: str, done: dict[str, dict], family: Family, judge: Judge) -> Measured:
+    """The finished batches of one policy. done: unit -> result."""
+    text, batches = (
+        [result for unit, result in done.items() if unit.startswith(f"{part}:{name}:")]
+        for part in ("text", "samples")
+    )
+    around = sum(map(len, family.any.frame))
+    losses = [loss / (batch["tokens"] - around) for batch in text for loss in batch["losses"]]
+    texts = [each for batch in batches for each in batch["text"]]
+    tokens = [row for batch in batches for row in batch["tokens"]]
+    scores = score(judge, texts, [""] * len(texts))
+    return Measured(np.array(losses), scores, unigram_entropy(tokens), batches)
+
+
+def policy_rows(
+    chosen: list[Chosen],
+    done: dict[str, dict],
+    family: Family,
+    judge: Judge,
+    options: PolicyOptions,
+) -> list[PolicyRow]:
+    """A row for each policy; differences are paired with the best schedule over steps."""
+    heavy, light, blocks = options.heavy, options.light, family.blocks
+    numbers = {each.name: measured(each.name, done, family, judge) for each in chosen}
+    base, rows = numbers[FIXED], []
+    for each in chosen:
+        of = numbers[each.name]
+        passes = {model: of.per_sample("forwards", model) for model in (heavy, light)}
+        difference = ratio(of.losses - base.losses)
+        row: dict[str, Any] = {
+            "name": each.name,
+            "policy": written(each.policy, heavy, light),
+            "predicted_heavy_forwards": each.heavy_forwards,
+            "heavy_forwards": sum(blocks[m] * n for m, n in passes.items()) / blocks[heavy],
+            "forwards_heavy": passes[heavy],
+            "forwards_light": passes[light],
+            "sequential_heavy": of.per_sample("sequential", heavy),
+            **each.nelbo.columns("predicted_nelbo_nats"),
+            **each.path_kl.columns("predicted_path_kl_nats"),
+            **ratio(of.losses).columns("nelbo_nats"),
+            **difference.columns("nelbo_diff_nats"),
+            **quality_columns(of.scores, of.entropy),
+            **ratio(of.scores.log_ppl - base.scores.log_ppl).columns("log_ppl_diff"),
+            "seconds": sum(batch["seconds"] for batch in of.batches),
+            "empty": unscorable(of.scores, judge),
+            "verdict": verdict(each.name, difference),
+        }
+        rows.append(typed(PolicyRow, row))
+    return rows
+
+
+def verdict(name: str, difference: Estimate) -> str:
+    """What the interval of the measured NELBO difference says against the best over steps."""
+    if name == FIXED:
+        return "the reference"
+    if difference.high < 0:
+        return "better"
+    return "worse" if difference.low > 0 else "not better"
