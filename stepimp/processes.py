@@ -207,8 +207,8 @@ class Processes:
         journal,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> dict[Any, Any]:
-        """The results of all units by name, in their order: those in the journals of all processes, and the missing
-        ones, which the processes share.
+        """The results of all units by name, in their order: those in the journals of all processes,
+        and the missing ones, which the processes share.
 
         journal: this process's own, with what it can read of the others'. progress: called with the
         units that all processes have done, and their number.

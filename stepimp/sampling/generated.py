@@ -145,8 +145,10 @@ def with_schedule(
     A model stays None where neither the options nor the family name it: a schedule may name its
     models itself, and one with letters is refused when it is parsed.
     """
+    advice: dict | None
     if options.schedule is None and not options.dynamic:
-        advice = Processes().from_first(lambda: newest_recommendation(options)) or recommend()
+        advice = Processes().from_first(lambda: newest_recommendation(options))
+        advice = advice or recommend()
         params = advice["params"]
         recommended = replace(
             options,
