@@ -73,6 +73,14 @@ class RecommendParams(TypedDict):
     curves: NotRequired[str]
 
 
+class ModelParams(TypedDict):
+    """Of a plan or a schedule over masked positions."""
+
+    heavy: str
+    lights: list[str]
+    family: str | None
+
+
 class SampledParams(TypedDict):
     """Of documents whose numbers come from samples."""
 
@@ -132,7 +140,8 @@ class Whole(TypedDict):
 
 
 PARAMS: dict[str, Any] = {
-    **dict.fromkeys(("curves", "loss", "kl"), CurveParams),
+    **dict.fromkeys(("curves", "loss", "kl", "cascade"), CurveParams),
+    **dict.fromkeys(("recommend_masked", "plan"), ModelParams),
     "recommend": RecommendParams,
     "compare": CompareParams,
     "search": SearchParams,

@@ -72,14 +72,14 @@ def newest_curves(
     heavy: str | None,
     lights,
     family: str | None,
-    weights: dict[str, str] | None = None,
     by_masked: bool = False,
+    weights: dict[str, str] | None = None,
 ) -> dict | None:
     """The newest curves of these models and this family in a results folder, or None.
 
     by: what they are for, an objective of `schedules.costs.cost_curves`. For "kl" curves with a
-    baseline come before all without. heavy: None for any. weights: model -> fingerprint of the
-    weights that run, where they are loaded. by_masked: over n instead of over t. Curves of other
+    baseline come before all without. heavy: None for any. by_masked: over n instead of over t.
+    weights: model -> fingerprint of the weights that run, where they are loaded. Curves of other
     weights than these, or than the family's manifest has, are skipped with a warning.
     """
 

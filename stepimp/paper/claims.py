@@ -106,13 +106,13 @@ def decide(documents: dict, tests: dict[str, Test]) -> Decision:
     ]
     if any(part.contradicted for part in evidence):
         verdict = "not reproduced"
-    elif missing or not all(part.supported for part in evidence):
+    elif absent or not all(part.supported for part in evidence):
         verdict = "undecided"
     else:
         verdict = "reproduced"
     reason = "; ".join(part.reason for part in evidence) or "No results yet"
-    if missing and evidence:
-        reason += f"; {len(missing)} of {len(tests)} results are not there yet"
+    if absent and evidence:
+        reason += f"; {len(absent)} of {len(tests)} results are not there yet"
     needs = ", then ".join(dict.fromkeys(missing)) if verdict == "undecided" else ""
     return {"verdict": verdict, "reason": reason + ".", "needs": needs or None}
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stepimp.curves.document import check_current
 from stepimp.errors import StepimpError
 from stepimp.results import Run, results_folder, write_atomically
 from stepimp.schedules import over_masked, plan
@@ -81,6 +82,7 @@ def begun(
 ) -> tuple[Run, list[str]]:
     """The run of a document made from curves, and the light models to use."""
     results_folder(out)
+    check_current(curves)
     measured = curves["params"]
     if heavy not in (None, measured["heavy"]):
         raise StepimpError(

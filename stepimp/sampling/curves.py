@@ -82,18 +82,18 @@ def curves_for(
     lights: Iterable[str],
     models: ModelOptions,
     measure: Callable[[CurveOptions], dict],
-    weights: dict[str, str] | None = None,
     by_masked: bool = False,
+    weights: dict[str, str] | None = None,
 ) -> dict:
     """The newest matching curves in the results folder, measured now if there are none.
 
     by: "kl", "loss" or "nelbo", what the curves are for. heavy, lights: None and empty for any.
+    by_masked: curves over n, the exact number of masked positions, instead of over t.
     measure: gives the curves document of options, as `measure_curves` does. weights: model ->
-    fingerprint of the weights they must have, where they are loaded. by_masked: curves over n, the
-    exact number of masked positions, instead of over t.
+    fingerprint of the weights they must have, where they are loaded.
     """
     document = Processes().from_first(
-        lambda: newest_curves(models.out, by, heavy, lights, models.family, weights, by_masked)
+        lambda: newest_curves(models.out, by, heavy, lights, models.family, by_masked, weights)
     )
     return document or measure(default_options(heavy, lights, models, by_masked))
 

@@ -93,15 +93,15 @@ def generate(
     return texts, counts
 
 
-def tokens_check(family: Family, prompts: list[torch.Tensor], samples: int) -> Check:
-    """The check of a journal of `generate` with these arguments."""
-    around, token = sum(map(len, family.any.frame)), is_id(family.any.vocab_size)
-    lengths = [len(prompt) + around for prompt in prompts]
+def tokens_check(lengths: list[int], vocabulary: int) -> Check:
+    """The check of a journal that keeps the tokens of each sample. lengths: of each sample."""
 
     def check(unit: str, tokens) -> str:
-        prompt = int(unit) // samples if unit.isdecimal() else len(prompts)
-        if prompt >= len(prompts) or not is_array(tokens, (lengths[prompt],), token):
-            return f"sample {unit} is not as many token ids of the vocabulary as its prompt says"
+        index = int(unit) if unit.isdecimal() else len(lengths)
+        if index >= len(lengths):
+            return f"there is no sample {unit}"
+        if not is_array(tokens, (lengths[index],), is_id(vocabulary)):
+            return f"sample {unit} is not {lengths[index]} token ids below {vocabulary}"
         return ""
 
     return check

@@ -61,6 +61,8 @@ def generate_texts(
     if options.prompt is not None:
         fingerprints["prompts"] = prompts.fingerprint(given)
     params = recorded_params(options, policy, family)
+    around = sum(map(len, family.any.frame))
+    lengths = [len(prompt) + around for prompt in tokens for _ in range(options.samples)]
     run = Run(options.out, "generate", params, fingerprints, family.any.device, options.dtype)
     first = processes.rank == 0
     view = watching(family) if watching and first else nullcontext()
@@ -72,7 +74,7 @@ def generate_texts(
             tokens,
             options.samples,
             seed=options.seed,
-            journal=run.journal(tokens_check(family, tokens, options.samples)),
+            journal=run.journal(tokens_check(lengths, family.any.vocab_size)),
             precision=options.precision,
             batch_size=options.batch_size,
             watch=watch,
@@ -241,8 +243,9 @@ def expect_weights(advice: dict, fingerprints: dict[str, str], out: str) -> None
 
 def other_weights(advice: dict, models: list[str], first: str = "") -> str:
     """What to say of a recommendation that was made for other weights of these models."""
+    kind = "cascade" if advice.get("command") == "cascade" else "recommendation"
     line = advice["provenance"].get("command_line", "stepimp recommend")
     return (
-        f"{advice['path']}, the newest recommendation, was made for other weights of "
+        f"{advice['path']}, the newest {kind}, was made for other weights of "
         f"{', '.join(models)} than there are now: {first}run {line}"
     )

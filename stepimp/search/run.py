@@ -156,6 +156,6 @@ def find_curves(
     if path := options.curves:
         document = Processes().from_first(lambda: read_curves_of(path, options.heavy, lights))
     else:
-        document = curves_for("kl", options.heavy, lights, options, measure, fingerprints)
+        document = curves_for("kl", options.heavy, lights, options, measure, weights=fingerprints)
     check_weights(document, fingerprints)
     return document

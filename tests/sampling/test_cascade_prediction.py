@@ -11,8 +11,8 @@ from fakes import FakeDenoiser
 
 from stepimp.commands import main
 from stepimp.curves.inputs import TextInputs
+from stepimp.documents import read_document
 from stepimp.noise import NoiseSchedule
-from stepimp.results import read_document
 from stepimp.sampling.cascade_document import cascade_rows
 from stepimp.sampling.cascade_prediction import HeldOutEvents, measure_events
 

@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from fakes import jsonl
 
 from stepimp.commands import main
+from stepimp.documents import read_document
 from stepimp.errors import StepimpError
-from stepimp.results import read_document
 from stepimp.sampling.prompts import Prompt, continued, read_prompts, tokens_of, with_gaps
 
 SMALL = ["--schedule", "L3,H5", "--heavy", "2b", "--light", "1b", "--samples", "2"]
