@@ -55,6 +55,8 @@ def explained():
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Terminated) else signal.SIGINT
+        if LAUNCHER in os.environ:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which the launcher may send as well
         if not said_by_another(INTERRUPTED, consequence=True):
             click.echo(f"\n{INTERRUPTED}", err=True)
         sys.exit(128 + number)

@@ -154,7 +154,9 @@ def launch(arguments: list[str], count: int) -> int:
                     [sys.executable, "-m", "stepimp", *arguments],
                     env=os.environ | {name: str(value) for name, value in own.items()},
                     pass_fds=[alive],
-                    process_group=0,  # Ctrl-C reaches the launcher alone
+                    # The first one may ask something at the terminal. Ctrl-C does not reach the
+                    # others: the launcher ends them.
+                    process_group=None if rank == 0 else 0,
                 )
             )
         while not any(ended := [child.poll() for child in children]) and None in ended:

@@ -3,7 +3,10 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections import Counter
 from datetime import timedelta
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
@@ -116,6 +119,23 @@ def test_processes_that_do_not_come_are_not_waited_for_without_end(environment, 
     environment(**LAUNCHED | {"RANK": rank, "MASTER_PORT": free_port()})
     with pytest.raises(StepimpError, match=f"Process {rank} of 3 cannot join the others at 127"):
         processes.Processes()
+
+
+def test_a_message_is_said_once_and_a_consequence_only_if_nothing_else_was(monkeypatch):
+    sums = Counter()
+
+    def add(name, amount):
+        sums[name] += amount
+        return sums[name]
+
+    group = SimpleNamespace(store=SimpleNamespace(add=add))
+    joined = mock.Mock(return_value=group, **{"cache_info.return_value.currsize": 1})
+    monkeypatch.setattr(processes, "join", joined)
+    said = processes.said_before
+    assert [said("no model"), said("no model"), said("another process ended", True)] == [0, 1, 1]
+    assert [said("full disk"), said("full disk")] == [0, 1]
+    sums.clear()
+    assert [said("interrupted", True), said("interrupted", True)] == [0, 1]
 
 
 def free_port() -> str:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from documents import call, only_document
 
-from stepimp.commands import _workers, main
+from stepimp.commands import _errors, _workers, main
 from stepimp.errors import StepimpError
 
 PYTHON = sys.executable  # tests put a program of their own in its place
@@ -105,6 +105,14 @@ def test_a_process_ends_with_its_launcher():
     _workers.watch(reading, lambda: ended.append(True))
     os.close(reading)
     assert ended
+
+
+@pytest.mark.parametrize("rank, printed", [(0, "out"), (1, "")])
+def test_the_first_process_alone_prints(monkeypatch, capsys, rank, printed):
+    monkeypatch.setattr(_errors, "launched", lambda: (rank, 2))
+    with _errors.first_process_prints():
+        click.echo("out", nl=False)
+    assert capsys.readouterr().out == printed
 
 
 # ---- how many ----
