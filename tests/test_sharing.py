@@ -3,6 +3,7 @@ a killed run is continued by another number.
 """
 
 import json
+import threading
 
 import pytest
 from together import run_together
@@ -11,6 +12,7 @@ from stepimp.curves import measure as measuring
 from stepimp.curves.options import CurveOptions
 from stepimp.documents import read_document
 from stepimp.journals import Kept
+from stepimp.models import checkpoints
 from stepimp.processes import Processes
 from stepimp.quality import comparison, evaluation, paired_samples
 from stepimp.quality.comparison import CompareOptions, compare_models
@@ -27,10 +29,17 @@ TIMED = {"seconds", "seconds_low", "seconds_high"} | {
 
 
 @pytest.fixture(autouse=True)
-def one_judge(tiny_judge, monkeypatch):
-    """transformers loads no two models at once in threads."""
+def loaded_in_turn(tiny_judge, monkeypatch):
+    """transformers loads one model at a time, and one judge serves all."""
     for module in (comparison, evaluation):
         monkeypatch.setattr(module, "load_judge", lambda *arguments: tiny_judge)
+    load, one_at_a_time = checkpoints.load_checkpoint, threading.Lock()
+
+    def in_turn(*arguments):
+        with one_at_a_time:
+            return load(*arguments)
+
+    monkeypatch.setattr(checkpoints, "load_checkpoint", in_turn)
 
 
 @pytest.fixture
