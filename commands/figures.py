@@ -87,9 +87,8 @@ def figures(only, results, family, out, as_json):
         edition.write_report()
     verdicts = edition.claims() if CLAIMS in edition.written else []
     if as_json:
-        made = {"written": edition.written, "missing": edition.missing}
-        made |= {"lacking": edition.lacking, "claims": verdicts}
-        click.echo(json.dumps(made, indent=1))
+        parts = {name: getattr(edition, name) for name in ("written", "missing", "lacking")}
+        click.echo(json.dumps(parts | {"claims": verdicts}, indent=1))
     else:
         show(edition, verdicts)
     if not edition.written:

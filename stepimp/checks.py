@@ -86,7 +86,7 @@ def shortened(value) -> str:
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 
-def fault(value, kind, where: str = "") -> str:
+def fault(value: Any, kind, where: str = "") -> str:
     """What keeps a JSON value from being of a type, in words; empty where nothing does.
 
     kind: float, int, str, bool, None, Any, a TypedDict, or a list, dict, Literal or union of these.
@@ -106,23 +106,24 @@ def fault(value, kind, where: str = "") -> str:
     if origin is Literal:
         fits = any(type(value) is type(part) and value == part for part in parts)
         return "" if fits else not_a(value, called(kind), where)
-    if not isinstance(value, list if origin is list else dict):
+    if type(value) is not (list if origin is list else dict):
         return not_a(value, called(kind), where or "the content")
-    if is_typeddict(kind):
-        for name in sorted(kind.__required_keys__ - value.keys()):
-            return f"{where or 'the content'} lacks {name!r}"
-        inside = [
-            (f"{where}.{name}" if where else name, value[name], part)
-            for name, part in fields(kind).items()
-            if name in value
-        ]
-    elif origin is list:
-        if parts[0] in SCALARS and all(map(SCALARS[parts[0]][0], value)):
-            return ""
-        inside = [(f"{where}[{i}]", item, parts[0]) for i, item in enumerate(value)]
-    else:
-        inside = [(f"{where}.{name}", item, parts[1]) for name, item in value.items()]
-    return next(filter(None, (fault(item, part, name) for name, item, part in inside)), "")
+    if is_typeddict(kind) and (missing := sorted(kind.__required_keys__.difference(value))):
+        return f"{where or 'the content'} lacks {missing[0]!r}"
+    if origin is list and parts[0] in SCALARS and all(map(SCALARS[parts[0]][0], value)):
+        return ""  # the usual case of a long list, and the fastest way to see it
+    faults = (fault(item, part, name) for name, item, part in inside(value, kind, where))
+    return next(filter(None, faults), "")
+
+
+def inside(value: Any, kind, where: str) -> list[tuple[str, Any, Any]]:
+    """(what it is called, value, declared type) of each part of a list or object."""
+    if get_origin(kind) is list:
+        (part,) = get_args(kind)
+        return [(f"{where}[{i}]", item, part) for i, item in enumerate(value)]
+    declared = fields(kind) if is_typeddict(kind) else dict.fromkeys(value, get_args(kind)[-1])
+    prefix = f"{where}." if where else ""
+    return [(prefix + name, value[name], declared[name]) for name in declared if name in value]
 
 
 def union_fault(value, parts, where: str) -> str:

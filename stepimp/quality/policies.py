@@ -8,11 +8,12 @@ both share orders and random numbers, so that differences to the fixed schedule 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 
+from stepimp.checks import fault, span
 from stepimp.columns import typed
 from stepimp.curves.document import check_weights
 from stepimp.curves.options import CurveOptions
@@ -60,7 +61,7 @@ def compare_policies(
     params |= {"length": text.shape[1], "family": recorded(options.family)}
     fingerprints = {"models": family.fingerprints, "judge": judge.fingerprint, "data": source}
     run = Run(options.out, "policies", params, fingerprints, family.any.device, options.dtype)
-    journal = run.journal()
+    journal = run.journal(check=result_fault)
     chosen = choose(options, curves, family, tuning)
     units = {
         f"{part}:{each.name}:{start}:{min(start + options.batch_size, count)}": (
@@ -82,6 +83,33 @@ def compare_policies(
     done = processes.finish_units(units, result, journal, progress)
     rows = policy_rows(chosen, done, family, judge, options)
     return run.finish(rows, blocks=family.blocks)
+
+
+class Losses(TypedDict):
+    """What `measured_text` returns."""
+
+    losses: list[float]
+    tokens: int
+
+
+class Drawn(TypedDict):
+    """What `drawn_samples` returns."""
+
+    seconds: float
+    forwards: dict[str, int]
+    sequential: dict[str, int]
+    tokens: list[list[int]]
+    text: list[str]
+
+
+def result_fault(unit: str, result) -> str:
+    """The check of the journal: `part:policy:start:stop` and what was measured of it."""
+    part, _, rest = unit.partition(":")
+    *_, start, stop = f"::{rest}".split(":")
+    kind, values = (Losses, "losses") if part == "text" else (Drawn, "tokens")
+    if text := fault(result, kind, unit):
+        return text
+    return "" if len(result[values]) == span(f"{start}:{stop}") else f"{unit} has other values"
 
 
 def measured_text(

@@ -16,7 +16,7 @@ from stepimp.models.family import corpus, family_folder
 from stepimp.processes import Processes
 from stepimp.results import Run, results_folder
 from stepimp.rows import CascadeRow
-from stepimp.sampling.cascade_prediction import HeldOutEvents, measure_events
+from stepimp.sampling.cascade_prediction import HeldOutEvents, chunk_check, measure_events
 from stepimp.sampling.curves import completed, curve_inputs, warn_of_times
 
 GRID = 8  # budgets in the table beside the one asked for
@@ -72,7 +72,7 @@ def tune_cascade(
         strata=options.points,
         seed=options.seed,
         batch_size=options.batch_size,
-        journal=run.journal(),
+        journal=run.journal(check=chunk_check),
         progress=progress,
     )
     rows = cascade_rows(events, share_of_light, wanted.budget, options.seed)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from stepimp import randomness
+from stepimp.checks import is_array, is_whole, span
 from stepimp.curves.inputs import Inputs
 from stepimp.curves.measure import masked_positions
 from stepimp.errors import StepimpError
@@ -103,6 +104,19 @@ def measure_events(
         lambda finished, _: progress(min(finished * batch_size, len(inputs)), len(inputs)),
     )
     return assembled(list(done.values()))
+
+
+def chunk_check(unit: str, chunk) -> str:
+    """The check of a journal that keeps results of `measured_chunk`."""
+    lists = isinstance(chunk, dict) and isinstance(chunk.get("weight"), list)
+    whole = (
+        lists
+        and is_whole(chunk.get("start"))
+        and is_array(chunk.get("tokens"), (span(unit),), is_whole)
+        and is_array(chunk.get("sequence"), (len(chunk["weight"]),), is_whole)
+        and all(is_array(chunk.get(name), (len(chunk["weight"]),)) for name in COLUMNS)
+    )
+    return "" if whole and span(unit) else f"{unit} is not a whole chunk of events"
 
 
 def assembled(chunks: list[dict]) -> HeldOutEvents:

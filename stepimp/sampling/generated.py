@@ -147,10 +147,8 @@ def with_schedule(
     A model stays None where neither the options nor the family name it: a schedule may name its
     models itself, and one with letters is refused when it is parsed.
     """
-    advice: dict | None
     if options.schedule is None and not options.dynamic:
-        advice = Processes().from_first(lambda: newest_recommendation(options))
-        advice = advice or recommend()
+        advice = Processes().from_first(lambda: newest_recommendation(options)) or recommend()
         params = advice["params"]
         recommended = replace(
             options,
@@ -160,11 +158,11 @@ def with_schedule(
             family=params["family"],
         )
         return recommended, advice
-    advice = None
+    tuned = None
     if options.cascade == "auto":
-        advice = Processes().from_first(lambda: newest_cascade(options))
-        params = advice["params"]
-        threshold = repr(advice["rows"][0]["threshold_nats"])
+        tuned = Processes().from_first(lambda: newest_cascade(options))
+        params = tuned["params"]
+        threshold = repr(tuned["rows"][0]["threshold_nats"])
         light = params["lights"][0]
         steps = options.steps or params["steps"]
         options = replace(
@@ -177,7 +175,7 @@ def with_schedule(
         if options.dynamic:
             raise
         return options, None
-    return replace(options, heavy=heavy, light=light), advice
+    return replace(options, heavy=heavy, light=light), tuned
 
 
 def newest_cascade(options: GenerateOptions) -> dict:
