@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Models as small as the bundled ones run fastest on one thread.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: figures test test-processors test-lowest torture lint bench bench-gpu families families-gpu reference clean
+.PHONY: figures test test-processors test-lowest torture lint docs tutorial bench bench-gpu families families-gpu reference clean
 
 # Draws the shipped reference run at once, then measures with as many commands at a time as there
 # are cores: a quarter of an hour on two.
@@ -51,6 +51,19 @@ lint: .venv/ready
 	$(BIN)/ruff format --check
 	rm -rf $(TREE) && mkdir -p $(TREE) && ln -s $(CURDIR)/stepimp/* $(CURDIR)/commands $(CURDIR)/plots $(TREE)
 	$(BIN)/mypy -p stepimp
+
+# The site, into build/site. Warnings are errors, dead links among them.
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# Runs the tutorial; `make tutorial TUTORIAL=docs` writes the outputs that the site shows.
+TUTORIAL ?= build
+tutorial: export STEPIMP_RESULTS = ../build/tutorial
+tutorial: export PYTHONWARNINGS = ignore:IProgress not found
+tutorial: .venv/ready
+	rm -rf build/tutorial
+	$(BIN)/jupyter-nbconvert --log-level ERROR --to notebook --execute docs/tutorial.ipynb \
+		--ExecutePreprocessor.record_timing=False --output-dir $(TUTORIAL) --output tutorial
 
 bench: .venv/ready
 	$(BIN)/python tests/bench_sampler.py
@@ -114,7 +127,7 @@ reference: .venv/ready
 
 .venv/ready: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,dev,docs]"
 	touch $@
 
 .venv-lowest/ready: setup.py pyproject.toml constraints-lowest.txt

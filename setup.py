@@ -2,7 +2,7 @@ from setuptools import setup
 
 setup(
     name="stepimp",
-    version="0.1.0",
+    version="0.2.0",
     description="Step importance and model schedules for masked diffusion language models",
     license="MIT",
     python_requires=">=3.11",
@@ -54,7 +54,15 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6.130",
+            "setuptools>=77",
             "triton>=3.6; platform_system == 'Linux'",
+        ],
+        "docs": [
+            "mkdocs-material>=9.6",
+            "mkdocstrings-python>=2",
+            "latex2mathml>=3",
+            "nbconvert>=7",
+            "ipykernel>=7",
         ],
         "dev": ["ruff", "mypy"],
         "flash": ["flash-attn>=2.8"],

@@ -30,6 +30,7 @@ COMMANDS = (
     "convert",
     "figures",
     "reproduce",
+    "doctor",
 )
 
 

@@ -13,7 +13,10 @@ import click
     show_default=True,
     help="Dtype of the written weights.",
 )
-def convert(checkpoint, folder, dtype):
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print what was written as JSON and nothing else."
+)
+def convert(checkpoint, folder, dtype, as_json):
     """Writes CHECKPOINT (a .ckpt, a .safetensors file, a folder or id) as a Hugging Face folder.
 
     A .ckpt of the MDLM trainer is written with its EMA weights. What is written loads strictly,
@@ -23,9 +26,12 @@ def convert(checkpoint, folder, dtype):
     Example:
       stepimp convert outputs/last.ckpt runs/mine/12b
     """
+    import json
     from pathlib import Path
 
     from stepimp.models.convert import convert as write
 
     digest = write(checkpoint, Path(folder).expanduser(), dtype)
+    if as_json:
+        return click.echo(json.dumps({"fingerprint": digest, "folder": folder}))
     click.echo(f"Weights {digest} -> {folder}")

@@ -63,8 +63,6 @@ def figures(only, results, family, out, as_json):
       stepimp figures --results results --out figures
       stepimp figures --only 5,12,table3
     """
-    import json
-
     from stepimp.errors import StepimpError
     from stepimp.paper.contents import CLAIMS, NAMES
     from stepimp.paper.needs import find_documents, made_by
@@ -87,12 +85,19 @@ def figures(only, results, family, out, as_json):
         edition.write_report()
     verdicts = edition.claims() if CLAIMS in edition.written else []
     if as_json:
-        parts = {name: getattr(edition, name) for name in ("written", "missing", "lacking")}
-        click.echo(json.dumps(parts | {"claims": verdicts}, indent=1))
+        click.echo(as_json_text(edition, verdicts))
     else:
         show(edition, verdicts)
     if not edition.written:
         raise SystemExit(1)
+
+
+def as_json_text(edition, verdicts: list[dict]) -> str:
+    """What was written, what is missing and the claims."""
+    import json
+
+    made = {"written": edition.written, "missing": edition.missing, "claims": verdicts}
+    return json.dumps(made, indent=1)
 
 
 def show(edition, verdicts: list[dict]):

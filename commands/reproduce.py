@@ -44,8 +44,14 @@ SCALES = ("quick", "full")
     show_default=True,
     help="Folder the figures are written to.",
 )
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print what was written and what is missing as JSON on stdout and nothing else.",
+)
 @click.pass_context
-def reproduce(ctx, scale, workers, family, results, out):
+def reproduce(ctx, scale, workers, family, results, out, as_json):
     """Make all results the paper's figures and tables need, and draw and write them.
 
     First the run that is shipped with stepimp is drawn, and each figure says so; as a measurement
@@ -68,7 +74,7 @@ def reproduce(ctx, scale, workers, family, results, out):
     from ._overall import Overall
     from ._progress import log, status
     from ._steps import run_steps
-    from .figures import show
+    from .figures import as_json_text, show
 
     status("Looking at what is there ...")
     steps = plan(scale, family, ctx.find_root().command)
@@ -92,7 +98,7 @@ def reproduce(ctx, scale, workers, family, results, out):
         ):
             overall.moved(titles[ended.step], ended.step.work)
             with overall.paused():
-                click.echo(ended.output, nl=False)
+                click.echo(ended.output, nl=False, err=as_json)
                 click.echo(ended.errors, nl=False, err=True)
             if ended.code:
                 failed.append(command_line(ended.step))
@@ -100,8 +106,11 @@ def reproduce(ctx, scale, workers, family, results, out):
                 draw(edition, present(find_documents(results, family)), ended.step.needs)
     edition.make(CLAIMS)
     edition.write_report()
-    show(edition, edition.claims())
-    show_resolution(edition.documents, family)
+    if as_json:
+        click.echo(as_json_text(edition, edition.claims()))
+    else:
+        show(edition, edition.claims())
+        show_resolution(edition.documents, family)
     if failed:
         raise click.ClickException(
             f"Failed: {'; '.join(failed)}. The same command continues from there."

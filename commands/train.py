@@ -9,6 +9,7 @@ import click
 from stepimp.processes import launched
 
 from ._options import SEED, FloatRange, training_data_option
+from ._print import print_json
 from ._progress import progress_bar, status
 
 
@@ -177,6 +178,12 @@ def depth_list(ctx, param, value):
     show_default=True,
     help="Dtype of the stored weights.",
 )
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the new members, or what --prepare wrote, as JSON on stdout and nothing else.",
+)
 def train(
     folder,
     prepare,
@@ -195,6 +202,7 @@ def train(
     noise,
     dropout,
     minutes,
+    as_json,
     **recipe,
 ):
     """Train a family of denoisers into FOLDER, one Hugging Face folder per depth and seed.
@@ -229,6 +237,8 @@ def train(
 
     if prepare:
         counts = prepare_text(Path(prepare), data, length, tokenizer, vocab_size)
+        if as_json:
+            return print_json(counts | {"file": prepare})
         return click.echo(
             f"{counts['train']:,} training and {counts['heldout']:,} held-out sequences of "
             f"{length} tokens -> {prepare}"
@@ -260,9 +270,12 @@ def train(
             callbacks=[*callbacks, *([TrainingProgress(bar)] if main_process else [])],
             teacher=teacher,
         )
+        trained = []
         for name, nelbo in members:
-            click.echo(
-                f"{name}: held-out NELBO {nelbo:.4f} nats per token -> {Path(folder) / name}"
-            )
-    if main_process:
+            trained.append({"name": name, "heldout_nelbo_nats": nelbo})
+            line = f"{name}: held-out NELBO {nelbo:.4f} nats per token -> {Path(folder) / name}"
+            click.echo(line, err=as_json)
+    if main_process and as_json:
+        print_json({"folder": folder, "trained": trained})
+    elif main_process:
         click.echo(f"The family is complete in {folder}.")

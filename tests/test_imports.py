@@ -28,6 +28,7 @@ ROOMS = {
     "journals": {"errors", "checks"},
     "documents": {"errors", "checks", "rows", "columns"},
     "columns": {"rows"},
+    "pictures": set(),
     "noise": {"errors"},
     "intervals": {"randomness"},
     "results": {"errors", "documents", "journals", "processes"},
@@ -35,7 +36,7 @@ ROOMS = {
     "kernels": {"errors", "randomness"},
     "models": {"errors", "checks", "noise", "results", "text", "kernels"},
     "curves": {"kernels", "models"} | SMALL,
-    "schedules": {"errors", "intervals", "rows", "columns", "curves"},
+    "schedules": {"errors", "intervals", "rows", "columns", "pictures", "curves"},
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
     "search": {"models", "curves", "schedules", "sampling", "quality"} | SMALL,
@@ -51,6 +52,8 @@ ROOMS = {
         "models",
         "schedules",
     },
+    "doctor": {"errors", "kernels", "models", "results", "text"},
+    "api": {"pictures", "models", "curves", "schedules", "sampling", "quality"} | SMALL,
     "plots": {"intervals", "paper", "schedules"},
 }
 
@@ -134,8 +137,8 @@ def test_a_room_imports_only_what_its_rule_names(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["errors", "randomness", "processes", "rows", "columns", "noise", "intervals", "results"]
-    + ["checks", "journals", "documents"],
+    ["errors", "randomness", "processes", "rows", "columns", "pictures", "noise", "intervals"]
+    + ["results", "checks", "journals", "documents"],
 )
 def test_the_small_rooms_need_no_torch(name):
     assert "torch" not in packages(f"stepimp.{name}", toplevel_only=True)
@@ -170,7 +173,33 @@ def test_no_command_imports_the_command_line(name):
 
 def test_imports_form_no_circle():
     graph = {name: own_imports(name) for name in MODULES}
+    # The root imports the front door, which is on top of all rooms, only when it is first used; the
+    # rooms import the root for its version.
+    assert graph["stepimp"] == {"stepimp.api", "stepimp.curves"}
+    graph["stepimp"].remove("stepimp.api")
     assert list(TopologicalSorter(graph).static_order())
+
+
+def test_the_root_imports_only_a_package_without_imports():
+    top = imported(MODULES["stepimp"], "stepimp", toplevel_only=True)
+    assert top == {"types.ModuleType", "stepimp.curves"} and not own_imports("stepimp.curves")
+
+
+def test_the_front_door_is_loaded_when_it_is_first_used(python):
+    code = f"""
+import sys
+import stepimp
+assert not {SLOW!r} & sys.modules.keys() and "stepimp.api" not in sys.modules
+import stepimp.curves.options
+assert stepimp.curves.options.CurveOptions
+try:
+    stepimp.curves(nothing=1)  # the package, called
+except TypeError as error:
+    assert "nothing" in str(error), error
+from stepimp import load, recommend, sample
+assert stepimp.load is load is sys.modules["stepimp.api"].load
+"""
+    python(code)
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if room(name) not in ("commands",)])
@@ -241,14 +270,3 @@ def test_the_library_names_no_option_of_a_command():
                 # Its recipes are command lines: the arguments of the command that fills a need.
                 argument = name == "stepimp.paper.needs" and option.fullmatch(text)
                 assert argument or not option.search(text), (name, text)
-
-
-def test_the_readmes_example_imports_what_there_is():
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
-    imports = [node for node in ast.parse(example).body if isinstance(node, ast.ImportFrom)]
-    wanted = {f"{node.module}.{alias.name}" for node in imports for alias in node.names}
-    assert wanted
-    for name in wanted - MODULES.keys():
-        module, _, symbol = name.rpartition(".")
-        defined = ast.parse(MODULES[module].read_text("utf-8")).body
-        assert symbol in {getattr(node, "name", None) for node in defined}, name

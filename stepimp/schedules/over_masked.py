@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from itertools import groupby
 
+from stepimp import pictures
 from stepimp.errors import StepimpError
 from stepimp.schedules.notation import model_of, written_names
 
@@ -58,6 +59,12 @@ class MaskedSchedule:
     def models(self) -> tuple[str, ...]:
         """The models it uses, each once, in the order of first use."""
         return tuple(dict.fromkeys(model for model, _, _ in self.segments))
+
+    def _repr_html_(self) -> str:
+        """The schedule as a strip from all positions masked to none, in notebooks."""
+        sizes = [(model, most - fewest) for model, most, fewest in self.segments]
+        ends = (f"n = {self.length}", "n = 0")
+        return pictures.strip(sizes, self.format(), "masked positions", ends)
 
     def model_at(self, n: int) -> str:
         """The model of an event that begins with n masked positions. Raises StepimpError outside

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from itertools import groupby
 
+from stepimp import pictures
 from stepimp.errors import StepimpError
 from stepimp.schedules.notation import model_of, written_names
 
@@ -43,6 +44,11 @@ class Plan:
     def models(self) -> tuple[str, ...]:
         """The models it uses, each once, in the order of first use."""
         return tuple(dict.fromkeys(model for model, _ in self.groups))
+
+    def _repr_html_(self) -> str:
+        """The plan as a strip of its forward passes, in notebooks."""
+        ends = ("first pass", "last pass")
+        return pictures.strip(self.groups, self.format(), "tokens", ends)
 
     def forwards_of(self, model: str) -> int:
         """Forward passes of one model per sample."""

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from itertools import groupby
 
+from stepimp import pictures
 from stepimp.errors import StepimpError
 from stepimp.schedules.notation import model_of, written_names
 
@@ -51,6 +52,10 @@ class Schedule:
         names = written_names(self.models, heavy, light)
         separator = "" if set(self.models) <= {heavy, light} else ":"
         return ",".join(f"{names[model]}{separator}{count}" for model, count in self.segments)
+
+    def _repr_html_(self) -> str:
+        """The schedule as a strip from t = 1 to t = 0, in notebooks."""
+        return pictures.strip(self.segments, self.format())
 
 
 def parse(

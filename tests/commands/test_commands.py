@@ -2,12 +2,10 @@ import errno
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import click
 import pytest
@@ -35,17 +33,6 @@ def test_each_command_has_help_with_an_example_of_itself(run, name):
     assert result.exit_code == 0
     assert re.search(rf"Example:\n +stepimp {name}\b", result.stdout)
     assert len(main.commands[name].help.splitlines()[0]) > 20
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_each_command_stands_in_the_readme(name):
-    assert f"stepimp {name}" in (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_example_of_each_command_parses(name):
-    for example in re.findall(rf"^ *stepimp {name}(.*)$", main.commands[name].help, re.MULTILINE):
-        main.commands[name].make_context(name, shlex.split(example))
 
 
 @pytest.mark.parametrize("name", NAMES)

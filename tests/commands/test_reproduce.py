@@ -1,5 +1,6 @@
 """`stepimp reproduce`: which commands it runs, which not again, and what it shows as they end."""
 
+import json
 import os
 
 import pytest
@@ -122,6 +123,13 @@ def test_in_the_end_it_says_what_is_resolved(tmp_path, ran, made):
     assert search.endswith(" no")
     (more,) = (line for line in table if "stepimp search" in line)
     assert more == "Figures 2, 3, 6, 10: about 7 s: stepimp search --samples 144"
+
+
+def test_as_json_and_nothing_else(tmp_path, ran, made):
+    result = call(tmp_path, "--json")
+    document = json.loads(result.stdout)
+    assert document.keys() == {"written", "missing", "claims"} and document["written"]
+    assert "kl has ended" in result.stderr
 
 
 def test_another_scale_is_another_measurement(tmp_path, ran, made):

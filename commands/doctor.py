@@ -1,0 +1,90 @@
+"""`stepimp doctor`: what works on this machine, and a block for bug reports."""
+
+import click
+
+from ._print import print_json, print_table
+from ._progress import status
+
+USES = {
+    "flash_attention": (
+        "FlashAttention 2",
+        "needs a CUDA device and flash-attn; without it attention is torch's SDPA",
+    ),
+    "triton": ("Triton kernels", "need a CUDA device and triton; without them torch computes"),
+    "cpp_compiler": ("C++ compiler", "needed by stepimp train --compile alone"),
+}
+
+
+@click.command()
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print what was found as JSON on stdout, nothing else."
+)
+def doctor(device, as_json):
+    """Check the installation: versions, device, threads, what can be used, the cache, and a
+    self-test.
+
+    The self-test compares the kernels on random inputs, and a bundled model, with their float64
+    references; it takes a few seconds. The last lines are made to be pasted into a bug report. The
+    exit code is 1 if a check fails.
+
+    \b
+    Example:
+      stepimp doctor
+    """
+    status("Comparing kernels and a bundled model with their float64 references ...")
+    from stepimp.doctor import diagnose
+
+    found = diagnose(device)
+    if as_json:
+        print_json(found)
+    else:
+        show(found)
+    if not all(check["passed"] for check in found["checks"]):
+        raise SystemExit(1)
+
+
+def show(found: dict):
+    """The self-test, what can be used, and the block."""
+    rows = [
+        [
+            check["name"],
+            f"{check['difference']:.2g}",
+            f"{check['allowed']:g} {check['unit']}",
+            "passed" if check["passed"] else "FAILED",
+        ]
+        for check in found["checks"]
+    ]
+    print_table(
+        f"Self-test against float64, {found['self_test_seconds']} s",
+        ["", "largest difference", "allowed", ""],
+        rows,
+    )
+    for key, (name, remark) in USES.items():
+        click.echo(f"{name}: yes" if found["usable"][key] else f"{name}: no ({remark})")
+    if problem := found["cache"]["problem"]:
+        click.echo(problem)
+    click.echo("\nFor a bug report, with the command and what it printed:\n\n```")
+    click.echo("\n".join(block(found)))
+    click.echo("```")
+
+
+def block(found: dict) -> list[str]:
+    """Everything on a few lines."""
+    machine, cache = found["machine"], found["cache"]
+    failed = [check["name"] for check in found["checks"] if not check["passed"]]
+    packages = [f"{name} {version or '-'}" for name, version in found["versions"].items()]
+    commit = f" (commit {found['git_commit'][:12]})" if found["git_commit"] else ""
+    stepimp, python, *libraries = packages
+    return [
+        f"{stepimp}{commit}, {python}, {machine['system']}",
+        ", ".join(libraries[:6]),
+        ", ".join(libraries[6:]),
+        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads "
+        f"(OMP_NUM_THREADS {machine['omp_num_threads'] or 'unset'})",
+        f"device {machine['device']}, {machine['free_memory_gb']} GB free, "
+        f"{machine['cuda_devices']} CUDA devices",
+        "usable: " + (", ".join(name for name, ok in found["usable"].items() if ok) or "none"),
+        f"cache {cache['folder']}, {cache['megabytes']} MB",
+        f"self-test: {'failed: ' + ', '.join(failed) if failed else 'passed'}",
+    ]
