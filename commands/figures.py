@@ -96,8 +96,8 @@ def as_json_text(edition, verdicts: list[dict]) -> str:
     """What was written, what is missing and the claims."""
     import json
 
-    made = {"written": edition.written, "missing": edition.missing, "claims": verdicts}
-    return json.dumps(made, indent=1)
+    parts = {name: getattr(edition, name) for name in ("written", "missing", "lacking")}
+    return json.dumps(parts | {"claims": verdicts}, indent=1)
 
 
 def show(edition, verdicts: list[dict]):

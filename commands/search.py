@@ -113,8 +113,7 @@ def search(heavy, light, race, top, confidence, as_json, **options):
     All schedules share their random numbers, and those that begin with the same segments share that
     part of the work: 790 segments run instead of the 2100 of 210 schedules. Beside the ranking are
     the influence of each segment (8) and how well path KL and NELBO, from the curves, predicted the
-    ranking. A killed search continues, schedule by schedule. Several processes: torchrun
-    --nproc-per-node 2 -m stepimp search ...
+    ranking. A killed search continues, schedule by schedule.
 
     \b
     Example:
