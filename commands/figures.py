@@ -93,11 +93,11 @@ def figures(only, results, family, out, as_json):
 
 
 def as_json_text(edition, verdicts: list[dict]) -> str:
-    """What was written, what is missing and the claims."""
+    """What was written, what is missing, what the family lacks models for, and the claims."""
     import json
 
-    parts = {name: getattr(edition, name) for name in ("written", "missing", "lacking")}
-    return json.dumps(parts | {"claims": verdicts}, indent=1)
+    made = {name: getattr(edition, name) for name in ("written", "missing", "lacking")}
+    return json.dumps(made | {"claims": verdicts}, indent=1)
 
 
 def show(edition, verdicts: list[dict]):

@@ -8,8 +8,8 @@ import pytest
 from documents import call, only_document
 
 import stepimp
+from stepimp.documents import read_document
 from stepimp.errors import StepimpError
-from stepimp.results import read_document
 from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.schedule import Schedule, parse
