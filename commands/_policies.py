@@ -33,6 +33,8 @@ def compare_policies(heavy: str, lights: tuple[str, ...], as_json: bool, options
 
 def show(document: dict):
     """The tables, and a verdict on each policy."""
+    from stepimp.quality.policy_choice import AT_EQUAL_COST
+
     params, rows = document["params"], document["rows"]
     heavy, light = params["heavy"], params["light"]
     click.echo(
@@ -62,7 +64,7 @@ def show(document: dict):
         spare=("seconds", "in sequence", "gen-PPL"),
     )
     for row in rows:
-        if row["name"] in ("best over n", "plan", "cascade"):
+        if row["name"] in AT_EQUAL_COST:
             click.echo(sentence(row))
     click.echo(f"Policies compared -> {document['path']}")
 

@@ -248,7 +248,7 @@ class PolicyRow(Quality):
     predicted_nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO on the text that chose"]
     predicted_path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL on that text"]
     nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO measured on other text"]
-    nelbo_diff_nats: Annotated[float, INTERVAL, "nats per token: paired, to the best over steps"]
+    nelbo_diff_nats: Annotated[float, INTERVAL, "paired, to the best over steps; hold jointly"]
     log_ppl_diff: Annotated[float, INTERVAL, "nats per token: paired, of samples under the judge"]
     seconds: Annotated[float, "seconds of sampling for all samples"]
     verdict: Annotated[str, "by the interval of nelbo_diff_nats: better, not better or worse"]

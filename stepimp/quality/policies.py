@@ -23,7 +23,14 @@ from stepimp.models.loading import Family, load
 from stepimp.processes import Processes
 from stepimp.quality.evaluation import quality_columns
 from stepimp.quality.judge import Judge, judge_of, load_judge
-from stepimp.quality.policy_choice import FIXED, Chosen, PolicyOptions, choose, split_text
+from stepimp.quality.policy_choice import (
+    AT_EQUAL_COST,
+    FIXED,
+    Chosen,
+    PolicyOptions,
+    choose,
+    split_text,
+)
 from stepimp.quality.scoring import Scores, score, unigram_entropy, unscorable
 from stepimp.results import Run, results_folder
 from stepimp.rows import PolicyRow
@@ -61,6 +68,8 @@ def compare_policies(
     params |= {"length": text.shape[1], "family": recorded(options.family)}
     fingerprints = {"models": family.fingerprints, "judge": judge.fingerprint, "data": source}
     run = Run(options.out, "policies", params, fingerprints, family.any.device, options.dtype)
+    if document := run.finished():
+        return document
     journal = run.journal(check=result_fault)
     chosen = choose(options, curves, family, tuning)
     units = {
@@ -190,14 +199,16 @@ def policy_rows(
     judge: Judge,
     options: PolicyOptions,
 ) -> list[PolicyRow]:
-    """A row for each policy; differences are paired with the best schedule over steps."""
+    """A row for each policy; differences are paired with the best schedule over steps, and the
+    intervals of those in NELBO hold jointly for the policies at equal cost.
+    """
     heavy, light, blocks = options.heavy, options.light, family.blocks
     numbers = {each.name: measured(each.name, done, family, judge) for each in chosen}
     base, rows = numbers[FIXED], []
     for each in chosen:
         of = numbers[each.name]
         passes = {model: of.per_sample("forwards", model) for model in (heavy, light)}
-        difference = ratio(of.losses - base.losses)
+        difference = ratio(of.losses - base.losses, jointly=len(AT_EQUAL_COST))
         row: dict[str, Any] = {
             "name": each.name,
             "policy": written(each.policy, heavy, light),

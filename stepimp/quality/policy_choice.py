@@ -27,6 +27,7 @@ from stepimp.schedules.saved import AnySchedule
 from stepimp.schedules.schedule import Schedule, parse
 
 FIXED = "best over steps"
+AT_EQUAL_COST = ("best over n", "plan", "cascade")
 OF_TEXT = {"until": None, "inputs": "text", "by_masked": False}
 STRATA = 16  # states of each sequence that tune the cascade
 

@@ -19,6 +19,9 @@ class Runner(Protocol):
     def model(self, row: int) -> str:
         """The model that a sample waits for."""
 
+    def sequences(self, name: str) -> int:
+        """The most sequences that a model runs for one sample at once."""
+
     def run(self, name: str, batch: list[int]) -> None:
         """Runs the model once for each sample of the batch, which all wait for it."""
 
@@ -43,13 +46,14 @@ def in_batches(runner: Runner, samples: int, models: int, batch_size: int) -> It
         groups: dict[str, list[int]] = {}
         for row in waiting:
             groups.setdefault(runner.model(row), []).append(row)
+        fits = {name: max(1, batch_size // runner.sequences(name)) for name in groups}
         # A model with a full batch; else the one that the samples farthest behind wait for.
         model = max(
             groups,
-            key=lambda name: (len(groups[name]) >= batch_size, max(map(runner.left, groups[name]))),
+            key=lambda name: (len(groups[name]) >= fits[name], max(map(runner.left, groups[name]))),
         )
         # Samples with most events left go first: all end together, and batches stay full.
-        batch = sorted(groups[model], key=runner.left, reverse=True)[:batch_size]
+        batch = sorted(groups[model], key=runner.left, reverse=True)[: fits[model]]
         runner.run(model, batch)
         for row in batch:
             if not runner.left(row):

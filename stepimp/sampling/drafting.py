@@ -67,6 +67,10 @@ class DraftRunner(EventRunner):
         enough = min(self.draft.events, len(self.events[row]))
         return self.draft.heavy if len(self.drafted[row]) == enough else self.draft.light
 
+    def sequences(self, name: str) -> int:
+        """The most sequences that a model runs for one sample at once."""
+        return self.draft.events if name == self.draft.heavy else 1
+
     def next_step(self, row: int) -> int:
         """The step of the next event to draft."""
         return self.events[row][-1 - len(self.drafted[row])]

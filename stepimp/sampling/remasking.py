@@ -113,6 +113,10 @@ class RemaskRunner:
             return self.schedule.model_at(int((self.state.z[row] == self.mask_id).sum()))
         return self.schedule.by_step()[waiting.step - 1]
 
+    def sequences(self, name: str) -> int:
+        """The most sequences that a model runs for one sample at once."""
+        return 1
+
     def find_event(self, row: int):
         """Draws steps, and masks tokens again, up to the next step at which something unmasks."""
         z, length = self.state.z, self.state.z.shape[1]

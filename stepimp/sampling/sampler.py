@@ -118,6 +118,10 @@ class EventRunner:
         """The model that a sample waits for."""
         return self.models[row][len(self.events[row]) - 1]
 
+    def sequences(self, name: str) -> int:
+        """The most sequences that a model runs for one sample at once."""
+        return 1
+
     def next_step(self, row: int) -> int:
         """The step of a sample's next event."""
         return self.events[row][-1]
@@ -138,7 +142,8 @@ class EventRunner:
             with self.timed("body"):
                 z = state.z[row : row + 1]
                 self.start[key] = denoiser.hidden(z, times.view(torch.float64))[0]
-            self.counts.forward(name, 1)
+            self.counts.forward(name, 1, sequential=0)
+        self.counts.sequential[name] += 1
         self.finish_events(name, self.start[key][asked], [row], [positions])
 
     def run(self, name: str, batch: list[int]):

@@ -63,8 +63,7 @@ def recommend_masked(
 
     The budget is met to within half an event, or with save_flops at least. Exact for events of one
     token; with T steps the expected forward passes have no common unit and are rounded to 1 in
-    `UNITS`. Raises StepimpError where nothing can be saved or
-    no schedule meets the budget.
+    `UNITS`. Raises StepimpError where nothing can be saved or no schedule meets the budget.
     """
     heavy = measurements.heavy
     predictor = Predictor(measurements, blocks, by, steps, seed)

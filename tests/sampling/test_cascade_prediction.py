@@ -16,7 +16,7 @@ from stepimp.noise import NoiseSchedule
 from stepimp.sampling.cascade_document import cascade_rows
 from stepimp.sampling.cascade_prediction import HeldOutEvents, measure_events
 
-M, THRESHOLD = 3, 0.6
+M, THRESHOLD = 3, 0.9
 TEXT = (2, 0, 1)
 
 

@@ -123,7 +123,8 @@ def test_forward_passes_are_those_of_the_events():
     denoisers, counts = two_models(length=6), sampler.Counts()
     plan = Plan((("l", 1), ("h", 2), ("l", 3)))
     sampler.sample(denoisers, plan, range(10), 6, seed=0, counts=counts)
-    assert counts.sequential == {"l": 1 + 10, "h": 10}  # the first pass serves all samples
+    assert counts.sequential == {"l": 20, "h": 10}
+    assert counts.forwards == {"l": 1 + 10, "h": 10}  # the first pass serves all samples
     assert counts.tokens == {"l": 40, "h": 20}
 
 

@@ -43,7 +43,7 @@ def p_value(denoisers, policy, exact, start, samples=1000):
 
 
 @over_starts
-@pytest.mark.parametrize("steps", [1, 2, 5, None])
+@pytest.mark.parametrize("steps", [1, 4, None])
 def test_a_cascade_follows_its_enumerated_distribution(start, steps):
     denoisers = two_models(steps=steps or 1, time_conditioned=steps is not None)
 
@@ -69,7 +69,7 @@ def test_another_threshold_would_be_seen():
     exact = event_laws.distribution(denoisers, law, start)
     for threshold in (0.0, 9.0):  # always heavy, always light
         other = Policy(Cascade("h", "l", threshold), first_hitting=True)
-        assert p_value(denoisers, other, exact, start, samples=3000) < 1e-6
+        assert p_value(denoisers, other, exact, start) < 1e-6
 
 
 def test_a_cascade_that_never_or_always_escalates_is_one_model():
@@ -86,7 +86,7 @@ def test_a_cascade_that_never_or_always_escalates_is_one_model():
 
 @over_starts
 @pytest.mark.parametrize("steps", [1, 2, 5, None])
-@pytest.mark.parametrize("events", [1, 2, 3])
+@pytest.mark.parametrize("events", [1, 3])
 def test_draft_and_verify_follows_the_law_of_the_heavy_model(start, steps, events):
     denoisers = two_models(steps=steps or 1, time_conditioned=steps is not None)
     if steps:
@@ -112,6 +112,13 @@ def test_tokens_do_not_depend_on_how_many_events_are_drafted(policy):
         assert counts.tokens == {"h": 180}
     assert all(torch.equal(drawn[0], other) for other in drawn[1:])
     assert calls == sorted(calls, reverse=True) and calls[0] > 1.2 * calls[-1]
+
+
+def test_a_pass_that_verifies_has_no_more_sequences_than_a_batch():
+    denoisers = two_models(length=6)
+    policy = Policy(Draft("h", "l", 3), first_hitting=True)
+    policies.sample(denoisers, policy, range(20), 6, seed=3, batch_size=8)
+    assert max(denoisers["h"].batches) == 6 and max(denoisers["l"].batches) == 8
 
 
 def test_a_light_model_that_is_the_heavy_one_is_always_accepted():
