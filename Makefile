@@ -70,6 +70,7 @@ bench: .venv/ready
 	$(BIN)/python tests/bench_curves.py
 	$(BIN)/python tests/bench_quality.py
 	$(BIN)/python tests/bench_search.py
+	$(BIN)/python tests/bench_workers.py
 	$(BIN)/python tests/bench_train.py
 
 # Needs a CUDA device; says so where there is none.

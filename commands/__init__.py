@@ -7,9 +7,11 @@ import sys
 import click
 
 from stepimp import __version__
+from stepimp.processes import Processes
 
-from ._errors import explained
+from ._errors import explained, first_process_prints
 from ._terminal import ERRORS
+from ._workers import ARGUMENTS, end_with_launcher
 
 COMMANDS = (
     "train",
@@ -43,7 +45,11 @@ class Messages(logging.Handler):
 
 
 class Stepimp(click.Group):
-    """Explains errors, and prints what the library logs."""
+    """Explains errors, prints what the library logs, and joins the other processes of the run."""
+
+    def parse_args(self, ctx, args):
+        ctx.meta[ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx):
         log, messages = logging.getLogger("stepimp"), Messages()
@@ -52,8 +58,10 @@ class Stepimp(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors=ERRORS)
+        end_with_launcher()
         try:
-            with explained():
+            with explained(), first_process_prints():
+                Processes()
                 return super().invoke(ctx)
         finally:
             log.removeHandler(messages)

@@ -1,17 +1,21 @@
 """What the command line says when a run ends early, and with which exit code."""
 
 import errno
+import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import click
 
 from stepimp.errors import Contradiction, StepimpError, advice
+from stepimp.processes import LostProcess, launched, said_before
 
 from ._memory import out_of_memory
+from ._workers import LAUNCHER, LOST
 
+INTERRUPTED = "Interrupted. Finished work is kept: run the same command again to continue."
 BUG = "This is a bug in stepimp: please report it with the lines above and the command."
 
 
@@ -39,15 +43,23 @@ def explained():
     try:
         yield
     except Contradiction as error:
+        if said_by_another(str(error)):
+            sys.exit(2)
         raise click.UsageError(str(error), click.get_current_context(silent=True)) from error
+    except LostProcess as error:
+        if said_by_another(str(error), consequence=True):
+            sys.exit(LOST)
+        raise click.ClickException(str(error)) from error
     except StepimpError as error:
+        if said_by_another(str(error)):
+            sys.exit(1)
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Terminated) else signal.SIGINT
-        click.echo(
-            "\nInterrupted. Finished work is kept: run the same command again to continue.",
-            err=True,
-        )
+        if LAUNCHER in os.environ:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which the launcher may send as well
+        if not said_by_another(INTERRUPTED, consequence=True):
+            click.echo(f"\n{INTERRUPTED}", err=True)
         sys.exit(128 + number)
     except OSError as error:
         if error.errno == errno.EPIPE:  # a reader such as head has seen enough
@@ -57,7 +69,11 @@ def explained():
             raise
         where = f": {error.filename}" if error.filename else ""
         raise click.ClickException(f"{error.strerror}{where}. {advice(error)}") from error
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
+    except click.ClickException as error:
+        if said_by_another(error.message):
+            sys.exit(error.exit_code)
+        raise
+    except (click.exceptions.Exit, click.Abort):
         raise
     except Exception as error:
         if said := out_of_memory(error):
@@ -70,3 +86,20 @@ def explained():
         raise click.ClickException(
             f"A library cannot go on ({error}). A smaller text or tokenizer may help."
         ) from error
+
+
+def said_by_another(message: str, consequence: bool = False) -> bool:
+    """Whether another process of this run says this; of a mere consequence of its own end, the
+    launcher of `--workers` does.
+    """
+    return (consequence and LAUNCHER in os.environ) or said_before(message, consequence)
+
+
+@contextmanager
+def first_process_prints():
+    """Sends what the other processes of a run print to nowhere."""
+    if launched()[0] == 0:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield

@@ -4,13 +4,13 @@ The estimate is rough: the FLOPs of the forward passes over a rate that most mac
 bundled reference run took 0.4 to 0.5 of it on one core.
 """
 
-import os
 import sys
 from pathlib import Path
 
 import click
 
 from stepimp.memory import free_memory, size
+from stepimp.processes import launched
 
 from ._work import CURVES, cores, default_models, planned
 
@@ -43,7 +43,7 @@ def confirm(params: dict, yes: bool):
 
 def ask(seconds: float, yes: bool):
     """Asks before a run of this length, unless it is short or agreed to."""
-    if yes or seconds <= HOUR or os.environ.get("RANK", "0") != "0":  # torchrun's first asks
+    if yes or seconds <= HOUR or launched()[0] != 0:  # the first process asks
         return
     message = f"This would take about {spoken(seconds)}, less what is finished already."
     if not is_interactive():

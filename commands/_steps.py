@@ -78,6 +78,7 @@ def start(step: Step, results: Path, workers: int) -> Child:
     environment = os.environ | {"STEPIMP_RESULTS": str(results), PIPE: str(pipe)}
     environment["STEPIMP_YES"] = "1"  # whoever runs all of them has agreed
     environment.pop("STEPIMP_FAMILY", None)  # its command line says what it is of
+    environment["STEPIMP_WORKERS"] = "1"  # several commands run at once instead
     if workers > 1:
         environment.setdefault("OMP_NUM_THREADS", "1")
     output, errors = (TemporaryFile("w+", errors="replace") for _ in range(2))  # noqa: SIM115

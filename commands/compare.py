@@ -21,6 +21,7 @@ from ._options import (
 from ._policies import compare_policies
 from ._print import banded, print_json, print_table, rounded
 from ._progress import progress, status
+from ._workers import workers_option
 
 MOST_FRACTIONS = 1000
 
@@ -110,6 +111,7 @@ class Sweep(click.ParamType):
 @judge_option
 @model_options
 @yes_option
+@workers_option
 def compare(heavy, lights, policies, budget, sequences, as_json, yes, **options):
     """Gen-PPL, entropy, FLOPs and seconds of several schedules with the same random numbers.
 

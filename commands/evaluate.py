@@ -5,6 +5,7 @@ import click
 from ._options import device_options, family_option, judge_option, output_options, piped
 from ._print import banded, print_json
 from ._progress import progress, status
+from ._workers import workers_option
 
 
 @click.command()
@@ -35,6 +36,7 @@ from ._progress import progress, status
 @family_option
 @device_options
 @output_options
+@workers_option
 def evaluate(as_json, **options):
     """Generative perplexity under a judge, and entropy, of generated text.
 

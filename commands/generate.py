@@ -13,6 +13,7 @@ from ._progress import progress, status, stderr
 from ._recommend import recommend_now
 from ._terminal import visible
 from ._work import DEFAULT_STEPS
+from ._workers import workers_option
 
 
 @click.command()
@@ -120,6 +121,7 @@ from ._work import DEFAULT_STEPS
 @click.option("--watch", is_flag=True, help="Show the first sample filling in as it denoises.")
 @model_options
 @yes_option
+@workers_option
 def generate(watch, as_json, yes, **options):
     """Generate text with a model schedule, and save it as JSON Lines.
 

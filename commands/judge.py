@@ -1,11 +1,12 @@
 """`stepimp judge`: a small language model to score generated text with."""
 
-import os
 import shlex
 import sys
 from contextlib import nullcontext
 
 import click
+
+from stepimp.processes import launched
 
 from ._long import confirm_training
 from ._options import MOST_VOCABULARY, SEED, FloatRange, training_data_option, yes_option
@@ -169,7 +170,7 @@ def judge(
         yes,
     )
     command = shlex.join(["stepimp", *sys.argv[1:]])
-    main_process = os.environ.get("RANK", "0") == "0"  # torchrun's
+    main_process = launched()[0] == 0
     with progress_bar(transient=False) if main_process else nullcontext() as bar:
         facts = train_judge(
             Path(folder),

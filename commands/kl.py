@@ -4,10 +4,12 @@ import click
 
 from ._curves import chosen_options, curve_options, measure_curves
 from ._print import print_curves, print_json
+from ._workers import workers_option
 
 
 @click.command()
 @curve_options
+@workers_option
 def kl(device, attn, out, as_json, yes, **options):
     """KL(heavy || light) over t on the same corrupted inputs, raw and relative to another seed of
     the heavy model.

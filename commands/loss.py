@@ -4,10 +4,12 @@ import click
 
 from ._curves import chosen_options, curve_options, measure_curves
 from ._print import banded, print_curves, print_json, print_table
+from ._workers import workers_option
 
 
 @click.command()
 @curve_options
+@workers_option
 def loss(device, attn, out, as_json, yes, **options):
     """Difference of the masked cross-entropies of light and heavy over t, on the same corrupted
     inputs.

@@ -13,6 +13,7 @@ from ._options import (
 )
 from ._print import print_json, print_table
 from ._progress import progress, status
+from ._workers import workers_option
 
 
 @click.command()
@@ -51,6 +52,7 @@ from ._progress import progress, status
 )
 @model_options
 @yes_option
+@workers_option
 def profile(heavy, light, as_json, yes, **options):
     """Seconds in the body, the projection, the draw and the rest, and what a schedule saves of
     them.

@@ -22,6 +22,7 @@ from ._options import (
 )
 from ._print import print_json, print_table, rounded
 from ._progress import progress, status
+from ._workers import workers_option
 
 SHOWN = 5  # schedules at each end of the ranking
 BAR = 11  # characters of the longest bar
@@ -109,6 +110,7 @@ NAMES = {
 @judge_option
 @model_options
 @yes_option
+@workers_option
 def search(heavy, light, race, top, confidence, as_json, yes, **options):
     """Sample with every schedule that is light in 4 of 10 equal segments, and rank them by gen-PPL
     under a judge.
@@ -116,8 +118,7 @@ def search(heavy, light, race, top, confidence, as_json, yes, **options):
     All schedules share their random numbers, and those that begin with the same segments share that
     part of the work: 790 segments run instead of the 2100 of 210 schedules. Beside the ranking are
     the influence of each segment (8) and how well path KL and NELBO, from the curves, predicted the
-    ranking. A killed search continues, schedule by schedule. Several processes: torchrun
-    --nproc-per-node 2 -m stepimp search ...
+    ranking. A killed search continues, schedule by schedule.
 
     \b
     Example:
@@ -141,8 +142,6 @@ def search(heavy, light, race, top, confidence, as_json, yes, **options):
     document = search_models(
         chosen, partial(measure_first, chosen), partial(progress, "schedules x chunks")
     )
-    if document is None:  # not the first of several processes
-        return
     if as_json:
         return print_json(document)
     show(document)

@@ -1,11 +1,12 @@
 """`stepimp train`: a family of depths and seeds."""
 
-import os
 import shlex
 import sys
 from contextlib import nullcontext
 
 import click
+
+from stepimp.processes import launched
 
 from ._long import confirm_training, missing_depths
 from ._options import MOST_VOCABULARY, SEED, FloatRange, refuse, training_data_option, yes_option
@@ -265,7 +266,7 @@ def train(
     )
     command = shlex.join(["stepimp", *sys.argv[1:]])
     callbacks = [Deadline(minutes)] if minutes else []
-    main_process = os.environ.get("RANK", "0") == "0"  # torchrun's
+    main_process = launched()[0] == 0
     with progress_bar(transient=False) if main_process else nullcontext() as bar:
         members = train_family(
             Path(folder),

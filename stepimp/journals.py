@@ -80,6 +80,33 @@ class Journal:
         self._unwritten, self.done[unit] = [], result
 
 
+def journals_beside(path: Path) -> list[Path]:
+    """The journal files of all processes: NAME.journal of the first one, NAME.1.journal, ..."""
+    return sorted(path.parent.glob(f"{path.stem}*{path.suffix}"))
+
+
+def open_journal(path: Path, key: str, check: Check = anything, rank: int = 0) -> Journal:
+    """A process's journal, with the units of all journals beside it: an earlier run may have had
+    another number of processes.
+
+    path: the first process's. To be called before any process adds to its journal.
+    """
+    journal = Journal(path.with_suffix(f".{rank}{path.suffix}") if rank else path, key, check)
+    for file in journals_beside(path):
+        if file != journal.path:
+            journal.done |= Journal(file, key, check).done
+    return journal
+
+
+def join_journals(path: Path, key: str, done: dict[str, Any], check: Check = anything):
+    """Adds the units of all processes to the first process's file, as one process alone would have
+    left it.
+    """
+    journal = Journal(path, key, check)
+    for unit in done.keys() - journal.done.keys():
+        journal.add(unit, done[unit])
+
+
 class Kept:
     """A journal in memory only."""
 

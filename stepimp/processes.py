@@ -1,48 +1,226 @@
-"""Several processes under torchrun: this one's rank, its part of the work, and exchange of
-results.
+"""Several processes that share the work of one run.
+
+A launcher such as torchrun, accelerate launch or `stepimp.commands._workers` starts the same
+command several times and says in the environment who is who (RANK, WORLD_SIZE, MASTER_ADDR,
+MASTER_PORT). Every process makes the same calls of `Processes` in the same order. Units of work are
+the same for any number of processes, so that results do not depend on it.
 """
 
 import atexit
+import functools
+import itertools
+import logging
 import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from typing import Any, TypeVar
 
-# Rank 0 may measure curves while the others wait, and a slow machine may finish hours after a fast
-# one.
+from stepimp.errors import StepimpError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+ARRIVAL = timedelta(minutes=5)
+"""How long the processes wait for the last one to join."""
+SOON = 20.0
+"""Seconds after which it is said that they wait."""
+# A slow machine may finish its last unit hours after a fast one.
 PATIENCE = timedelta(days=7)
+LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+
+
+class LostProcess(StepimpError):
+    """Another process of this run has ended early."""
+
+
+def launched() -> tuple[int, int]:
+    """(rank, number of processes) by the environment that a launcher sets; (0, 1) without one.
+
+    Variables that are left over from a launcher do not count: without MASTER_ADDR and MASTER_PORT
+    there is nothing to join. Raises StepimpError where they contradict each other.
+    """
+    given = {name: os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE")}
+    if given["WORLD_SIZE"] in ("", "1"):
+        return 0, 1
+    if not (os.environ.get("MASTER_ADDR") and os.environ.get("MASTER_PORT")):
+        return 0, 1
+    try:
+        rank, count = int(given["RANK"]), int(given["WORLD_SIZE"])
+        if not 0 <= rank < count:
+            raise ValueError
+    except ValueError as error:
+        said = ", ".join(f"{name}={value}" for name, value in given.items())
+        raise StepimpError(
+            f"{said} in the environment name no process of a group: unset them, or start with "
+            "torchrun."
+        ) from error
+    return rank, count
+
+
+@functools.cache
+def forget_leftovers():
+    """Removes a launcher's variables that name no group, for libraries that take them at their
+    word; logs that this process is alone.
+    """
+    if launched() == (0, 1) and os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+        log.warning(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but MASTER_ADDR and MASTER_PORT are not "
+            "set: running as one process."
+        )
+        for name in LAUNCH:
+            os.environ.pop(name, None)
+
+
+class Group:
+    """The group that this process has joined: a store that all processes see, and exchange of
+    values.
+    """
+
+    def __init__(self, rank: int, count: int):
+        # If imported after the group is made, its functions would hold the group as a default
+        # argument.
+        import torch.distributed.nn  # noqa: F401
+        from torch import distributed
+
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        message = f"Waiting for {count} processes at {where}, as WORLD_SIZE says."
+        late = threading.Timer(SOON, lambda: log.info(message))
+        late.daemon = True
+        late.start()
+        nccl = torch.cuda.is_available() and distributed.is_nccl_available()
+        try:
+            self.store, *_ = next(distributed.rendezvous("env://", timeout=ARRIVAL))
+            self.store.set(f"stepimp/arrived/{rank}", "")
+            self.store.wait([f"stepimp/arrived/{each}" for each in range(count)], ARRIVAL)
+            distributed.init_process_group(
+                "cpu:gloo,cuda:nccl" if nccl else "gloo",
+                store=self.store,
+                rank=rank,
+                world_size=count,
+                timeout=PATIENCE,
+            )
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise StepimpError(
+                f"Process {rank} of {count} cannot join the others at {where} ({reason}). Start "
+                "all of them with torchrun, or unset WORLD_SIZE to run one process."
+            ) from error
+        finally:
+            late.cancel()
+        self._numbers = itertools.count()
+        # The group's threads, if left running, can abort a process as it ends.
+        atexit.register(leave)
+
+    def exchange(self, value) -> list:
+        """The values of all processes, by rank. Waits for the last process."""
+        from torch import distributed
+
+        values: list[Any] = [None] * distributed.get_world_size()
+        try:
+            distributed.all_gather_object(values, value)
+        except RuntimeError as error:
+            raise LostProcess(
+                "Another process of this run has ended early. Finished work is kept: run the same "
+                "command again, with any number of processes, to continue."
+            ) from error
+        return values
+
+    def new_counter(self) -> Callable[[int], int]:
+        """A function that adds to a number which all processes share, and returns the sum."""
+        name = f"stepimp/counter/{next(self._numbers)}"
+        return lambda amount: self.store.add(name, amount)
+
+
+def leave():
+    """Ends the group, if training has not ended it already."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+join = functools.cache(Group)
+"""The group, joined with the first call."""
 
 
 class Processes:
-    """The processes that torchrun started; without torchrun, this one alone."""
+    """The processes that share this run; without a launcher, this one alone."""
+
+    group: Group | None = None
 
     def __init__(self):
-        self.rank = int(os.environ.get("RANK", 0))
-        """Number of this process, from 0."""
-        self.count = int(os.environ.get("WORLD_SIZE", 1))
-        """Number of processes."""
+        forget_leftovers()
+        self.rank, self.count = launched()
+        """Number of this process, from 0, and number of processes."""
         if self.count > 1:
-            # If imported after the group is made, its functions would hold the group as a default
-            # argument.
-            import torch.distributed.nn  # noqa: F401
-            from torch import distributed
-
-            distributed.init_process_group("gloo", timeout=PATIENCE)
-            # The group's threads, if left running, can abort a process as it ends.
-            atexit.register(distributed.destroy_process_group)
+            self.group = join(self.rank, self.count)
 
     def part(self, items: list) -> list:
         """This process's contiguous part of a list that is equal in all processes."""
         start, stop = (len(items) * rank // self.count for rank in (self.rank, self.rank + 1))
         return items[start:stop]
 
+    def counter(self) -> Callable[[int], int]:
+        """A function that adds to a number which all processes share, and returns the sum."""
+        if self.group:
+            return self.group.new_counter()
+        total = 0
+
+        def add(amount: int) -> int:
+            nonlocal total
+            total += amount
+            return total
+
+        return add
+
+    def share(self, items: Sequence[T]) -> Iterator[T]:
+        """The items of a list, equal in all processes, that this process gets: whichever process is
+        free takes the next one.
+        """
+        take = self.counter()
+        while (number := take(1) - 1) < len(items):
+            yield items[number]
+
     def gather(self, results: dict) -> dict:
         """The union of all processes' results, in each of them. Waits for the last process."""
-        if self.count == 1:
-            return dict(results)
-        from torch import distributed
-
-        parts: list[dict] = [{}] * self.count
-        distributed.all_gather_object(parts, results)
+        parts = self.group.exchange(results) if self.group else [results]
         return {key: value for part in parts for key, value in part.items()}
+
+    def from_first(self, function: Callable[[], T]) -> T:
+        """What a function returns in process 0, which alone calls it, in all processes."""
+        return self.gather({0: function()} if self.rank == 0 else {})[0]
+
+    def one_before_others(self, function: Callable[[], T]) -> T:
+        """What a function returns, called in the first process of each machine before the others,
+        which find what it has cached.
+        """
+        leads = self.count == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
+        value = function() if leads else None
+        self.gather({})
+        return function() if value is None else value
+
+    def finish_units(
+        self,
+        units: dict[Any, T],
+        work: Callable[[T], Any],
+        journal,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> dict[Any, Any]:
+        """The results of all units by name, in their order: those in the journals of all processes,
+        and the missing ones, which the processes share.
+
+        journal: this process's own, with what it can read of the others'. progress: called with the
+        units that all processes have done, and their number.
+        """
+        done = self.gather(journal.done)
+        missing = [name for name in units if name not in done]
+        count, before = self.counter(), len(units) - len(missing)
+        for name in self.share(missing):
+            journal.add(name, work(units[name]))
+            progress(before + count(1), len(units))
+        done = self.gather(journal.done)
+        return {name: done[name] for name in units}
 
     def device(self, device: str) -> str:
         """This process's own GPU if there are several, else the device asked for."""
@@ -52,3 +230,18 @@ class Processes:
             if torch.cuda.device_count() > 1:
                 return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
         return device
+
+
+def said_before(message: str, consequence: bool = False) -> bool:
+    """Whether another process of this run has asked this of the same message before; for a mere
+    consequence of another error, of any message.
+    """
+    if not join.cache_info().currsize:
+        return False
+    store = join(*launched()).store
+    try:
+        of_any = store.add("stepimp/said", 1)
+        of_this = store.add(f"stepimp/said/{message}", 1)
+    except RuntimeError:  # the process with the store has ended
+        return False
+    return (of_any if consequence else of_this) > 1

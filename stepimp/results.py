@@ -18,7 +18,8 @@ from typing import Any
 from stepimp import __version__
 from stepimp.documents import SCHEMA, read_document
 from stepimp.errors import StepimpError, advice
-from stepimp.journals import Check, Journal, anything
+from stepimp.journals import Check, Journal, anything, journals_beside, open_journal
+from stepimp.processes import Processes
 from stepimp.scratch import replacing
 
 
@@ -77,7 +78,8 @@ class Run:
     """One run of a command: where its document and journals are, and their provenance.
 
     params: everything the rows depend on, besides the models and the text, which fingerprints name:
-    {"models": {name: hex}, "data": hex}.
+    {"models": {name: hex}, "data": hex}. Of several processes each has a journal, and the first one
+    writes the document.
     """
 
     def __init__(
@@ -91,31 +93,25 @@ class Run:
     ):
         self.command, self.params, self.fingerprints = command, params, fingerprints
         self.device, self.dtype = str(device), dtype
-        self.started, self.clock = (
-            datetime.now(UTC).isoformat(timespec="seconds"),
-            time.perf_counter(),
+        self.processes, self.clock = Processes(), time.perf_counter()
+        self.started = self.processes.from_first(
+            lambda: datetime.now(UTC).isoformat(timespec="seconds")
         )
         self.commit = git_commit()  # of the code that runs, whatever is committed meanwhile
         self.key = run_key(command, params, fingerprints)
         self.path = results_folder(out) / f"{command}-{self.key}.json"
 
-    def journal(self, rank: int = 0, processes: int = 1, check: Check = anything) -> Journal:
-        """The journal of one of several processes, with the units of ranks that no longer exist.
+    @property
+    def journal_path(self) -> Path:
+        """The first process's journal."""
+        return self.path.with_suffix(".journal")
 
-        An earlier run may have had more processes; their journals are shared out. check: of the
-        results that are read.
+    def journal(self, check: Check = anything) -> Journal:
+        """This process's journal, with the units of all journals of the run in the folder.
+
+        check: of the results that are read.
         """
-        suffix = f".{rank}.journal" if rank else ".journal"
-        journal = Journal(self.path.with_suffix(suffix), self.key, check)
-        for path in self.journals():
-            other = int(path.suffixes[0][1:]) if len(path.suffixes) > 1 else 0
-            if other != rank and other % processes == rank:
-                journal.done |= Journal(path, self.key, check).done
-        return journal
-
-    def journals(self) -> list[Path]:
-        """The journal files of all processes."""
-        return sorted(self.path.parent.glob(f"{self.path.stem}*.journal"))
+        return open_journal(self.journal_path, self.key, check, self.processes.rank)
 
     def provenance(self) -> dict:
         import torch
@@ -142,6 +138,9 @@ class Run:
 
         It becomes the newest one of its folder.
         """
+        return self.processes.from_first(self._finished)
+
+    def _finished(self) -> dict | None:
         if not self.path.exists():
             return None
         document = read_document(self.path)
@@ -152,6 +151,12 @@ class Run:
 
     def finish(self, rows: Sequence[Mapping[str, Any]], **extra) -> dict:
         """Writes the document, `extra` parts beside the rows, and returns it with its "path"."""
+        document = self.processes.from_first(lambda: self._write(rows, extra))
+        for journal in journals_beside(self.journal_path):
+            journal.unlink(missing_ok=True)
+        return document
+
+    def _write(self, rows: Sequence[Mapping[str, Any]], extra: dict) -> dict:
         document = {
             "schema": SCHEMA,
             "command": self.command,
@@ -161,8 +166,6 @@ class Run:
             **extra,
         }
         write_atomically(self.path, in_lines(finite(document)))
-        for journal in self.journals():
-            journal.unlink(missing_ok=True)
         return {**document, "path": str(self.path)}
 
 

@@ -238,7 +238,9 @@ class PolicyRow(Quality):
 
     name: Annotated[str, "all-heavy, best over steps, best over n, plan, cascade, ..."]
     policy: Annotated[str, "notation of the schedule or plan, cascade(nats) or draft(events)"]
-    predicted_heavy_forwards: Annotated[float, "expected cost of a sample in heavy passes"]
+    predicted_heavy_forwards: Annotated[
+        float | None, "expected cost of a sample in heavy passes, null where it is not predicted"
+    ]
     heavy_forwards: Annotated[float, "cost of a sample in heavy passes, counting blocks"]
     forwards_heavy: Annotated[float, "forward passes of the heavy model per sample"]
     forwards_light: Annotated[float, "forward passes of the light model per sample"]

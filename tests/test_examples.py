@@ -20,6 +20,7 @@ PARSED = {"train", "judge", "convert", "add", "reproduce", "doctor"}
 # every option that makes a run small; those given later win
 SMALL = {"--sequences": "4", "--points": "2", "--samples": "2", "--only": "5"}
 SMALL |= {"--segments": "4", "--light-segments": "2", "--repeats": "1", "--length": "24"}
+SMALL |= {"--workers": "1"}
 
 
 @pytest.fixture(scope="module")

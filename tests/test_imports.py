@@ -16,12 +16,12 @@ SLOW |= {"rich"}
 # modules of commands that are imported where their work begins, with what is slow at their top
 LOADED_LATE = {"stepimp.commands._training_progress", "stepimp.commands._overall"}
 # All that a room may import of stepimp. Rooms stand in the order of the data.
-SMALL = {"errors", "randomness", "noise", "intervals", "scratch", "results", "text"}
+SMALL = {"errors", "randomness", "noise", "intervals", "scratch", "results", "text", "processes"}
 SMALL |= {"rows", "columns", "documents", "journals", "checks"}  # what files hold
 ROOMS = {
     "errors": set(),
     "randomness": set(),
-    "processes": set(),
+    "processes": {"errors"},
     "predicted_rows": set(),
     "rows": {"predicted_rows"},
     "checks": set(),
@@ -35,7 +35,7 @@ ROOMS = {
     "headers": set(),
     "memory": set(),
     "scratch": set(),
-    "results": {"errors", "scratch", "documents", "journals"},
+    "results": {"errors", "scratch", "documents", "journals", "processes"},
     "text": {"errors", "scratch"},
     "kernels": {"errors", "randomness"},
     "models": {"errors", "checks", "noise", "memory", "results", "text", "kernels"},
@@ -43,9 +43,9 @@ ROOMS = {
     "schedules": {"errors", "intervals", "rows", "columns", "pictures", "curves"},
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
-    "search": {"models", "curves", "schedules", "sampling", "quality", "processes"} | SMALL,
+    "search": {"models", "curves", "schedules", "sampling", "quality"} | SMALL,
     "estimates": {"models", "curves", "schedules", "sampling", "quality", "search"} | SMALL,
-    "training": {"errors", "checks", "noise", "scratch", "results", "text"}
+    "training": {"errors", "checks", "noise", "processes", "scratch", "results", "text"}
     | {"kernels", "models", "quality"},
     "paper": {
         "errors",
@@ -142,19 +142,8 @@ def test_a_room_imports_only_what_its_rule_names(name):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        *("errors", "randomness", "processes", "rows", "columns", "pictures", "noise"),
-        *(
-            "intervals",
-            "memory",
-            "headers",
-            "scratch",
-            "results",
-            "checks",
-            "journals",
-            "documents",
-        ),
-    ],
+    ["errors", "randomness", "processes", "rows", "columns", "pictures", "noise", "intervals"]
+    + ["memory", "headers", "scratch", "results", "checks", "journals", "documents"],
 )
 def test_the_small_rooms_need_no_torch(name):
     assert "torch" not in packages(f"stepimp.{name}", toplevel_only=True)

@@ -1,8 +1,17 @@
+import os
 import shutil
+import socket
 import subprocess
 import sys
+from collections import Counter
+from datetime import timedelta
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
+
+from stepimp import processes
+from stepimp.errors import StepimpError
 
 # Handlers run last in, first out: the first one sees what the group's own has left. The system may
 # list a thread for a moment after it has been joined.
@@ -56,6 +65,83 @@ JUDGE = """
 shape = dict(n_layer=1, n_embd=16, n_head=2, n_positions=16, dropout=0.0)
 judge.train_judge("family", shape, recipe, "text.txt", 262, 3)
 """
+
+
+LAUNCHED = {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """A function that sets a launcher's variables, and only those."""
+    processes.forget_leftovers.cache_clear()
+    for name in (*LAUNCHED, "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def set_variables(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    yield set_variables
+    processes.forget_leftovers.cache_clear()
+
+
+def test_a_launcher_says_which_process_this_is(environment):
+    assert processes.launched() == (0, 1)
+    environment(**LAUNCHED)
+    assert processes.launched() == (1, 3)
+
+
+@pytest.mark.parametrize("left", [{"RANK": "2"}, {"WORLD_SIZE": "4"}, {"WORLD_SIZE": "no number"}])
+def test_variables_without_a_launcher_do_not_count(environment, caplog, left):
+    environment(**left, LOCAL_RANK="2")
+    caplog.set_level("WARNING", "stepimp")
+    alone = processes.Processes()
+    assert (alone.rank, alone.count) == (0, 1) and alone.gather({1: 2}) == {1: 2}
+    if "WORLD_SIZE" in left:
+        (message,) = caplog.messages
+        assert left["WORLD_SIZE"] in message and "running as one process" in message
+        assert "LOCAL_RANK" not in os.environ, "transformers takes it at its word"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"RANK": "3"}, {"RANK": ""}, {"WORLD_SIZE": "x"}, {"RANK": "-1"}]
+)
+def test_variables_that_contradict_each_other_are_named(environment, wrong):
+    environment(**LAUNCHED | wrong)
+    with pytest.raises(StepimpError, match="RANK=.*WORLD_SIZE=.*unset them"):
+        processes.Processes()
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_processes_that_do_not_come_are_not_waited_for_without_end(environment, monkeypatch, rank):
+    """Of rank 0 nobody arrives; for others nobody listens."""
+    monkeypatch.setattr(processes, "ARRIVAL", timedelta(seconds=1))
+    environment(**LAUNCHED | {"RANK": rank, "MASTER_PORT": free_port()})
+    with pytest.raises(StepimpError, match=f"Process {rank} of 3 cannot join the others at 127"):
+        processes.Processes()
+
+
+def test_a_message_is_said_once_and_a_consequence_only_if_nothing_else_was(monkeypatch):
+    sums = Counter()
+
+    def add(name, amount):
+        sums[name] += amount
+        return sums[name]
+
+    group = SimpleNamespace(store=SimpleNamespace(add=add))
+    joined = mock.Mock(return_value=group, **{"cache_info.return_value.currsize": 1})
+    monkeypatch.setattr(processes, "join", joined)
+    said = processes.said_before
+    assert [said("no model"), said("no model"), said("another process ended", True)] == [0, 1, 1]
+    assert [said("full disk"), said("full disk")] == [0, 1]
+    sums.clear()
+    assert [said("interrupted", True), said("interrupted", True)] == [0, 1]
+
+
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 def run_two(script: str, folder):

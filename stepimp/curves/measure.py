@@ -19,6 +19,7 @@ from stepimp.journals import Check, Kept
 from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.denoiser import Denoiser
 from stepimp.noise import NoiseSchedule, corrupt
+from stepimp.processes import Processes
 
 
 def time_grid(points: int) -> np.ndarray:
@@ -127,19 +128,41 @@ def measure(
     joined = functools.partial(
         assemble, heavy=heavy, lights=lights, baseline=baseline, inputs=inputs, times=times
     )
-    journal, chunks = journal or Kept(), []
-    for start in range(0, len(inputs), batch_size):
-        stop = min(start + batch_size, len(inputs))
-        units = [f"{start}:{stop}:{repeat}" for repeat in range(inputs.repeats)]
-        for repeat, unit in enumerate(units):
-            if unit not in journal.done:
-                drawn = inputs.draw(start, stop, repeat)
-                journal.add(unit, rounded(measure_chunk(order, *drawn, times, inputs.noise)))
-        chunks.append([journal.done[unit] for unit in units])
-        progress(stop, len(inputs))
-        if until is not None and len(chunks) > 1 and widest_band(joined(chunks), seed) <= until:
-            break
-    return joined(chunks)
+    starts = range(0, len(inputs), batch_size)
+    chunks = [(start, min(start + batch_size, len(inputs))) for start in starts]
+    journal, processes, repeats = journal or Kept(), Processes(), range(inputs.repeats)
+
+    def measured(chunk: tuple[int, int], repeat: int) -> dict:
+        return rounded(measure_chunk(order, *inputs.draw(*chunk, repeat), times, inputs.noise))
+
+    def results(some: list[tuple[int, int]]) -> list[list[dict]]:
+        """The statistics of these chunks, which the processes measure where they are missing."""
+        units = {chunk_unit(chunk, repeat): (chunk, repeat) for chunk in some for repeat in repeats}
+        done = processes.finish_units(
+            units,
+            lambda unit: measured(*unit),
+            journal,
+            lambda units_done, _: progress(
+                min(units_done * batch_size // len(repeats), len(inputs)), len(inputs)
+            ),
+        )
+        return [[done[chunk_unit(chunk, repeat)] for repeat in repeats] for chunk in some]
+
+    if until is None:
+        return joined(results(chunks))
+    # As many chunks at a time as there are processes; where to stop does not depend on that.
+    for start in range(0, len(chunks), processes.count):
+        stop = min(start + processes.count, len(chunks))
+        so_far = results(chunks[:stop])
+        for count in range(max(2, start + 1), stop + 1):
+            if widest_band(joined(so_far[:count]), seed) <= until:
+                return joined(so_far[:count])
+    return joined(so_far)
+
+
+def chunk_unit(chunk: tuple[int, int], repeat: int) -> str:
+    """What the journal calls a chunk of sequences under one of their corruptions."""
+    return f"{chunk[0]}:{chunk[1]}:{repeat}"
 
 
 def chunk_check(models: list[str], times) -> Check:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stepimp.errors import StepimpError
+from stepimp.journals import Kept
 from stepimp.models.family import corpus, family_folder, recorded, text_column
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
+from stepimp.processes import Processes
 from stepimp.quality import candidates as of
 from stepimp.quality.candidates import Candidate
 from stepimp.quality.judge import Judge, judge_of, load_judge
@@ -80,20 +82,25 @@ def compare_models(
     results_folder(options.out)
     folder = family_folder(options.family)
     names = [heavy, *lights, *(name for given in candidates for name in given.schedule.models)]
-    family = load(names, folder, options.device, options.dtype, options.attn)
+    processes = Processes()
+    device = processes.device(options.device)
+    family = load(names, folder, device, options.dtype, options.attn)
     family.require_lighter(heavy, lights)
-    judge = load_judge(judge_of(folder, options.judge), options.device)
+    judge = load_judge(judge_of(folder, options.judge), device)
     length = options.length or min(model.max_length for model in family.denoisers.values())
     data, column, prefixes, text = None, None, None, None
     if options.prefix_length:
         data = options.data or corpus(folder)
         column = options.column or ("text" if options.data else text_column(folder))
-        prefixes, text = text_prefixes(
-            data, family, options.samples, length, options.prefix_length, options.seed, column
+        sizes = (options.samples, length, options.prefix_length)
+        prefixes, text = processes.one_before_others(
+            lambda: text_prefixes(data, family, *sizes, options.seed, column)
         )
     if not candidates:
-        candidates = of.default_candidates(
-            options.out, options.steps, heavy, lights, family.fingerprints
+        candidates = processes.from_first(
+            lambda: of.default_candidates(
+                options.out, options.steps, heavy, lights, family.fingerprints
+            )
         )
     setting = Setting(
         family,
@@ -151,10 +158,12 @@ def compare(
     schedules = list(dict.fromkeys(candidate.schedule for candidate in candidates))
     for schedule in schedules:
         sampler.check(setting.family.denoisers, schedule, setting.length, setting.prefixes)
-    journals = draw_samples(setting, schedules, stamp, progress)
-    scored = {
-        schedule: score_samples(setting, journal, judge) for schedule, journal in journals.items()
-    }
+    drawn = draw_samples(setting, schedules, stamp, progress)
+    scored = Processes().finish_units(
+        dict(zip(schedules, schedules)),
+        lambda schedule: score_samples(setting, drawn[schedule], judge),
+        Kept(),
+    )
     rows = [
         compare_row(candidate, setting, scored[candidate.schedule], scored[heavy.schedule])
         for candidate in candidates

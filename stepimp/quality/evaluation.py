@@ -15,6 +15,7 @@ from stepimp.intervals import Estimate, ratio
 from stepimp.journals import Check, Journal, Kept
 from stepimp.models.family import family_folder
 from stepimp.models.options import RunOptions
+from stepimp.processes import Processes
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.samples_file import Samples, read_samples
 from stepimp.quality.scoring import (
@@ -57,10 +58,14 @@ def evaluate_file(
     be used.
     """
     results_folder(options.out)
-    samples = read_samples(options.file or newest_samples(options.out), options.column)
+    processes = Processes()
+    samples = processes.from_first(
+        lambda: read_samples(options.file or newest_samples(options.out), options.column)
+    )
     origin = samples.document["params"] if samples.document else {}
     folder = family_folder(options.family or origin.get("family"))
-    judge = load_judge(judge_of(folder, options.judge), options.device, options.dtype)
+    device = processes.device(options.device)
+    judge = load_judge(judge_of(folder, options.judge), device, options.dtype)
     params = dict(
         samples_file=samples.path.name,
         judge=judge.name,
@@ -71,8 +76,8 @@ def evaluate_file(
     )
     data = digest(*samples.prefixes, *samples.texts)
     fingerprints = {"judge": judge.fingerprint, "data": data}
-    device = judge.model.device
-    run = Run(options.out, "evaluate", params, fingerprints, device, options.dtype)
+    place = judge.model.device
+    run = Run(options.out, "evaluate", params, fingerprints, place, options.dtype)
     journal = run.journal(check=score_check(len(samples.texts)))
     statistics, per_sample = evaluate(
         judge, samples, options.compat, options.batch_size, journal, progress
@@ -108,7 +113,8 @@ def evaluate(
     wholes = [prefix + text for prefix, text in zip(samples.prefixes, samples.texts)]
     tokens = samples.tokens or judge.encode(wholes)
     if compat == "mdlm":
-        scores = score_as_mdlm(judge, wholes, max(map(len, tokens)), batch_size)
+        longest = max(map(len, tokens))
+        scores = Processes().from_first(lambda: score_as_mdlm(judge, wholes, longest, batch_size))
         tokens = tokens[: len(scores.nll)]
     else:
         scores = score_in_parts(judge, samples, batch_size, journal or Kept(), progress)
@@ -140,15 +146,23 @@ def score_check(total: int) -> Check:
 
 def score_in_parts(judge: Judge, samples: Samples, batch_size: int, journal, progress) -> Scores:
     """`scoring.score`, SCORED_TOGETHER texts at a time, each part kept in the journal."""
-    parts, total = [], len(samples.texts)
-    for start in range(0, total, SCORED_TOGETHER):
-        part, unit = slice(start, start + SCORED_TOGETHER), str(start)
-        if unit not in journal.done:
-            scores = score(judge, samples.texts[part], samples.prefixes[part], batch_size)
-            journal.add(unit, [scores.nll.tolist(), scores.tokens.tolist()])
-        parts.append(journal.done[unit])
-        progress(min(start + SCORED_TOGETHER, total), total)
-    nll, tokens = (np.concatenate(column) for column in zip(*parts))
+    total = len(samples.texts)
+    parts = {
+        str(start): slice(start, start + SCORED_TOGETHER)
+        for start in range(0, total, SCORED_TOGETHER)
+    }
+
+    def scored(part: slice) -> list[list]:
+        scores = score(judge, samples.texts[part], samples.prefixes[part], batch_size)
+        return [scores.nll.tolist(), scores.tokens.tolist()]
+
+    done = Processes().finish_units(
+        parts,
+        scored,
+        journal,
+        lambda parts_done, _: progress(min(parts_done * SCORED_TOGETHER, total), total),
+    )
+    nll, tokens = (np.concatenate(column) for column in zip(*(done[name] for name in parts)))
     return Scores(nll, tokens)
 
 

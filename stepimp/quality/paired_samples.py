@@ -7,14 +7,16 @@ so that it is found again after a kill, with another judge, or among other sched
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from stepimp import __version__, randomness
 from stepimp.checks import is_array, is_number, span
 from stepimp.errors import StepimpError
-from stepimp.journals import Check, Journal
+from stepimp.journals import Check, Journal, join_journals, journals_beside, open_journal
 from stepimp.models.loading import Family
+from stepimp.processes import Processes
 from stepimp.results import results_folder, run_key
 from stepimp.sampling import sampler
 from stepimp.sampling.cost import Stopwatch, exact_flops
@@ -81,9 +83,9 @@ def text_prefixes(
     return blocks.tokens[torch.as_tensor(order), :prefix_length], blocks.fingerprint
 
 
-def samples_journal(setting: Setting, schedule: Schedule) -> Journal:
-    """The file of a schedule's samples, named by a digest of all that samples and times depend
-    on.
+def samples_file(setting: Setting, schedule: Schedule) -> tuple[Path, str]:
+    """The file of a schedule's samples, named by a digest of all that samples and times depend on,
+    and the digest.
     """
     fingerprints = setting.family.fingerprints
     prefix_length = 0 if setting.prefixes is None else setting.prefixes.shape[1]
@@ -102,8 +104,7 @@ def samples_journal(setting: Setting, schedule: Schedule) -> Journal:
         ),
         {},
     )
-    path = results_folder(setting.out) / f"samples-{key}.jsonl"
-    return Journal(path, key, samples_check(setting))
+    return results_folder(setting.out) / f"samples-{key}.jsonl", key
 
 
 def samples_check(setting: Setting) -> Check:
@@ -131,32 +132,69 @@ def unit(turn: range) -> str:
     return f"{turn.start}:{turn.stop}"
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """All samples of a schedule."""
+
+    turns: dict[str, dict]
+    """Name of a batch, see `unit`, -> result of `draw_turn` and the run that drew it."""
+    file: Path
+    """Where they are kept."""
+
+
 def draw_samples(
     setting: Setting,
     schedules: list[Schedule],
     stamp: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[Schedule, Journal]:
-    """Draws the samples that are not kept yet: schedule -> its file.
+) -> dict[Schedule, Drawn]:
+    """Draws the samples that are not kept yet: schedule -> its samples.
 
     Schedules take turns batch by batch, so that a slow spell of the machine affects all alike.
     stamp: names this run in what it draws.
     """
-    journals = {schedule: samples_journal(setting, schedule) for schedule in schedules}
+    processes, check = Processes(), samples_check(setting)
+    files = {schedule: samples_file(setting, schedule) for schedule in schedules}
+    journals = {
+        schedule: open_journal(*file, check, processes.rank) for schedule, file in files.items()
+    }
+    draw_missing(setting, journals, processes, stamp, progress)
+    done = {schedule: processes.gather(journal.done) for schedule, journal in journals.items()}
+    if processes.rank == 0:
+        for schedule, (path, key) in files.items():
+            join_journals(path, key, done[schedule], check)
+    processes.gather({})  # all are in the first process's files before the others remove theirs
+    for path, _ in files.values():
+        for other in set(journals_beside(path)) - {path}:
+            other.unlink(missing_ok=True)
+    return {schedule: Drawn(done[schedule], path) for schedule, (path, _) in files.items()}
+
+
+def draw_missing(
+    setting: Setting,
+    journals: dict[Schedule, Journal],
+    processes: Processes,
+    stamp: str,
+    progress: Callable[[int, int], None],
+):
+    """Draws what no process has drawn yet, into this process's journals.
+
+    One process draws a batch with all schedules, so that their times can be compared.
+    """
+    done = {schedule: processes.gather(journal.done) for schedule, journal in journals.items()}
     missing = [
-        (turn, schedule)
-        for turn in setting.turns
-        for schedule in schedules
-        if unit(turn) not in journals[schedule].done
+        (turn, plan) for turn in setting.turns for plan in done if unit(turn) not in done[plan]
     ]
     # First calls build caches, which would count as time of the first turn.
     for name in dict.fromkeys(name for _, schedule in missing for name in schedule.models):
         warm_up = Schedule.of([name])
         sampler.sample(setting.family.denoisers, warm_up, [0], setting.length, seed=setting.seed)
-    for done, (turn, schedule) in enumerate(missing, 1):
-        journals[schedule].add(unit(turn), draw_turn(setting, schedule, turn) | {"run": stamp})
-        progress(done, len(missing))
-    return journals
+    count = processes.counter()
+    for turn in processes.share(list(dict.fromkeys(turn for turn, _ in missing))):
+        for schedule in (plan for missed, plan in missing if missed == turn):
+            drawn = draw_turn(setting, schedule, turn) | {"run": stamp}
+            journals[schedule].add(unit(turn), drawn)
+            progress(count(1), len(missing))
 
 
 def draw_turn(setting: Setting, schedule: Schedule, turn: range) -> dict:

@@ -7,11 +7,10 @@ import numpy as np
 
 from stepimp.columns import typed
 from stepimp.intervals import Estimate, ratio
-from stepimp.journals import Journal
 from stepimp.quality.candidates import Candidate
 from stepimp.quality.evaluation import quality_columns
 from stepimp.quality.judge import Judge
-from stepimp.quality.paired_samples import Setting, unit
+from stepimp.quality.paired_samples import Drawn, Setting, unit
 from stepimp.quality.samples_file import split_prefix
 from stepimp.quality.scoring import Scores, score, unigram_entropy, unscorable
 from stepimp.rows import CompareRow, PairRow
@@ -39,9 +38,9 @@ class ScoredSamples:
     """Name of the file that holds the samples."""
 
 
-def score_samples(setting: Setting, journal: Journal, judge: Judge) -> ScoredSamples:
-    """Scores the samples in a schedule's file and sums up their cost."""
-    turns = [journal.done[unit(turn)] for turn in setting.turns]
+def score_samples(setting: Setting, drawn: Drawn, judge: Judge) -> ScoredSamples:
+    """Scores a schedule's samples and sums up their cost."""
+    turns = [drawn.turns[unit(turn)] for turn in setting.turns]
     texts = [text for turn in turns for text in turn["text"]]
     prefixes = [""] * len(texts)
     if setting.prefixes is not None:
@@ -57,7 +56,7 @@ def score_samples(setting: Setting, journal: Journal, judge: Judge) -> ScoredSam
         stamps=[turn["run"] for turn in turns],
         flops=sum(turn["flops"] for turn in turns),
         empty=unscorable(scores, judge),
-        file=journal.path.name,
+        file=drawn.file.name,
     )
 
 

@@ -20,6 +20,7 @@ from stepimp.curves.options import CurveOptions
 from stepimp.intervals import Estimate, ratio
 from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import Family, load
+from stepimp.processes import Processes
 from stepimp.quality.evaluation import quality_columns
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.policy_choice import (
@@ -55,9 +56,11 @@ def compare_policies(
     results_folder(options.out)
     folder, pair = family_folder(options.family), (options.heavy, options.light)
     curves = curves_for("nelbo", options.heavy, [options.light], options, measure, by_masked=True)
-    family = load(pair, folder, options.device, options.dtype, options.attn)
+    processes = Processes()
+    device = processes.device(options.device)
+    family = load(pair, folder, device, options.dtype, options.attn)
     check_weights(curves, family.fingerprints)
-    judge = load_judge(options.judge or judge_of(folder), options.device)
+    judge = load_judge(options.judge or judge_of(folder), device)
     tuning, text, source = split_text(curves, family, options)
     names = ("heavy", "light", "save_flops", "steps", "samples", "sequences", "draft", "batch_size")
     params = {name: getattr(options, name) for name in (*names, "seed", "dtype")}
@@ -69,22 +72,25 @@ def compare_policies(
         return document
     journal = run.journal(check=result_fault)
     chosen = choose(options, curves, family, tuning)
-    units = [
-        (part, each, range(start, min(start + options.batch_size, count)))
+    units = {
+        f"{part}:{each.name}:{start}:{min(start + options.batch_size, count)}": (
+            part,
+            each,
+            range(start, min(start + options.batch_size, count)),
+        )
         for part, count in (("text", options.sequences), ("samples", options.samples))
         for start in range(0, count, options.batch_size)
         for each in chosen
-    ]
-    for done, (part, each, turn) in enumerate(units, 1):
-        unit = f"{part}:{each.name}:{turn.start}:{turn.stop}"
-        if unit not in journal.done:
-            if part == "text":
-                result = measured_text(each, family, text, turn, options)
-            else:
-                result = drawn_samples(each, family, text.shape[1], turn, options)
-            journal.add(unit, result)
-        progress(done, len(units))
-    rows = policy_rows(chosen, journal.done, family, judge, options)
+    }
+
+    def result(unit: tuple[str, Chosen, range]) -> dict:
+        part, each, turn = unit
+        if part == "text":
+            return measured_text(each, family, text, turn, options)
+        return drawn_samples(each, family, text.shape[1], turn, options)
+
+    done = processes.finish_units(units, result, journal, progress)
+    rows = policy_rows(chosen, done, family, judge, options)
     return run.finish(rows, blocks=family.blocks)
 
 

@@ -13,6 +13,7 @@ from stepimp.errors import StepimpError
 from stepimp.intervals import bootstrap, resampled_means
 from stepimp.models import loading
 from stepimp.models.family import corpus, family_folder, text_column
+from stepimp.processes import Processes
 from stepimp.results import Run, results_folder
 from stepimp.rows import CascadeRow
 from stepimp.sampling.cascade_prediction import HeldOutEvents, chunk_check, measure_events
@@ -48,6 +49,7 @@ def tune_cascade(
     """
     results_folder(out)
     folder, (light,) = family_folder(options.family), options.lights
+    device = Processes().device(device)
     family = loading.load(options.models, folder, device, options.dtype, attn)
     share_of_light = family.blocks[light] / family.blocks[options.heavy]
     if not 0 <= wanted.budget <= 1 - share_of_light:
@@ -57,7 +59,7 @@ def tune_cascade(
         )
     warn_of_times(family)
     complete = completed(options, family, corpus(folder), text_column(folder))
-    inputs, source = curve_inputs(complete, family)
+    inputs, source = Processes().one_before_others(lambda: curve_inputs(complete, family))
     params = complete.params() | {"budget": wanted.budget, "steps": wanted.steps}
     fingerprints = {"models": family.fingerprints, "data": source}
     run = Run(out, "cascade", params, fingerprints, family.any.device, options.dtype)

@@ -24,6 +24,7 @@ from stepimp.errors import StepimpError
 from stepimp.journals import Kept
 from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.denoiser import Denoiser
+from stepimp.processes import Processes
 from stepimp.sampling.state import one_by_one
 
 COLUMNS = ("stratum", "weight", "entropy", "ce_light", "ce_heavy", "kl_light")
@@ -93,13 +94,16 @@ def measure_events(
     Raises StepimpError where the text has nothing to mask.
     """
     journal, models = journal or Kept(), (denoisers[heavy], denoisers[light])
-    for start in range(0, len(inputs), batch_size):
-        stop = min(start + batch_size, len(inputs))
-        if f"{start}:{stop}" not in journal.done:
-            chunk = measured_chunk(models, inputs, start, stop, steps, strata, seed)
-            journal.add(f"{start}:{stop}", chunk)
-        progress(stop, len(inputs))
-    return assembled(list(journal.done.values()))
+    chunks = [
+        (start, min(start + batch_size, len(inputs))) for start in range(0, len(inputs), batch_size)
+    ]
+    done = Processes().finish_units(
+        {f"{start}:{stop}": (start, stop) for start, stop in chunks},
+        lambda chunk: measured_chunk(models, inputs, *chunk, steps, strata, seed),
+        journal,
+        lambda finished, _: progress(min(finished * batch_size, len(inputs)), len(inputs)),
+    )
+    return assembled(list(done.values()))
 
 
 def chunk_check(unit: str, chunk) -> str:

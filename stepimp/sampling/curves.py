@@ -24,6 +24,7 @@ from stepimp.models.family import (
 )
 from stepimp.models.loading import Family
 from stepimp.models.options import ModelOptions
+from stepimp.processes import Processes
 from stepimp.results import Run, results_folder
 from stepimp.sampling.trajectories import SampleInputs
 
@@ -44,13 +45,14 @@ def measure_curves(
     StepimpError for models that do not go together, or sequences longer than they take.
     """
     results_folder(out)
-    folder = family_folder(options.family)
+    processes, folder = Processes(), family_folder(options.family)
+    device = processes.device(device)
     family = loading.load(options.models, folder, device, options.dtype, attn)
     warn_of_times(family)
     if options.by_masked:
         warn_of_clocks(family)
     complete = completed(options, family, corpus(folder), text_column(folder))
-    inputs, source = curve_inputs(complete, family)
+    inputs, source = processes.one_before_others(lambda: curve_inputs(complete, family))
     fingerprints = {"models": family.fingerprints, "data": source}
     run = Run(out, "curves", complete.params(), fingerprints, family.any.device, options.dtype)
     if document := run.finished():
@@ -97,7 +99,9 @@ def curves_for(
     measure: gives the curves document of options, as `measure_curves` does. weights: model ->
     fingerprint of the weights they must have, where they are loaded.
     """
-    document = newest_curves(models.out, by, heavy, lights, models.family, by_masked, weights)
+    document = Processes().from_first(
+        lambda: newest_curves(models.out, by, heavy, lights, models.family, by_masked, weights)
+    )
     return document or measure(default_options(heavy, lights, models, by_masked))
 
 

@@ -1,6 +1,6 @@
 """Text by a policy: samples from a sampler, kept in a journal as they finish, and decoded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
@@ -10,12 +10,14 @@ from stepimp.checks import is_array, is_whole
 from stepimp.errors import StepimpError
 from stepimp.journals import Check, Journal
 from stepimp.models.loading import Family
+from stepimp.processes import Processes
 from stepimp.sampling import mdlm_sampler
 from stepimp.sampling.policies import Policy, draw
 from stepimp.sampling.state import Counts, check
 from stepimp.schedules.schedule import Schedule
 
 FRAMES = 100  # how often a watched sample is shown
+GROUP = 2  # batches that one process draws together; twice as many keep batches as full
 Watch = Callable[[int, str, list[int]], None]
 
 
@@ -45,31 +47,36 @@ def generate(
     around = sum(map(len, family.any.frame))
     for tokens in prompts:
         check(family.denoisers, policy.schedule, len(tokens) + around, tokens)
-    counts = Counts()
-    if watch and "0" not in journal.done:
+    counts, processes = Counts(), Processes()
+    done = processes.gather(journal.done)
+    if watch and "0" not in done and processes.rank == 0:
         journal.add("0", draw_watched(family, policy, prompts[0], seed, counts, watch))
+    done = processes.gather(journal.done)
     indices = range(len(prompts) * samples)
-    missing = [index for index in indices if str(index) not in journal.done]
+    missing = [index for index in indices if str(index) not in done]
     to_draw = sum(int((prompts[i // samples] == family.any.mask_id).sum()) for i in missing)
-    before = counts.tokens.total()
+    count, before = processes.counter(), counts.tokens.total()
     source = {"exact": draw_exact, "mdlm": draw_mdlm}[precision]
 
     def length(index: int) -> int:
         return len(prompts[index // samples])
 
-    for size, group in groupby(sorted(missing, key=length), key=length):
-        same = list(group)
+    for same in processes.share(groups(missing, length, GROUP * batch_size)):
         # Samples of one prompt begin with the same tokens, and share what a model says of them.
         given = prompts[same[0] // samples]
         if len({index // samples for index in same}) > 1:
             given = torch.stack([prompts[index // samples] for index in same])
-        arguments = (family, policy, same, size + around, seed, given, batch_size, counts)
+        size = length(same[0]) + around
+        arguments = (family, policy, same, size, seed, given, batch_size, counts)
         for place, tokens in source(*arguments):
             journal.add(str(same[place]), tokens)
-            progress(min(counts.tokens.total() - before, to_draw), to_draw)
+            progress(min(count(counts.tokens.total() - before), to_draw), to_draw)
+            before = counts.tokens.total()
+    done = processes.gather(journal.done)
+    counts = summed(processes.gather({processes.rank: counts}).values())
     texts = []
     for index in indices:
-        tokens = journal.done[str(index)]
+        tokens = done[str(index)]
         (text,) = family.decode([tokens])
         row = {"index": index, "tokens": tokens, "text": text}
         texts.append(row | ({"prompt": index // samples} if len(prompts) > 1 else {}))
@@ -93,6 +100,27 @@ def tokens_check(lengths: list[int], vocabulary: int) -> Check:
 def is_id(vocabulary: int) -> Callable[[Any], bool]:
     """Whether a value is a token id."""
     return lambda token: is_whole(token) and 0 <= token < vocabulary
+
+
+def groups(indices: list[int], length: Callable[[int], int], size: int) -> list[list[int]]:
+    """Samples that are drawn together, at most `size` of one length: the same ones for any number
+    of processes.
+    """
+    together = []
+    for _, group in groupby(sorted(indices, key=length), key=length):
+        same = list(group)
+        together += [same[start : start + size] for start in range(0, len(same), size)]
+    return together
+
+
+def summed(parts: Iterable[Counts]) -> Counts:
+    """What all processes have run."""
+    counts = Counts()
+    for part in parts:
+        for name in ("forwards", "tokens", "projected", "sequential"):
+            getattr(counts, name).update(getattr(part, name))
+        counts.batches += part.batches
+    return counts
 
 
 def draw_exact(

@@ -13,6 +13,7 @@ from stepimp.documents import command_of, newest
 from stepimp.errors import StepimpError
 from stepimp.models.family import chosen_members, family_folder, recorded, replaced
 from stepimp.models.loading import Family, load
+from stepimp.processes import Processes
 from stepimp.results import Run, results_folder, write_atomically
 from stepimp.rows import GenerateRow
 from stepimp.sampling import prompts
@@ -49,10 +50,12 @@ def generate_texts(
     options, advice = with_schedule(options, recommend)
     policy = policy_of(options)
     folder = family_folder(options.family)
-    family = load(policy.schedule.models, folder, options.device, options.dtype, options.attn)
+    processes = Processes()
+    device = processes.device(options.device)
+    family = load(policy.schedule.models, folder, device, options.dtype, options.attn)
     if advice:
         expect_weights(advice, family.fingerprints, options.out)
-    given = chosen_prompts(options, family)
+    given = processes.from_first(lambda: chosen_prompts(options, family))
     tokens = [prompts.tokens_of(prompt, family, options.length) for prompt in given]
     fingerprints: dict = {"models": family.fingerprints}
     if options.prompt is not None:
@@ -61,7 +64,8 @@ def generate_texts(
     around = sum(map(len, family.any.frame))
     lengths = [len(prompt) + around for prompt in tokens for _ in range(options.samples)]
     run = Run(options.out, "generate", params, fingerprints, family.any.device, options.dtype)
-    view = watching(family) if watching else nullcontext()
+    first = processes.rank == 0
+    view = watching(family) if watching and first else nullcontext()
     with progress() as moved, view as watch:
         started = time.perf_counter()
         texts, counts = generate(
@@ -70,7 +74,7 @@ def generate_texts(
             tokens,
             options.samples,
             seed=options.seed,
-            journal=run.journal(check=tokens_check(lengths, family.any.vocab_size)),
+            journal=run.journal(tokens_check(lengths, family.any.vocab_size)),
             precision=options.precision,
             batch_size=options.batch_size,
             watch=watch,
@@ -80,7 +84,9 @@ def generate_texts(
     if options.prompt is not None:
         texts = [{**text, "prefix": given[text.get("prompt", 0)].prefix} for text in texts]
     lines = run.path.with_suffix(".jsonl")
-    write_atomically(lines, "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in texts))
+    if first:
+        content = (json.dumps(text, ensure_ascii=False) + "\n" for text in texts)
+        write_atomically(lines, "".join(content))
     row = {
         "schedule": params["schedule"],
         "samples": len(texts),
@@ -142,7 +148,7 @@ def with_schedule(
     models itself, and one with letters is refused when it is parsed.
     """
     if options.schedule is None and not options.dynamic:
-        advice = newest_recommendation(options) or recommend()
+        advice = Processes().from_first(lambda: newest_recommendation(options)) or recommend()
         params = advice["params"]
         recommended = replace(
             options,
@@ -154,7 +160,7 @@ def with_schedule(
         return recommended, advice
     tuned = None
     if options.cascade == "auto":
-        tuned = newest_cascade(options)
+        tuned = Processes().from_first(lambda: newest_cascade(options))
         params = tuned["params"]
         threshold = repr(tuned["rows"][0]["threshold_nats"])
         light = params["lights"][0]

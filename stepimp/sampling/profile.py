@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from stepimp.columns import typed
+from stepimp.journals import Kept
 from stepimp.models.denoiser import Denoiser
 from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
+from stepimp.processes import Processes
 from stepimp.results import Run, results_folder
 from stepimp.rows import PartRow, SavingRow
 from stepimp.sampling import mdlm_sampler, sampler
@@ -81,7 +83,9 @@ def profile_models(
     schedules = options.schedules()
     results_folder(options.out)
     names = [options.heavy, options.light, *(name for plan in schedules for name in plan.models)]
-    family = load(names, family_folder(options.family), options.device, options.dtype, options.attn)
+    processes, folder = Processes(), family_folder(options.family)
+    device = processes.device(options.device)
+    family = load(names, folder, device, options.dtype, options.attn)
     family.require_lighter(options.heavy, [options.light])
     length = options.length or min(model.max_length for model in family.denoisers.values())
     for schedule in schedules:
@@ -103,7 +107,9 @@ def profile_models(
     fingerprints = {"models": family.fingerprints}
     run = Run(options.out, "profile", params, fingerprints, family.any.device, options.dtype)
     timings = timing_rows(family.denoisers, family.blocks, options, length, progress)
-    bits = reproducibility_rows(family.denoisers, length, seed=options.seed)
+    bits = processes.from_first(
+        lambda: reproducibility_rows(family.denoisers, length, seed=options.seed)
+    )
     return run.finish([*timings, *bits], blocks=family.blocks)
 
 
@@ -125,18 +131,28 @@ def timing_rows(
             denoisers, schedule, options.samples, length, options.seed, options.batch_size
         )
 
-    pairs: dict[Schedule, list[tuple[Timing, Timing]]] = defaultdict(list)
-    of_model: dict[str, list[Timing]] = defaultdict(list)
+    processes = Processes()
+    count, total = processes.counter(), options.repeats * len(schedules)
+
+    def repetition(number: int) -> tuple[Timing, list[Timing]]:
+        """One process times all-heavy and all schedules, so that the times can be compared."""
+        all_heavy, timings = timed(Schedule.of([heavy] * options.steps)), []
+        for schedule in schedules:
+            timings.append(timed(schedule))
+            progress(count(1), total)
+        return all_heavy, timings
+
     # First calls build caches.
     time_run(denoisers, Schedule.of([light]), 1, length, options.seed, batch_size=1)
-    for repeat in range(options.repeats):
-        all_heavy = timed(Schedule.of([heavy] * options.steps))
-        for k, schedule in enumerate(schedules, 1):
-            timing = timed(schedule)
+    numbers = range(options.repeats)
+    repetitions = processes.finish_units(dict(zip(numbers, numbers)), repetition, Kept())
+    pairs: dict[Schedule, list[tuple[Timing, Timing]]] = defaultdict(list)
+    of_model: dict[str, list[Timing]] = defaultdict(list)
+    for all_heavy, timings in (repetitions[number] for number in numbers):
+        for schedule, timing in zip(schedules, timings):
             pairs[schedule].append((all_heavy, timing))
             if len(schedule.models) == 1:
                 of_model[schedule.models[0]].append(timing)
-            progress(repeat * len(schedules) + k, options.repeats * len(schedules))
     rows: list[PartRow | SavingRow] = []
     for name in (heavy, light):
         timings = sorted(of_model[name], key=lambda timing: timing.seconds)

@@ -75,7 +75,9 @@ def search(
     first, running = denoisers[coarse.heavy], coarse.names()
     sampler.check(denoisers, coarse.schedule(running[0]), length)
     device, done = first.device, processes.gather(journal.done)
+    before = len(done)
     starts = range(0, samples, chunk)
+    count = processes.counter()
     level = elimination.level(len(running), looks=len(starts) - 1) if elimination else 1.0
 
     def advance(state, schedule, stop):
@@ -87,8 +89,8 @@ def search(
     for chunks_left, start in zip(reversed(range(len(starts))), starts):
         stop = min(start + chunk, samples)
         missing = [name for name in running if unit(name, start, stop) not in done]
-        before, part = len(done), processes.part(missing)
-        planned = before + len(missing) + len(running) * chunks_left
+        part = processes.part(missing)
+        planned = len(done) + len(missing) + len(running) * chunks_left
         state = sampler.begin(
             range(start, stop),
             length,
@@ -98,11 +100,11 @@ def search(
             device=device,
             frame=first.frame,
         )
-        for finished, (name, tokens) in enumerate(walk(part, state, coarse, advance), 1):
+        for name, tokens in walk(part, state, coarse, advance):
             log_ppl, entropy = score(tokens)
             scores = {"log_ppl": rounded(log_ppl), "entropy": rounded(entropy)}
             journal.add(unit(name, start, stop), scores)
-            progress(min(before + finished * processes.count, planned), planned)
+            progress(before + count(1), planned)
         done = processes.gather(journal.done)
         if elimination and chunks_left:
             log_ppl, _ = tables(running, done, stop, chunk)

@@ -77,12 +77,11 @@ def search_models(
     options: SearchOptions,
     measure: Callable[[CurveOptions], dict],
     progress: Callable[[], AbstractContextManager[Progress | None]] = nullcontext,
-) -> dict | None:
-    """The results document of `stepimp search`, written to the results folder; under torchrun in
-    the first process, None in the others.
+) -> dict:
+    """The results document of `stepimp search`, written to the results folder.
 
     measure: gives the curves document of options, as `sampling.curves.measure_curves` does; called
-    in the first process when all else has been checked, if there are no curves of these models.
+    when all else has been checked, if there are no curves of these models.
     progress: a context manager that gives the function to call with the schedules x chunks done and
     to do.
     Raises StepimpError for models, lengths and judges that cannot be used.
@@ -95,12 +94,7 @@ def search_models(
     length = options.length or min(model.max_length for model in family.denoisers.values())
     sampler.check(family.denoisers, coarse.schedule(coarse.names()[0]), length)
     judge = load_judge(judge_of(folder, options.judge), device)
-    curves = (
-        {"curves": find_curves(options, family.fingerprints, measure)}
-        if processes.rank == 0
-        else {}
-    )
-    curves = processes.gather(curves)["curves"]
+    curves = find_curves(options, family.fingerprints, measure)
     predicted = ranking.predictions(Measurements.unpack(curves), coarse, options.seed)
     elimination = options.elimination
     params = dict(
@@ -127,7 +121,7 @@ def search_models(
         log_ppl = scoring.score(judge, texts, batch_size=options.batch_size).log_ppl
         return log_ppl, scoring.unigram_entropy(tokens.tolist())
 
-    with progress() if processes.rank == 0 else nullcontext() as moved:
+    with progress() as moved:
         log_ppl, entropy = search(
             family.denoisers,
             coarse,
@@ -138,14 +132,12 @@ def search_models(
             batch_size=options.batch_size,
             chunk=options.chunk,
             elimination=elimination,
-            journal=run.journal(processes.rank, processes.count, score_check(coarse)),
+            journal=run.journal(score_check(coarse)),
             processes=processes,
             counts=counts,
             progress=moved or (lambda done, total: None),
         )
     forwards = sum(processes.gather({processes.rank: counts.forwards.total()}).values())
-    if processes.rank:
-        return None
     parts = ranking.results(coarse, log_ppl, entropy, predicted, options.seed)
     if elimination:
         parts["race"] = ranking.elimination_rounds(coarse, entropy, options.chunk)
@@ -163,8 +155,8 @@ def find_curves(
     with these weights.
     """
     lights = (options.light,)
-    if options.curves:
-        document = read_curves_of(options.curves, options.heavy, lights)
+    if path := options.curves:
+        document = Processes().from_first(lambda: read_curves_of(path, options.heavy, lights))
     else:
         document = curves_for("kl", options.heavy, lights, options, measure, weights=fingerprints)
     check_weights(document, fingerprints)

@@ -17,6 +17,7 @@ from transformers.utils import logging
 
 from stepimp.checks import parsed
 from stepimp.errors import FULL, Contradiction, StepimpError, advice
+from stepimp.processes import Processes
 from stepimp.results import write_atomically
 from stepimp.training.callbacks import EMA, Deadline, Diverged, Snapshots, StableCheckpoint
 from stepimp.training.intact import last_checkpoint, step_of
@@ -43,9 +44,10 @@ def work_folder(folder: Path) -> Path:
 
 
 def join_processes() -> PartialState:
-    """The processes that torchrun started, this one among them. On a CPU accelerate looks for
-    others only when asked to.
+    """The processes that torchrun or accelerate started, this one among them. On a CPU accelerate
+    looks for others only when asked to.
     """
+    Processes()  # joins them, or says why that is not possible
     return PartialState(cpu=not torch.cuda.is_available())
 
 
@@ -183,6 +185,11 @@ def fit(
         optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)),
         callbacks=[*ours, *callbacks, Diverged()],
     )
+    if trainer.is_fsdp_enabled:
+        raise StepimpError(
+            "The weights of a training cannot be sharded (FSDP), as their average is kept whole: "
+            "start it with torchrun, or without FSDP in accelerate's configuration."
+        )
     trainer.remove_callback(PrinterCallback)
     check_enough(tokens, recipe, arguments.world_size)
     with PartialState().main_process_first():  # which removes the damaged ones

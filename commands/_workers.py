@@ -1,0 +1,209 @@
+"""`--workers`: one command in several processes of this machine, which share its work."""
+
+import functools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from stepimp.errors import StepimpError
+from stepimp.processes import launched
+
+from ._work import cores
+
+ARGUMENTS = "stepimp.arguments"
+"""Where the context keeps the command line."""
+LAUNCHER = "STEPIMP_LAUNCHER"
+"""Environment variable of a process that `launch` started: file descriptor of a pipe that closes
+when its launcher ends."""
+LOST = 75
+"""Exit code of a process that ended because another one did."""
+SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+"""Linux lists the threads of a core's physical core here."""
+PATIENCE = 10.0
+"""Seconds that a process has to end after a signal."""
+
+# Products of matrices this small take less time than it takes to share them among threads.
+SMALL_MODEL = 10_000_000
+"""Parameters of the largest model that runs best on one thread."""
+# By the bundled reference run, on one thread: token-blocks of width 64, of 52,000 parameters.
+PARAMETERS_PER_SECOND = 4e10
+"""Parameters of a block, times the tokens that go through it, per second."""
+WORTHWHILE = 30.0
+"""Seconds of work for which it is worth to start a process, which takes six."""
+
+
+def workers_option(function):
+    """Adds --workers to a command that shares its work, and starts it again in that many
+    processes. STEPIMP_WORKERS takes the option's place for the commands of `stepimp reproduce`.
+    """
+
+    option = click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        envvar="STEPIMP_WORKERS",
+        help="Processes that share the work.  [default: as many as pay for their start, at most "
+        "the physical cores; one where a model is large enough to use all cores itself, or runs on "
+        "a GPU]",
+    )
+    return option(starts_again(function))
+
+
+def starts_again(function):
+    """A command's callback that runs the command in several processes where that is asked for or
+    pays.
+    """
+
+    @functools.wraps(function)
+    def shared(*arguments, workers, **options):
+        context = click.get_current_context()
+        if launched() == (0, 1) and LAUNCHER not in os.environ:
+            workers = workers or default_workers(context)
+            if workers > 1:
+                context.exit(launch(context.find_root().meta[ARGUMENTS], workers))
+        return function(*arguments, **options)
+
+    return shared
+
+
+def default_workers(context: click.Context) -> int:
+    """One process for each WORTHWHILE seconds of work, up to the physical cores, for models of a
+    family that are small; one process for other models.
+
+    A rule by the sizes alone: to measure would take longer than most commands, since every process
+    takes seconds to start.
+    """
+    if on_gpu(context.params.get("device", "auto")):
+        return 1
+    try:
+        seconds = expected_seconds(context)
+    except StepimpError:  # the command will say so itself
+        return 1
+    return max(1, min(physical_cores(), int(seconds / WORTHWHILE)))
+
+
+def expected_seconds(context: click.Context) -> float:
+    """Seconds of the command on one thread; 0 where a model is large or not of the family."""
+    from stepimp.models.family import family_folder, members
+
+    from ._work import work
+
+    folder = family_folder(context.params.get("family"))
+    largest = max(members(folder), key=lambda row: row["parameters"] or 0)
+    if not 0 < (largest["parameters"] or 0) <= SMALL_MODEL:
+        return 0.0
+    arguments = context.find_root().meta[ARGUMENTS]
+    root = context.find_root().command
+    assert isinstance(root, click.Group)
+    token_blocks = work(list(arguments), folder, root)
+    return token_blocks * largest["parameters"] / largest["blocks"] / PARAMETERS_PER_SECOND
+
+
+def on_gpu(device: str) -> bool:
+    """Whether the models will run on a GPU, found without loading torch."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
+    return device.startswith("cuda") or (
+        device == "auto" and not hidden and Path("/dev/nvidiactl").exists()
+    )
+
+
+def physical_cores() -> int:
+    """The physical cores this process may use: of two that share one, one counts."""
+    if not hasattr(os, "sched_getaffinity"):
+        return cores()
+    files = [Path(SIBLINGS.format(core)) for core in os.sched_getaffinity(0)]
+    lists = {file.read_text() if file.exists() else str(file) for file in files}
+    return len(lists)
+
+
+def launch(arguments: list[str], count: int) -> int:
+    """Runs stepimp with these arguments in `count` processes of this machine, and returns the exit
+    code.
+
+    Ctrl-C, or the end of one of them, ends all. The first one prints, and errors are printed once.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    alive, ours = os.pipe()
+    common = {
+        "WORLD_SIZE": count,
+        "LOCAL_WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        LAUNCHER: alive,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or max(1, cores() // count),
+        "TORCH_CPP_LOG_LEVEL": "ERROR",  # what it would warn of when a process ends is said here
+    }
+    children = []
+    try:
+        for rank in range(count):
+            own = {**common, "RANK": rank, "LOCAL_RANK": rank}
+            children.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "stepimp", *arguments],
+                    env=os.environ | {name: str(value) for name, value in own.items()},
+                    pass_fds=[alive],
+                    # The first one may ask something at the terminal. Ctrl-C does not reach the
+                    # others: the launcher ends them.
+                    process_group=None if rank == 0 else 0,
+                )
+            )
+        while not any(ended := [child.poll() for child in children]) and None in ended:
+            time.sleep(0.05)
+        time.sleep(0.2 if any(ended) else 0)  # for the one that ended first, whichever was seen
+        return outcome([child.poll() for child in children])
+    finally:
+        stop(children)
+        os.close(alive)
+        os.close(ours)
+
+
+def outcome(codes: list[int | None]) -> int:
+    """The exit code of all. Raises StepimpError where a process was killed.
+
+    codes: of the processes, None for one that still runs.
+    """
+    for rank, code in enumerate(codes):
+        if code and (code < 0 or code > 128):
+            name = signal.Signals(-code if code < 0 else code - 128).name
+            raise StepimpError(
+                f"Process {rank} of {len(codes)} was ended by {name}. Finished work is kept: run "
+                "the same command again, with any number of processes, to continue."
+            )
+    failed = [code for code in codes if code]
+    return next((code for code in failed if code != LOST), failed[0] if failed else 0)
+
+
+def stop(children: list[subprocess.Popen]):
+    """Ends the processes that still run."""
+    for child in children:
+        if child.poll() is None:
+            child.terminate()
+    end = time.monotonic() + PATIENCE
+    for child in children:
+        try:
+            child.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:  # it waits for a process that does not answer
+            child.kill()
+            child.wait()
+
+
+def end_with_launcher():
+    """Ends this process as soon as the launcher that started it has ended."""
+    pipe = os.environ.get(LAUNCHER)
+    if pipe:
+        threading.Thread(target=watch, args=[int(pipe)], daemon=True).start()
+
+
+def watch(pipe: int, end: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGTERM)):
+    """Waits until the pipe closes."""
+    os.read(pipe, 1)
+    end()
