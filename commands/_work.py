@@ -13,6 +13,7 @@ SAMPLING = ("generate", "compare", "search", "profile", "recommend")
 JUDGED = ("compare", "search")
 VERIFIED = 4  # schedules that a recommendation is compared with, itself included
 DEFAULT_STEPS = 1000  # T where a command does not say
+BATCH = 16  # sequences per forward pass where a command has no option for it
 
 
 def cores() -> int:
@@ -59,7 +60,7 @@ def planned(command: str, params: dict[str, Any], folder: Path) -> "Work":
 
     params = params | default_models(params, folder)
     length: int = params["length"] or members_of(folder).length
-    batch_size: int = params["batch_size"]
+    batch_size: int = params.get("batch_size", BATCH)
     samples: int = params.get("samples", 0)
     if command in CURVES:
         models = [params["heavy"], *params["lights"], *filter(None, [params["baseline"]])]

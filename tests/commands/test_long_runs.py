@@ -10,7 +10,7 @@ from outcomes import NEEDS
 from stepimp.commands import _long
 
 LONG = {
-    "kl": ["--repeats", 10_000_000],
+    "kl": ["--repeats", 10**9],
     "compare": [*NEEDS["compare"], "--samples", 30_000_000, "--steps", 1000],
     "generate": ["--schedule", "H1000", "--samples", 40_000_000],
     "search": ["--samples", 10_000_000],
@@ -19,6 +19,12 @@ LONG = {
     "train": ["folder", "--steps", 100_000_000, "--batch-size", 64],
     "judge": ["folder", "--steps", 100_000_000, "--batch-size", 64],
 }
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    """Long runs would start themselves in several processes."""
+    monkeypatch.setenv("STEPIMP_WORKERS", "1")
 
 
 @pytest.fixture
@@ -84,9 +90,9 @@ def test_what_cannot_fit_is_refused_at_once_with_the_reason(
 
 
 def test_of_several_processes_the_first_asks(monkeypatch):
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(_long, "launched", lambda: (1, 2))
     _long.ask(1e9, yes=False)
-    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(_long, "launched", lambda: (0, 2))
     with pytest.raises(click.UsageError, match="about 11,574 days"):
         _long.ask(1e9, yes=False)
 
