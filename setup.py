@@ -14,6 +14,7 @@ setup(
         "stepimp.text",
         "stepimp.training",
         "stepimp.curves",
+        "stepimp.estimates",
         "stepimp.schedules",
         "stepimp.sampling",
         "stepimp.quality",

@@ -5,24 +5,27 @@ from functools import partial
 import click
 
 from ._curves import measure_first
+from ._long import confirm
 from ._options import usage_errors
 from ._print import banded, print_json, print_table, rounded
 from ._progress import progress
 
 
-def compare_policies(heavy: str, lights: tuple[str, ...], as_json: bool, options: dict):
+def compare_policies(heavy: str, lights: tuple[str, ...], as_json: bool, yes: bool, options: dict):
     """Compares them and shows the document. options: those of `stepimp compare`."""
     from stepimp.quality.policies import compare_policies
     from stepimp.quality.policy_choice import PolicyOptions
 
     others = {"schedules": "--schedule", "prefix_length": "--prefix-length"}
     others["column"] = "--text-column"
+    sizes = dict(options)
     for name in ("schedules", "fractions", "prefix_length", "data", "column", "length"):
         if options.pop(name):
             option = others.get(name, f"--{name}")
             raise click.UsageError(f"--policies cannot be combined with {option}.")
     if len(lights) > 1:
         raise click.UsageError("--policies compares two models: give one --light.")
+    confirm(sizes | {"heavy": heavy, "lights": lights}, yes)
     with usage_errors():
         chosen = PolicyOptions(heavy=heavy, light=lights[0], **options)
     with progress("batches") as moved:

@@ -35,7 +35,8 @@ def cache(ctx, as_json):
 
 
 @cache.command()
-def clear():
+@click.option("--json", "as_json", is_flag=True, help="Print what was removed as JSON.")
+def clear(as_json):
     """Empty the cache; results and models are not in it.
 
     \b
@@ -46,4 +47,6 @@ def clear():
 
     total = sum(kind.bytes for kind in contents())
     clear()
+    if as_json:
+        return print_json({"folder": str(cache_folder()), "removed_bytes": total})
     click.echo(f"Removed {size(total)} from {cache_folder()}.")

@@ -145,10 +145,10 @@ def compare(heavy, lights, policies, budget, sequences, as_json, yes, **options)
         refuse(["data", "column"], "counts with --prefix-length alone: give both or none.")
     status("Loading models ...")
     heavy, lights = chosen_members(heavy, lights, options["family"])
-    confirm(options | {"heavy": heavy, "lights": lights}, yes)
     if policies:
         options |= {"save_flops": budget, "sequences": sequences}
-        return compare_policies(heavy, lights, as_json, options)
+        return compare_policies(heavy, lights, as_json, yes, options)
+    confirm(options | {"heavy": heavy, "lights": lights}, yes)
     from stepimp.quality.comparison import CompareOptions, compare_models
 
     options["fractions"] = tuple(options["fractions"] or ())

@@ -96,6 +96,8 @@ def smaller(words: list[str], command: str, family) -> dict:
         needless |= {"--samples", "--judge"}
     if "--policies" in words:
         needless |= {"--length"}
+    elif command == "compare":
+        needless |= {"--sequences"}
     if "--device" in words:
         small |= {"--device": "cpu"}
     return {name: value for name, value in small.items() if name not in needless}

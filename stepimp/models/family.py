@@ -181,6 +181,14 @@ def full_name(name: str, folder: Path) -> str:
     return str(place.absolute())
 
 
+def no_family(folder: Path) -> StepimpError:
+    """What to say of a folder without a family."""
+    return StepimpError(
+        f"{folder} holds no family: train one with stepimp train {folder}, or make one of "
+        f"checkpoints with stepimp family add {folder}."
+    )
+
+
 def members(folder: Path) -> list[dict]:
     """Name, blocks, parameters, seed, held-out NELBO and weight fingerprint of each member of a
     family folder, shallowest first, from the manifest and the headers of the weights alone.
@@ -189,10 +197,7 @@ def members(folder: Path) -> list[dict]:
     """
     facts_by_name = read_manifest(folder)["members"]
     if not facts_by_name:
-        raise StepimpError(
-            f"{folder} holds no family: train one with stepimp train {folder}, or make one of "
-            f"checkpoints with stepimp family add {folder}."
-        )
+        raise no_family(folder)
     names = sorted(facts_by_name, key=lambda name: (facts_by_name[name]["blocks"], name))
     rows = []
     for name in names:

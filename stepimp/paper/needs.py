@@ -19,6 +19,7 @@ from stepimp.errors import StepimpError
 from stepimp.models.family import (
     default_members,
     family_folder,
+    no_family,
     other_seed,
     read_manifest,
     resolve,
@@ -126,7 +127,7 @@ def members_of(folder: Path) -> Members:
     """A family's models by role. Raises StepimpError where the folder holds no family."""
     facts = read_manifest(folder)["members"]
     if not facts:
-        raise StepimpError(f"{folder} holds no family.")
+        raise no_family(folder)
     heavy, _ = default_members(folder)
     depths: dict[int, str] = {}
     for name in sorted(facts, key=lambda name: (facts[name]["seed"], name)):

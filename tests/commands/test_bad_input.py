@@ -3,6 +3,7 @@ half-written. `test_bad_files.py` has what is wrong with files and disks.
 """
 
 import json
+import re
 import shutil
 
 import click
@@ -166,7 +167,7 @@ def test_an_option_nobody_knows(command):
 @pytest.mark.parametrize("command", ["loss", "kl", "recommend", "generate", "compare", "search"])
 def test_a_family_that_is_not_there(run, tmp_path, command):
     message = run(command, *NEEDS[command], "--family", tmp_path / "nowhere").message
-    assert "there is no family in" in message and "nowhere" in message
+    assert re.search("there is no family in .*nowhere|nowhere holds no family", message)
 
 
 EARLY = [

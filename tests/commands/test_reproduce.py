@@ -129,7 +129,7 @@ def test_in_the_end_it_says_what_is_resolved(tmp_path, ran, made):
 def test_as_json_and_nothing_else(tmp_path, ran, made):
     result = call(tmp_path, "--json")
     document = json.loads(result.stdout)
-    assert document.keys() == {"written", "missing", "claims"} and document["written"]
+    assert document.keys() == {"written", "missing", "lacking", "claims"} and document["written"]
     assert "kl has ended" in result.stderr
 
 

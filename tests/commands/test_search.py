@@ -283,10 +283,12 @@ def test_bad_options_end_in_one_message_before_any_work(options, out, extra, cod
             "other weights of 1b than there are now",
         ),
         (
-            lambda written: written["params"].update(lights=["4b"]),
+            lambda written: (
+                written["params"].update(lights=["4b"]) or written["blocks"].update({"4b": 1})
+            ),
             "has curves of 2b and 4b, not of 2b and 1b",
         ),
-        (lambda written: written.update(command="generate"), "holds no curves"),
+        (lambda written: written.update(command="notes"), "holds no curves"),
     ],
 )
 def test_curves_of_other_models(options, out, tmp_path, change, message):

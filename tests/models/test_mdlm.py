@@ -236,6 +236,7 @@ def test_flash_attention_asked_for_without_its_package_is_one_clear_message(
     public_checkpoint, monkeypatch
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: False)
     with pytest.raises(StepimpError, match="flash_attention_2 is not installed.*attention sdpa"):
         load_checkpoint(str(public_checkpoint), "cuda", "bfloat16", "flash_attention_2")
