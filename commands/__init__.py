@@ -10,8 +10,9 @@ from stepimp import __version__
 from stepimp.processes import Processes
 
 from ._errors import explained, first_process_prints
+from ._options import ARGUMENTS
 from ._terminal import ERRORS
-from ._workers import ARGUMENTS, end_with_launcher
+from ._workers import end_with_launcher
 
 COMMANDS = (
     "train",

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import click
 
+ARGUMENTS = "stepimp.arguments"
+"""Where the context keeps the command line."""
 SEED = click.IntRange(0, 2**32 - 1)  # as NumPy and transformers take them
 MOST_VOCABULARY = 1_000_000
 STEPS = click.IntRange(1, 1_000_000)  # `stepimp.schedules.schedule.MOST_STEPS`
@@ -38,7 +40,14 @@ def piped(ctx, param, value):
         return None
     from stepimp.text.pipes import is_pipe, keep_pipe
 
-    return str(keep_pipe(value)) if is_pipe(value) else value
+    if not is_pipe(value):
+        return value
+    kept = str(keep_pipe(value))
+    # Processes that are started with these arguments read what was kept.
+    arguments = ctx.find_root().meta.get(ARGUMENTS, [])
+    same = {value: kept, f"--data={value}": f"--data={kept}"}
+    arguments[:] = [same.get(word, word) for word in arguments]
+    return kept
 
 
 def refuse(names, reason: str):

@@ -24,19 +24,25 @@ def cores() -> int:
 
 
 def work(arguments: list[str], folder: Path, group: click.Group) -> float:
+    """`block_tokens` of a command line. group: stepimp, which parses it."""
+    command, *options = arguments
+    return block_tokens(
+        command, group.commands[command].make_context(command, options).params, folder
+    )
+
+
+def block_tokens(command: str, params: dict[str, Any], folder: Path) -> float:
     """Tokens times the blocks they go through; 0 for a command that names a model which the family
     in this folder does not have, as it will fail, and for one that runs no model.
 
-    arguments: of stepimp; group: stepimp, which parses them.
+    params: its options as click has parsed them.
     """
     from stepimp.curves.options import CurveOptions
     from stepimp.models.family import read_manifest
     from stepimp.paper.needs import members_of
 
     blocks = {name: facts["blocks"] for name, facts in read_manifest(folder)["members"].items()}
-    command, *options = arguments
-    params = group.commands[command].make_context(command, options).params
-    params |= default_models(params, folder)
+    params = params | default_models(params, folder)
     masked = params.get("over") == "masked"
     try:
         if command == "plan" or (command == "recommend" and masked):  # if no curves are there

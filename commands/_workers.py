@@ -16,10 +16,9 @@ import click
 from stepimp.errors import StepimpError
 from stepimp.processes import launched
 
-from ._work import cores
+from ._options import ARGUMENTS
+from ._work import block_tokens, cores
 
-ARGUMENTS = "stepimp.arguments"
-"""Where the context keeps the command line."""
 LAUNCHER = "STEPIMP_LAUNCHER"
 """Environment variable of a process that `launch` started: file descriptor of a pipe that closes
 when its launcher ends."""
@@ -93,16 +92,11 @@ def expected_seconds(context: click.Context) -> float:
     """Seconds of the command on one thread; 0 where a model is large or not of the family."""
     from stepimp.models.family import family_folder, members
 
-    from ._work import work
-
     folder = family_folder(context.params.get("family"))
     largest = max(members(folder), key=lambda row: row["parameters"] or 0)
     if not 0 < (largest["parameters"] or 0) <= SMALL_MODEL:
         return 0.0
-    arguments = context.find_root().meta[ARGUMENTS]
-    root = context.find_root().command
-    assert isinstance(root, click.Group)
-    token_blocks = work(list(arguments), folder, root)
+    token_blocks = block_tokens(context.info_name or "", context.params, folder)
     return token_blocks * largest["parameters"] / largest["blocks"] / PARAMETERS_PER_SECOND
 
 

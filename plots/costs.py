@@ -48,9 +48,9 @@ def masked(document: dict) -> Figure:
         title("masked"),
         measured(document),
         f"Line: the best schedules of at most {params['segments']} segments. Recommended: "
-        f"{best['schedule']}, {difference.text()} nats per token (95%) from the best over steps at the "
-        f"same expected cost, {best['best_over_steps']}. Both are optima on the sequences that "
-        "measure them. The paper has schedules over steps alone.",
+        f"{best['schedule']}, {difference.text()} nats per token (95%) from the best over steps "
+        f"at the same expected cost, {best['best_over_steps']}. Both are optima on the sequences "
+        "that measure them. The paper has schedules over steps alone.",
     )
     return figure
 
