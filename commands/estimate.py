@@ -9,13 +9,14 @@ from ._work import CURVES, JUDGED, SAMPLING
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--json", "as_json", is_flag=True, help="Print the estimate as JSON.")
-@click.argument("command", type=click.Choice([*CURVES, *SAMPLING]))
+@click.argument("command", type=click.Choice([*CURVES, *SAMPLING]), metavar="COMMAND")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF COMMAND]...")
 @click.pass_context
 def estimate(ctx, as_json, command, arguments):
     """What a command will cost: forward passes, FLOPs, seconds on this machine, memory and disk.
 
-    It is written as the command is, with "estimate" before it. Forward passes and FLOPs follow from
+    COMMAND is loss, kl, cascade, generate, compare, search, profile or recommend, with its own
+    options after it: the line as you would run it, with "estimate" before the name. Forward passes and FLOPs follow from
     the sizes. Seconds and memory come from running the same models in the same batches for a few
     seconds, which are kept: the next estimate of these models on this machine is instant. Work
     that an earlier run has finished counts as if it were still to do.
