@@ -129,8 +129,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """`3.2 GB`, `45 MB` or `7 kB`."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB")):
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return f"{count / 1e3:.2g} kB"
+    """`3.2 GB`, `45 MB` or `550 kB`: three digits, never an exponent."""
+    units = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+    unit, name = next((row for row in units if count >= row[0]), units[-1])
+    return f"{float(f'{count / unit:.3g}'):g} {name}"
