@@ -23,12 +23,12 @@ USES = {
     "--json", "as_json", is_flag=True, help="Print what was found as JSON on stdout, nothing else."
 )
 def doctor(device, as_json):
-    """Check the installation: versions, device, threads, what can be used, the cache, and a
-    self-test.
+    """Check the installation, with a self-test.
 
-    The self-test compares the kernels on random inputs, and a bundled model, with their float64
-    references; it takes a few seconds. The last lines are made to be pasted into a bug report. The
-    exit code is 1 if a check fails.
+    Shows versions, device, threads, the cache and what can be used. The self-test compares the
+    kernels on random inputs, and a bundled model, with their float64 references; it takes a few
+    seconds. The last lines are made to be pasted into a bug report. The exit code is 1 if a check
+    fails.
 
     \b
     Example:

@@ -13,13 +13,14 @@ from ._work import CURVES, JUDGED, SAMPLING
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF COMMAND]...")
 @click.pass_context
 def estimate(ctx, as_json, command, arguments):
-    """What a command will cost: forward passes, FLOPs, seconds on this machine, memory and disk.
+    """Say what a command will cost, before it runs.
 
-    COMMAND is loss, kl, cascade, generate, compare, search, profile or recommend, with its own
-    options after it: the line as you would run it, with "estimate" before the name. Forward passes
-    and FLOPs follow from the sizes. Seconds and memory come from running the same models in the
-    same batches for a few seconds, which are kept: the next estimate of these models on this
-    machine is instant. Work that an earlier run has finished counts as if it were still to do.
+    It counts forward passes, FLOPs, seconds on this machine, memory and disk. COMMAND is loss, kl,
+    cascade, generate, compare, search, profile or recommend, with its own options after it: the
+    line as you would run it, with "estimate" before the name. Forward passes and FLOPs follow from
+    the sizes. Seconds and memory come from running the same models in the same batches for a few
+    seconds, which are kept: the next estimate of these models on this machine is instant. Work that
+    an earlier run has finished counts as if it were still to do.
 
     \b
     Example:
