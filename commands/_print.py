@@ -56,7 +56,7 @@ def laid_out(columns: list[str], rows: list[list[str]], kept: list[int]) -> "Tab
     """The columns to keep, by index, as a table."""
     from rich.table import Table
 
-    table = Table(header_style="bold", box=None, pad_edge=False)
+    table = Table(header_style="bold", box=None, pad_edge=False, show_header=any(columns))
     for i in kept:
         table.add_column(columns[i], justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
