@@ -6,7 +6,7 @@ what is read somewhere is required, so that documents of earlier versions stay r
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from stepimp.checks import called, fault, not_a, shortened
+from stepimp.checks import called, fault, not_a
 from stepimp.columns import Column, columns
 from stepimp.rows import PARTS
 

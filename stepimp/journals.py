@@ -25,9 +25,10 @@ class Journal:
     """Finished units of work, one JSON line each, so that a killed run can be resumed.
 
     The first line names the run; earlier versions wrote it twice where two processes began at once.
-    A last line that a kill cut off is ignored, and removed by the next unit; anything else unreadable, and a result that `check` objects to,
-    raises StepimpError. The file is created with the first finished unit. Units are
-    added under a lock, as two equal runs in one folder share a journal.
+    A last line that a kill cut off is ignored, and removed with the next unit; anything else
+    unreadable, and a result that `check` objects to, raises StepimpError. The file is created with
+    the first finished unit. Units are added under a lock: two equal runs in one folder share a
+    journal.
     """
 
     def __init__(self, path: Path, key: str, check: Check = anything):
