@@ -35,7 +35,8 @@ def interval(ax, x: float, y: float, estimate: Estimate, horizontal: bool = True
     """The line from the low to the high end of an interval, with caps, where there is one."""
     if math.isnan(estimate.half):
         return
-    arms = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
+    # The value may lie outside of a percentile interval: its line then ends at the value.
+    arms = [[max(0, estimate.value - estimate.low)], [max(0, estimate.high - estimate.value)]]
     look = {"color": INK, "linewidth": 1.0, "capsize": 1.8, "zorder": 3} | look
     drawn = ax.errorbar(x, y, **{"xerr" if horizontal else "yerr": arms}, fmt="none", **look)
     for artist in drawn.get_children():  # seen on a dark bar as well

@@ -6,10 +6,11 @@ what is read somewhere is required, so that documents of earlier versions stay r
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from stepimp.checks import fault, not_a
+from stepimp.checks import called, fault, not_a
 from stepimp.columns import Column, columns
 from stepimp.rows import PARTS
 
+MOST_LOG_PPL = 700.0  # nats per token: the exponential of a larger one is infinite
 Schedules = dict[str, dict[str, list[float]]]
 """Schedule -> statistic -> its value for each sample."""
 
@@ -170,7 +171,7 @@ def document_fault(document) -> str:
     for part, row_types in PARTS[kind].items():
         if text := part_fault(document, part, row_types):
             return text
-    return blocks_fault(document) or pairs_fault(document)
+    return blocks_fault(document) or pairs_fault(document) or search_fault(document)
 
 
 def pairs_fault(document: dict) -> str:
@@ -178,6 +179,27 @@ def pairs_fault(document: dict) -> str:
     kept = document.get("per_sample", {}).values() if document["command"] == "compare" else ()
     counts = {len(values) for statistics in kept for values in statistics.values()}
     return "" if len(counts) < 2 else f"per_sample has {sorted(counts)} values"
+
+
+def search_fault(document: dict) -> str:
+    """What keeps the ranking of a search from being drawn: its coarse schedules are words of H and
+    L, one letter for each segment, and every segment has an influence.
+    """
+    if document["command"] != "search":
+        return ""
+    segments = document["params"]["segments"]
+    coarse = [(f"rows[{i}].segments", row["segments"]) for i, row in enumerate(document["rows"])]
+    coarse += [("a key of log_ppl", key) for key in document.get("log_ppl", {})]
+    for where, letters in coarse:
+        if len(letters) != segments or set(letters) - set("HL"):
+            return not_a(letters, f"{segments} letters H or L", where)
+    for key, values in document.get("log_ppl", {}).items():
+        if any(abs(value) > MOST_LOG_PPL for value in values):
+            return f"log_ppl.{key} holds a value beyond {MOST_LOG_PPL:g} nats per token"
+    for i, row in enumerate(document.get("influence", [])):
+        if row["influence_ppl"] is None:
+            return not_a(None, called(float), f"influence[{i}].influence_ppl")
+    return ""
 
 
 def part_fault(document: dict, part: str, row_types: tuple[type, ...]) -> str:

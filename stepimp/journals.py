@@ -1,13 +1,17 @@
 """The journal of finished work, by which a killed run is resumed."""
 
+import fcntl
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from stepimp.checks import parsed, shortened
 from stepimp.errors import FULL, StepimpError, advice
 
+BLOCK = 1 << 16  # bytes read at a time in search of the last line break
 Check = Callable[[str, Any], str]
 """(unit, its result) -> what is wrong with the result, in words; empty where nothing is."""
 
@@ -20,9 +24,11 @@ def anything(unit: str, result) -> str:
 class Journal:
     """Finished units of work, one JSON line each, so that a killed run can be resumed.
 
-    The first line names the run; it appears twice where two processes began at once. A last line
-    that a kill cut off is dropped; anything else unreadable, and a result that `check` objects to,
-    raises StepimpError. The file is created with the first finished unit.
+    The first line names the run; earlier versions wrote it twice where two processes began at once.
+    A last line that a kill cut off is ignored, and removed with the next unit; anything else
+    unreadable, and a result that `check` objects to, raises StepimpError. The file is created with
+    the first finished unit. Units are added under a lock: two equal runs in one folder share a
+    journal.
     """
 
     def __init__(self, path: Path, key: str, check: Check = anything):
@@ -44,10 +50,7 @@ class Journal:
             raise StepimpError(
                 f"{path} is damaged or of another run: move it away to start this run anew."
             )
-        if cut:
-            with open(path, "r+b") as file:
-                file.truncate(path.stat().st_size - len(cut))
-        self.path, self._unwritten = path, [] if whole else [header]
+        self.path, self._header = path, header
 
     @staticmethod
     def _record(line: bytes) -> Any:
@@ -67,17 +70,49 @@ class Journal:
 
     def add(self, unit: str, result):
         """Writes a finished unit to the file, then counts it as done."""
-        records = [*self._unwritten, {"unit": unit, "result": result}]
+        record = {"unit": unit, "result": result}
         try:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write("".join(json.dumps(record) + "\n" for record in records))
+            with open(self.path, "a+b") as file, locked(file):
+                records = [record] if drop_cut_line(file) else [self._header, record]
+                file.write("".join(json.dumps(record) + "\n" for record in records).encode())
         except OSError as error:
             again = "Free space and run the same command again."
             raise StepimpError(
                 f"Cannot write {self.path} ({error.strerror}). "
                 f"{again if error.errno in FULL else advice(error)}"
             ) from error
-        self._unwritten, self.done[unit] = [], result
+        self.done[unit] = result
+
+
+@contextmanager
+def locked(file: BinaryIO) -> Iterator[None]:
+    """Holds the lock of an open file, waiting for it; on a file system without locks, nothing."""
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        file.flush()
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def drop_cut_line(file: BinaryIO) -> int:
+    """Removes what follows the last line break, which a killed process left, and returns the size
+    of the file then, in bytes. The caller holds the lock, so no other process is writing that line.
+    """
+    end = size = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - BLOCK)
+        file.seek(start)
+        line_break = file.read(end - start).rfind(b"\n")
+        if line_break >= 0:
+            end = start + line_break + 1
+            break
+        end = start
+    if end < size:
+        file.truncate(end)
+    return end
 
 
 def journals_beside(path: Path) -> list[Path]:

@@ -123,6 +123,10 @@ FAULTS = [
     ("compare", ("per_sample",), {"H10": {"log_ppl": ["x"]}}, "per_sample.H10.log_ppl[0] is 'x'"),
     ("compare", ("per_sample",), {"H": {"a": [1]}, "L": {"a": [1, 2]}}, "has [1, 2] values"),
     ("search", ("rows", 0, "samples"), 1.5, "rows[0].samples is 1.5, not a whole number"),
+    ("search", ("influence", 3, "influence_ppl"), None, "influence[3].influence_ppl is None, not"),
+    ("search", ("rows", 3, "segments"), "x", "rows[3].segments is 'x', not 10 letters H or L"),
+    ("search", ("log_ppl", "HHHHHHLLLL", 0), 2**70, "log_ppl.HHHHHHLLLL holds a value beyond 700"),
+    ("search", ("log_ppl", "x"), [1.0], "a key of log_ppl is 'x', not 10 letters H or L"),
     ("profile", ("rows", 0, "seconds"), "1", "rows[0]"),
 ]
 

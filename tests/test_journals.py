@@ -1,5 +1,8 @@
 """A journal keeps finished work through kills, and refuses what it did not write."""
 
+import fcntl
+import threading
+
 import pytest
 
 from stepimp.errors import StepimpError
@@ -17,7 +20,41 @@ def test_a_journal_cut_off_anywhere_loses_the_cut_unit_alone(tmp_path):
         kept = Journal(path, "key").done
         lines = whole[:end].count(b"\n")
         assert list(kept) == ["a", "b"][: max(0, lines - 1)]
-        assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[:lines])
+        Journal(path, "key").add("c", 1)
+        assert Journal(path, "key").done == dict.fromkeys([*kept, "c"], 1)
+
+
+def test_a_line_that_another_run_is_writing_is_not_cut_off_by_a_reader(tmp_path):
+    path = tmp_path / "a.journal"
+    Journal(path, "key").add("a", 1)
+    with open(path, "ab", buffering=0) as other:
+        other.write(b'{"unit": "b", ')
+        assert Journal(path, "key").done == {"a": 1}
+        other.write(b'"result": 2}\n')
+    assert Journal(path, "key").done == {"a": 1, "b": 2}
+
+
+def test_a_unit_waits_for_the_line_that_another_run_is_writing(tmp_path):
+    path = tmp_path / "a.journal"
+    Journal(path, "key").add("a", 1)
+    with open(path, "ab", buffering=0) as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(b'{"unit": "b", ')
+        adding = threading.Thread(target=Journal(path, "key").add, args=("c", 3))
+        adding.start()
+        adding.join(0.1)
+        other.write(b'"result": 2}\n')
+    adding.join()
+    assert Journal(path, "key").done == {"a": 1, "b": 2, "c": 3}
+
+
+def test_a_journal_that_another_run_finished_and_removed_begins_anew(tmp_path):
+    path = tmp_path / "a.journal"
+    journal = Journal(path, "key")
+    journal.add("a", 1)
+    path.unlink()
+    journal.add("b", 2)
+    assert Journal(path, "key").done == {"b": 2}
 
 
 def test_two_processes_that_began_a_journal_at_once_leave_a_whole_one(tmp_path):
