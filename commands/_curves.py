@@ -7,6 +7,7 @@ from stepimp.models.options import ModelOptions
 
 from ._long import confirm
 from ._options import (
+    POINTS,
     FloatRange,
     chosen_members,
     data_option,
@@ -68,7 +69,7 @@ curve_options = together(
     ),
     click.option(
         "--points",
-        type=click.IntRange(min=1),
+        type=POINTS,
         default=CurveOptions.points,
         show_default=True,
         help="Times t, equally spaced up to 1; with --by-masked numbers of masked positions.",

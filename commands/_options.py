@@ -9,6 +9,7 @@ ARGUMENTS = "stepimp.arguments"
 """Where the context keeps the command line."""
 SEED = click.IntRange(0, 2**32 - 1)  # as NumPy and transformers take them
 MOST_VOCABULARY = 1_000_000
+POINTS = click.IntRange(1, 100_000)  # times of a curve
 STEPS = click.IntRange(1, 1_000_000)  # `stepimp.schedules.schedule.MOST_STEPS`
 
 

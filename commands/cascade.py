@@ -6,6 +6,7 @@ from stepimp.curves.options import CurveOptions
 
 from ._long import confirm
 from ._options import (
+    POINTS,
     STEPS,
     Share,
     chosen_members,
@@ -46,7 +47,7 @@ from ._progress import progress, status
 )
 @click.option(
     "--points",
-    type=click.IntRange(min=1),
+    type=POINTS,
     default=CurveOptions.points,
     show_default=True,
     help="States of each sequence, one in each of as many parts of the trajectory.",

@@ -65,7 +65,7 @@ def test_a_person_is_asked(run, monkeypatch, answer, code):
 
 
 TOO_LARGE = {
-    "kl": (["--points", 100_000_000], "--points 100000000"),
+    "kl": (["--points", 100_000_000], "--points"),
     "generate": (["--schedule", "H5", "--samples", 10**13], "--samples 10000000000000"),
     "compare": ([*NEEDS["compare"], "--fractions", "0:1:1e-9"], "fractions; the most is 1,000"),
     "profile": (["--points", 100_000_000], "--points"),
