@@ -9,7 +9,7 @@ from fakes import FakeDenoiser, chi_square
 from stepimp.errors import StepimpError
 from stepimp.kernels.draw import draw_tokens
 from stepimp.sampling import policies, sampler
-from stepimp.sampling.cascade import Cascade
+from stepimp.sampling.cascade import Cascade, mean_entropies
 from stepimp.sampling.drafting import Draft, Drafted, verified
 from stepimp.sampling.kernel import Kernel
 from stepimp.sampling.policies import Policy
@@ -222,3 +222,10 @@ def test_a_replacement_is_independent_of_the_noise_of_its_draft():
     ]
     counted = np.bincount(torch.cat(drawn).numpy(), minlength=6)
     assert chi_square(counted, 6000 * heavy.numpy()) > 1e-3
+
+
+def test_a_cascade_looks_at_the_mean_entropy_of_an_event():
+    light, z = two_models()["l"], STARTS["nothing given"]
+    hidden = light.hidden(torch.tensor([z]), torch.tensor([1.0]))[0]
+    expected = [entropy(light, z, [0, 1], 1.0), entropy(light, z, [2], 1.0)]
+    assert mean_entropies(light, hidden, [2, 1]) == pytest.approx(expected, rel=1e-5)
