@@ -127,7 +127,7 @@ def schedules(command: str, params: dict) -> list:
     """
     from stepimp.errors import StepimpError
     from stepimp.quality.candidates import given, papers_seven, sandwiches
-    from stepimp.schedules.schedule import parse, sandwich
+    from stepimp.schedules.schedule import Schedule, parse, sandwich
 
     heavy = params["heavy"]
     if command == "generate":
@@ -150,6 +150,10 @@ def schedules(command: str, params: dict) -> list:
     compared = given(steps, params["schedules"], fractions, heavy, lights)
     if not compared:
         compared = [each for light in lights for each in papers_seven(steps, heavy, light)]
-    return list(
-        dict.fromkeys([all_heavy(heavy, steps), *(candidate.schedule for candidate in compared)])
-    )
+    # Others, over masked positions or of a plan, are counted as all-heavy, which costs more.
+    distinct = dict.fromkeys(candidate.schedule for candidate in compared)
+    scheduled = [schedule for schedule in distinct if isinstance(schedule, Schedule)]
+    others = len(distinct) - len(scheduled)
+    return [*dict.fromkeys([all_heavy(heavy, steps), *scheduled])] + others * [
+        all_heavy(heavy, steps)
+    ]

@@ -52,7 +52,9 @@ class Sweep(click.ParamType):
     "--schedule",
     "schedules",
     multiple=True,
-    help="Compare this one instead, such as L125,H750,L125; repeatable.",
+    help="Compare this one instead: over steps, such as L125,H750,L125; over masked positions, "
+    "L@128-40,H@40-0; a plan of tokens per forward pass, L*12,H*30+8; or a JSON file of one. "
+    "Repeatable.",
 )
 @click.option(
     "--fractions",
@@ -135,6 +137,7 @@ def compare(heavy, lights, policies, budget, sequences, as_json, yes, **options)
     Example:
       stepimp compare --light 4b --light 8b
       stepimp compare --fractions 0:1:0.1
+      stepimp compare --schedule L250,H750 --schedule "L@64-48,H@48-0"
       stepimp compare --prefix-length 16 --samples 64
       stepimp compare --policies --light 8b --budget 0.2
     """

@@ -186,11 +186,9 @@ def summary(document: dict) -> str:
 
 def of_how_many(params: dict, row: dict) -> str:
     """What the forward passes of a schedule over steps are compared with."""
-    from stepimp.schedules.schedule import SEGMENT, parse
+    from stepimp.schedules.schedule import is_over_steps, parse
 
-    if "sampler" in params or not all(
-        SEGMENT.fullmatch(part) for part in params["schedule"].split(",")
-    ):
+    if "sampler" in params or not is_over_steps(params["schedule"]):
         return ""
     steps = parse(params["schedule"], params["heavy"], params["light"]).steps
     return f" where T x samples is {steps * row['samples']}"

@@ -145,6 +145,8 @@ def recommend(tradeoff, verify, samples, judge, save, as_json, yes, over, sample
     models = ModelOptions(family=options.pop("family"), out=options.pop("out"), **loading)
     options["heavy"] = full_name(options["heavy"], models.family)
     options["lights"] = tuple(full_name(light, models.family) for light in options["lights"])
+    if not verify:
+        refuse(["samples", "judge"], "counts with --verify alone: give both or none.")
     if over == "masked":
         if verify or options.pop("shortest") != 1:
             raise click.UsageError("--verify and --shortest need --over steps.")
@@ -154,8 +156,6 @@ def recommend(tradeoff, verify, samples, judge, save, as_json, yes, over, sample
     if sampler != "ancestral":
         raise click.UsageError("--sampler needs --over masked.")
     verification = None
-    if not verify:
-        refuse(["samples", "judge"], "counts with --verify alone: give both or none.")
     if verify:
         status("Loading models ...")
         from stepimp.quality.recommendation import Verification

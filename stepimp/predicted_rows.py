@@ -19,8 +19,8 @@ class ScheduleRow(TypedDict):
     """What a schedule is, and what it saves by counting blocks."""
 
     name: Annotated[str, "hand-crafted schedule, recommended, best (of a trade-off) or given"]
-    schedule: Notation
-    light_fraction: Annotated[float, "share of the steps that do not run the heavy model"]
+    schedule: AnyNotation
+    light_fraction: Annotated[float, "share of the steps or passes that do not run the heavy model"]
     saved_flops: Annotated[float, "share of the all-heavy FLOPs saved, formula (3): blocks only"]
 
 

@@ -19,7 +19,7 @@ from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.cuda_graphs import BATCHES, FEWEST_QUERIES, compiled
 from stepimp.noise import NoiseSchedule
 from stepimp.sampling import mdlm_sampler, sampler
-from stepimp.sampling.cost import expected_forwards
+from stepimp.schedules.passes import expected_forwards
 from stepimp.schedules.schedule import Schedule, saved_flops
 from stepimp.training.objective import nelbo_loss
 

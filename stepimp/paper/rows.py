@@ -1,7 +1,7 @@
 """The rows of a comparison of schedules, by what the paper calls them."""
 
 from stepimp.schedules import schedule as schedules
-from stepimp.schedules.schedule import QUARTERS, Schedule, parse, sandwich
+from stepimp.schedules.schedule import QUARTERS, Schedule, is_over_steps, parse, sandwich
 
 HAND_CRAFTED = ("all-light", *QUARTERS, "sandwich", "all-heavy")  # in the order of the paper
 LIGHT_SHARE = 0.25  # of the steps of the hand-crafted schedules
@@ -22,6 +22,11 @@ def light_of_depth(document: dict, paper_blocks: int) -> str | None:
     return None
 
 
+def over_steps(document: dict) -> list[dict]:
+    """The rows of schedules over steps, as all of the paper's are."""
+    return [row for row in document["rows"] if is_over_steps(row["schedule"])]
+
+
 def schedule_of(row: dict, document: dict) -> Schedule:
     """The schedule of a row of `compare`."""
     return parse(row["schedule"], document["params"]["heavy"], row["light"])
@@ -35,7 +40,9 @@ def hand_crafted(document: dict, light: str | None = None) -> dict[str, dict]:
     heavy, steps = params["heavy"], params["steps"]
     named = schedules.hand_crafted(steps, round(LIGHT_SHARE * steps), heavy, light)
     rows = {
-        schedule_of(row, document): row for row in document["rows"] if row["light"] in (light, None)
+        schedule_of(row, document): row
+        for row in over_steps(document)
+        if row["light"] in (light, None)
     }
     return {
         name: rows[named[name]] for name in HAND_CRAFTED if name in named and named[name] in rows
@@ -50,7 +57,7 @@ def sandwiches(document: dict) -> list[dict]:
     """The rows that are light at both ends alike, or heavy or light throughout."""
     heavy = document["params"]["heavy"]
     rows = []
-    for row in document["rows"]:
+    for row in over_steps(document):
         schedule = schedule_of(row, document)
         light_steps = sum(count for name, count in schedule.segments if name != heavy)
         if schedule == sandwich(schedule.steps, light_steps, heavy, row["light"] or heavy):

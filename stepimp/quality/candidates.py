@@ -3,8 +3,15 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from stepimp.documents import newest
+from stepimp.errors import StepimpError
+from stepimp.quality.paired_samples import Sampled
+from stepimp.sampling.chosen import read_saved, read_schedule
+from stepimp.schedules.over_masked import MaskedSchedule
+from stepimp.schedules.plan import Plan
+from stepimp.schedules.saved import AnySchedule
 from stepimp.schedules.schedule import Schedule, hand_crafted, parse, sandwich
 
 log = logging.getLogger(__name__)
@@ -19,7 +26,14 @@ class Candidate:
     """What it is called, such as "sandwich"."""
     light: str | None
     """The light model it is about, None for all-heavy."""
-    schedule: Schedule
+    schedule: AnySchedule
+    steps: int | None = None
+    """T of ancestral sampling with a schedule over masked positions; None: one token at a time."""
+
+    @property
+    def sampled(self) -> Sampled:
+        """What its samples are drawn with."""
+        return Sampled(self.schedule, self.steps)
 
 
 def all_heavy(steps: int, heavy: str) -> Candidate:
@@ -59,17 +73,33 @@ def given(
     heavy: str,
     lights: Sequence[str],
 ) -> list[Candidate]:
-    """Schedules in their notation and sandwiches of light fractions, for each light model. Raises
-    StepimpError if one does not parse.
+    """Schedules and plans in their notation or in JSON files, and sandwiches of light fractions,
+    for each light model. Raises StepimpError if one cannot be read or has another T.
     """
-    written = [
-        Candidate("given", light, parse(text, heavy, light, steps))
-        for light in lights
-        for text in schedules
-    ]
+    written = [read(text, heavy, light, steps) for light in lights for text in schedules]
     for light in lights:
         written += sandwiches(steps, fractions, heavy, light)
     return written
+
+
+def read(text: str, heavy: str, light: str, steps: int) -> Candidate:
+    """A schedule or plan in its notation, or in a JSON file, which is called by the file's name.
+
+    steps: T of a schedule over steps or over masked positions; one in a file may also be for
+    first-hitting sampling. Raises StepimpError if it cannot be read or has another T.
+    """
+    if not text.endswith(".json"):
+        schedule, _ = read_schedule(text, heavy, light, None if "*" in text else steps)
+        name = {MaskedSchedule: "over masked", Plan: "plan"}.get(type(schedule), "given")
+        over_masked = isinstance(schedule, MaskedSchedule)
+        return Candidate(name, light, schedule, steps if over_masked else None)
+    saved, name = read_saved(text), Path(text).name
+    of = saved.schedule.steps if isinstance(saved.schedule, Schedule) else saved.steps
+    if of not in (None, steps):
+        raise StepimpError(f"The schedule of {text} has {of} steps, not T = {steps}.")
+    if isinstance(saved.schedule, MaskedSchedule) and of is None:
+        name += ", first-hitting"
+    return Candidate(name, light, saved.schedule, saved.steps)
 
 
 def recommended(

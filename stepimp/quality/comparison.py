@@ -35,7 +35,9 @@ class CompareOptions(ModelOptions):
     lights: tuple[str, ...]
     """Names of the light models, each once."""
     schedules: tuple[str, ...] = ()
-    """Notations of schedules to compare for each light model, instead of the paper's seven."""
+    """Notations of schedules and plans, or JSON files of them, to compare for each light model,
+    instead of the paper's seven.
+    """
     fractions: tuple[float, ...] = ()
     """Light fractions of sandwiches to compare for each light model, instead of the paper's
     seven.
@@ -105,6 +107,7 @@ def compare_models(
     setting = Setting(
         family,
         heavy,
+        options.steps,
         options.samples,
         length,
         options.seed,
@@ -151,13 +154,13 @@ def compare(
     All-heavy is compared too, last if it is not a candidate. stamp: names this run in the samples
     it draws. Raises StepimpError for schedules, lengths and prefixes that cannot be sampled.
     """
-    heavy = of.all_heavy(candidates[0].schedule.steps, setting.heavy)
+    heavy = of.all_heavy(setting.steps, setting.heavy)
     candidates = list(dict.fromkeys(candidates))
     if heavy.schedule not in (candidate.schedule for candidate in candidates):
         candidates.append(heavy)
-    schedules = list(dict.fromkeys(candidate.schedule for candidate in candidates))
-    for schedule in schedules:
-        sampler.check(setting.family.denoisers, schedule, setting.length, setting.prefixes)
+    schedules = list(dict.fromkeys(candidate.sampled for candidate in candidates))
+    for sampled in schedules:
+        sampler.check(setting.family.denoisers, sampled.schedule, setting.length, setting.prefixes)
     drawn = draw_samples(setting, schedules, stamp, progress)
     scored = Processes().finish_units(
         dict(zip(schedules, schedules)),
@@ -165,7 +168,7 @@ def compare(
         Kept(),
     )
     rows = [
-        compare_row(candidate, setting, scored[candidate.schedule], scored[heavy.schedule])
+        compare_row(candidate, setting, scored[candidate.sampled], scored[heavy.sampled])
         for candidate in candidates
     ]
     return rows, per_sample_columns(scored)

@@ -8,6 +8,7 @@ so that it is found again after a kill, with another judge, or among other sched
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -21,10 +22,25 @@ from stepimp.results import results_folder, run_key
 from stepimp.sampling import sampler
 from stepimp.sampling.cost import Stopwatch, exact_flops
 from stepimp.sampling.generate import is_id
+from stepimp.schedules.over_masked import MaskedSchedule
+from stepimp.schedules.saved import AnySchedule, kind_of, parts_of
 from stepimp.schedules.schedule import Schedule
 from stepimp.text.blocks import load_blocks
 
 COSTS = ("seconds", "flops")  # of each batch of samples
+
+
+class Sampled(NamedTuple):
+    """What samples are drawn with."""
+
+    schedule: AnySchedule
+    steps: int | None = None
+    """T of ancestral sampling with a schedule over masked positions; None: one token at a time."""
+
+    @property
+    def first_hitting(self) -> bool:
+        """Whether one position is unmasked at a time."""
+        return isinstance(self.schedule, MaskedSchedule) and self.steps is None
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,8 @@ class Setting:
     family: Family
     heavy: str
     """Name of the heavy model."""
+    steps: int
+    """T of the all-heavy schedule that all others are compared with."""
     samples: int
     """Samples per schedule."""
     length: int
@@ -48,6 +66,12 @@ class Setting:
     batch_size: int = 8
     """Samples drawn with one schedule before it is the next one's turn."""
     dtype: str = "float32"
+
+    @property
+    def masked(self) -> int:
+        """Masked positions that a sample begins with."""
+        given = 0 if self.prefixes is None else self.prefixes.shape[1]
+        return self.length - given - sum(map(len, self.family.any.frame))
 
     @property
     def turns(self) -> list[range]:
@@ -83,16 +107,19 @@ def text_prefixes(
     return blocks.tokens[torch.as_tensor(order), :prefix_length], blocks.fingerprint
 
 
-def samples_file(setting: Setting, schedule: Schedule) -> tuple[Path, str]:
+def samples_file(setting: Setting, drawn: Sampled) -> tuple[Path, str]:
     """The file of a schedule's samples, named by a digest of all that samples and times depend on,
     and the digest.
     """
-    fingerprints = setting.family.fingerprints
+    fingerprints, schedule = setting.family.fingerprints, drawn.schedule
+    written: list = [[fingerprints[name], *counts] for name, *counts in parts_of(schedule)]
+    if not isinstance(schedule, Schedule):
+        written = [kind_of(schedule), drawn.steps, *written]
     prefix_length = 0 if setting.prefixes is None else setting.prefixes.shape[1]
     key = run_key(
         "samples",
         dict(
-            schedule=[[fingerprints[name], count] for name, count in schedule.segments],
+            schedule=written,
             length=setting.length,
             seed=setting.seed,
             prefix_length=prefix_length,
@@ -144,10 +171,10 @@ class Drawn:
 
 def draw_samples(
     setting: Setting,
-    schedules: list[Schedule],
+    schedules: list[Sampled],
     stamp: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[Schedule, Drawn]:
+) -> dict[Sampled, Drawn]:
     """Draws the samples that are not kept yet: schedule -> its samples.
 
     Schedules take turns batch by batch, so that a slow spell of the machine affects all alike.
@@ -172,7 +199,7 @@ def draw_samples(
 
 def draw_missing(
     setting: Setting,
-    journals: dict[Schedule, Journal],
+    journals: dict[Sampled, Journal],
     processes: Processes,
     stamp: str,
     progress: Callable[[int, int], None],
@@ -183,34 +210,39 @@ def draw_missing(
     """
     done = {schedule: processes.gather(journal.done) for schedule, journal in journals.items()}
     missing = [
-        (turn, plan) for turn in setting.turns for plan in done if unit(turn) not in done[plan]
+        (turn, schedule)
+        for turn in setting.turns
+        for schedule in done
+        if unit(turn) not in done[schedule]
     ]
     # First calls build caches, which would count as time of the first turn.
-    for name in dict.fromkeys(name for _, schedule in missing for name in schedule.models):
+    for name in dict.fromkeys(name for _, sampled in missing for name in sampled.schedule.models):
         warm_up = Schedule.of([name])
         sampler.sample(setting.family.denoisers, warm_up, [0], setting.length, seed=setting.seed)
     count = processes.counter()
     for turn in processes.share(list(dict.fromkeys(turn for turn, _ in missing))):
-        for schedule in (plan for missed, plan in missing if missed == turn):
+        for schedule in (schedule for missed, schedule in missing if missed == turn):
             drawn = draw_turn(setting, schedule, turn) | {"run": stamp}
             journals[schedule].add(unit(turn), drawn)
             progress(count(1), len(missing))
 
 
-def draw_turn(setting: Setting, schedule: Schedule, turn: range) -> dict:
+def draw_turn(setting: Setting, sampled: Sampled, turn: range) -> dict:
     """One batch of samples: tokens, text, and what they cost in seconds and FLOPs."""
     family, counts = setting.family, sampler.Counts()
     clock = Stopwatch(family.any.device)
     start = clock.now()
     tokens = sampler.sample(
         family.denoisers,
-        schedule,
+        sampled.schedule,
         turn,
         setting.length,
         seed=setting.seed,
         prefix=setting.prefixes_of(turn),
         batch_size=setting.batch_size,
         counts=counts,
+        steps=sampled.steps,
+        first_hitting=sampled.first_hitting,
     )
     seconds = clock.now() - start
     return {

@@ -10,11 +10,12 @@ from stepimp.intervals import Estimate, ratio
 from stepimp.quality.candidates import Candidate
 from stepimp.quality.evaluation import quality_columns
 from stepimp.quality.judge import Judge
-from stepimp.quality.paired_samples import Drawn, Setting, unit
+from stepimp.quality.paired_samples import Drawn, Sampled, Setting, unit
 from stepimp.quality.samples_file import split_prefix
 from stepimp.quality.scoring import Scores, score, unigram_entropy, unscorable
 from stepimp.rows import CompareRow, PairRow
-from stepimp.schedules.schedule import Schedule, parse, saved_flops
+from stepimp.schedules.passes import expected_passes
+from stepimp.schedules.schedule import Schedule, is_over_steps, parse
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,16 @@ def schedule_columns(candidate: Candidate, setting: Setting) -> dict:
     """Columns that need no sample. The notation is H and L if these are its models, else by
     name.
     """
-    schedule = candidate.schedule
+    schedule, blocks, heavy = candidate.schedule, setting.family.blocks, setting.heavy
+    passes = expected_passes(schedule, setting.masked, candidate.steps)
+    all_heavy = expected_passes(Schedule.of([heavy] * setting.steps), setting.masked)[heavy]
+    spent = sum(blocks[model] * count for model, count in passes.items())
     return {
         "name": candidate.name,
         "schedule": schedule.format(setting.heavy, candidate.light),
         "light": candidate.light,
-        "light_fraction": 1 - schedule.fraction(setting.heavy),
-        "saved_flops": saved_flops(schedule, setting.family.blocks, setting.heavy),
+        "light_fraction": 1 - passes.get(heavy, 0.0) / sum(passes.values()),
+        "saved_flops": 1 - spent / (blocks[heavy] * all_heavy),
     }
 
 
@@ -125,6 +129,8 @@ def placement_pairs(
     """
     groups: dict[tuple[str | None, int], dict[str, CompareRow]] = {}
     for row in rows:
+        if not is_over_steps(row["schedule"]):
+            continue
         schedule = parse(row["schedule"], heavy, row["light"])
         if len(schedule.models) > 1:
             light_steps = (row["light"], round(row["light_fraction"] * schedule.steps))
@@ -151,12 +157,14 @@ def placement_pairs(
     return sorted(pair_rows, key=lambda row: -row["log_ppl_diff"])
 
 
-def per_sample_columns(samples: dict[Schedule, ScoredSamples]) -> dict[str, dict]:
-    """log_ppl and entropy_nats of every sample, by schedule in its notation by name."""
+def per_sample_columns(samples: dict[Sampled, ScoredSamples]) -> dict[str, dict]:
+    """log_ppl and entropy_nats of every sample, by schedule in its notation by name, with its
+    sampler where that is not ancestral.
+    """
     return {
-        schedule.format(): {
+        sampled.schedule.format() + (", first-hitting" if sampled.first_hitting else ""): {
             "log_ppl": scored.scores.log_ppl.tolist(),
             "entropy_nats": scored.entropy.tolist(),
         }
-        for schedule, scored in samples.items()
+        for sampled, scored in samples.items()
     }

@@ -90,6 +90,7 @@ def recommendation(
         setting = Setting(
             family,
             measured["heavy"],
+            steps,
             verification.samples,
             measured["length"],
             seed,

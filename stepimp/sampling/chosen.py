@@ -14,8 +14,14 @@ from stepimp.sampling.orders import Order
 from stepimp.sampling.policies import Policy
 from stepimp.sampling.prompts import Prompt
 from stepimp.schedules import over_masked, plan
-from stepimp.schedules.saved import AnySchedule, from_json
+from stepimp.schedules.plan import Plan
+from stepimp.schedules.saved import AnySchedule, SavedSchedule, from_json
 from stepimp.schedules.schedule import Schedule, parse
+
+NO_STEPS = (
+    "A plan says how many tokens unmask together, and takes neither a T nor a sampler: leave them "
+    "out, or choose a schedule."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +94,11 @@ class GenerateOptions(ModelOptions):
                 raise StepimpError(f"Choose one of {' and '.join(given)}.")
         if self.sampler == "ancestral" and self.dynamic and self.steps is None:
             raise StepimpError("Ancestral sampling without a schedule over steps needs T.")
+        notation = "" if (self.schedule or "").endswith(".json") else self.schedule or ""
+        if "*" in notation and (self.steps or self.sampler):
+            raise StepimpError(NO_STEPS)
+        if self.sampler == "first-hitting" and self.steps and (self.dynamic or "@" in notation):
+            raise StepimpError("First-hitting sampling takes no T: leave out the number of steps.")
 
 
 def policy_of(options: GenerateOptions) -> Policy:
@@ -105,10 +116,10 @@ def policy_of(options: GenerateOptions) -> Policy:
         assert options.schedule is not None
         schedule, steps = read_schedule(options.schedule, heavy, light, steps)
     if options.sampler is None:
-        first_hitting = steps is None and not isinstance(schedule, (Schedule, plan.Plan))
+        first_hitting = steps is None and not isinstance(schedule, (Schedule, Plan))
     else:
         first_hitting = options.sampler == "first-hitting"
-    own = isinstance(schedule, (Schedule, plan.Plan)) or first_hitting
+    own = isinstance(schedule, (Schedule, Plan)) or first_hitting
     order = None if options.order is None else Order.parse(options.order)
     return Policy(schedule, None if own else steps, first_hitting, kernel, order)
 
@@ -134,10 +145,9 @@ def read_schedule(
     that of a schedule over masked positions. Raises StepimpError where it cannot be read.
     """
     if text.endswith(".json"):
-        try:
-            saved = from_json(Path(text).expanduser().read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise StepimpError(f"Cannot read the schedule of {text}: {error}") from error
+        saved = read_saved(text)
+        if steps and isinstance(saved.schedule, Plan):
+            raise StepimpError(NO_STEPS)
         if steps and isinstance(saved.schedule, Schedule) and saved.schedule.steps != steps:
             raise StepimpError(
                 f"The schedule of {text} has {saved.schedule.steps} steps, not T = {steps}."
@@ -148,6 +158,14 @@ def read_schedule(
     if "*" in text:
         return plan.parse(text, heavy, light), None
     return parse(text, heavy, light, steps), None
+
+
+def read_saved(path: str) -> SavedSchedule:
+    """A schedule in a JSON file. Raises StepimpError where it cannot be read."""
+    try:
+        return from_json(Path(path).expanduser().read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise StepimpError(f"Cannot read the schedule of {path}: {error}") from error
 
 
 def written(policy: Policy, heavy: str | None, light: str | None) -> str:

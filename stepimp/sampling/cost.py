@@ -39,10 +39,3 @@ def exact_flops(denoisers: dict[str, Denoiser], counts: sampler.Counts, length: 
         per_forward, per_row = denoiser.flops(length)
         total += counts.forwards[name] * per_forward + counts.projected[name] * per_row
     return total
-
-
-def expected_forwards(masked: int, steps: int) -> float:
-    """Expected number of forward passes of a sample: the distinct steps among T at which `masked`
-    positions unmask.
-    """
-    return steps * (1 - (1 - 1 / steps) ** masked)

@@ -164,7 +164,8 @@ def with_schedule(
         params = tuned["params"]
         threshold = repr(tuned["rows"][0]["threshold_nats"])
         light = params["lights"][0]
-        steps = options.steps or params["steps"]
+        first_hitting = options.sampler == "first-hitting"
+        steps = None if first_hitting else options.steps or params["steps"]
         options = replace(
             options, cascade=threshold, heavy=params["heavy"], light=light, steps=steps
         )

@@ -16,6 +16,7 @@ from stepimp.intervals import bootstrap
 from stepimp.schedules.costs import mean_curves, step_costs
 from stepimp.schedules.masked_costs import event_weights, over_steps
 from stepimp.schedules.over_masked import MaskedSchedule
+from stepimp.schedules.passes import passes_of
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.saved import AnySchedule
 
@@ -93,13 +94,7 @@ class Predictor:
         """model -> expected forward passes of a sample. At each of T steps the same number of
         passes is expected.
         """
-        if isinstance(schedule, Plan):
-            return {model: float(schedule.forwards_of(model)) for model in schedule.models}
-        if isinstance(schedule, MaskedSchedule):
-            models = np.array(schedule.by_masked()[::-1])
-            return {m: float(self.forwards[models == m].sum()) for m in schedule.models}
-        total = float(self.forwards.sum())
-        return {model: total * schedule.fraction(model) for model in schedule.models}
+        return passes_of(schedule, self.forwards)
 
     def saved(self, schedule: AnySchedule) -> float:
         """Formula (3) over the expected forward passes: 1 - mean of B / B_H, counting blocks."""

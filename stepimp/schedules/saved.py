@@ -33,17 +33,28 @@ class SavedSchedule:
 
     def to_json(self) -> str:
         """The file's text."""
-        (kind,) = (kind for kind, (of, _, _) in KINDS.items() if type(self.schedule) is of)
+        kind = kind_of(self.schedule)
         _, parts, keys = KINDS[kind]
         document = {
             "format": FORMAT,
             "kind": kind,
             "models": list(self.schedule.models),
             "steps": self.steps,
-            parts: [dict(zip(keys, part)) for part in getattr(self.schedule, parts)],
+            parts: [dict(zip(keys, part)) for part in parts_of(self.schedule)],
             "provenance": self.provenance,
         }
         return json.dumps(document, indent=1) + "\n"
+
+
+def kind_of(schedule: AnySchedule) -> str:
+    """The key of KINDS for a schedule."""
+    (kind,) = (kind for kind, (of, _, _) in KINDS.items() if type(schedule) is of)
+    return kind
+
+
+def parts_of(schedule: AnySchedule) -> tuple[tuple, ...]:
+    """The segments or groups of a schedule, each with the model's name first."""
+    return getattr(schedule, KINDS[kind_of(schedule)][1])
 
 
 def from_json(text: str) -> SavedSchedule:

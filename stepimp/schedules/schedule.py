@@ -97,6 +97,13 @@ def parse(
     return schedule
 
 
+def is_over_steps(text: str) -> bool:
+    """Whether a notation is that of a schedule over steps, not over masked positions or of a
+    plan.
+    """
+    return all(SEGMENT.fullmatch(part) for part in text.replace(" ", "").split(","))
+
+
 def stretched(schedule: Schedule, steps: int) -> Schedule:
     """The schedule with its boundaries at the same t, as nearly as this many steps allow."""
     stops = [0]

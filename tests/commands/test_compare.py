@@ -114,6 +114,24 @@ def test_the_command_starts_samples_with_text(run, tiny_text, tmp_path):
     )
 
 
+def test_schedules_over_masked_positions_and_plans(run, tmp_path):
+    given = ["L@8-4,H@4-0", "L*4,H*2x2", "L2,H6"]
+    result = run(*(word for text in given for word in ("--schedule", text)))
+    rows = document(tmp_path)["rows"]
+    assert [row["schedule"] for row in rows] == [*given, "H8"]
+    assert [row["name"] for row in rows] == ["over masked", "plan", "given", "all-heavy"]
+    over_masked, plan, over_steps, heavy = rows
+    passes = 8 * (1 - (7 / 8) ** 8)  # expected steps at which one of 8 positions unmasks
+    assert plan["light_fraction"] == pytest.approx(1 / 3)
+    assert plan["saved_flops"] == pytest.approx(1 - (2 + 1 / 2) / passes)
+    assert over_steps["saved_flops"] == pytest.approx(1 / 8) and heavy["saved_flops"] == 0
+    assert 0 < over_masked["saved_flops"] < 1 / 2
+    for row in rows[:3]:
+        assert row["saved_flops"] == pytest.approx(row["saved_flops_exact"], abs=0.3)
+        assert row["gen_ppl"] > 1 and row["seconds"] > 0 and row["schedule"] in result.stdout
+    assert document(tmp_path)["pairs"] == []  # placements are of schedules over steps
+
+
 @pytest.mark.parametrize(
     "options, code, message",
     [
@@ -123,6 +141,8 @@ def test_the_command_starts_samples_with_text(run, tiny_text, tmp_path):
         (["--light", "2b"], 2, "2b is the heavy model"),
         (["--schedule", "L2,H5"], 1, "sums to 7 steps, not to T = 8"),
         (["--schedule", "L2,X"], 1, "cannot read 'X'"),
+        (["--schedule", "L@4-2,H@2-0"], 1, "8 masked positions; the schedule is made for at most"),
+        (["--schedule", "nowhere.json"], 1, "Cannot read the schedule of nowhere.json"),
         (["--prefix-length", 8], 1, "the whole length of 8"),
         (["--schedule", "L1,H3", "--fractions", "0:1:0.5"], 2, "either --schedule or --fractions"),
         (["--length", 33], 1, "outside 1..32"),

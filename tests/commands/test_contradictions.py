@@ -11,6 +11,7 @@ OPTIONS = {
         ["--data", "docs", *NEEDS["compare"]],
         "--data counts with --prefix-length alone",
     ),
+    "generate": (["--schedule", "L*4", "--steps", 9], "takes neither a T nor a sampler"),
     "search": (["--top", 3], "--top counts with --race alone"),
     "recommend": (["--samples", 8], "--samples counts with --verify alone"),
     "train": (

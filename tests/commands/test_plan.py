@@ -121,6 +121,8 @@ def test_the_newest_matching_curves_are_found(over_n, tiny_family, tmp_path):
         (["plan", "--forwards", "8", "--light", "9b"], 1, "has no curve of '9b', only of 1b"),
         (["recommend", "--over", "masked", "--verify"], 2, "need --over steps"),
         (["recommend", "--over", "masked", "--shortest", "2"], 2, "need --over steps"),
+        (["recommend", "--over", "masked", "--samples", "4"], 2, "counts with --verify alone"),
+        (["recommend", "--over", "masked", "--judge", "j"], 2, "counts with --verify alone"),
         (["recommend", "--sampler", "first-hitting"], 2, "--sampler needs --over masked"),
     ],
     ids=str,
@@ -148,3 +150,29 @@ def test_generate_runs_what_was_saved(options, tiny_family, tmp_path, kind):
     assert document["rows"][0]["schedule"] == schedule.format("2b", "1b")
     if kind == "plan":
         assert document["cost"]["forwards"] <= 2 * schedule.forwards
+        said = call("generate", "--schedule", saved, "--steps", 9, *where, code=1).stderr
+        assert "takes neither a T nor a sampler" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("kind", ["plan", "masked", "first-hitting"])
+def test_compare_runs_what_was_saved(options, tiny_family, tmp_path, kind):
+    saved, where = tmp_path / "saved.json", ["--family", tiny_family, "--out", tmp_path / "texts"]
+    advise = ["plan", "--forwards", 4] if kind == "plan" else ["recommend", "--over", "masked"]
+    if kind != "plan":
+        advise += ["--sampler", "first-hitting"] if kind == "first-hitting" else ["--steps", 40]
+    call(*advise, *options, "--save", saved)
+    sizes = ["--samples", 3, "--batch-size", 2, "--steps", 40]
+    shown = call("compare", "--schedule", saved, *sizes, *where).stdout
+    document = only_document(tmp_path / "texts", "compare")
+    row = document["rows"][0]
+    name = "saved.json" + (", first-hitting" if kind == "first-hitting" else "")
+    assert row["name"] == name and name in shown
+    call("generate", "--schedule", saved, "--samples", 3, *where)
+    made = only_document(tmp_path / "texts", "generate")
+    compared = (tmp_path / "texts" / row["samples_file"]).read_text()
+    for line in (tmp_path / "texts" / made["rows"][0]["samples_file"]).read_text().splitlines():
+        assert json.dumps(json.loads(line)["tokens"])[1:-1] in compared
+    if kind != "plan":
+        other = ["--schedule", saved, *sizes[:-1], 8, *where]
+        if kind == "masked":
+            assert "has 40 steps, not T = 8" in call("compare", *other, code=1).stderr

@@ -19,7 +19,7 @@ def members(tiny_family):
 @pytest.fixture
 def setting(members, tmp_path):
     """A function (**changes) -> a Setting of six samples in batches of two."""
-    unchanged = dict(family=members, heavy="2b", samples=6, length=LENGTH, seed=3)
+    unchanged = dict(family=members, heavy="2b", steps=8, samples=6, length=LENGTH, seed=3)
     unchanged |= dict(out=str(tmp_path), batch_size=2)
 
     def make(**changes):

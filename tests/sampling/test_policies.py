@@ -7,9 +7,10 @@ import torch
 from fakes import FakeDenoiser, chi_square
 
 from stepimp.errors import StepimpError
+from stepimp.kernels.draw import draw_tokens
 from stepimp.sampling import policies, sampler
-from stepimp.sampling.cascade import Cascade
-from stepimp.sampling.drafting import Draft
+from stepimp.sampling.cascade import Cascade, mean_entropies
+from stepimp.sampling.drafting import Draft, Drafted, verified
 from stepimp.sampling.kernel import Kernel
 from stepimp.sampling.policies import Policy
 from stepimp.schedules.schedule import Schedule, parse
@@ -207,3 +208,24 @@ def test_the_law_is_said_to_be_another_one_where_it_is():
 def test_values_that_mean_nothing_are_refused(make):
     with pytest.raises(StepimpError):
         make()
+
+
+def test_a_replacement_is_independent_of_the_noise_of_its_draft():
+    """Where the replacement has several candidates, noise shared with the draft would be seen."""
+    light = torch.tensor([0.6, 0.3, 0.02, 0.02, 0.03, 0.03]).double()
+    heavy = torch.tensor([0.1, 0.4, 0.125, 0.125, 0.125, 0.125]).double()
+    samples, at = np.arange(6000), np.zeros(6000, dtype=int)
+    drafts = draw_tokens(light.log().expand(6000, -1), 5, samples, at)
+    drawn = [
+        verified(Drafted(1, at[:1], light.log()[None], drafts[i : i + 1]), heavy.log()[None], 5, i)
+        for i in range(6000)
+    ]
+    counted = np.bincount(torch.cat(drawn).numpy(), minlength=6)
+    assert chi_square(counted, 6000 * heavy.numpy()) > 1e-3
+
+
+def test_a_cascade_looks_at_the_mean_entropy_of_an_event():
+    light, z = two_models()["l"], STARTS["nothing given"]
+    hidden = light.hidden(torch.tensor([z]), torch.tensor([1.0]))[0]
+    expected = [entropy(light, z, [0, 1], 1.0), entropy(light, z, [2], 1.0)]
+    assert mean_entropies(light, hidden, [2, 1]) == pytest.approx(expected, rel=1e-5)

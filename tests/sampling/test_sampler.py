@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from stepimp.errors import StepimpError
 from stepimp.kernels import draw
 from stepimp.sampling import mdlm_sampler, sampler
-from stepimp.sampling.cost import expected_forwards
+from stepimp.schedules.passes import expected_forwards
 from stepimp.schedules.schedule import Schedule, parse
 
 CASES = {
