@@ -18,6 +18,7 @@ from ._options import (
 )
 from ._print import banded, print_json, print_table
 from ._progress import progress, status
+from ._workers import workers_option
 
 
 @click.command()
@@ -65,6 +66,7 @@ from ._progress import progress, status
 )
 @model_options
 @yes_option
+@workers_option
 def cascade(budget, steps, heavy, light, device, attn, out, as_json, yes, **options):
     """The threshold of an entropy cascade for a budget, from held-out text and without sampling.
 
