@@ -1,10 +1,13 @@
 """`stepimp estimate`: what a command will cost, before it runs."""
 
+import os
+
 import click
 
 from ._print import duration, print_json, print_table, size
 from ._progress import status
 from ._work import CURVES, JUDGED, SAMPLING
+from ._workers import default_workers, threads_each
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -17,8 +20,9 @@ def estimate(ctx, as_json, command, arguments):
 
     It is written as the command is, with "estimate" before it. Forward passes and FLOPs follow from
     the sizes. Seconds and memory come from running the same models in the same batches for a few
-    seconds, which are kept: the next estimate of these models on this machine is instant. Work
-    that an earlier run has finished counts as if it were still to do.
+    seconds, which are kept: the next estimate of these models on this machine is instant. The time
+    is that of the processes that the command would start, with nothing else running. Work that an
+    earlier run has finished counts as if it were still to do.
 
     \b
     Example:
@@ -40,6 +44,11 @@ def estimate(ctx, as_json, command, arguments):
     names = {field.name for field in fields(ModelOptions)}
     options = ModelOptions(**{name: value for name, value in params.items() if name in names})
     work = planned(command, params, family_folder(options.family))
+    workers = 1
+    if "workers" in params:
+        workers = params["workers"] or default_workers(context)
+    if workers > 1:  # before torch counts its threads
+        os.environ["OMP_NUM_THREADS"] = threads_each(workers)
     status("Timing the models for a few seconds, unless it was done before ...")
     measured = rates(work, options, params.get("judge") if command in JUDGED else None)
     document = {
@@ -47,7 +56,8 @@ def estimate(ctx, as_json, command, arguments):
         "forwards": {model: round(count) for model, count in work.forwards.items()},
         "texts_scored": round(work.texts),
         "flops": work.flops(measured.flops),
-        "seconds": measured.seconds(work),
+        "seconds": measured.seconds(work, workers),
+        "processes": workers,
         "memory_bytes": measured.memory,
         "disk_bytes": round(work.bytes),
     }
@@ -64,6 +74,7 @@ def show(document: dict):
         ["texts the judge scores", f"{document['texts_scored']:,}"],
         ["FLOPs, without the judge", f"{document['flops']:.3g}"],
         ["time on this machine", duration(document["seconds"])],
+        ["processes", str(document["processes"])],
         ["peak memory", size(document["memory_bytes"])],
         ["on disk", size(document["disk_bytes"])],
     ]
