@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates
     """`rates`, measured: in seconds that this process works where it does so in one thread, as
     other programs then do not count; else in seconds that pass.
     """
-    begun = {clock: clock() for clock in (time.process_time, time.perf_counter)}
+    # The process's own time counts from its start, as that of the command will.
+    begun = {time.process_time: 0.0, time.perf_counter: time.perf_counter()}
     import torch
 
     from stepimp.models.loading import load
@@ -100,6 +102,9 @@ def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates
     folder = family_folder(options.family)
     family = load(work.models, folder, options.device, options.dtype, options.attn)
     scorer = load_judge(judge or judge_of(folder), options.device) if work.texts else None
+    if work.inputs:  # as their text is read with it
+        with suppress(ImportError):
+            import datasets  # noqa: F401
     alone = family.any.device.type == "cpu" and torch.get_num_threads() == 1
     clock: Clock = time.process_time if alone else time.perf_counter
     startup = clock() - begun[clock]
