@@ -56,7 +56,7 @@ def laid_out(columns: list[str], rows: list[list[str]], kept: list[int]) -> "Tab
     """The columns to keep, by index, as a table."""
     from rich.table import Table
 
-    table = Table(header_style="bold", box=None, pad_edge=False)
+    table = Table(header_style="bold", box=None, pad_edge=False, show_header=any(columns))
     for i in kept:
         table.add_column(columns[i], justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
@@ -129,8 +129,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """`3.2 GB`, `45 MB` or `7 kB`."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB")):
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return f"{count / 1e3:.2g} kB"
+    """`3.2 GB`, `45 MB` or `550 kB`: three digits, never an exponent."""
+    units = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+    unit, name = next((row for row in units if count >= row[0]), units[-1])
+    return f"{float(f'{count / unit:.3g}'):g} {name}"

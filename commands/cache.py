@@ -9,10 +9,10 @@ from ._print import print_json, print_table, size
 @click.option("--json", "as_json", is_flag=True, help="Print what there is as JSON.")
 @click.pass_context
 def cache(ctx, as_json):
-    """Show where text, tokens and timings are kept between runs, and how large they are.
+    """Show what is kept between runs, where, and how large it is.
 
-    All of it is made again when it is needed. The folder is STEPIMP_CACHE, else stepimp/ in the
-    user's cache folder.
+    Text, tokens and timings of models: all of it is made again when it is needed. The folder is
+    STEPIMP_CACHE, else stepimp/ in the user's cache folder.
 
     \b
     Example:

@@ -68,12 +68,13 @@ from ._workers import workers_option
 @yes_option
 @workers_option
 def cascade(budget, steps, heavy, light, device, attn, out, as_json, yes, **options):
-    """The threshold of an entropy cascade for a budget, from held-out text and without sampling.
+    """Tune the threshold of an entropy cascade to a budget.
 
-    In a cascade the light model runs in every event, and the heavy one where the entropy of the
-    light one's prediction is above a threshold. The law stays exact, so that NELBO and path KL are
-    predicted; beside them stands the best fixed schedule at equal mean cost. `stepimp generate
-    --cascade auto` takes the threshold of the newest document.
+    It needs held-out text and no sampling. In a cascade the light model runs in every event, and
+    the heavy one where the entropy of the light one's prediction is above a threshold. The law
+    stays exact, so that NELBO and path KL are predicted; beside them is the best fixed schedule
+    at equal mean cost. `stepimp generate --cascade auto` takes the threshold of the newest
+    document.
 
     \b
     Example:

@@ -113,14 +113,15 @@ class Sweep(click.ParamType):
 @yes_option
 @workers_option
 def compare(heavy, lights, policies, budget, sequences, as_json, yes, **options):
-    """Gen-PPL, entropy, FLOPs and seconds of several schedules with the same random numbers.
+    """Gen-PPL, entropy, FLOPs and seconds of several schedules.
 
-    By default the paper's seven: a quarter of the steps light in a sandwich or in one quarter, all
-    light and all heavy; and the newest recommendation for these models. Text is scored as `stepimp
-    evaluate` does; a prefix counts for the entropy alone. The log-PPL difference is the mean of the
-    paired differences to all-heavy, in nats per token. FLOPs are those saved by counting blocks
-    (formula 3), time is the share of all-heavy's seconds that was saved. Below the table are the
-    placements of equally many light steps that differ from each other.
+    All have the same random numbers. By default the paper's seven: a quarter of the steps light in
+    a sandwich or in one quarter, all light and all heavy; and the newest recommendation for these
+    models. Text is scored as `stepimp evaluate` does; a prefix counts for the entropy alone. The
+    log-PPL difference is the mean of the paired differences to all-heavy, in nats per token. FLOPs
+    are those saved by counting blocks (formula 3), time is the share of all-heavy's seconds that
+    was saved. Below the table are the placements of equally many light steps that differ from each
+    other.
 
     With --policies all are chosen by curves over masked positions, and their NELBO is measured on
     other held-out text with the sampler's own events; a verdict says whether each beats the best

@@ -17,10 +17,11 @@ import click
     "--json", "as_json", is_flag=True, help="Print what was written as JSON and nothing else."
 )
 def convert(checkpoint, folder, dtype, as_json):
-    """Writes CHECKPOINT (a .ckpt, a .safetensors file, a folder or id) as a Hugging Face folder.
+    """Write a checkpoint as a Hugging Face folder.
 
-    A .ckpt of the MDLM trainer is written with its EMA weights. What is written loads strictly,
-    here and by transformers.
+    CHECKPOINT is a .ckpt, a .safetensors file, a Hugging Face folder or id. A .ckpt of the MDLM
+    trainer is written with its EMA weights. What is written loads strictly, here and by
+    transformers.
 
     \b
     Example:

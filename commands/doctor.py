@@ -1,5 +1,7 @@
 """`stepimp doctor`: what works on this machine, and a block for bug reports."""
 
+import textwrap
+
 import click
 
 from ._print import print_json, print_table
@@ -21,12 +23,12 @@ USES = {
     "--json", "as_json", is_flag=True, help="Print what was found as JSON on stdout, nothing else."
 )
 def doctor(device, as_json):
-    """Check the installation: versions, device, threads, what can be used, the cache, and a
-    self-test.
+    """Check the installation, with a self-test.
 
-    The self-test compares the kernels on random inputs, and a bundled model, with their float64
-    references; it takes a few seconds. The last lines are made to be pasted into a bug report. The
-    exit code is 1 if a check fails.
+    Shows versions, device, threads, the cache and what can be used. The self-test compares the
+    kernels on random inputs, and a bundled model, with their float64 references; it takes a few
+    seconds. The last lines are made to be pasted into a bug report. The exit code is 1 if a check
+    fails.
 
     \b
     Example:
@@ -61,16 +63,23 @@ def show(found: dict):
         rows,
     )
     for key, (name, remark) in USES.items():
-        click.echo(f"{name}: yes" if found["usable"][key] else f"{name}: no ({remark})")
+        click.echo(wrapped(f"{name}: " + ("yes" if found["usable"][key] else f"no ({remark})")))
     if problem := found["cache"]["problem"]:
         click.echo(problem)
     click.echo("\nFor a bug report, with the command and what it printed:\n\n```")
-    click.echo("\n".join(block(found)))
+    click.echo("\n".join(map(wrapped, block(found))))
     click.echo("```")
 
 
+def wrapped(line: str) -> str:
+    """The line, broken between words where it is longer than 80 columns."""
+    return textwrap.fill(
+        line, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
 def block(found: dict) -> list[str]:
-    """Everything on a few lines."""
+    """The lines of a bug report: versions, machine, cache and outcome."""
     machine, cache = found["machine"], found["cache"]
     failed = [check["name"] for check in found["checks"] if not check["passed"]]
     packages = [f"{name} {version or '-'}" for name, version in found["versions"].items()]
@@ -78,8 +87,7 @@ def block(found: dict) -> list[str]:
     stepimp, python, *libraries = packages
     return [
         f"{stepimp}{commit}, {python}, {machine['system']}",
-        ", ".join(libraries[:6]),
-        ", ".join(libraries[6:]),
+        ", ".join(libraries),
         f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads "
         f"(OMP_NUM_THREADS {machine['omp_num_threads'] or 'unset'})",
         f"device {machine['device']}, {machine['free_memory_gb']} GB free, "

@@ -12,13 +12,15 @@ from ._workers import default_workers, threads_each
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--json", "as_json", is_flag=True, help="Print the estimate as JSON.")
-@click.argument("command", type=click.Choice([*CURVES, *SAMPLING]))
+@click.argument("command", type=click.Choice([*CURVES, *SAMPLING]), metavar="COMMAND")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF COMMAND]...")
 @click.pass_context
 def estimate(ctx, as_json, command, arguments):
-    """What a command will cost: forward passes, FLOPs, seconds on this machine, memory and disk.
+    """Say what a command will cost, before it runs.
 
-    It is written as the command is, with "estimate" before it. Forward passes and FLOPs follow from
+    It counts forward passes, FLOPs, seconds on this machine, memory and disk. COMMAND is loss, kl,
+    cascade, generate, compare, search, profile or recommend, with its own options after it: the
+    line as you would run it, with "estimate" before the name. Forward passes and FLOPs follow from
     the sizes. Seconds and memory come from running the same models in the same batches for a few
     seconds, which are kept: the next estimate of these models on this machine is instant. The time
     is that of the processes that the command would start, with nothing else running. Work that an
@@ -69,12 +71,13 @@ def estimate(ctx, as_json, command, arguments):
 def show(document: dict):
     """A line per quantity."""
     forwards = ", ".join(f"{model} {count:,}" for model, count in document["forwards"].items())
+    count = document["processes"]
+    shared = f" in {count} processes" if count > 1 else ""
     rows = [
         ["forward passes", forwards],
         ["texts the judge scores", f"{document['texts_scored']:,}"],
         ["FLOPs, without the judge", f"{document['flops']:.3g}"],
-        ["time on this machine", duration(document["seconds"])],
-        ["processes", str(document["processes"])],
+        ["time on this machine", duration(document["seconds"]) + shared],
         ["peak memory", size(document["memory_bytes"])],
         ["on disk", size(document["disk_bytes"])],
     ]

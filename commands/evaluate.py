@@ -38,7 +38,7 @@ from ._workers import workers_option
 @output_options
 @workers_option
 def evaluate(as_json, **options):
-    """Generative perplexity under a judge, and entropy, of generated text.
+    """Gen-PPL under a judge, and entropy, of generated text.
 
     FILE is a results file of `stepimp generate` or JSON Lines with a "text" each (and "tokens", and
     "prefix"); without it, the newest results of `stepimp generate` in --out.

@@ -12,7 +12,7 @@ folder_argument = click.argument("folder", type=click.Path(file_okay=False))
 
 @click.group()
 def family():
-    """A family out of checkpoints from anywhere, and what its members are.
+    """Make a family of checkpoints from anywhere, or show one.
 
     \b
     Example:
@@ -29,7 +29,7 @@ def family():
 @click.option("--seed-of", metavar="NAME", help="The member that it is another seed of.")
 @click.option("--json", "as_json", is_flag=True, help="Print the member as JSON and nothing else.")
 def add(folder, name, checkpoint, seed_of, as_json):
-    """Adds CHECKPOINT to the family in FOLDER under NAME.
+    """Add CHECKPOINT to the family in FOLDER under NAME.
 
     CHECKPOINT is a Hugging Face folder or id, a .ckpt of the MDLM trainer, or a .safetensors file.
     It must share the members' tokenizer, mask token, shift and noise schedule. Its weights stay
@@ -56,7 +56,7 @@ def add(folder, name, checkpoint, seed_of, as_json):
 @family_option
 @click.option("--json", "as_json", is_flag=True, help="Print the members as JSON and nothing else.")
 def show(family, as_json):
-    """The members of a family: layout, depth, cost of a block, where the weights lie.
+    """Show the layout, depth, block cost and weights of each member.
 
     \b
     Example:

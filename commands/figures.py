@@ -49,14 +49,14 @@ class Names(click.ParamType):
     "--json", "as_json", is_flag=True, help="Print what was written and what is missing as JSON."
 )
 def figures(only, results, family, out, as_json):
-    """Draw the paper's figures from the newest results files, and write its tables, beside the
-    published numbers.
+    """Draw the paper's figures and tables from results files.
 
-    Figures 1 to 14 and Tables 1 to 6 are numbered as the paper's second version numbers them; our
-    own figures have names. Figures are PNG, PDF and SVG; tables, and a verdict on each claim of the
-    paper, are Markdown, CSV and LaTeX. Beside them report.html holds it all, with an explorer of
-    schedules, in one page that needs no network; --only leaves it alone. No model is loaded. What
-    has no results yet is named with the command that makes them.
+    The newest results are drawn, beside the published numbers. Figures 1 to 14 and Tables 1 to 6
+    are numbered as the paper's second version numbers them; our own figures have names. Figures are
+    PNG, PDF and SVG; tables, and a verdict on each claim of the paper, are Markdown, CSV and LaTeX.
+    Beside them report.html holds it all, with an explorer of schedules, in one page that needs no
+    network; --only leaves it alone. No model is loaded. What has no results yet is named with the
+    command that makes them.
 
     \b
     Example:

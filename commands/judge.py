@@ -132,13 +132,12 @@ def judge(
     yes,
     **recipe,
 ):
-    """Train a judge for the family in FOLDER: a small language model of GPT-2's architecture, into
-    FOLDER/judge.
+    """Train a judge for the family in FOLDER.
 
-    It scores generated text where no published language model knows the corpus, as GPT-2 does for
-    web text, and is the default --judge of the family. Its recipe and held-out loss are in
-    recipe.json beside the weights. A killed training resumes from its last checkpoint, and a
-    finished judge is left alone.
+    A judge is a small language model of GPT-2's architecture, in FOLDER/judge. It scores generated
+    text where no published language model knows the corpus, as GPT-2 does for web text, and is the
+    default --judge of the family. Its recipe and held-out loss are in recipe.json beside the
+    weights. A killed training resumes from its last checkpoint, and a finished judge is left alone.
 
     \b
     Example:

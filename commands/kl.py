@@ -11,9 +11,9 @@ from ._workers import workers_option
 @curve_options
 @workers_option
 def kl(device, attn, out, as_json, yes, **options):
-    """KL(heavy || light) over t on the same corrupted inputs, raw and relative to another seed of
-    the heavy model.
+    """KL(heavy || light) over t, raw and relative to a baseline.
 
+    The baseline is another seed of the heavy model; all models see the same corrupted inputs.
     Formula (6) of the paper: the mean over masked positions, in nats, with 95% bands by bootstrap
     over sequences. All light models share one pass, and `stepimp loss` with the same options shows
     the same measurement: whichever comes second runs no model.

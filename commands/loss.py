@@ -11,13 +11,12 @@ from ._workers import workers_option
 @curve_options
 @workers_option
 def loss(device, attn, out, as_json, yes, **options):
-    """Difference of the masked cross-entropies of light and heavy over t, on the same corrupted
-    inputs.
+    """Difference of the cross-entropies of light and heavy over t.
 
-    Formula (5) of the paper: the mean over sequences of |CE_L - CE_H| in nats, and the signed mean,
-    with 95% bands by bootstrap over sequences. From the same numbers the NELBO (10) of each model,
-    the baseline's too. `stepimp kl` with the same options shows the same measurement: whichever
-    comes second runs no model.
+    They are masked cross-entropies on the same corrupted inputs. Formula (5) of the paper: the mean
+    over sequences of |CE_L - CE_H| in nats, and the signed mean, with 95% bands by bootstrap over
+    sequences. From the same numbers the NELBO (10) of each model, the baseline's too. `stepimp kl`
+    with the same options shows the same measurement: whichever comes second runs no model.
 
     \b
     Example:

@@ -18,8 +18,9 @@ from ._print import print_table
     "--json", "as_json", is_flag=True, help="Print the members as JSON on stdout and nothing else."
 )
 def models(family, as_json):
-    """The members of the family: depth, parameters, seed, held-out NELBO and fingerprint of the
-    weights.
+    """List the members of the family.
+
+    Depth, parameters, seed, held-out NELBO and fingerprint of the weights.
 
     \b
     Example:

@@ -49,10 +49,10 @@ from ._recommend import save_option
 @save_option
 @model_options
 def plan(save, curves, heavy, lights, family, device, dtype, attn, out, as_json, **options):
-    """The best number of forward passes, the tokens each reveals and the model each runs, under a
-    budget of compute.
+    """The best plan of forward passes under a budget of compute.
 
-    A group of tokens is revealed by one pass and its tokens are drawn independently, so fewer and
+    A plan says how many passes there are, which model each runs and how many tokens it reveals. A
+    group of tokens is revealed by one pass and its tokens are drawn independently, so fewer and
     larger groups lose quality; a light model loses quality and costs less. Both losses are in the
     curves by the number of masked positions, and the optimum over all plans is exact (dynamic
     programming). Beside it: the best plan of one model alone, even groups of the heavy model, the

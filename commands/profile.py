@@ -54,14 +54,14 @@ from ._workers import workers_option
 @yes_option
 @workers_option
 def profile(heavy, light, as_json, yes, **options):
-    """Seconds in the body, the projection, the draw and the rest, and what a schedule saves of
-    them.
+    """Where the time of sampling goes, and what a schedule saves.
 
-    The share a outside the body bounds what fewer blocks can bring: at most 1/a (formula 7; the
-    paper prints 1/(1 - a) for this a, but its own decomposition gives 1/a). Beside it is the
-    published way of sampling, which projects and draws at all positions. Savings are measured
-    against an all-heavy run of the same repeat. The last line says whether the models' logits are
-    the same bits alone and in larger batches, on this machine.
+    It times the body, the projection, the draw and the rest. The share a outside the body bounds
+    what fewer blocks can bring: at most 1/a (formula 7; the paper prints 1/(1 - a) for this a, but
+    its own decomposition gives 1/a). Beside it is the published way of sampling, which projects and
+    draws at all positions. Savings are measured against an all-heavy run of the same repeat. The
+    last line says whether the models' logits are the same bits alone and in larger batches, on this
+    machine.
 
     \b
     Example:

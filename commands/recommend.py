@@ -125,12 +125,12 @@ recommend_options = together(
 @click.command()
 @recommend_options
 def recommend(tradeoff, verify, samples, judge, save, as_json, yes, over, sampler, **options):
-    """The schedule that loses least under a budget: the exact optimum, from the curves and without
-    sampling.
+    """The schedule that loses least under a budget.
 
-    Beside it the hand-crafted schedules, with the predicted path KL (9) and NELBO (10) of each in
-    nats per token, and how far the boundaries move when the curves' sequences are resampled. Curves
-    are the newest that match in the results folder; if there are none, they are measured first.
+    It is the exact optimum, from the curves and without sampling. Beside it are the hand-crafted
+    schedules, with the predicted path KL (9) and NELBO (10) of each in nats per token, and how far
+    the boundaries move when the curves' sequences are resampled. Curves are the newest that match
+    in the results folder; if there are none, they are measured first.
 
     With --over masked the model depends on how many positions are still masked, and beside it is
     the best schedule over steps at the same expected cost.

@@ -55,7 +55,7 @@ SCALES = ("quick", "full")
 @yes_option
 @click.pass_context
 def reproduce(ctx, scale, workers, family, results, out, as_json, yes):
-    """Make all results the paper's figures and tables need, and draw and write them.
+    """Make all results, figures and tables of the paper.
 
     First the run that is shipped with stepimp is drawn, and each figure says so; as a measurement
     ends, its figures and tables are made again from it. Results that are there already are not made

@@ -112,13 +112,13 @@ NAMES = {
 @yes_option
 @workers_option
 def search(heavy, light, race, top, confidence, as_json, yes, **options):
-    """Sample with every schedule that is light in 4 of 10 equal segments, and rank them by gen-PPL
-    under a judge.
+    """Sample with every coarse schedule, and rank them by gen-PPL.
 
-    All schedules share their random numbers, and those that begin with the same segments share that
-    part of the work: 790 segments run instead of the 2100 of 210 schedules. Beside the ranking are
-    the influence of each segment (8) and how well path KL and NELBO, from the curves, predicted the
-    ranking. A killed search continues, schedule by schedule.
+    A coarse one is light in 4 of 10 equal segments; a judge scores the text. All schedules share
+    their random numbers, and those that begin with the same segments share that part of the work:
+    790 segments run instead of the 2100 of 210 schedules. Beside the ranking are the influence of
+    each segment (8) and how well path KL and NELBO, from the curves, predicted the ranking. A
+    killed search continues, schedule by schedule.
 
     \b
     Example:

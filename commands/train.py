@@ -209,12 +209,13 @@ def train(
     yes,
     **recipe,
 ):
-    """Train a family of denoisers into FOLDER, one Hugging Face folder per depth and seed.
+    """Train a family of denoisers into FOLDER.
 
-    A killed training resumes from its last checkpoint when the same command runs again, and
-    finished members are left alone. Several processes: torchrun --nproc-per-node 2 -m stepimp
-    train ... On a CPU, models of this size train fastest with OMP_NUM_THREADS=1, --bf16 and
-    --compile, where length, width and width per head are multiples of 32.
+    It gets one Hugging Face folder per depth and seed. A killed training resumes from its last
+    checkpoint when the same command runs again, and finished members are left alone. Several
+    processes: torchrun --nproc-per-node 2 -m stepimp train ... On a CPU, models of this size train
+    fastest with OMP_NUM_THREADS=1, --bf16 and --compile, where length, width and width per head are
+    multiples of 32.
 
     \b
     Example:

@@ -128,7 +128,7 @@ def kernel_checks(device: torch.device) -> list[Check]:
     drawn, expected = (project_and_draw(*where, impl=impl) for impl in both)
     # two candidates may tie to rounding, which hardly ever happens
     other = int((drawn != expected).sum())
-    return [*checks, Check(f"tokens drawn ({ROWS} rows)", other, 1, "tokens")]
+    return [*checks, Check(f"tokens drawn ({ROWS} rows)", other, 1, "token")]
 
 
 @torch.no_grad()

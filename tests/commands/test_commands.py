@@ -47,6 +47,7 @@ def test_help_lists_all_commands_and_one_line_for_each(run):
     for arguments in (["--help"], ["-h"]):
         text = run(*arguments).stdout
         assert all(re.search(rf"^  {name} +\w", text, re.MULTILINE) for name in NAMES)
+        assert "..." not in text.replace("[ARGS]...", "")  # no line is cut
 
 
 def test_the_version(run):

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from stepimp.commands import main
-from stepimp.commands._print import print_table, sparkline
+from stepimp.commands._print import print_table, size, sparkline
 from stepimp.commands._terminal import BARS, ERRORS, visible
 
 
@@ -90,3 +90,11 @@ def measured_here(run):
 @pytest.mark.parametrize("budget", ["125%", "x%", "%"])
 def test_a_budget_that_is_not_a_share(run, budget):
     assert "--budget" in run("recommend", "--budget", budget).message
+
+
+@pytest.mark.parametrize(
+    "count, shown",
+    [(0, "0 kB"), (420, "0.42 kB"), (551_000, "551 kB"), (999_900, "1000 kB"), (1.23e6, "1.23 MB")],
+)
+def test_a_size_has_no_exponent(count, shown):
+    assert size(count) == shown
