@@ -61,10 +61,14 @@ def planned(command: str, params: dict[str, Any], folder: Path) -> "Work":
 
     Raises StepimpError for sizes that do not go together.
     """
+    from stepimp.curves.options import CurveOptions
     from stepimp.estimates import work as of
     from stepimp.paper.needs import members_of
 
     params = params | default_models(params, folder)
+    if command == "cascade" and "lights" not in params:  # as the command line has them
+        params = params | {"lights": (params["light"],), "baseline": None}
+        params |= {"repeats": CurveOptions.repeats, "inputs": CurveOptions.inputs}
     length: int = params["length"] or members_of(folder).length
     batch_size: int = params.get("batch_size", BATCH)
     samples: int = params.get("samples", 0)

@@ -117,6 +117,11 @@ def physical_cores() -> int:
     return len(lists)
 
 
+def threads_each(count: int) -> str:
+    """Threads of each of `count` processes, as OMP_NUM_THREADS has them."""
+    return os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // count))
+
+
 def launch(arguments: list[str], count: int) -> int:
     """Runs stepimp with these arguments in `count` processes of this machine, and returns the exit
     code.
@@ -132,8 +137,9 @@ def launch(arguments: list[str], count: int) -> int:
         "LOCAL_WORLD_SIZE": count,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,
+        "TORCHELASTIC_USE_AGENT_STORE": False,  # a leftover would have no process open the port
         LAUNCHER: alive,
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or max(1, cores() // count),
+        "OMP_NUM_THREADS": threads_each(count),
         "TORCH_CPP_LOG_LEVEL": "ERROR",  # what it would warn of when a process ends is said here
     }
     children = []

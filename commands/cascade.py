@@ -19,6 +19,7 @@ from ._options import (
 )
 from ._print import banded, print_json, print_table
 from ._progress import progress, status
+from ._workers import workers_option
 
 
 @click.command()
@@ -66,6 +67,7 @@ from ._progress import progress, status
 )
 @model_options
 @yes_option
+@workers_option
 def cascade(budget, steps, heavy, light, device, attn, out, as_json, yes, **options):
     """Tune the threshold of an entropy cascade to a budget.
 

@@ -1,10 +1,13 @@
 """`stepimp estimate`: what a command will cost, before it runs."""
 
+import os
+
 import click
 
 from ._print import duration, print_json, print_table, size
 from ._progress import status
 from ._work import CURVES, JUDGED, SAMPLING
+from ._workers import default_workers, threads_each
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -19,8 +22,9 @@ def estimate(ctx, as_json, command, arguments):
     cascade, generate, compare, search, profile or recommend, with its own options after it: the
     line as you would run it, with "estimate" before the name. Forward passes and FLOPs follow from
     the sizes. Seconds and memory come from running the same models in the same batches for a few
-    seconds, which are kept: the next estimate of these models on this machine is instant. Work that
-    an earlier run has finished counts as if it were still to do.
+    seconds, which are kept: the next estimate of these models on this machine is instant. The time
+    is that of the processes that the command would start, with nothing else running. Work that an
+    earlier run has finished counts as if it were still to do.
 
     \b
     Example:
@@ -42,6 +46,11 @@ def estimate(ctx, as_json, command, arguments):
     names = {field.name for field in fields(ModelOptions)}
     options = ModelOptions(**{name: value for name, value in params.items() if name in names})
     work = planned(command, params, family_folder(options.family))
+    workers = 1
+    if "workers" in params:
+        workers = params["workers"] or default_workers(context)
+    if workers > 1:  # before torch counts its threads
+        os.environ["OMP_NUM_THREADS"] = threads_each(workers)
     status("Timing the models for a few seconds, unless it was done before ...")
     measured = rates(work, options, params.get("judge") if command in JUDGED else None)
     document = {
@@ -49,7 +58,8 @@ def estimate(ctx, as_json, command, arguments):
         "forwards": {model: round(count) for model, count in work.forwards.items()},
         "texts_scored": round(work.texts),
         "flops": work.flops(measured.flops),
-        "seconds": measured.seconds(work),
+        "seconds": measured.seconds(work, workers),
+        "processes": workers,
         "memory_bytes": measured.memory,
         "disk_bytes": round(work.bytes),
     }
@@ -61,11 +71,13 @@ def estimate(ctx, as_json, command, arguments):
 def show(document: dict):
     """A line per quantity."""
     forwards = ", ".join(f"{model} {count:,}" for model, count in document["forwards"].items())
+    count = document["processes"]
+    shared = f" in {count} processes" if count > 1 else ""
     rows = [
         ["forward passes", forwards],
         ["texts the judge scores", f"{document['texts_scored']:,}"],
         ["FLOPs, without the judge", f"{document['flops']:.3g}"],
-        ["time on this machine", duration(document["seconds"])],
+        ["time on this machine", duration(document["seconds"]) + shared],
         ["peak memory", size(document["memory_bytes"])],
         ["on disk", size(document["disk_bytes"])],
     ]

@@ -66,7 +66,7 @@ def forget_leftovers():
     if launched() == (0, 1) and os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
         log.warning(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but MASTER_ADDR and MASTER_PORT are not "
-            "set: running as one process."
+            "set: no other process is joined."
         )
         for name in LAUNCH:
             os.environ.pop(name, None)

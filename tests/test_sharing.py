@@ -18,6 +18,7 @@ from stepimp.quality import comparison, evaluation, paired_samples
 from stepimp.quality.comparison import CompareOptions, compare_models
 from stepimp.quality.evaluation import EvaluateOptions, evaluate_file
 from stepimp.sampling import generate as generating
+from stepimp.sampling.cascade_document import CascadeOptions, tune_cascade
 from stepimp.sampling.curves import measure_curves
 from stepimp.sampling.generated import GenerateOptions, generate_texts
 from stepimp.sampling.profile import ProfileOptions, profile_models
@@ -107,6 +108,21 @@ def test_curves(curves, tmp_path, options):
     for document, names in others:
         assert names == files and json.dumps(document["rows"]) == json.dumps(one["rows"])
         assert document["measurements"] == one["measurements"]
+
+
+def test_a_cascade(models, tiny_text, tmp_path):
+    sizes = {"sequences": 11, "points": 3, "batch_size": 2, "length": 8}
+    options = CurveOptions(
+        heavy="2b", lights=("1b",), data=str(tiny_text), family=models["family"], **sizes
+    )
+
+    def tune():
+        return tune_cascade(options, CascadeOptions(), models["out"], device="cpu")
+
+    (one, files), *others = with_any_number(tune, tmp_path)
+    assert len(files) == 1
+    for document, names in others:
+        assert names == files and json.dumps(document["rows"]) == json.dumps(one["rows"])
 
 
 def test_generated_text(models, tmp_path):

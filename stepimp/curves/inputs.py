@@ -91,6 +91,10 @@ def text_inputs(options: CompleteOptions, tokenizer, model: Denoiser) -> tuple[T
         raise StepimpError(
             f"A length of {options.length} has room for special tokens only: choose a larger one."
         )
+    # Even a few sequences need the tokens of the whole text once: their order is a permutation of
+    # all blocks, and how many there are is known only then. Which documents are held out depends
+    # on their number, and the fingerprint on all of them. Streaming the first sequences would
+    # therefore change which ones are measured, and the keys of existing results.
     blocks = load_blocks(options.data, tokenizer, inside, options.split, options.column)
     draw = randomness.generator(options.seed, randomness.DATA)
     order = draw.permutation(len(blocks.tokens))

@@ -7,6 +7,8 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from stepimp.models.options import ModelOptions
 from stepimp.results import write_atomically
 from stepimp.text.cache import cache_folder, digest
 
+Clock = Callable[[], float]
 SECONDS = 1.0  # that each model is timed for, at least
 TIMES = (0.25, 0.5, 0.75)  # t of the curves that are timed: about their mean, and past it
 SLICES = 24  # parts of a trajectory, of which as many are timed as SECONDS allow
@@ -39,10 +42,11 @@ class Rates:
     memory: int
     """Most bytes that the process, or the GPU, held."""
 
-    def seconds(self, work: Work) -> float:
-        """Seconds that the work takes."""
+    def seconds(self, work: Work, processes: int = 1) -> float:
+        """Seconds that the work takes, shared by this many processes."""
         sampling = sum(self.forward[model] * work.forwards[model] for model in self.forward)
-        return self.startup + self.input * work.inputs + sampling + self.text * work.texts
+        shared = self.input * work.inputs + sampling + self.text * work.texts
+        return self.startup + shared / processes
 
 
 def stamp(source: str) -> str:
@@ -85,8 +89,11 @@ def rates(work: Work, options: ModelOptions, judge: str | None = None) -> Rates:
 
 
 def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates:
-    """`rates`, measured."""
-    start = time.perf_counter()
+    """`rates`, measured: in seconds that this process works where it does so in one thread, as
+    other programs then do not count; else in seconds that pass.
+    """
+    # The process's own time counts from its start, as that of the command will.
+    begun = {time.process_time: 0.0, time.perf_counter: time.perf_counter()}
     import torch
 
     from stepimp.models.loading import load
@@ -95,14 +102,19 @@ def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates
     folder = family_folder(options.family)
     family = load(work.models, folder, options.device, options.dtype, options.attn)
     scorer = load_judge(judge or judge_of(folder), options.device) if work.texts else None
-    startup = time.perf_counter() - start
+    if work.inputs:  # as their text is read with it
+        with suppress(ImportError):
+            import datasets  # noqa: F401
+    alone = family.any.device.type == "cpu" and torch.get_num_threads() == 1
+    clock: Clock = time.process_time if alone else time.perf_counter
+    startup = clock() - begun[clock]
     with torch.no_grad():
-        per_input = seconds_of_input(family, work) if work.inputs else 0.0
+        per_input = seconds_of_input(family, work, clock) if work.inputs else 0.0
         forward = {
-            name: seconds_of_forward(family.denoisers[name], work)
+            name: seconds_of_forward(family.denoisers[name], work, clock)
             for name in (work.models if work.together else ())
         }
-        per_text = seconds_of_text(family, scorer, work) if scorer else 0.0
+        per_text = seconds_of_text(family, scorer, work, clock) if scorer else 0.0
     return Rates(
         flops={name: model.flops(work.length) for name, model in family.denoisers.items()},
         startup=startup,
@@ -113,7 +125,7 @@ def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates
     )
 
 
-def seconds_of_input(family, work: Work) -> float:
+def seconds_of_input(family, work: Work, clock: Clock) -> float:
     """Seconds of one corrupted sequence in all models, as `curves.measure` runs them."""
     import torch
 
@@ -126,15 +138,15 @@ def seconds_of_input(family, work: Work) -> float:
     uniforms = torch.rand(shape, generator=draws)
     measure_chunk(ordered, tokens, uniforms, TIMES[:1], family.any.noise)  # builds caches
     spent: list[float] = []
-    begun = time.perf_counter()
-    while not spent or time.perf_counter() - begun < SECONDS * len(ordered):
-        start = time.perf_counter()
+    begun = clock()
+    while not spent or clock() - begun < SECONDS * len(ordered):
+        start = clock()
         measure_chunk(ordered, tokens, uniforms, TIMES, family.any.noise)
-        spent.append(time.perf_counter() - start)
+        spent.append(clock() - start)
     return statistics.median(spent) / (len(TIMES) * len(tokens))
 
 
-def seconds_of_forward(denoiser, work: Work) -> float:
+def seconds_of_forward(denoiser, work: Work, clock: Clock) -> float:
     """Seconds of one sequence in one model, with the draws at its positions, as the sampler runs
     it.
     """
@@ -143,27 +155,27 @@ def seconds_of_forward(denoiser, work: Work) -> float:
 
     steps = 40 * SLICES
     schedule, spent = Schedule((("", steps),)), list[float]()
-    begun = time.perf_counter()
+    begun = clock()
     for seed in range(1, 100):
         state = sampler.begin(
             range(work.together), work.length, steps, denoiser.mask_id, seed,
             device=denoiser.device, frame=denoiser.frame,
         )  # fmt: skip
         for part in reversed(range(SLICES)):
-            counts, start = sampler.Counts(), time.perf_counter()
+            counts, start = sampler.Counts(), clock()
             for _ in sampler.advance(
                 state, {"": denoiser}, schedule, part * steps // SLICES,
                 seed=seed, batch_size=work.batch_size, counts=counts,
             ):  # fmt: skip
                 pass
             if forwards := counts.forwards.total():
-                spent.append((time.perf_counter() - start) / forwards)
-            if len(spent) > 3 and time.perf_counter() - begun > SECONDS:
+                spent.append((clock() - start) / forwards)
+            if len(spent) > 3 and clock() - begun > SECONDS:
                 return statistics.median(spent[1:])  # the first one builds caches
     return statistics.median(spent)
 
 
-def seconds_of_text(family, judge, work: Work) -> float:
+def seconds_of_text(family, judge, work: Work, clock: Clock) -> float:
     """Seconds to score a text of the shallowest model."""
     from stepimp.quality.scoring import score
     from stepimp.sampling import sampler
@@ -177,9 +189,9 @@ def seconds_of_text(family, judge, work: Work) -> float:
     )
     texts = family.decode(tokens.tolist())
     score(judge, texts[:1])
-    start = time.perf_counter()
+    start = clock()
     score(judge, texts)
-    return (time.perf_counter() - start) / count
+    return (clock() - start) / count
 
 
 def peak_memory(device) -> int:

@@ -1,8 +1,6 @@
 """Documents, their tokens, and blocks of them: what models are trained on and measured with."""
 
-import logging
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -10,23 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 
-from stepimp.errors import StepimpError, advice
+from stepimp.errors import StepimpError
 from stepimp.text.bundled import BUNDLED, load_bundled
 from stepimp.text.cache import cache_file, digest
 from stepimp.text.files import READERS, load_files, suffix_of
 from stepimp.text.hub import HELD_OUT, hub_split, load_hub
 from stepimp.text.splits import split_documents
+from stepimp.text.token_files import Part, write_token_file
 
 TOKENIZER_DOCUMENTS = 10_000  # a BPE vocabulary needs no more
 PIECE = 100_000  # characters of a text tokenized at once: bounds memory
 TOGETHER = 16  # pieces that are tokenized at once, by as many threads as there are cores
 AROUND = 100  # characters on both sides of a cut that must have the same tokens with and without it
-MANY = 10_000_000  # characters after which it is said how far the tokenizing is
-EVERY = 10  # seconds between two such messages, and between two notes of what is done
 LINE_BREAK = re.compile(r"\w\n(?=\w)")
-log = logging.getLogger(__name__)
 Encoder = Callable[[list[str]], list[list[int]]]
 
 
@@ -74,7 +69,13 @@ def load_blocks(data: str, tokenizer, length: int, split: str, column: str = "te
     )
     path = cache_file(f"{fingerprint}.tokens")
     if not path.exists():
-        write_tokens(path, documents["text"], tokenizer)
+        encoder = plain_encoder(tokenizer)
+        write_token_file(
+            path,
+            batches(all_pieces(documents["text"], tokenizer)),
+            lambda part: token_ids(part, encoder, tokenizer),
+            characters(documents),
+        )
     stream = np.memmap(path, np.int32, "r") if path.stat().st_size else np.zeros(0, np.int32)
     tokens = torch.from_numpy(stream[: len(stream) // length * length].astype(np.int64)).view(
         -1, length
@@ -86,42 +87,13 @@ def load_blocks(data: str, tokenizer, length: int, split: str, column: str = "te
     return Blocks(tokens, digest(fingerprint, split))
 
 
-def write_tokens(path: Path, texts: Iterable[str], tokenizer):
-    """The tokens of texts as a file of int32, whole or not at all.
+def characters(documents) -> int:
+    """Characters of all documents."""
+    import pyarrow.compute
 
-    A run that was killed is resumed from the last note of what is done, which lies beside the file.
-    """
-    part, note = (path.with_name(path.name + end) for end in (".part", ".note"))
-    try:
-        with FileLock(path.with_name(path.name + ".lock")):
-            if path.exists():  # another process has written it
-                return
-            done, size = map(int, note.read_text().split()) if note.exists() else (0, 0)
-            with open(part, "r+b" if size and part.exists() else "wb") as file:
-                file.truncate(size)
-                file.seek(size)
-                append_tokens(file, note, batches(all_pieces(texts, tokenizer)), done, tokenizer)
-            part.replace(path)
-            note.unlink(missing_ok=True)
-    except OSError as error:
-        raise StepimpError(
-            f"Cannot write {path} ({error.strerror}). {advice(error)} STEPIMP_CACHE sets it."
-        ) from error
-
-
-def append_tokens(file, note: Path, parts: Iterable[list[tuple[str, bool]]], done: int, tokenizer):
-    """Tokens of all parts but the first `done`, with a note of (parts done, bytes) now and then."""
-    encoder, characters, noted = plain_encoder(tokenizer), 0, time.monotonic()
-    for number, part in enumerate(parts, 1):
-        characters += sum(len(piece) for piece, _ in part)
-        if number > done:
-            np.asarray(token_ids(part, encoder, tokenizer), dtype=np.int32).tofile(file)
-        if time.monotonic() - noted > EVERY:
-            file.flush()
-            note.write_text(f"{number} {file.tell()}")
-            noted = time.monotonic()
-            if characters > MANY:
-                log.info("Tokenizing: %.0f million characters done.", characters / 1e6)
+    tables = documents.with_format("arrow").iter(TOGETHER)
+    lengths = (pyarrow.compute.utf8_length(table["text"]) for table in tables)
+    return sum(pyarrow.compute.sum(each).as_py() for each in lengths)
 
 
 def token_stream(texts: Iterable[str], tokenizer) -> Iterator[list[int]]:
@@ -134,7 +106,7 @@ def token_stream(texts: Iterable[str], tokenizer) -> Iterator[list[int]]:
         yield token_ids(part, encoder, tokenizer)
 
 
-def token_ids(part: list[tuple[str, bool]], encoder: Encoder, tokenizer) -> list[int]:
+def token_ids(part: Part, encoder: Encoder, tokenizer) -> list[int]:
     """The tokens of consecutive pieces; the end-of-text token follows the last one of a text."""
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     encoded = encoder([piece for piece, _ in part])
@@ -149,9 +121,9 @@ def all_pieces(texts: Iterable[str], tokenizer) -> Iterator[tuple[str, bool]]:
     return chain.from_iterable(pieces(text, encoder) for text in texts)
 
 
-def batches(numbered: Iterable[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
+def batches(numbered: Iterable[tuple[str, bool]]) -> Iterator[Part]:
     """Consecutive parts of at most about TOGETHER times PIECE characters."""
-    part: list[tuple[str, bool]] = []
+    part: Part = []
     size = 0
     for piece, last in numbered:
         if part and size + len(piece) > TOGETHER * PIECE:

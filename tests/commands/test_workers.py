@@ -67,6 +67,19 @@ def test_each_process_knows_its_rank_and_its_share_of_the_cores(child, tmp_path,
         assert said == repr((environment, ["-m", "stepimp", "kl", "--seed", "1"]))
 
 
+def test_variables_left_over_from_another_launcher_do_not_reach_the_processes(
+    child, tmp_path, monkeypatch
+):
+    left = {"RANK": "7", "WORLD_SIZE": "8", "MASTER_ADDR": "elsewhere"}
+    for name, value in (left | {"TORCHELASTIC_USE_AGENT_STORE": "True"}).items():
+        monkeypatch.setenv(name, value)
+    names = "('WORLD_SIZE', 'MASTER_ADDR', 'TORCHELASTIC_USE_AGENT_STORE')"
+    child(f"open(f'{tmp_path}/{{rank}}', 'w').write(repr([os.environ[name] for name in {names}]))")
+    assert _workers.launch([], 2) == 0
+    for rank in range(2):
+        assert (tmp_path / str(rank)).read_text() == repr(["2", "127.0.0.1", "False"])
+
+
 def test_the_exit_code_is_that_of_the_process_that_failed_itself(child):
     child(f"sys.exit([{_workers.LOST}, 3][rank])")
     assert _workers.launch([], 2) == 3
@@ -156,6 +169,7 @@ HUGE = ["--samples", "100000"]
         (["compare", "--samples", "64"], 1),
         (["compare", *HUGE], 4),
         (["search"], 4),
+        (["cascade", "--sequences", "100000"], 4),
         (["search", "--workers", "1"], 1),
         (["compare", "--workers", "3"], 3),
         (["compare", *HUGE, "--device", "cuda"], 1),
@@ -193,7 +207,7 @@ def test_hyperthreads_of_a_core_count_once(monkeypatch, tmp_path):
 
 
 def test_every_heavy_command_has_the_option():
-    shared = ["kl", "loss", "compare", "generate", "evaluate", "profile", "search"]
+    shared = ["kl", "loss", "cascade", "compare", "generate", "evaluate", "profile", "search"]
     for name in shared:
         options = main.commands[name].params
         assert any(isinstance(each, click.Option) and each.name == "workers" for each in options)

@@ -1,12 +1,14 @@
 """What work costs on this machine: measured once, and added up."""
 
 import json
+import time
 
 import pytest
+import torch
 from documents import call
 
 from stepimp.estimates import rates as module
-from stepimp.estimates.rates import Rates, known_rates, rates
+from stepimp.estimates.rates import Rates, known_rates, measure_rates, rates
 from stepimp.estimates.work import Work, curves_work
 from stepimp.models.options import ModelOptions
 
@@ -22,6 +24,7 @@ def test_seconds_are_those_of_all_parts():
     work.forwards.update(h=100, l=50)
     measured = Rates({}, startup=1, input=2, forward={"h": 0.5, "l": 0.1}, text=4, memory=0)
     assert measured.seconds(work) == 1 + 2 * 10 + 50 + 5 + 4 * 3
+    assert measured.seconds(work, 3) == 1 + (2 * 10 + 50 + 5 + 4 * 3) / 3
 
 
 def test_rates_are_measured_once_for_weights_and_batches(quick, tiny_family, monkeypatch):
@@ -45,6 +48,7 @@ MODELS = ["--heavy", "2b", "--light", "1b"]
 @pytest.mark.parametrize(
     "arguments, models, scored",
     [
+        (["cascade", "--sequences", 4, "--points", 2], ["2b", "1b"], 0),
         (["kl", "--sequences", 4, "--points", 2], ["2b", "1b"], 0),
         (["generate", "--samples", 3, "--schedule", "L2,H6"], ["1b", "2b"], 0),
         (["compare", "--samples", 2, "--steps", 8, "--schedule", "L2,H6"], ["2b", "1b"], 4),
@@ -67,6 +71,32 @@ def test_every_command_that_runs_models_has_an_estimate(
     assert all(document[name] > 0 for name in ("flops", "seconds", "memory_bytes", "disk_bytes"))
     shown = call("estimate", *line).stdout
     assert f"stepimp {command}" in shown and "peak memory" in shown
+
+
+def test_the_time_is_shared_by_the_processes_of_the_command(quick, tiny_family, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    line = ["kl", "--sequences", 4000, *MODELS, "--family", tiny_family]
+    alone, shared = (
+        json.loads(call("estimate", "--json", *line, "--workers", count).stdout) for count in (1, 2)
+    )
+    assert (alone["processes"], shared["processes"]) == (1, 2)
+    assert 0.5 * alone["seconds"] < shared["seconds"] < 0.9 * alone["seconds"]
+
+
+def test_one_thread_is_timed_by_the_work_of_the_process(tiny_family, monkeypatch):
+    clocks = []
+    monkeypatch.setattr(module, "SECONDS", 0.0)
+    monkeypatch.setattr(
+        module, "seconds_of_input", lambda family, work, clock: clocks.append(clock) or 1.0
+    )
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            work = curves_work(["2b", "1b"], 4, 1, 2, 16, 4)
+            measure_rates(work, ModelOptions(family=str(tiny_family), device="cpu"), None)
+        finally:
+            torch.set_num_threads(1)
+    assert clocks == [time.process_time, time.perf_counter]
 
 
 def test_the_options_are_those_of_the_command(quick, tiny_family):
