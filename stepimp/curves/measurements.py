@@ -108,9 +108,19 @@ class Measurements:
                 packed[kind] = {
                     model: np.asarray(sums, dtype=float) for model, sums in packed[kind].items()
                 }
-            return cls(**{**packed, "lights": tuple(packed["lights"])})
+            measurements = cls(**{**packed, "lights": tuple(packed["lights"])})
         except (KeyError, TypeError, ValueError) as error:
             raise StepimpError(
                 f"{document.get('path')} holds no curves: give a results file of stepimp kl or "
                 "loss."
             ) from error
+        sums = [measurements.entropy, *measurements.ce.values(), *measurements.kl.values()]
+        shape = measurements.masked.shape
+        if len(shape) != 3 or any(
+            array.shape != shape or len(array) != len(measurements.times) for array in sums
+        ):
+            raise StepimpError(
+                f"{document.get('path')} is damaged: its measurements have arrays of different "
+                "shapes. Move it away and run the command again."
+            )
+        return measurements

@@ -94,6 +94,14 @@ def test_a_document_without_curves_is_refused(document):
         Measurements.unpack(document | {"path": "loss.json"})
 
 
+@pytest.mark.parametrize("part", ["masked", "entropy", "times"])
+def test_measurements_that_lack_a_part_are_damaged(three, part):
+    packed = measure_three(three, some_inputs(23)).pack()
+    packed[part] = packed[part][:-1]
+    with pytest.raises(StepimpError, match="kl.json is damaged: .* different shapes"):
+        Measurements.unpack({"measurements": packed, "path": "kl.json"})
+
+
 def test_until_stops_at_the_first_chunk_that_is_narrow_enough(three):
     inputs = some_inputs(23, n=60)
     widths = {}

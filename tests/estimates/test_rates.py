@@ -80,7 +80,9 @@ def test_the_time_is_shared_by_the_processes_of_the_command(quick, tiny_family, 
         json.loads(call("estimate", "--json", *line, "--workers", count).stdout) for count in (1, 2)
     )
     assert (alone["processes"], shared["processes"]) == (1, 2)
-    assert 0.5 * alone["seconds"] < shared["seconds"] < 0.9 * alone["seconds"]
+    rates = Rates(flops={}, startup=5.0, input=0.25, forward={}, text=0.0, memory=0)
+    work = Work(length=8, batch_size=4, inputs=40)
+    assert [rates.seconds(work, count) for count in (1, 2, 5)] == [15.0, 10.0, 7.0]
 
 
 def test_one_thread_is_timed_by_the_work_of_the_process(tiny_family, monkeypatch):
