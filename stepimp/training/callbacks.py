@@ -45,8 +45,13 @@ class EMA(TrainerCallback):
             self.average.load_state_dict(torch.load(checkpoint / self.FILE, weights_only=True))
 
     def averaged(self):
-        """The averaged model in eval mode, without what accelerate wraps around a forward pass."""
-        return extract_model_from_parallel(self.average.module, keep_fp32_wrapper=False).eval()
+        """A copy of the averaged model in eval mode, without what accelerate wraps around a forward
+        pass.
+        """
+        model = copy.deepcopy(self.average.module)
+        model = extract_model_from_parallel(model, keep_fp32_wrapper=False).eval()
+        model.set_attn_implementation("sdpa")  # `fit` may have set what is faster in training
+        return model
 
     def on_train_begin(self, args, state, control, **_):
         self.start(checkpoint_folder(args, state) if state.global_step else None)
@@ -98,7 +103,7 @@ class StableCheckpoint(TrainerCallback):
 
 class Snapshots(TrainerCallback):
     """Keeps the averaged weights as a model of their own every `snapshot_every` steps, in
-    FOLDER/STEP, with its held-out loss in snapshot.json.
+    FOLDER/STEP, with its loss on a part of the held-out text in snapshot.json.
     """
 
     def __init__(self, ema: EMA, folder: Path, recipe: Recipe, tokenizer, held_out: Callable):
@@ -110,8 +115,7 @@ class Snapshots(TrainerCallback):
         if state.global_step % self.recipe.snapshot_every or not state.is_world_process_zero:
             return
         folder = self.folder / str(state.global_step)
-        model = copy.deepcopy(self.ema.average.module)
-        model = extract_model_from_parallel(model, keep_fp32_wrapper=False).eval()
+        model = self.ema.averaged()
         sequences = state.global_step * self.recipe.batch_size * args.world_size
         facts = {"step": state.global_step, "sequences": sequences}
         facts["heldout_nats_per_token"] = self.held_out(model)
