@@ -6,7 +6,14 @@ import math
 
 import torch
 
-from stepimp.kernels.trunk import FEW_THREADS, FrozenTrunk, trunk
+from stepimp.kernels.trunk import FEW_THREADS, FrozenTrunk, compiled_trunk, trunk
+from stepimp.models.mdlm_config import MDLMConfig
+
+
+def runs_fused(config: MDLMConfig) -> bool:
+    """Whether this machine has the blocks of such a model as one function, at its full length."""
+    shape = (config.model_length, config.hidden_dim, config.n_heads)
+    return not config.time_conditioning and compiled_trunk(*shape) is not None
 
 
 def fused(blocks, modulations, cos, sin, x):

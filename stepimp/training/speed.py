@@ -2,8 +2,8 @@
 
 import torch
 
-from stepimp.kernels.trunk import FEW_THREADS, compiled_trunk
-from stepimp.models.fused import fused
+from stepimp.kernels.trunk import FEW_THREADS
+from stepimp.models.fused import fused, runs_fused
 from stepimp.models.mdlm import MDLMForMaskedLM
 
 
@@ -11,19 +11,17 @@ def speed_up(model: MDLMForMaskedLM, bf16: bool):
     """Gives a model its fastest blocks for training. Its parameters and what it computes stay the
     same, but for rounding.
 
-    On a CPU in mixed precision the blocks run as one C++ function where `trunk.compiled_trunk`
-    has one, without dropout or time conditioning. Otherwise torch.compile: on a GPU all blocks as
-    one function, on a CPU one by one, since they then share what is compiled for the first.
+    On a CPU in mixed precision the blocks run as one C++ function where there is one, without
+    dropout or time conditioning. Otherwise torch.compile: on a GPU all blocks as one function, on a
+    CPU one by one, since they then share what is compiled for the first.
     """
-    config = model.config
-    fixed = not config.dropout and not config.time_conditioning
     if torch.cuda.is_available():
         model.run_blocks = torch.compile(in_turn, dynamic=False)
     elif (
         bf16
-        and fixed
+        and not model.config.dropout
         and torch.get_num_threads() <= FEW_THREADS
-        and compiled_trunk(config.model_length, config.hidden_dim, config.n_heads)
+        and runs_fused(model.config)
     ):
         model.run_blocks = fused
     else:
