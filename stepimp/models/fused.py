@@ -9,11 +9,14 @@ import torch
 from stepimp.kernels.trunk import FEW_THREADS, FrozenTrunk, compiled_trunk, trunk
 from stepimp.models.mdlm_config import MDLMConfig
 
+WIDEST = 256  # at width 512 torch's own products in bf16 are as fast
+
 
 def runs_fused(config: MDLMConfig) -> bool:
     """Whether this machine has the blocks of such a model as one function, at its full length."""
     shape = (config.model_length, config.hidden_dim, config.n_heads)
-    return not config.time_conditioning and compiled_trunk(*shape) is not None
+    fits = config.hidden_dim <= WIDEST and not config.time_conditioning
+    return fits and compiled_trunk(*shape) is not None
 
 
 def fused(blocks, modulations, cos, sin, x):
@@ -23,14 +26,13 @@ def fused(blocks, modulations, cos, sin, x):
 
 
 def frozen(blocks, modulations, cos, sin) -> FrozenTrunk | None:
-    """The same for inference in bf16, on a CPU; None where torch's operators on several threads are
-    faster, or there is no library.
+    """The same for inference in bf16 on a CPU; None where there is no library or torch's operators
+    are faster.
     """
-    if torch.get_num_threads() > FEW_THREADS:
+    if torch.get_num_threads() > FEW_THREADS or not runs_fused(blocks[0].config):
         return None
     with torch.no_grad():
-        found = FrozenTrunk(*folded(blocks, modulations, cos, sin))
-    return found if found.fits(len(cos)) else None
+        return FrozenTrunk(*folded(blocks, modulations, cos, sin))
 
 
 def folded(blocks, modulations, cos, sin) -> tuple:

@@ -72,8 +72,10 @@ def test_other_dtypes_take_the_models_own_way(random_model, dtype):
     assert random_model(**SHAPE).to(dtype).freeze().trunk is None
 
 
-def test_models_that_see_the_time_and_many_threads_take_their_own_way(model, random_model):
+def test_where_torch_is_faster_or_the_time_counts_a_model_takes_its_own_way(model, random_model):
     timed = random_model(time_conditioning=True, **SHAPE).to(torch.bfloat16)
     assert timed.freeze().trunk is None
+    wide = random_model(model_length=32, hidden_dim=288, n_heads=9).to(torch.bfloat16)
+    assert wide.freeze().trunk is None
     fused.FEW_THREADS = 0
     assert model.freeze().trunk is None
