@@ -120,7 +120,7 @@ class Members:
     length: int
 
 
-BUNDLED = Members("12b", ("4b", "6b", "8b", "10b"), "12b_seed2", 64)
+BUNDLED = Members("12b", ("4b", "6b", "8b", "10b"), "12b_seed2", 256)
 
 
 def members_of(folder: Path) -> Members:
