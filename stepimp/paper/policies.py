@@ -25,10 +25,10 @@ def compared(document: dict) -> str:
     params = document["params"]
     return (
         f"{origin(document)}Family {family_name(document)}, heavy {params['heavy']}, light "
-        f"{params['light']}, {params['save_flops']:.0%} of the FLOPs to save; {params['sequences']} "
-        f"held-out sequences that chose no policy, and {params['samples']} samples per policy, of "
-        f"{params['length']} tokens; T = {params['steps']}; {judge_name(document)}; stepimp "
-        f"{document['provenance']['version']}."
+        f"{params['light']}, {params['save_flops']:.0%} of the FLOPs to save; NELBO on "
+        f"{params['sequences']} held-out sequences that chose no policy; {params['samples']} "
+        f"samples per policy of {params['length']} tokens; T = {params['steps']}; "
+        f"{judge_name(document)}; stepimp {document['provenance']['version']}."
     )
 
 

@@ -1,5 +1,5 @@
-"""Tables from results documents: the paper's six, with the paper's columns first, then the change in
-log-PPL, then what the paper printed; and by name our own.
+"""Tables from results documents: the paper's six, and by name our own. In the former the paper's
+columns are first, then the change in log-PPL, then what the paper printed.
 
 Perplexities are on other scales (models, text, judge), so that what compares with the paper is the
 change against all-heavy: as a log-PPL difference in nats per token, ours paired over samples.

@@ -17,15 +17,16 @@ def test_each_policy_has_its_costs_its_difference_and_its_verdict():
     assert {len(row) for row in table.rows} == {len(table.columns)}
     plan = dict(zip(table.columns, next(row for row in table.rows if row[0] == "plan")))
     assert plan["as written"] == "L*2,H*6" and plan["verdict"] == "better"
-    assert (plan["cost (heavy passes)"], plan["heavy passes"], plan["light passes"]) == (5.8, 4.8, 3)
+    assert plan["cost (heavy passes)"] == 5.8
+    assert (plan["heavy passes"], plan["light passes"]) == (4.8, 3)
     assert (plan["NELBO to best over steps"], round(plan["NELBO ±"], 6)) == (-0.02, 0.01)
     assert plan["seconds"] == 6.0 / 5, "per sample"
 
 
 def test_the_note_says_what_was_measured_and_that_it_is_beyond_the_paper():
     note = build({"policies": DOCUMENT}).note
-    assert "7 held-out sequences that chose no policy, and 5 samples per policy" in note
-    assert "25% of the FLOPs to save" in note and "The paper has schedules over steps alone." in note
+    assert "25% of the FLOPs to save; NELBO on 7 held-out sequences that chose no" in note
+    assert "5 samples per policy" in note and "The paper has schedules over steps alone." in note
 
 
 def test_without_a_document_the_command_is_named():
