@@ -1,5 +1,5 @@
-"""The table of `compare --policies`, which the paper does not have: ways to use two models at equal
-mean cost.
+"""The table of a comparison of policies, which the paper does not have: ways to use two models at
+equal mean cost.
 """
 
 from stepimp.paper import contents

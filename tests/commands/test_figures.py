@@ -121,7 +121,7 @@ def test_what_is_missing_is_named_with_its_command(tmp_path):
     assert "stepimp recommend" in lines["tradeoff"]
 
 
-def test_policies_are_shown_once_compared_and_named_only_where_asked_for(tmp_path, unsaved):
+def test_an_optional_need_is_shown_once_measured_and_named_where_asked_for(tmp_path, unsaved):
     results, out = tmp_path / "results", tmp_path / "figures"
     write(results, curves("loss"))
     result = run(results, out)
@@ -132,7 +132,8 @@ def test_policies_are_shown_once_compared_and_named_only_where_asked_for(tmp_pat
     assert run(results, out).exit_code == 0
     page = (out / "report.html").read_text("utf-8")
     assert '<figure id="policies">' in page and '<div id="policies-table">' in page
-    assert all(f"<td>{verdict}</td>" in page for verdict in ("better", "not better", "worse"))
+    for verdict in ("better", "not better", "worse", "other cost"):
+        assert f"<td>{verdict}</td>" in page
 
 
 def test_json_is_all_there_is_on_stdout(tmp_path, unsaved):
