@@ -1,16 +1,21 @@
-"""Writes the table of docs/peak.md and its figure from the curves in docs/peak, one document of
-`stepimp kl` for each moment of the training: python docs/make_peak.py.
+"""Writes the table of docs/peak.md and its figure from the curves in docs/peak, one file for each
+moment of the training: python docs/make_peak.py.
+
+A file is a document of `stepimp kl` without its measurements, which are large:
+python docs/make_peak.py DOCUMENT NAME keeps one. NAME is the bytes of training in millions, such as
+049, or 049-decayed after the learning rate has fallen to 0.
 """
 
+import json
 import re
+import sys
 from pathlib import Path
 
+import numpy as np
 import seaborn
 from make_gallery import save_small
 from matplotlib.figure import Figure
 
-from stepimp.columns import view
-from stepimp.documents import read_document
 from stepimp.intervals import Estimate
 from stepimp.paper.peak import values
 from stepimp.plots.curve import curve, mark_paper_peak, time_axis
@@ -28,16 +33,19 @@ PANELS = {
 ENDS = (0.05, 0.95)
 
 
-def measurements() -> list[tuple[str, dict]]:
-    """(bytes of training in millions, document), in the order of training.
+def keep(document: str, name: str):
+    """Copies a document without its measurements."""
+    content = json.loads(Path(document).read_bytes())
+    del content["measurements"]
+    CURVES.mkdir(exist_ok=True)
+    (CURVES / f"{name}.json").write_text(json.dumps(content) + "\n")
 
-    A file is called after them, such as 049.json, or 049-decayed.json after the learning rate has
-    fallen to 0.
-    """
-    files = sorted(CURVES.glob("*.json"))
+
+def measurements() -> list[tuple[str, dict]]:
+    """(bytes of training in millions, document), in the order of training."""
     return [
-        (re.sub("^0+", "", file.stem).replace("-", ", "), view(read_document(file), "kl"))
-        for file in files
+        (re.sub("^0+", "", file.stem).replace("-", ", "), json.loads(file.read_bytes()))
+        for file in sorted(CURVES.glob("*.json"))
     ]
 
 
@@ -78,7 +86,7 @@ def figure() -> Figure:
         for k, (trained, document) in enumerate(measured):
             last = k == len(measured) - 1
             curve(ax, document["rows"], column, band=last, color=shades[k], label=f"{trained} MB")
-        top = max(values(measured[-1][1]["rows"], f"{column}_high"))
+        top = np.nanmax(values(measured[-1][1]["rows"], f"{column}_high"))
         ax.set(title=title, ylabel="nats per masked byte", ylim=(0, 1.25 * top))
         time_axis(ax)
     annotate(
@@ -99,4 +107,6 @@ def main():
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        keep(*sys.argv[1:])
     main()
