@@ -159,11 +159,11 @@ def present(documents: dict[str, dict | None]) -> dict[str, dict]:
 
 def draw(edition, documents: dict[str, dict], needs=None):
     """Takes over documents, and makes the figures and tables of these needs, by default all."""
-    from stepimp.paper.contents import CLAIMS, DRAWN, NAMES, TABLES
+    from stepimp.paper.contents import CLAIMS, DRAWN, TABLES, names_for
     from stepimp.paper.needs import NEEDS
 
     edition.documents = dict.fromkeys(NEEDS) | edition.documents | documents
-    for name in NAMES:
+    for name in names_for(edition.documents):
         if name == CLAIMS:
             if needs is None:
                 edition.make(name)
@@ -204,6 +204,7 @@ def plan(scale: str, family: str | None, group: click.Group, dtype: str) -> list
     group: stepimp, whose commands are the steps. Raises StepimpError where there is no family.
     """
     from stepimp.models.family import MANIFEST, family_folder
+    from stepimp.paper.contents import OPTIONAL
     from stepimp.paper.needs import LM1B_NEEDS, NEEDS, READS, arguments, family_of, members_of
 
     from ._steps import Step
@@ -215,6 +216,8 @@ def plan(scale: str, family: str | None, group: click.Group, dtype: str) -> list
     folders = {}
     for need, (command, _) in NEEDS.items():
         folder = family_folder(family_of(need, family))
+        if need in OPTIONAL:
+            continue
         if need not in LM1B_NEEDS or (folder / MANIFEST).exists():
             source = "kl" if need == "loss" else need  # two views of the same curves
             options = list(sizes.get(need, sizes[command]))

@@ -201,7 +201,7 @@ class PolicyRow(Quality):
     nelbo_diff_nats: Annotated[float, INTERVAL, "paired, to the best over steps; hold jointly"]
     log_ppl_diff: Annotated[float, INTERVAL, "nats per token: paired, of samples under the judge"]
     seconds: Annotated[float, "seconds of sampling for all samples"]
-    verdict: Annotated[str, "by the interval of nelbo_diff_nats: better, not better or worse"]
+    verdict: Annotated[str, "better, not better or worse by nelbo_diff_nats, or other cost"]
 
 
 class GenerateRow(TypedDict):
