@@ -9,6 +9,8 @@ from ._options import yes_option
 from ._work import cores
 
 SCALES = ("quick", "full")
+SAMPLED = ("compare", "search")  # commands that --dtype is for
+DTYPES = ("auto", "float32", "bfloat16")
 
 
 @click.command()
@@ -19,6 +21,14 @@ SCALES = ("quick", "full")
     show_default=True,
     help="quick: a quarter of an hour on two cores. full: the paper's protocol, 1600 samples per "
     "schedule.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="auto",
+    show_default=True,
+    help="Dtype of the models that comparisons and the search sample from. auto: bfloat16 where "
+    "this machine runs the family much faster in it, else float32. Curves are always float32.",
 )
 @click.option(
     "--workers",
@@ -54,7 +64,7 @@ SCALES = ("quick", "full")
 )
 @yes_option
 @click.pass_context
-def reproduce(ctx, scale, workers, family, results, out, as_json, yes):
+def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):
     """Make all results, figures and tables of the paper.
 
     First the run that is shipped with stepimp is drawn, and each figure says so; as a measurement
@@ -80,7 +90,7 @@ def reproduce(ctx, scale, workers, family, results, out, as_json, yes):
     from .figures import as_json_text, show
 
     status("Looking at what is there ...")
-    steps = plan(scale, family, ctx.find_root().command)
+    steps = plan(scale, family, ctx.find_root().command, dtype)
     results_folder(results)
     edition = Edition(results_folder(out), {}, family)
     draw(edition, shipped(family) | present(find_documents(results, family)))
@@ -188,7 +198,7 @@ FULL = {
 }
 
 
-def plan(scale: str, family: str | None, group: click.Group) -> list:
+def plan(scale: str, family: str | None, group: click.Group, dtype: str) -> list:
     """The steps: first the curves and what reads them, then the others, the longest first.
 
     group: stepimp, whose commands are the steps. Raises StepimpError where there is no family.
@@ -207,7 +217,10 @@ def plan(scale: str, family: str | None, group: click.Group) -> list:
         folder = family_folder(family_of(need, family))
         if need not in LM1B_NEEDS or (folder / MANIFEST).exists():
             source = "kl" if need == "loss" else need  # two views of the same curves
-            line = tuple(arguments(source, family, sizes.get(need, sizes[command])))
+            options = list(sizes.get(need, sizes[command]))
+            if command in SAMPLED and (wanted := sampled_in(dtype, folder)) != "float32":
+                options += ["--dtype", wanted]
+            line = tuple(arguments(source, family, options))
             needs_of.setdefault(line, []).append(need)
             folders[line] = folder
     steps = [
@@ -222,6 +235,17 @@ def plan(scale: str, family: str | None, group: click.Group) -> list:
     ]
     read_by_others = frozenset().union(*READS.values())
     return sorted(steps, key=lambda step: (read_by_others.isdisjoint(step.needs), -step.work))
+
+
+def sampled_in(dtype: str, folder) -> str:
+    """The dtype that "auto" stands for with this family, or the one that was asked for."""
+    from stepimp.models.checkpoints import fast_in_bf16
+    from stepimp.models.family import default_members, resolve
+
+    if dtype != "auto":
+        return dtype
+    heavy, _ = default_members(folder)
+    return "bfloat16" if fast_in_bf16(resolve(heavy, folder)) else "float32"
 
 
 def is_there(results, step) -> bool:

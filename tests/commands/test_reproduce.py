@@ -20,11 +20,17 @@ from stepimp.paper.needs import NEEDS
 
 
 def plan(scale, family):
-    return reproduce.plan(scale, family, main)
+    return reproduce.plan(scale, family, main, "auto")
 
 
 def work(arguments, folder):
     return _work.work(arguments, folder, main)
+
+
+@pytest.fixture(autouse=True)
+def no_faster_dtype(monkeypatch):
+    """As on a machine that runs float32 fastest."""
+    monkeypatch.setattr("stepimp.models.checkpoints.fast_in_bf16", lambda path: False)
 
 
 @pytest.fixture
@@ -91,6 +97,14 @@ def test_each_need_has_its_step_and_a_second_call_only_draws(tmp_path, ran, made
     again = call(tmp_path)
     assert again.exit_code == 0 and ran() == []
     assert again.stderr.splitlines() == [f"{line} (there already)" for line in lines]
+
+
+def test_where_bf16_is_much_faster_what_samples_runs_in_it(monkeypatch):
+    monkeypatch.setattr("stepimp.models.checkpoints.fast_in_bf16", lambda path: True)
+    for line in map(command_line, plan("quick", None)):
+        assert ("--dtype bfloat16" in line) == line.startswith(
+            ("stepimp compare", "stepimp search")
+        )
 
 
 def test_the_shipped_run_is_drawn_first_and_each_figure_again_as_its_measurement_ends(

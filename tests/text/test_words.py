@@ -19,6 +19,8 @@ TRICKY = [
     "\n\n",
 ]
 TRICKY += ["<|mask|>", "<|endoftext|>", "the model", "don't ", " reads"]
+CONTRACTIONS = "it's don't you're we've I'm they'll he'd 12 ab12 ...\n  if x:\n\treturn\n\n" * 99
+TRICKY += CONTRACTIONS.split()[:8]
 
 
 def hostile(seed):
@@ -39,7 +41,9 @@ TEXTS = {
 def tokenizer(request, tiny_text, tmp_path_factory):
     """Without merges, and with those of a text."""
     file = tmp_path_factory.mktemp("words") / "text.txt"
-    file.write_text(tiny_text.read_text("utf-8") + Path(words.__file__).read_text("utf-8"))
+    file.write_text(
+        CONTRACTIONS + tiny_text.read_text("utf-8") + Path(words.__file__).read_text("utf-8")
+    )
     return train_tokenizer(str(file), request.param)
 
 
