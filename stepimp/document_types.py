@@ -6,7 +6,7 @@ what is read somewhere is required, so that documents of earlier versions stay r
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from stepimp.checks import called, fault, not_a
+from stepimp.checks import fault, not_a
 from stepimp.columns import Column, columns
 from stepimp.rows import PARTS
 
@@ -196,9 +196,6 @@ def search_fault(document: dict) -> str:
     for key, values in document.get("log_ppl", {}).items():
         if any(abs(value) > MOST_LOG_PPL for value in values):
             return f"log_ppl.{key} holds a value beyond {MOST_LOG_PPL:g} nats per token"
-    for i, row in enumerate(document.get("influence", [])):
-        if row["influence_ppl"] is None:
-            return not_a(None, called(float), f"influence[{i}].influence_ppl")
     return ""
 
 
@@ -223,10 +220,12 @@ def part_fault(document: dict, part: str, row_types: tuple[type, ...]) -> str:
 
 def row_fault(row: dict, declared: tuple[Column, ...], where: str) -> str:
     for column in declared:
-        if column.name not in row and column.required:
-            return f"{where} lacks {column.name!r}"
-        kind = column.type | None if column.nullable or not column.required else column.type
-        if text := fault(row.get(column.name), kind, f"{where}.{column.name}"):
+        if column.name not in row:
+            if column.required:
+                return f"{where} lacks {column.name!r}"
+            continue
+        kind = column.type | None if column.nullable else column.type
+        if text := fault(row[column.name], kind, f"{where}.{column.name}"):
             return text
     return ""
 
