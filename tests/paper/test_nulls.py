@@ -54,6 +54,16 @@ def test_what_must_have_been_measured_is_not_null(reference, command, part, colu
     assert said.startswith(part) and said.endswith(f"].{column} is None, not a finite number")
 
 
+@pytest.mark.parametrize("command, part", [("curves", "rows"), ("recommend", "curves")])
+def test_a_curve_of_nulls_alone_is_damaged(reference, command, part):
+    document = json.loads(json.dumps(reference["kl" if command == "curves" else command]))
+    last = document[part][-1]["model"]
+    for row in document[part]:
+        if row["model"] == last:
+            row["kl_nats"] = None
+    assert document_fault(document) == f"{part} has no kl_nats of {last}"
+
+
 def nulled(document):
     """With nulls wherever they may be: at all ends of intervals, and in each first row."""
     document = json.loads(json.dumps(document))
