@@ -176,9 +176,9 @@ def train_family(
     be a file of `write_token_file`. vocab_size: of a BPE trained on the text. teacher: a checkpoint
     whose predictions the members learn in place of the text's tokens. Members in the manifest are
     left alone, unless a longer trapezoid extends them or their folder is gone; an unfinished one
-    resumes from its last checkpoint; a further call may add depths. Yields (name, NELBO in nats). Raises StepimpError
-    while another process trains into the folder, and Contradiction where a member that is there
-    was trained in another way.
+    resumes from its last checkpoint; a further call may add depths. Yields (name, NELBO in nats).
+    Raises StepimpError while another process trains into the folder, and Contradiction where a
+    member that is there was trained in another way.
     """
     folder = results_folder(folder)
     processes = join_processes()
