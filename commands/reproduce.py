@@ -2,6 +2,8 @@
 as their results are there.
 """
 
+from contextlib import closing
+
 import click
 
 from ._long import confirm_steps
@@ -103,14 +105,16 @@ def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):
     workers = workers or cores()
     confirm_steps(open_steps, workers, yes)
     failed = []
-    with Overall(sum(step.work for step in open_steps)) as overall:
-        for ended in run_steps(
-            open_steps,
-            workers,
-            Path(results),
-            lambda step: overall.begun(titles[step]),
-            lambda step, done, total: overall.moved(titles[step], step.work * done / total),
-        ):
+    overall = Overall(sum(step.work for step in open_steps))
+    ending = run_steps(
+        open_steps,
+        workers,
+        Path(results),
+        lambda step: overall.begun(titles[step]),
+        lambda step, done, total: overall.moved(titles[step], step.work * done / total),
+    )
+    with overall, closing(ending):  # an interrupt while figures are drawn ends the running steps
+        for ended in ending:
             overall.moved(titles[ended.step], ended.step.work)
             with overall.paused():
                 click.echo(ended.output, nl=False, err=as_json)

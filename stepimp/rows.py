@@ -1,9 +1,9 @@
 """The rows of every results document: each column with its type, unit and meaning.
 
 A column marked INTERVAL stands for three: the statistic `x` and the ends `x_low` and `x_high` of
-its 95% interval (`stepimp.intervals.Estimate` reads and writes them). A value that could not be
-measured is null in the document. `PARTS` names the row types of each document;
-`stepimp.columns` lists what is declared here.
+its 95% interval (`stepimp.intervals.Estimate` reads and writes them). An end that could not be
+measured is null in the document; a value is null only where its type says `| None`. `PARTS` names
+the row types of each document; `stepimp.columns` lists what is declared here.
 """
 
 from typing import Annotated, NotRequired, TypedDict
@@ -35,12 +35,14 @@ class KlRow(TypedDict):
     t: Time
     masked: NotRequired[Masked]
     model: Model
-    kl_nats: Annotated[float, INTERVAL, "nats per masked token: KL(heavy || model)"]
+    kl_nats: Annotated[float | None, INTERVAL, "nats per masked token: KL(heavy || model)"]
     baseline_kl_nats: NotRequired[
-        Annotated[float, INTERVAL, "nats per masked token: KL(heavy || heavy of another seed)"]
+        Annotated[
+            float | None, INTERVAL, "nats per masked token: KL(heavy || heavy of another seed)"
+        ]
     ]
     relative_kl_nats: NotRequired[
-        Annotated[float, INTERVAL, "nats per masked token: kl_nats - baseline_kl_nats"]
+        Annotated[float | None, INTERVAL, "nats per masked token: kl_nats - baseline_kl_nats"]
     ]
     sequences: Annotated[int, "sequences with a masked token at this time"]
 
@@ -52,11 +54,17 @@ class LossRow(TypedDict):
     masked: NotRequired[Masked]
     model: Model
     loss_abs_diff_nats: Annotated[
-        float, INTERVAL, "nats: mean over sequences of |CE_model - CE_heavy|"
+        float | None, INTERVAL, "nats: mean over sequences of |CE_model - CE_heavy|"
     ]
-    loss_diff_nats: Annotated[float, INTERVAL, "nats: mean over sequences of CE_model - CE_heavy"]
-    ce_nats: Annotated[float, INTERVAL, "nats per masked token: cross-entropy of the model (4)"]
-    ce_heavy_nats: Annotated[float, INTERVAL, "nats per masked token: that of the heavy model"]
+    loss_diff_nats: Annotated[
+        float | None, INTERVAL, "nats: mean over sequences of CE_model - CE_heavy"
+    ]
+    ce_nats: Annotated[
+        float | None, INTERVAL, "nats per masked token: cross-entropy of the model (4)"
+    ]
+    ce_heavy_nats: Annotated[
+        float | None, INTERVAL, "nats per masked token: that of the heavy model"
+    ]
     sequences: Annotated[int, "sequences with a masked token at this time"]
 
 
@@ -69,10 +77,12 @@ class NelboRow(TypedDict):
 
     model: Model
     deeper: Annotated[str | None, "the next deeper model, null for the deepest"]
-    nelbo_nats: Annotated[float, INTERVAL, "nats per token"]
-    nelbo_diff_nats: Annotated[float, INTERVAL, "nats per token: paired, minus the heavy model's"]
+    nelbo_nats: Annotated[float | None, INTERVAL, "nats per token"]
+    nelbo_diff_nats: Annotated[
+        float | None, INTERVAL, "nats per token: paired, minus the heavy model's"
+    ]
     deeper_diff_nats: NotRequired[
-        Annotated[float, INTERVAL, "nats per token: paired, minus the next deeper model's"]
+        Annotated[float | None, INTERVAL, "nats per token: paired, minus the next deeper model's"]
     ]
 
 
@@ -102,7 +112,9 @@ class CompareRow(ScheduleRow, Quality):
     log_ppl_diff: Annotated[float, INTERVAL, "nats per token: mean log-perplexity above all-heavy"]
     entropy_diff_nats: Annotated[float, INTERVAL, "nats: entropy above all-heavy"]
     seconds: Annotated[float, INTERVAL, "seconds of sampling for all samples"]
-    saved_seconds: Annotated[float, INTERVAL, "share of all-heavy's seconds, timed in the same run"]
+    saved_seconds: Annotated[
+        float | None, INTERVAL, "share of all-heavy's seconds, timed in the same run"
+    ]
     samples_file: Annotated[str, "file that keeps the samples"]
 
 
@@ -125,6 +137,60 @@ class PairRow(TypedDict):
     ]
 
 
+<<<<<<< HEAD
+=======
+class SearchRow(TypedDict):
+    """One coarse schedule of the ranking, and what the curves predicted of it."""
+
+    rank: Annotated[int, "1 for the lowest gen-PPL"]
+    schedule: Notation
+    segments: Annotated[str, "H or L for each segment, the start of sampling first"]
+    gen_ppl: Annotated[float, INTERVAL, "mean over samples of the perplexity under the judge"]
+    entropy_nats: Annotated[float, INTERVAL, "nats: entropy of the token frequencies in a sample"]
+    predicted_path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL (9)"]
+    predicted_nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO (10)"]
+    predicted_relative_kl_nats: NotRequired[
+        Annotated[float, INTERVAL, "nats per token: path KL minus the baseline's"]
+    ]
+    samples: Samples
+
+
+class InfluenceRow(TypedDict):
+    """Influence (8) of one segment."""
+
+    segment: Annotated[int, "1 at the start of sampling"]
+    t_from: Annotated[float, "time at which it begins"]
+    t_to: Annotated[float, "time at which it ends"]
+    influence_ppl: Annotated[
+        float, INTERVAL, "gen-PPL of the schedules that are light there, minus that of all"
+    ]
+    extremes: Annotated[int, "schedules counted at each end of the ranking"]
+    light_in_top: Annotated[float, "share of the best schedules that are light there"]
+    light_in_bottom: Annotated[float, "share of the worst schedules that are light there"]
+
+
+class PredictionRow(TypedDict):
+    """How well one prediction foresaw the measured ranking."""
+
+    predicted_by: Annotated[str, "column of the ranking that predicts"]
+    spearman: Annotated[float | None, INTERVAL, "Spearman's rank correlation with gen-PPL"]
+    kendall: Annotated[float | None, INTERVAL, "Kendall's rank correlation with gen-PPL"]
+    rank: Annotated[int, "measured rank of the schedule it would choose"]
+    schedule: Notation
+    segments: Annotated[str, "H or L for each segment of that schedule"]
+    gen_ppl: Annotated[float | None, "its mean perplexity under the judge"]
+    regret_ppl: Annotated[float | None, INTERVAL, "its gen-PPL above that of the best schedule"]
+
+
+class RoundRow(TypedDict):
+    """One chunk of samples of a search that drops schedules."""
+
+    samples: Annotated[int, "samples of the chunk"]
+    schedules: Annotated[int, "schedules still running"]
+    segment_runs: Annotated[int, "segments that were run for them"]
+
+
+>>>>>>> fix21
 class PartRow(TypedDict):
     """Seconds in one part of sampling with one model."""
 
@@ -195,8 +261,12 @@ class PolicyRow(Quality):
     forwards_heavy: Annotated[float, "forward passes of the heavy model per sample"]
     forwards_light: Annotated[float, "forward passes of the light model per sample"]
     sequential_heavy: Annotated[float, "heavy calls per sample that waited for the call before"]
-    predicted_nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO on the text that chose"]
-    predicted_path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL on that text"]
+    predicted_nelbo_nats: Annotated[
+        float | None, INTERVAL, "nats per token: NELBO on the text that chose"
+    ]
+    predicted_path_kl_nats: Annotated[
+        float | None, INTERVAL, "nats per token: path KL on that text"
+    ]
     nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO measured on other text"]
     nelbo_diff_nats: Annotated[float, INTERVAL, "paired, to the best over steps; hold jointly"]
     log_ppl_diff: Annotated[float, INTERVAL, "nats per token: paired, of samples under the judge"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
 from stepimp.text.bundled import BUNDLED, load_bundled
 from stepimp.text.cache import cache_file, digest
 from stepimp.text.files import READERS, load_files, suffix_of
@@ -49,12 +49,23 @@ def load_documents(data: str, split: str, column: str = "text"):
     path = Path(data).expanduser()
     if path.exists():
         return split_documents(load_files(path, column), split)
+    if path.is_symlink():
+        refuse_broken(path)
     if suffix_of(path) in READERS:
         raise StepimpError(
             f"No such file: {data}. Give a file, a bundled corpus ({', '.join(BUNDLED)}) or a "
             "Hugging Face dataset id."
         )
     return hub_split(load_hub(data), data, split, column)
+
+
+def refuse_broken(link: Path):
+    """Raises StepimpError for a symbolic link that leads nowhere or in a circle."""
+    try:
+        link.stat()
+    except OSError as error:
+        said = f"Cannot read {link} ({error.strerror}). {advice(error)}"
+        raise StepimpError(said) from error
 
 
 def load_blocks(data: str, tokenizer, length: int, split: str, column: str = "text") -> Blocks:
