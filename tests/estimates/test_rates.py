@@ -21,7 +21,7 @@ def quick(monkeypatch, tmp_path):
 
 def test_seconds_are_those_of_all_parts():
     work = Work(8, 4, inputs=10, texts=3)
-    work.forwards.update(h=100, l=50)
+    work.drawn.update(h=100, l=50)
     measured = Rates({}, startup=1, input=2, forward={"h": 0.5, "l": 0.1}, text=4, memory=0)
     assert measured.seconds(work) == 1 + 2 * 10 + 50 + 5 + 4 * 3
     assert measured.seconds(work, 3) == 1 + (2 * 10 + 50 + 5 + 4 * 3) / 3
