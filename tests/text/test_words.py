@@ -19,9 +19,7 @@ TRICKY = [
     "\n\n",
 ]
 TRICKY += ["<|mask|>", "<|endoftext|>", "the model", "don't ", " reads"]
-CONTRACTIONS = (
-    "it's don't you're we've I'm they'll we'll he'd ab12 ..\n  if x:\n\treturn\n\n" * 99
-)
+CONTRACTIONS = "it's don't you're we've I'm they'll we'll he'd ab12 ..\n  if x:\n\treturn\n\n" * 99
 TRICKY += CONTRACTIONS.split()[:8]
 
 
