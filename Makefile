@@ -120,6 +120,8 @@ reference: .venv/ready
 	$(BIN)/stepimp compare --fractions 0:1:0.1 --samples 400
 	$(BIN)/stepimp search --samples 160
 	$(BIN)/stepimp profile --samples 16
+	STEPIMP_RESULTS=$(OVER_N) $(BIN)/stepimp compare --policies --light 4b --sequences 200 --samples 64
+	cp $(OVER_N)/policies-* $(STEPIMP_RESULTS)
 	$(BIN)/stepimp kl $(ALL_CODE)
 	$(BIN)/stepimp compare --family code --steps 32 --samples 2400
 	rm -f fixtures/reference/*.json

@@ -128,7 +128,7 @@ model_options = together(
 judge_option = click.option(
     "--judge",
     help="Scores the text: gpt2, gpt2-large or another causal language model, by Hugging Face id "
-    "or folder.  [default: the family's own judge, else gpt2]",
+    "or folder.  [default: the family's own judge, else the bundled one of its text, else gpt2]",
 )
 
 TEXT = (

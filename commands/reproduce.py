@@ -11,6 +11,8 @@ from ._options import yes_option
 from ._work import cores
 
 SCALES = ("quick", "full")
+SAMPLED = ("compare", "search")  # commands that --dtype is for
+DTYPES = ("auto", "float32", "bfloat16")
 
 
 @click.command()
@@ -21,6 +23,14 @@ SCALES = ("quick", "full")
     show_default=True,
     help="quick: a quarter of an hour on two cores. full: the paper's protocol, 1600 samples per "
     "schedule.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="auto",
+    show_default=True,
+    help="Dtype of the models that comparisons and the search sample from. auto: bfloat16 where "
+    "this machine runs the family much faster in it, else float32. Curves are always float32.",
 )
 @click.option(
     "--workers",
@@ -56,7 +66,7 @@ SCALES = ("quick", "full")
 )
 @yes_option
 @click.pass_context
-def reproduce(ctx, scale, workers, family, results, out, as_json, yes):
+def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):
     """Make all results, figures and tables of the paper.
 
     First the run that is shipped with stepimp is drawn, and each figure says so; as a measurement
@@ -82,7 +92,7 @@ def reproduce(ctx, scale, workers, family, results, out, as_json, yes):
     from .figures import as_json_text, show
 
     status("Looking at what is there ...")
-    steps = plan(scale, family, ctx.find_root().command)
+    steps = plan(scale, family, ctx.find_root().command, dtype)
     results_folder(results)
     edition = Edition(results_folder(out), {}, family)
     draw(edition, shipped(family) | present(find_documents(results, family)))
@@ -153,11 +163,11 @@ def present(documents: dict[str, dict | None]) -> dict[str, dict]:
 
 def draw(edition, documents: dict[str, dict], needs=None):
     """Takes over documents, and makes the figures and tables of these needs, by default all."""
-    from stepimp.paper.contents import CLAIMS, DRAWN, NAMES, TABLES
+    from stepimp.paper.contents import CLAIMS, DRAWN, TABLES, names_for
     from stepimp.paper.needs import NEEDS
 
     edition.documents = dict.fromkeys(NEEDS) | edition.documents | documents
-    for name in NAMES:
+    for name in names_for(edition.documents):
         if name == CLAIMS:
             if needs is None:
                 edition.make(name)
@@ -192,12 +202,13 @@ FULL = {
 }
 
 
-def plan(scale: str, family: str | None, group: click.Group) -> list:
+def plan(scale: str, family: str | None, group: click.Group, dtype: str) -> list:
     """The steps: first the curves and what reads them, then the others, the longest first.
 
     group: stepimp, whose commands are the steps. Raises StepimpError where there is no family.
     """
     from stepimp.models.family import MANIFEST, family_folder
+    from stepimp.paper.contents import OPTIONAL
     from stepimp.paper.needs import LM1B_NEEDS, NEEDS, READS, arguments, family_of, members_of
 
     from ._steps import Step
@@ -209,9 +220,14 @@ def plan(scale: str, family: str | None, group: click.Group) -> list:
     folders = {}
     for need, (command, _) in NEEDS.items():
         folder = family_folder(family_of(need, family))
+        if need in OPTIONAL:
+            continue
         if need not in LM1B_NEEDS or (folder / MANIFEST).exists():
             source = "kl" if need == "loss" else need  # two views of the same curves
-            line = tuple(arguments(source, family, sizes.get(need, sizes[command])))
+            options = list(sizes.get(need, sizes[command]))
+            if command in SAMPLED and (wanted := sampled_in(dtype, folder)) != "float32":
+                options += ["--dtype", wanted]
+            line = tuple(arguments(source, family, options))
             needs_of.setdefault(line, []).append(need)
             folders[line] = folder
     steps = [
@@ -226,6 +242,17 @@ def plan(scale: str, family: str | None, group: click.Group) -> list:
     ]
     read_by_others = frozenset().union(*READS.values())
     return sorted(steps, key=lambda step: (read_by_others.isdisjoint(step.needs), -step.work))
+
+
+def sampled_in(dtype: str, folder) -> str:
+    """The dtype that "auto" stands for with this family, or the one that was asked for."""
+    from stepimp.models.checkpoints import fast_in_bf16
+    from stepimp.models.family import default_members, resolve
+
+    if dtype != "auto":
+        return dtype
+    heavy, _ = default_members(folder)
+    return "bfloat16" if fast_in_bf16(resolve(heavy, folder)) else "float32"
 
 
 def is_there(results, step) -> bool:

@@ -170,6 +170,8 @@ def show(document: dict):
     )
     show_influence(document["influence"])
     show_predictions(document["predictions"], document["curves"])
+    if "held_out" in document:
+        show_held_out(document["held_out"])
     if "race" in document:
         last = document["race"]["rounds"][-1]
         saved = f"{document['race']['saved']:.0%}"
@@ -232,5 +234,29 @@ def show_predictions(rows: list[dict], curves: str):
     print_table(
         f"How well {curves} predicted gen-PPL: rank correlations, and what the choice loses",
         ["", "Spearman", "Kendall", "its choice", "rank", "above the best"],
+        table,
+    )
+
+
+def show_held_out(rows: list[dict]):
+    """The same against the NELBO on text that did not predict."""
+    from stepimp.intervals import Estimate
+
+    table = []
+    for row in rows:
+        spearman = Estimate.of(row, "spearman")
+        table.append(
+            [
+                NAMES[row["predicted_by"]],
+                f"{spearman.value:.2f} {spearman.brackets()}",
+                row["segments"],
+                str(row["rank"]),
+                Estimate.of(row, "regret_nats").text(4),
+            ]
+        )
+    print_table(
+        "How well half of the sequences predict the NELBO of the schedules on the other "
+        f"{rows[0]['sequences']}",
+        ["", "Spearman", "its choice", "rank", "above the least (nats)"],
         table,
     )

@@ -13,6 +13,11 @@ fingerprints of models and text, start, seconds) and the parts below, a list of 
 with an interval has two more, `_low` and `_high`, the ends of its 95% interval. An end that
 could not be measured is null, and so is a value where its type says so.
 
+A heading below is a kind of document, the first word of its file's name. `curves` is what `stepimp
+kl` and `stepimp loss` write; `loss` and `kl` are its two views, which version 0.1 wrote separately.
+`recommend_masked` is from `stepimp recommend --over masked`, `policies` from `stepimp compare
+--policies`; the others have the name of their command.
+
 This page is written by `python docs/make_results.py` from the types in `stepimp/rows.py`.
 """
 

@@ -6,6 +6,7 @@
 from typing import Annotated, TypedDict
 
 INTERVAL = "with a 95% interval"
+Samples = Annotated[int, "samples behind the row"]
 
 Notation = Annotated[str, "from the start of sampling: L125,H750,L125 or 4b:250,12b:750"]
 AnyNotation = Annotated[

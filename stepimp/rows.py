@@ -18,14 +18,15 @@ from stepimp.predicted_rows import (
     PlanRow,
     Predictions,
     RecommendRow,
+    Samples,
     ScheduleRow,
     TradeoffRow,
 )
+from stepimp.search_rows import HeldOutRow, InfluenceRow, PredictionRow, RoundRow, SearchRow
 
 Time = Annotated[float, "time of the corruption: 1 is fully masked (start of sampling), 0 clean"]
 Model = Annotated[str, "model, by its name in the family"]
 Masked = Annotated[int, "exact number of masked positions, only of curves over it: t x positions"]
-Samples = Annotated[int, "samples behind the row"]
 
 
 class KlRow(TypedDict):
@@ -136,57 +137,6 @@ class PairRow(TypedDict):
     ]
 
 
-class SearchRow(TypedDict):
-    """One coarse schedule of the ranking, and what the curves predicted of it."""
-
-    rank: Annotated[int, "1 for the lowest gen-PPL"]
-    schedule: Notation
-    segments: Annotated[str, "H or L for each segment, the start of sampling first"]
-    gen_ppl: Annotated[float, INTERVAL, "mean over samples of the perplexity under the judge"]
-    entropy_nats: Annotated[float, INTERVAL, "nats: entropy of the token frequencies in a sample"]
-    predicted_path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL (9)"]
-    predicted_nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO (10)"]
-    predicted_relative_kl_nats: NotRequired[
-        Annotated[float, INTERVAL, "nats per token: path KL minus the baseline's"]
-    ]
-    samples: Samples
-
-
-class InfluenceRow(TypedDict):
-    """Influence (8) of one segment."""
-
-    segment: Annotated[int, "1 at the start of sampling"]
-    t_from: Annotated[float, "time at which it begins"]
-    t_to: Annotated[float, "time at which it ends"]
-    influence_ppl: Annotated[
-        float, INTERVAL, "gen-PPL of the schedules that are light there, minus that of all"
-    ]
-    extremes: Annotated[int, "schedules counted at each end of the ranking"]
-    light_in_top: Annotated[float, "share of the best schedules that are light there"]
-    light_in_bottom: Annotated[float, "share of the worst schedules that are light there"]
-
-
-class PredictionRow(TypedDict):
-    """How well one prediction foresaw the measured ranking."""
-
-    predicted_by: Annotated[str, "column of the ranking that predicts"]
-    spearman: Annotated[float | None, INTERVAL, "Spearman's rank correlation with gen-PPL"]
-    kendall: Annotated[float | None, INTERVAL, "Kendall's rank correlation with gen-PPL"]
-    rank: Annotated[int, "measured rank of the schedule it would choose"]
-    schedule: Notation
-    segments: Annotated[str, "H or L for each segment of that schedule"]
-    gen_ppl: Annotated[float | None, "its mean perplexity under the judge"]
-    regret_ppl: Annotated[float | None, INTERVAL, "its gen-PPL above that of the best schedule"]
-
-
-class RoundRow(TypedDict):
-    """One chunk of samples of a search that drops schedules."""
-
-    samples: Annotated[int, "samples of the chunk"]
-    schedules: Annotated[int, "schedules still running"]
-    segment_runs: Annotated[int, "segments that were run for them"]
-
-
 class PartRow(TypedDict):
     """Seconds in one part of sampling with one model."""
 
@@ -257,17 +207,13 @@ class PolicyRow(Quality):
     forwards_heavy: Annotated[float, "forward passes of the heavy model per sample"]
     forwards_light: Annotated[float, "forward passes of the light model per sample"]
     sequential_heavy: Annotated[float, "heavy calls per sample that waited for the call before"]
-    predicted_nelbo_nats: Annotated[
-        float | None, INTERVAL, "nats per token: NELBO on the text that chose"
-    ]
-    predicted_path_kl_nats: Annotated[
-        float | None, INTERVAL, "nats per token: path KL on that text"
-    ]
+    predicted_nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO on the text that chose"]
+    predicted_path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL on that text"]
     nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO measured on other text"]
     nelbo_diff_nats: Annotated[float, INTERVAL, "paired, to the best over steps; hold jointly"]
     log_ppl_diff: Annotated[float, INTERVAL, "nats per token: paired, of samples under the judge"]
     seconds: Annotated[float, "seconds of sampling for all samples"]
-    verdict: Annotated[str, "by the interval of nelbo_diff_nats: better, not better or worse"]
+    verdict: Annotated[str, "better, not better or worse by nelbo_diff_nats, or other cost"]
 
 
 class GenerateRow(TypedDict):
@@ -312,6 +258,7 @@ PARTS: dict[str, dict[str, tuple[type, ...]]] = {
         "rows": (SearchRow,),
         "influence": (InfluenceRow,),
         "predictions": (PredictionRow,),
+        "held_out": (HeldOutRow,),
         "race.rounds": (RoundRow,),
     },
     "profile": {"rows": (PartRow, SavingRow, ReproducibilityRow)},

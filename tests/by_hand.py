@@ -265,12 +265,12 @@ def search(effects, segments=6, light=2, samples=30, noise=0.01, extremes=5, **p
     )
 
 
-def measured_curves(heights, n=4, seed=0, baseline=None, points=5, length=10):
+def measured_curves(heights, n=4, seed=0, baseline=None, points=5, length=10, noise=0.05):
     """Measurements with KL(heavy || m) = heights[m](t) + noise and CE = 1 + t + KL."""
     draw, times = np.random.default_rng(seed), np.arange(1, points + 1) / points
     masked = draw.integers(1, length, size=(points, n, 1)).astype(float)
     kl = {
-        m: masked * (height(times)[:, None, None] + 0.05 * draw.random((points, n, 1)))
+        m: masked * (height(times)[:, None, None] + noise * draw.random((points, n, 1)))
         for m, height in heights.items()
     }
     ce = {"heavy": masked * (1 + times[:, None, None])}

@@ -41,7 +41,8 @@ def split(line: str) -> list[str]:
 
 def lines_of(text: str) -> list[str]:
     """Lines that call stepimp in a Markdown page."""
-    blocks = [body for language, body in FENCE.findall(text) if language != "python"]
+    fences = FENCE.findall(text)
+    blocks = [body.replace("\\\n", "") for language, body in fences if language != "python"]
     called = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
     called += INDENTED.findall(FENCE.sub("", text))
     program = re.compile(r"(torchrun .* -m )?stepimp ")

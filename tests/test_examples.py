@@ -61,6 +61,9 @@ def documented(tmp_path_factory, tiny_family, tiny_text, random_model):
         yield home
 
 
+SNAPSHOT = re.compile(r"^runs/\w+/(\w+)\.snapshots/\d+$")  # stands for the member itself
+
+
 def parsed(words: list[str]) -> click.Context:
     """The command line, parsed and not run."""
     command, rest = command_of(words)
@@ -81,6 +84,7 @@ def test_an_example_runs(example, documented):
     options = {name for option in command.params for name in option.opts}
     files = {file.suffix: str(file) for file in (documented / "results").glob("generate-*")}
     words = [files[".jsonl"] if word.startswith("results/") else word for word in words]
+    words = [SNAPSHOT.sub(str(documented / "family") + r"/\1", word) for word in words]
     small = smaller(words, command.name, documented / "family")
     added = [word for name, value in small.items() if name in options for word in (name, value)]
     call(*words, *added)

@@ -23,7 +23,8 @@ ROOMS = {
     "randomness": set(),
     "processes": {"errors"},
     "predicted_rows": set(),
-    "rows": {"predicted_rows"},
+    "search_rows": {"predicted_rows"},
+    "rows": {"predicted_rows", "search_rows"},
     "checks": set(),
     "journals": {"errors", "checks"},
     "document_types": {"checks", "rows", "columns"},
@@ -43,7 +44,7 @@ ROOMS = {
     "schedules": {"errors", "intervals", "rows", "columns", "pictures", "curves"},
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
-    "search": {"models", "curves", "schedules", "sampling", "quality"} | SMALL,
+    "search": {"models", "curves", "schedules", "sampling", "quality", "search_rows"} | SMALL,
     "estimates": {"models", "curves", "schedules", "sampling", "quality", "search"} | SMALL,
     "training": {"errors", "checks", "noise", "processes", "scratch", "results", "text"}
     | {"kernels", "models", "quality"},

@@ -96,8 +96,9 @@ struct Saved {  // what a block keeps of a sequence; q, k, v: [heads, L, d], q a
 
 extern "C" {
 
-// x: [batch, L, D], replaced by the last block's output.
-void trunk_forward(int batch, int blocks, const Weights* w, float* x, u16* saved) {
+// x: [batch, L, D], replaced by the last block's output. saved: saved_elements() for each sequence
+// and block; without `keep` for one alone, and what it holds afterwards is of no use.
+void trunk_forward(int batch, int blocks, const Weights* w, float* x, u16* saved, bool keep) {
   std::vector<u32> qkv_w(3 * D * D / 2), out_w(D * D / 2), up_w(2 * D * D), down_w(2 * D * D), kt(L * d / 2), vp(L * d / 2);
   std::vector<float> wide_rows(L * 4 * D), scores(TILE * (L > d ? L : d));
   std::vector<u16> p(TILE * L), g(L * 4 * D);
@@ -110,7 +111,7 @@ void trunk_forward(int batch, int blocks, const Weights* w, float* x, u16* saved
     const float *qkv_b = w->qkv_bias + 3 * block * D, *up_b = w->up_bias + 4 * block * D, *down_b = w->down_bias + block * D;
     for (int b = 0; b < batch; b++) {
       float* row = x + long(b) * L * D;
-      const Saved save(saved + (long(block) * batch + b) * saved_elements());
+      const Saved save(saved + (keep ? (long(block) * batch + b) * saved_elements() : 0));
       normalise(row, L, D, save.norm1, save.rstd1);
       product(L, 3 * D, D, save.norm1, D, qkv_w.data(), y, 3 * D, false);
       for (int r = 0; r < L; r++)
@@ -132,7 +133,7 @@ void trunk_forward(int batch, int blocks, const Weights* w, float* x, u16* saved
             sum = 1 / sum;
             for (int c = 0; c < L; c++) p[r * L + c] = narrow(e[c] * sum);
           }
-          pairs(p.data(), L, TILE, L, probabilities, L, top);
+          if (keep) pairs(p.data(), L, TILE, L, probabilities, L, top);
           product(TILE, d, L, p.data(), L, vp.data(), scores.data(), d, false);
           for (int r = 0; r < TILE; r++) round_rows(scores.data() + r * d, save.attended + (top + r) * D + h * d, d);
         }
@@ -143,7 +144,7 @@ void trunk_forward(int batch, int blocks, const Weights* w, float* x, u16* saved
       for (int r = 0; r < L; r++)
         for (int c = 0; c < 4 * D; c++) {
           const float z = y[r * 4 * D + c] + up_b[c];
-          save.hidden[r * 4 * D + c] = narrow(z);
+          if (keep) save.hidden[r * 4 * D + c] = narrow(z);
           g[r * 4 * D + c] = narrow(z / (1 + exp2_fast(-LOG2E * GELU * (z + CUBIC * z * z * z))));
         }
       for (int r = 0; r < L; r++)

@@ -14,6 +14,7 @@ from stepimp.errors import StepimpError
 from stepimp.kernels.blocks import EXCLUDED
 from stepimp.models.denoiser import Denoiser
 from stepimp.models.family import HUB_FILE, HUB_ID
+from stepimp.models.fused import runs_fused
 from stepimp.models.headers import refuse_pointer
 from stepimp.models.layers import rope_frequencies
 from stepimp.models.layouts import lightning
@@ -122,6 +123,12 @@ def open_checkpoint(path: str) -> Checkpoint:
     except StepimpError as error:
         raise StepimpError(f"Cannot load {path} as a checkpoint: {error}") from error
     return Checkpoint(path, place, layout, weights)
+
+
+def fast_in_bf16(path: str) -> bool:
+    """Whether this machine runs a checkpoint several times as fast in bf16 as in fp32."""
+    layout = open_checkpoint(path).layout
+    return torch.cuda.is_available() or (layout.mdlm and runs_fused(layout.config))
 
 
 def read_config(folder: Path) -> dict:

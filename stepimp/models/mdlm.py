@@ -16,7 +16,9 @@ from transformers.modeling_outputs import MaskedLMOutput
 from stepimp.errors import StepimpError
 from stepimp.kernels.choice import installed
 from stepimp.kernels.linear import project
+from stepimp.kernels.trunk import FrozenTrunk
 from stepimp.models.cuda_graphs import InFewShapes, compiled
+from stepimp.models.fused import frozen
 from stepimp.models.layers import (
     Backbone,
     Embedding,
@@ -24,6 +26,7 @@ from stepimp.models.layers import (
     Rotary,
     modulated_norm,
     rope_frequencies,
+    take,
 )
 from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.noise import NoiseSchedule
@@ -65,6 +68,7 @@ class MDLMForMaskedLM(PreTrainedModel):
         self.replayed: InFewShapes | None = None
         # Training's faster way, see stepimp.training.speed.
         self.run_blocks: Callable[..., torch.Tensor] | None = None
+        self.trunk: FrozenTrunk | None = None  # inference's, see `freeze`
         self.post_init()
 
     @property
@@ -125,9 +129,9 @@ class MDLMForMaskedLM(PreTrainedModel):
         move afterwards.
 
         bf16 logits would cost about 8e-3 nats of KL per token. On a CPU the vocabulary projection
-        goes to fp32 or wider; a GPU multiplies bf16 into fp32 and needs no wider weights. There
-        `replayed` is `hidden` for the sampler's batches, compiled in few shapes; elsewhere, and
-        without Triton, it is None.
+        goes to fp32 or wider, and bf16 blocks run as one function where `fused.frozen` has it; a
+        GPU multiplies bf16 into fp32 and needs no wider weights. There `replayed` is `hidden` for
+        the sampler's batches, compiled in few shapes; elsewhere, and without Triton, it is None.
         """
         self.eval().requires_grad_(False)
         embedding = self.backbone.vocab_embed.embedding
@@ -139,6 +143,8 @@ class MDLMForMaskedLM(PreTrainedModel):
         self._angles = self.backbone.rotary_emb(self.max_length, embedding)
         if not embedding.is_cuda:
             self.backbone.output_layer.linear.to(torch.promote_types(self.dtype, torch.float32))
+            if self._constant and embedding.dtype == torch.bfloat16:
+                self.trunk = frozen(self.backbone.blocks, self._constant[0], *self._angles)
         elif installed():
             self.replayed = InFewShapes(
                 compiled(self.hidden, tree_leaves((self._constant or (), self._angles))),
@@ -160,9 +166,13 @@ class MDLMForMaskedLM(PreTrainedModel):
         if self.run_blocks is not None and self.training and at is None:
             x = self.run_blocks(self.backbone.blocks, blocks, cos, sin, x)
             return modulated_norm(x, self.backbone.output_layer.norm_final.weight, shift, scale)
-        last = len(blocks) - 1
-        for i, (block, modulation) in enumerate(zip(self.backbone.blocks, blocks)):
-            x = block(x, modulation, cos, sin, at if i == last else None)
+        if self.trunk is not None and self.trunk.fits(z.shape[1]):
+            x = self.trunk(x)
+            x = x if at is None else take(x, at)
+        else:
+            last = len(blocks) - 1
+            for i, (block, modulation) in enumerate(zip(self.backbone.blocks, blocks)):
+                x = block(x, modulation, cos, sin, at if i == last else None)
         return modulated_norm(x, self.backbone.output_layer.norm_final.weight, shift, scale)
 
     def head(self) -> tuple[torch.Tensor, torch.Tensor]:

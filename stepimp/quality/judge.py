@@ -16,12 +16,13 @@ from stepimp.checks import fault
 from stepimp.errors import StepimpError
 from stepimp.kernels.linear import linear
 from stepimp.models.checkpoints import fingerprint, read_config
-from stepimp.models.family import family_folder
+from stepimp.models.family import family_folder, read_manifest
 from stepimp.models.headers import read_header, safetensors_files
 from stepimp.models.layouts.layout import check_types, is_int
 from stepimp.models.loading import open_tokenizer
 from stepimp.models.placement import pick_device
 from stepimp.text.blocks import encode, tokenizer_fingerprint
+from stepimp.text.bundled import BUNDLED
 from stepimp.text.cache import digest
 from stepimp.text.hub import offline_unless_reachable
 
@@ -135,7 +136,8 @@ def short_name(folder: Path) -> str:
 
 
 def judge_of(folder: Path, named: str | None = None) -> str:
-    """The judge that is named; without a name the family's own if it has one, else GPT-2.
+    """The judge that is named; without a name the family's own if it has one, else the bundled one
+    of the text that all its members learned from, else GPT-2.
 
     folder: of the family. A family's own judge, and that of a bundled family, may be named as
     results name it.
@@ -148,7 +150,16 @@ def judge_of(folder: Path, named: str | None = None) -> str:
             return str(own)
         if named is None:
             break
-    return named or GPT2
+    return named or bundled_judge(Path(folder)) or GPT2
+
+
+def bundled_judge(folder: Path) -> str | None:
+    """The judge that comes with stepimp and learned from the same text as a family, if any."""
+    texts = {facts["data"] for facts in read_manifest(folder)["members"].values()}
+    if len(texts) == 1 and texts <= set(BUNDLED):
+        judge = family_folder(*texts) / FOLDER
+        return str(judge) if (judge / "config.json").exists() else None
+    return None
 
 
 def load_judge(source: str, device="auto", dtype="float32") -> Judge:

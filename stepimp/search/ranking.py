@@ -13,11 +13,13 @@ from scipy import stats
 
 from stepimp.columns import typed
 from stepimp.curves.measurements import Measurements
+from stepimp.curves.tables import interpolation
 from stepimp.intervals import Estimate, bootstrap, ratio, resampled_means
-from stepimp.rows import InfluenceRow, PredictionRow, RoundRow, SearchRow
-from stepimp.schedules.costs import predict
+from stepimp.schedules.costs import mean_curves, predict, weighted, weights_of
 from stepimp.search.coarse import Coarse, segment_runs
+from stepimp.search_rows import HeldOutRow, InfluenceRow, PredictionRow, RoundRow, SearchRow
 
+FEWEST = 2  # sequences of a half: fewer have no interval
 EXTREMES = 20  # schedules at each end of the ranking whose light segments are counted
 PREDICTIONS = {
     "path_kl_nats": "predicted_path_kl_nats",
@@ -42,6 +44,67 @@ def predictions(measured: Measurements, coarse: Coarse, seed: int) -> list[dict]
             row |= Estimate.of(predicted, column).columns(name)
         rows.append(row)
     return rows
+
+
+def held_out_rows(measured: Measurements, coarse: Coarse, seed: int) -> list[HeldOutRow]:
+    """A row per kind of prediction: every second sequence predicts, and the NELBO (10) of each
+    schedule is measured on the others. Empty where these are too few for an interval.
+    """
+    predicting, other = halves(measured)
+    if other.sequences < FEWEST:
+        return []
+    predicted = predictions(predicting, coarse, seed)
+    nelbo = nelbos(other, coarse, seed)  # [schedules, 1 + R]
+    order = stats.rankdata(nelbo[:, 0], method="ordinal")
+    names, rows = coarse.names(), []
+    for column in (name for name in PREDICTIONS.values() if name in predicted[0]):
+        values = np.array([row[column] for row in predicted])
+        chosen, best = int(values.argmin()), int(nelbo[:, 0].argmin())
+        correlations = rank_correlations(values, nelbo)
+        row = {
+            "predicted_by": column,
+            **bootstrap(correlations["spearman"]).columns("spearman"),
+            **bootstrap(correlations["kendall"]).columns("kendall"),
+            "rank": int(order[chosen]),
+            "schedule": coarse.schedule(names[chosen]).format(coarse.heavy, coarse.light),
+            "segments": names[chosen],
+            **bootstrap(nelbo[chosen]).columns("nelbo_nats"),
+            **bootstrap(nelbo[chosen] - nelbo[best]).columns("regret_nats"),
+            "sequences": other.sequences,
+        }
+        rows.append(typed(HeldOutRow, row))
+    return rows
+
+
+def halves(measured: Measurements) -> tuple[Measurements, Measurements]:
+    """Measurements of every second sequence, and of the others."""
+
+    def part(first: int) -> Measurements:
+        def cut(sums: np.ndarray) -> np.ndarray:
+            return sums[:, first::2]
+
+        return replace(
+            measured,
+            masked=cut(measured.masked),
+            entropy=cut(measured.entropy),
+            ce={model: cut(sums) for model, sums in measured.ce.items()},
+            kl={model: cut(sums) for model, sums in measured.kl.items()},
+        )
+
+    return part(0), part(1)
+
+
+def nelbos(measured: Measurements, coarse: Coarse, seed: int) -> np.ndarray:
+    """[schedules, 1 + R] NELBO (10) in nats per token, with resamples that all schedules share."""
+    means = mean_curves(measured, "nelbo", seed)
+    interpolated = interpolation(measured.times, coarse.steps)
+    schedules = map(coarse.schedule, coarse.names())
+    return np.stack(
+        [
+            weighted(weights_of(schedule, interpolated), means) / coarse.steps
+            for schedule in schedules
+        ]
+    )
 
 
 def results(

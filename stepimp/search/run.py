@@ -95,7 +95,9 @@ def search_models(
     sampler.check(family.denoisers, coarse.schedule(coarse.names()[0]), length)
     judge = load_judge(judge_of(folder, options.judge), device)
     curves = find_curves(options, family.fingerprints, measure)
-    predicted = ranking.predictions(Measurements.unpack(curves), coarse, options.seed)
+    measured = Measurements.unpack(curves)
+    predicted = ranking.predictions(measured, coarse, options.seed)
+    held_out = ranking.held_out_rows(measured, coarse, options.seed)
     elimination = options.elimination
     params = dict(
         heavy=options.heavy,
@@ -139,6 +141,8 @@ def search_models(
         )
     forwards = sum(processes.gather({processes.rank: counts.forwards.total()}).values())
     parts = ranking.results(coarse, log_ppl, entropy, predicted, options.seed)
+    if held_out:
+        parts["held_out"] = held_out
     if elimination:
         parts["race"] = ranking.elimination_rounds(coarse, entropy, options.chunk)
     seconds = time.perf_counter() - started

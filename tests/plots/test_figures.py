@@ -9,6 +9,7 @@ from filled import by_need
 from matplotlib.colors import to_hex
 from read_artists import bars_of, intervals_of, words_of
 
+from stepimp.intervals import Estimate
 from stepimp.paper.claims import light_rows
 from stepimp.paper.contents import DRAWN, FIGURES, title
 from stepimp.paper.numbers import paper
@@ -234,6 +235,14 @@ def test_predictions_have_the_rank_correlation():
     (ax,) = axes("predicted")
     assert ax.get_title("left") == "Spearman 0.90 [0.80, 0.95]"
     assert len(ax.collections[1].get_offsets()) == len(DOCUMENTS["search"]["rows"])
+
+
+def test_predictions_say_how_well_they_do_without_samples():
+    row = {"predicted_by": "predicted_nelbo_nats", "sequences": 500}
+    row |= Estimate(0.97, 0.94, 0.99).columns("spearman")
+    figure = draw("predicted", DOCUMENTS["search"] | {"held_out": [row]})
+    note = figure.get_supxlabel().replace("\n", " ").replace("\xa0", " ")
+    assert "as that on the other 500 does, Spearman 0.97 [0.94, 0.99]." in note
 
 
 def test_a_comparison_without_its_size_is_no_figure_of_that_size():

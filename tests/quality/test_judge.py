@@ -11,7 +11,7 @@ from transformers import AutoConfig
 
 from stepimp.commands import main
 from stepimp.errors import StepimpError
-from stepimp.models.family import family_folder
+from stepimp.models.family import family_folder, read_manifest, write_manifest
 from stepimp.quality.judge import judge_of, load_judge
 from stepimp.quality.scoring import score
 from stepimp.text.blocks import load_blocks
@@ -53,6 +53,16 @@ def change_config(folder, **changes):
 
 def test_a_family_has_its_own_judge_or_gpt2(tiny_family, tmp_path):
     assert judge_of(tiny_family) == str(tiny_family / "judge")
+    assert judge_of(tmp_path) == "gpt2"
+
+
+def test_a_family_without_a_judge_has_the_bundled_one_of_its_text(tmp_path):
+    facts = {"blocks": 1, "seed": 1, "heldout_nelbo_nats": 1.0, "data": "code"}
+    manifest = read_manifest(tmp_path) | {"members": {"1b": facts, "2b": facts}}
+    write_manifest(tmp_path, manifest)
+    assert judge_of(tmp_path) == str(family_folder("code") / "judge")
+    manifest["members"]["2b"] = facts | {"data": "docs"}
+    write_manifest(tmp_path, manifest)
     assert judge_of(tmp_path) == "gpt2"
 
 

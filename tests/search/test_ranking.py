@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from by_hand import measured_curves
 from scipy import stats
 
 from stepimp.intervals import Estimate
@@ -9,6 +10,7 @@ from stepimp.search import ranking
 from stepimp.search.coarse import Coarse
 
 TOY = Coarse("h", "l", 30, segments=3, light_segments=2)  # HLL, LHL, LLH
+THREE_STEPS = Coarse("heavy", "a", 3, segments=3, light_segments=1)
 TOY_PPL = np.array([[10.0, 20.0], [10.0, 30.0], [40.0, 50.0]])  # means 15, 20, 45; of all 80/3
 TOY_ENTROPY = np.array([[1.0, 2.0], [1.0, 3.0], [2.0, 2.0]])
 TOY_PREDICTED = [
@@ -106,3 +108,44 @@ def test_how_often_a_segment_is_light_at_both_ends():
         (1, 0),
     ]
     assert [row["extremes"] for row in rows] == [1, 1, 1]
+
+
+def held_out(noise: float, sequences: int = 8):
+    """The row of predicted NELBO against the other half's, and the measurement of 3 times."""
+    measured = measured_curves({"a": lambda t: t * t}, sequences, points=3, noise=noise)
+    _, row = ranking.held_out_rows(measured, THREE_STEPS, seed=0)
+    return row, measured
+
+
+def test_the_held_out_nelbo_is_formula_10_on_the_other_half_by_hand():
+    row, measured = held_out(noise=1.0)
+
+    def nelbo(name, first):
+        """The mean over the three steps, which are at the three measured times."""
+        total = 0.0
+        for step, letter in enumerate(name):
+            time = 2 - step  # sampling begins at the last time
+            ce = measured.ce["heavy" if letter == "H" else "a"][time, first::2].sum()
+            total += ce / measured.masked[time, first::2].sum()
+        return total / 3
+
+    names = THREE_STEPS.names()
+    chosen = min(names, key=lambda name: nelbo(name, 0))
+    by_nelbo = sorted(names, key=lambda name: nelbo(name, 1))
+    assert row["segments"] == chosen and row["sequences"] == 4
+    assert row["rank"] == by_nelbo.index(chosen) + 1
+    assert row["nelbo_nats"] == pytest.approx(nelbo(chosen, 1))
+    assert row["regret_nats"] == pytest.approx(nelbo(chosen, 1) - nelbo(by_nelbo[0], 1))
+    rho = stats.spearmanr(*([nelbo(name, half) for name in names] for half in (0, 1)))
+    assert row["spearman"] == pytest.approx(rho.statistic)
+
+
+def test_curves_without_noise_predict_the_other_half_exactly():
+    row, _ = held_out(noise=0.0)
+    assert row["spearman"] == pytest.approx(1) and row["rank"] == 1
+    assert row["regret_nats"] == row["regret_nats_high"] == 0
+
+
+def test_a_half_without_an_interval_is_left_out():
+    measured = measured_curves({"a": lambda t: t}, n=3)
+    assert ranking.held_out_rows(measured, THREE_STEPS, seed=0) == []

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from stepimp.kernels.trunk import compiled_trunk
+from stepimp.models.fused import fused
 from stepimp.models.mdlm import MDLMConfig, MDLMForMaskedLM
 from stepimp.training.objective import initialize, nelbo_loss
-from stepimp.training.speed import fused, in_turn
+from stepimp.training.speed import in_turn
 
 LENGTH, DIM, HEADS = 32, 64, 2
 

@@ -1,0 +1,112 @@
+"""Writes the table of docs/peak.md and its figure from the curves in docs/peak, one file for each
+moment of the training: python docs/make_peak.py.
+
+A file is a document of `stepimp kl` without its measurements, which are large:
+python docs/make_peak.py DOCUMENT NAME keeps one. NAME is the bytes of training in millions, such as
+049, or 049-decayed after the learning rate has fallen to 0.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import seaborn
+from make_gallery import save_small
+from matplotlib.figure import Figure
+
+from stepimp.intervals import Estimate
+from stepimp.paper.peak import values
+from stepimp.plots.curve import curve, mark_paper_peak, time_axis
+from stepimp.plots.notes import annotate
+from stepimp.plots.style import WIDE, house
+
+HERE = Path(__file__).parent
+PAGE, CURVES = HERE / "peak.md", HERE / "peak"
+PICTURE = HERE / "gallery" / "peak.png"
+PLACE = re.compile(r"(<!-- shapes -->\n).*?(<!-- end -->)", re.DOTALL)
+PANELS = {
+    "loss_diff_nats": "Loss of 4b minus loss of 12b",
+    "relative_kl_nats": "Relative KL of 4b",
+}
+ENDS = (0.05, 0.95)
+
+
+def keep(document: str, name: str):
+    """Copies a document without its measurements."""
+    content = json.loads(Path(document).read_bytes())
+    del content["measurements"]
+    CURVES.mkdir(exist_ok=True)
+    (CURVES / f"{name}.json").write_text(json.dumps(content) + "\n")
+
+
+def measurements() -> list[tuple[str, dict]]:
+    """(bytes of training in millions, document), in the order of training."""
+    return [
+        (re.sub("^0+", "", file.stem).replace("-", ", "), json.loads(file.read_bytes()))
+        for file in sorted(CURVES.glob("*.json"))
+    ]
+
+
+def interval(row: dict, column: str) -> str:
+    estimate = Estimate.of(row, column)
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def shapes_table() -> str:
+    """Each curve at both ends and where it is greatest."""
+    columns = ["bytes a member, millions", "NELBO of 4b", "of 12b", "cross-entropy of 4b at 0.05"]
+    for name in ("loss difference", "relative KL"):
+        columns += [f"{name} at t = 0.05", "its maximum", "at 0.95"]
+    lines = [columns, ["---"] * len(columns)]
+    for trained, document in measurements():
+        rows = document["rows"]
+        nelbo = [f"{member['nelbo_nats']:.2f}" for member in document["nelbo"][:2]]
+        first, last = (min(rows, key=lambda row: abs(row["t"] - end)) for end in ENDS)
+        cells = [trained, *nelbo, f"{first['ce_nats']:.2f}"]
+        for column in PANELS:
+            top = max(rows, key=lambda row: row[column])
+            cells += [
+                interval(first, column),
+                f"{interval(top, column)} at {top['t']:.2f}",
+                interval(last, column),
+            ]
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def figure() -> Figure:
+    """Both curves over t, one line for each moment of the training."""
+    measured = measurements()
+    shades = seaborn.color_palette("crest", len(measured))
+    drawn = Figure(figsize=(WIDE, 3.4))
+    for ax, (column, title) in zip(drawn.subplots(1, 2), PANELS.items()):
+        mark_paper_peak(ax)
+        for k, (trained, document) in enumerate(measured):
+            last = k == len(measured) - 1
+            curve(ax, document["rows"], column, band=last, color=shades[k], label=f"{trained} MB")
+        top = np.nanmax(values(measured[-1][1]["rows"], f"{column}_high"))
+        ax.set(title=title, ylabel="nats per masked byte", ylim=(0, 1.25 * top))
+        time_axis(ax)
+    annotate(
+        drawn,
+        "How the importance of a step appears in training",
+        f"{measured[-1][1]['params']['sequences']} held-out sequences. Band: 95%, bootstrap over "
+        "sequences, of the last curve. Shaded: where the paper finds the peak. The first curves "
+        "leave the panels at small t.",
+    )
+    return drawn
+
+
+def main():
+    with house():
+        save_small(figure(), PICTURE)
+    page = PAGE.read_text("utf-8")
+    PAGE.write_text(PLACE.sub(lambda place: f"{place[1]}\n{shapes_table()}\n\n{place[2]}", page))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        keep(*sys.argv[1:])
+    main()
