@@ -255,7 +255,7 @@ def blocks_fault(document: dict) -> str:
     """Whether the depth of every model is known, where a document has depths."""
     params, blocks = document["params"], document.get("blocks")
     if blocks is None:
-        return ""
+        return "it lacks 'blocks'" if document["command"] in ("curves", "recommend") else ""
     if "lights" in params and not params["lights"]:
         return "params.lights is empty"
     lights = params.get("lights", [params.get("light")])

@@ -207,12 +207,8 @@ class PolicyRow(Quality):
     forwards_heavy: Annotated[float, "forward passes of the heavy model per sample"]
     forwards_light: Annotated[float, "forward passes of the light model per sample"]
     sequential_heavy: Annotated[float, "heavy calls per sample that waited for the call before"]
-    predicted_nelbo_nats: Annotated[
-        float | None, INTERVAL, "nats per token: NELBO on the text that chose"
-    ]
-    predicted_path_kl_nats: Annotated[
-        float | None, INTERVAL, "nats per token: path KL on that text"
-    ]
+    predicted_nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO on the text that chose"]
+    predicted_path_kl_nats: Annotated[float, INTERVAL, "nats per token: path KL on that text"]
     nelbo_nats: Annotated[float, INTERVAL, "nats per token: NELBO measured on other text"]
     nelbo_diff_nats: Annotated[float, INTERVAL, "paired, to the best over steps; hold jointly"]
     log_ppl_diff: Annotated[float, INTERVAL, "nats per token: paired, of samples under the judge"]

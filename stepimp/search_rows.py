@@ -60,7 +60,7 @@ class HeldOutRow(TypedDict):
     schedule: Notation
     segments: Annotated[str, "H or L for each segment of that schedule"]
     nelbo_nats: Annotated[float, INTERVAL, "nats per token: its NELBO on the other half"]
-    regret_nats: Annotated[float, INTERVAL, "nats per token: paired, minus the least NELBO"]
+    regret_nats: Annotated[float | None, INTERVAL, "nats per token: paired, minus the least NELBO"]
     sequences: Annotated[int, "sequences of the other half"]
 
 

@@ -158,3 +158,9 @@ def test_a_link_that_leads_nowhere_is_no_dataset_of_the_hub(tmp_path, target, sa
 def test_an_empty_stream_is_said_of_the_stream(tmp_path):
     with pytest.raises(StepimpError, match="Nothing came from the standard input"):
         keep_stream(io.BytesIO(b""), "the standard input")
+
+
+def test_json_that_is_nested_too_deeply_is_not_read(tmp_path):
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000)
+    with pytest.raises(StepimpError, match="Cannot read .*deep.jsonl as json"):
+        read(tmp_path / "deep.jsonl")
