@@ -112,10 +112,10 @@ def facts_of(name: str, folder: Path) -> dict:
 
 def longest(place: Path) -> int:
     """Tokens that a model reads at most by its config.json; 0 where that does not say."""
-    import json
+    from stepimp.checks import parsed
 
     try:
-        config = json.loads((place / "config.json").read_text("utf-8"))
+        config = parsed((place / "config.json").read_bytes())
         return int(config.get("model_length") or config.get("max_position_embeddings") or 0)
     except (OSError, ValueError, TypeError, AttributeError):
         return 0

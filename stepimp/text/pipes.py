@@ -62,5 +62,5 @@ def suffix(file: Path) -> str:
         first = lines.readline()
     try:
         return ".jsonl" if isinstance(json.loads(first), dict) else ".txt"
-    except ValueError:
+    except (ValueError, RecursionError):
         return ".txt"
