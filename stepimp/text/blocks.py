@@ -39,10 +39,15 @@ def load_documents(data: str, split: str, column: str = "text"):
     """The documents of a corpus that are "train", "heldout" or "all".
 
     data: `docs`, `code`, a file or folder (see `files`) or a Hugging Face dataset id. column: where
-    the text is in rows of several columns. Returns a datasets.Dataset of (name, text).
+    the text is in rows of several columns. Returns a datasets.Dataset of (name, text). Raises
+    StepimpError where the library datasets is not installed.
     """
-    import datasets
-
+    try:
+        import datasets
+    except ImportError as error:
+        raise StepimpError(
+            "Reading text needs the library datasets: pip install datasets."
+        ) from error
     datasets.disable_progress_bars()
     if data in BUNDLED:
         return load_bundled(data, split)

@@ -1,5 +1,6 @@
 import os
 import random
+import sys
 
 import datasets
 import numpy as np
@@ -190,3 +191,9 @@ def test_a_cache_that_may_only_be_read_is_read(tokenizer, tiny_text, tmp_path, m
     assert again.fingerprint == there.fingerprint and len(other.tokens)
     assert sorted(file.name for file in (tmp_path / "cache").iterdir()) == names
     assert caplog.text.count("cannot be written to: text is prepared for this run alone") == 1
+
+
+def test_without_datasets_a_text_is_refused_in_words(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(StepimpError, match="needs the library datasets: pip install datasets"):
+        load_documents(str(tmp_path), "all")
