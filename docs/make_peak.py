@@ -34,11 +34,16 @@ ENDS = (0.05, 0.95)
 
 
 def keep(document: str, name: str):
-    """Copies a document without its measurements."""
+    """Copies a document without its measurements and without the places of one machine."""
     content = json.loads(Path(document).read_bytes())
-    del content["measurements"]
+    content.pop("measurements", None)
     CURVES.mkdir(exist_ok=True)
-    (CURVES / f"{name}.json").write_text(json.dumps(content) + "\n")
+    (CURVES / f"{name}.json").write_text(portable(json.dumps(content)) + "\n")
+
+
+def portable(text: str) -> str:
+    """With the family's folder as on the page, and without the folder of the results."""
+    return re.sub(r" --out [^\s\"]+", "", re.sub(r"/[^\s\"]*/runs/\w+", "runs/bytes", text))
 
 
 def measurements() -> list[tuple[str, dict]]:
