@@ -119,6 +119,8 @@ reference: .venv/ready
 	$(COMPARE) --fractions 0:1:0.1 --samples 200
 	$(BIN)/stepimp search --samples 160 $(FAST)
 	$(BIN)/stepimp profile --samples 16
+	STEPIMP_RESULTS=$(OVER_N) $(BIN)/stepimp compare --policies --light 4b --sequences 200 --samples 64
+	cp $(OVER_N)/policies-* $(STEPIMP_RESULTS)
 	$(BIN)/stepimp kl $(ALL_CODE)
 	$(COMPARE) --family code --steps 128 --samples 1600
 	rm -f fixtures/reference/*.json

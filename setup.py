@@ -46,7 +46,7 @@ setup(
         "numpy>=2",
         "scipy>=1.15",
         "matplotlib>=3.10",
-        "seaborn>=0.13",
+        "seaborn>=0.13.2",
         "click>=8.2",
         "rich>=15",
     ],

@@ -12,7 +12,7 @@ import click
 from stepimp.memory import free_memory, size
 from stepimp.processes import launched
 
-from ._work import CURVES, cores, default_models, planned
+from ._work import CURVES, cores, default_models, missing_curves, planned
 
 HOUR = 3600.0
 RATE = {"cpu": 3e10, "cuda": 1e13}  # FLOPs per second of one CPU core and of one GPU
@@ -32,10 +32,11 @@ def confirm(params: dict, yes: bool):
     """
     command = click.get_current_context().info_name or ""
     folder = family_of(params)
+    first = missing_curves(command, params, folder)
     params = params | default_models(params, folder)
     params["length"] = length_of(params, folder)
     require_memory(command, params, params["length"])
-    work, costs = planned(command, params, folder), ModelCosts(folder)
+    work, costs = planned(command, params, folder, first), ModelCosts(folder)
     flops = work.length * sum(count * costs[model] for model, count in work.forwards.items())
     seconds = expected_seconds(flops, params.get("device", "auto"))
     ask(seconds, yes)
@@ -111,10 +112,10 @@ def facts_of(name: str, folder: Path) -> dict:
 
 def longest(place: Path) -> int:
     """Tokens that a model reads at most by its config.json; 0 where that does not say."""
-    import json
+    from stepimp.checks import parsed
 
     try:
-        config = json.loads((place / "config.json").read_text("utf-8"))
+        config = parsed((place / "config.json").read_bytes())
         return int(config.get("model_length") or config.get("max_position_embeddings") or 0)
     except (OSError, ValueError, TypeError, AttributeError):
         return 0

@@ -4,7 +4,7 @@ import os
 import selectors
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -103,12 +103,12 @@ def run_steps(
     results: Path,
     begun: Callable[[Step], None],
     moved: Callable[[Step, int, int], None],
-) -> Iterator[Ended]:
+) -> Generator[Ended, None, None]:
     """Runs steps in their order, up to `workers` at once, and yields each as it ends.
 
     A step waits for those whose documents it reads. begun: called as a step starts; moved: with
-    what a step has done and its total. Where the caller stops early, running steps are killed:
-    what they have finished is in their journals.
+    what a step has done and its total. Where the caller closes the generator early, running steps
+    are killed: what they have finished is in their journals.
     """
     waiting, running = list(steps), list[Child]()
     with selectors.DefaultSelector() as selector:

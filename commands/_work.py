@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from stepimp.curves.options import CurveOptions
     from stepimp.estimates.work import Work
 
 CURVES = ("loss", "kl", "cascade")  # commands that corrupt text
 SAMPLING = ("generate", "compare", "search", "profile", "recommend")
+FROM_CURVES = ("search", "recommend", "plan")  # commands that curves are measured for
+PLANNED = tuple(dict.fromkeys(CURVES + SAMPLING + FROM_CURVES))
 JUDGED = ("compare", "search")
 VERIFIED = 4  # schedules that a recommendation is compared with, itself included
 DEFAULT_STEPS = 1000  # T where a command does not say
@@ -24,71 +27,117 @@ def cores() -> int:
 
 
 def work(arguments: list[str], folder: Path, group: click.Group) -> float:
-    """`block_tokens` of a command line. group: stepimp, which parses it."""
+    """`block_tokens` of a step of `stepimp reproduce`, for which an earlier step measures the
+    curves over t. group: stepimp, which parses the command line.
+    """
     command, *options = arguments
-    return block_tokens(
-        command, group.commands[command].make_context(command, options).params, folder
-    )
+    params = group.commands[command].make_context(command, options).params
+    return block_tokens(command, params, folder, curves_over_t=True)
 
 
-def block_tokens(command: str, params: dict[str, Any], folder: Path) -> float:
+def block_tokens(
+    command: str, params: dict[str, Any], folder: Path, curves_over_t: bool = False
+) -> float:
     """Tokens times the blocks they go through; 0 for a command that names a model which the family
     in this folder does not have, as it will fail, and for one that runs no model.
 
-    params: its options as click has parsed them.
+    params: its options as click has parsed them. curves_over_t: whether curves over t will be there
+    by then, and none over the number of masked positions; otherwise the results folder says.
     """
-    from stepimp.curves.options import CurveOptions
     from stepimp.models.family import read_manifest
-    from stepimp.paper.needs import members_of
 
     blocks = {name: facts["blocks"] for name, facts in read_manifest(folder)["members"].items()}
-    params = params | default_models(params, folder)
-    masked = params.get("over") == "masked"
     try:
-        if command == "plan" or (command == "recommend" and masked):  # if no curves are there
-            inputs = CurveOptions.sequences * CurveOptions.points
-            models = {params["heavy"], *params["lights"]}
-            return members_of(folder).length * inputs * sum(blocks[model] for model in models)
-        if command not in CURVES + SAMPLING or (command == "recommend" and not params["verify"]):
+        if command not in PLANNED:
             return 0.0
-        return planned(command, params, folder).block_tokens(blocks)
+        first = needed_curves(command, params, folder)
+        if first and (not first.by_masked if curves_over_t else has_curves(params, first)):
+            first = None
+        return planned(command, params, folder, first).block_tokens(blocks)
     except KeyError:
         return 0.0
 
 
-def planned(command: str, params: dict[str, Any], folder: Path) -> "Work":
-    """What a command of CURVES or SAMPLING runs. params: its options as click has parsed them.
+def needed_curves(command: str, params: dict[str, Any], folder: Path) -> "CurveOptions | None":
+    """What a command measures first where the results folder has no such curves; None where it
+    reads a file of them, or needs none.
+    """
+    from stepimp.curves.options import default_options
+    from stepimp.models.options import ModelOptions
 
+    policies = command == "compare" and params.get("policies")
+    if command not in FROM_CURVES and not policies or params.get("curves"):
+        return None
+    params = params | default_models(params, folder)
+    models = ModelOptions(family=params.get("family"), dtype=params.get("dtype", "float32"))
+    lights = params["lights"] if "lights" in params else (params["light"],)
+    by_masked = policies or command == "plan" or params.get("over") == "masked"
+    return default_options(params["heavy"], lights, models, bool(by_masked))
+
+
+def has_curves(params: dict[str, Any], needed: "CurveOptions") -> bool:
+    """Whether the results folder has the curves that a command needs."""
+    from stepimp.curves.document import newest_curves
+
+    by, heavy, lights = "nelbo" if needed.by_masked else "kl", needed.heavy, needed.lights
+    if "by" in params:  # of a command that takes curves of any models where it names none
+        by, heavy, lights = params["by"], params["heavy"], params["lights"]
+    out, family, by_masked = params["out"], needed.family, needed.by_masked
+    return bool(newest_curves(out, by, heavy, lights, family, by_masked))
+
+
+def missing_curves(command: str, params: dict[str, Any], folder: Path) -> "CurveOptions | None":
+    """The curves that a command would measure before all else."""
+    needed = needed_curves(command, params, folder)
+    return None if needed is None or has_curves(params, needed) else needed
+
+
+def planned(
+    command: str, params: dict[str, Any], folder: Path, first: "CurveOptions | None" = None
+) -> "Work":
+    """What a command of PLANNED runs.
+
+    params: its options as click has parsed them. first: the curves that it measures before.
     Raises StepimpError for sizes that do not go together.
     """
-    from stepimp.curves.options import CurveOptions
-    from stepimp.estimates import work as of
     from stepimp.paper.needs import members_of
 
     params = params | default_models(params, folder)
+    length = params.get("length") or members_of(folder).length
+    work = requested(command, params, length)
+    if first:
+        work.add(curves_of(vars(first), members_of(folder).length))
+    return work
+
+
+def curves_of(params: dict[str, Any], length: int) -> "Work":
+    """The work of curves. params: those of `CurveOptions`."""
+    from stepimp.estimates.work import curves_work, sampling_work
+
+    batch_size, sequences = params.get("batch_size", BATCH), params["sequences"]
+    models = [params["heavy"], *params["lights"], *filter(None, [params["baseline"]])]
+    work = curves_work(models, sequences, params["repeats"], params["points"], length, batch_size)
+    if params["inputs"] == "samples":
+        plans = [all_heavy(params["heavy"], DEFAULT_STEPS)]
+        together = 2 * batch_size
+        work.add(sampling_work(plans, sequences, length, length, batch_size, together))
+    return work
+
+
+def requested(command: str, params: dict[str, Any], length: int) -> "Work":
+    """What a command runs beside curves that it needs."""
+    from stepimp.curves.options import CurveOptions
+    from stepimp.estimates import work as of
+
     if command == "cascade" and "lights" not in params:  # as the command line has them
         params = params | {"lights": (params["light"],), "baseline": None}
         params |= {"repeats": CurveOptions.repeats, "inputs": CurveOptions.inputs}
-    length: int = params["length"] or members_of(folder).length
     batch_size: int = params.get("batch_size", BATCH)
     samples: int = params.get("samples", 0)
     if command in CURVES:
-        models = [params["heavy"], *params["lights"], *filter(None, [params["baseline"]])]
-        curves = of.curves_work(
-            models,
-            params["sequences"],
-            params["repeats"],
-            params["points"],
-            length,
-            batch_size,
-        )
-        if params["inputs"] == "samples":
-            drawn = of.sampling_work(
-                [all_heavy(params["heavy"], DEFAULT_STEPS)],
-                params["sequences"], length, length, batch_size, 2 * batch_size,
-            )  # fmt: skip
-            curves.add(drawn)
-        return curves
+        return curves_of(params, length)
+    if command == "plan" or (command == "recommend" and not params.get("verify", True)):
+        return of.Work(length, CurveOptions.batch_size)
     if command == "search":
         from stepimp.search.coarse import Coarse
 

@@ -53,7 +53,7 @@ def evaluate(as_json, **options):
     \b
     Example:
       stepimp evaluate
-      stepimp evaluate results/generate-0123abcd.jsonl --judge gpt2-large --compat mdlm
+      stepimp evaluate results/generate-0123abcd.jsonl --judge gpt2-large
     """
     status("Loading the judge ...")
     from stepimp.quality.evaluation import EvaluateOptions, evaluate_file

@@ -52,11 +52,12 @@ def figures(only, results, family, out, as_json):
     """Draw the paper's figures and tables from results files.
 
     The newest results are drawn, beside the published numbers. Figures 1 to 14 and Tables 1 to 6
-    are numbered as the paper's second version numbers them; our own figures have names. Figures are
-    PNG, PDF and SVG; tables, and a verdict on each claim of the paper, are Markdown, CSV and LaTeX.
-    Beside them report.html holds it all, with an explorer of schedules, in one page that needs no
-    network; --only leaves it alone. No model is loaded. What has no results yet is named with the
-    command that makes them.
+    are numbered as the paper's second version numbers them; our own figures and tables have names.
+    Figures are PNG, PDF and SVG; tables, and a verdict on each claim of the paper, are Markdown,
+    CSV and LaTeX. Beside them report.html holds it all, with an explorer of schedules, in one page
+    that needs no network; --only leaves it alone. No model is loaded. What has no results yet is
+    named with the command that makes them, except policies and policies-table, which appear once
+    `stepimp compare --policies` has run.
 
     \b
     Example:
@@ -64,7 +65,7 @@ def figures(only, results, family, out, as_json):
       stepimp figures --only 5,12,table3
     """
     from stepimp.errors import StepimpError
-    from stepimp.paper.contents import CLAIMS, NAMES
+    from stepimp.paper.contents import CLAIMS, names_for
     from stepimp.paper.needs import find_documents, made_by
     from stepimp.results import results_folder
 
@@ -76,7 +77,7 @@ def figures(only, results, family, out, as_json):
             f"No results in {results} to draw from. Run `stepimp reproduce` for all of them or "
             f"such as `{made_by('kl', family)}`, or name --results DIR."
         )
-    edition, names = Edition(results_folder(out), documents, family), only or NAMES
+    edition, names = Edition(results_folder(out), documents, family), only or names_for(documents)
     with progress("figures and tables") as moved:
         for done, name in enumerate(names):
             moved(done, len(names))

@@ -131,7 +131,7 @@ def generate(watch, as_json, yes, **options):
 
     \b
     Example:
-      stepimp generate --schedule L125,H750,L125 --samples 16 --prefix "The module "
+      stepimp generate --schedule L125,H750,L125 --prefix "The module "
       stepimp generate --cascade 1.5 --infill "The{12} of{}"
     """
     if watch and options["precision"] == "mdlm":

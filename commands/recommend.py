@@ -139,7 +139,7 @@ def recommend(tradeoff, verify, samples, judge, save, as_json, yes, over, sample
     Example:
       stepimp recommend --budget 0.25 --verify
       stepimp recommend --over masked --budget 0.4 --save schedule.json
-      stepimp recommend --budget 0.2 --save-flops --light 4b --light 8b --segments 5 --tradeoff
+      stepimp recommend --budget 20% --save-flops --light 4b --light 8b --tradeoff
     """
     loading = {name: options.pop(name) for name in ("device", "dtype", "attn")}
     models = ModelOptions(family=options.pop("family"), out=options.pop("out"), **loading)

@@ -2,6 +2,8 @@
 as their results are there.
 """
 
+from contextlib import closing
+
 import click
 
 from ._long import confirm_steps
@@ -103,14 +105,16 @@ def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):
     workers = workers or cores()
     confirm_steps(open_steps, workers, yes)
     failed = []
-    with Overall(sum(step.work for step in open_steps)) as overall:
-        for ended in run_steps(
-            open_steps,
-            workers,
-            Path(results),
-            lambda step: overall.begun(titles[step]),
-            lambda step, done, total: overall.moved(titles[step], step.work * done / total),
-        ):
+    overall = Overall(sum(step.work for step in open_steps))
+    ending = run_steps(
+        open_steps,
+        workers,
+        Path(results),
+        lambda step: overall.begun(titles[step]),
+        lambda step, done, total: overall.moved(titles[step], step.work * done / total),
+    )
+    with overall, closing(ending):  # an interrupt while figures are drawn ends the running steps
+        for ended in ending:
             overall.moved(titles[ended.step], ended.step.work)
             with overall.paused():
                 click.echo(ended.output, nl=False, err=as_json)
@@ -159,11 +163,11 @@ def present(documents: dict[str, dict | None]) -> dict[str, dict]:
 
 def draw(edition, documents: dict[str, dict], needs=None):
     """Takes over documents, and makes the figures and tables of these needs, by default all."""
-    from stepimp.paper.contents import CLAIMS, DRAWN, NAMES, TABLES
+    from stepimp.paper.contents import CLAIMS, DRAWN, TABLES, names_for
     from stepimp.paper.needs import NEEDS
 
     edition.documents = dict.fromkeys(NEEDS) | edition.documents | documents
-    for name in NAMES:
+    for name in names_for(edition.documents):
         if name == CLAIMS:
             if needs is None:
                 edition.make(name)
@@ -204,6 +208,7 @@ def plan(scale: str, family: str | None, group: click.Group, dtype: str) -> list
     group: stepimp, whose commands are the steps. Raises StepimpError where there is no family.
     """
     from stepimp.models.family import MANIFEST, family_folder
+    from stepimp.paper.contents import OPTIONAL
     from stepimp.paper.needs import LM1B_NEEDS, NEEDS, READS, arguments, family_of, members_of
 
     from ._steps import Step
@@ -215,6 +220,8 @@ def plan(scale: str, family: str | None, group: click.Group, dtype: str) -> list
     folders = {}
     for need, (command, _) in NEEDS.items():
         folder = family_folder(family_of(need, family))
+        if need in OPTIONAL:
+            continue
         if need not in LM1B_NEEDS or (folder / MANIFEST).exists():
             source = "kl" if need == "loss" else need  # two views of the same curves
             options = list(sizes.get(need, sizes[command]))

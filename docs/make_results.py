@@ -10,8 +10,13 @@ INTRODUCTION = """# Results documents
 A run writes one JSON document into the results folder: `schema`, `command`, `params` (everything
 the numbers depend on), `provenance` (version, commit, command line, versions, device, seed,
 fingerprints of models and text, start, seconds) and the parts below, a list of rows each. A column
-with an interval has two more, `_low` and `_high`, the ends of its 95% interval. A value that could
-not be measured is null.
+with an interval has two more, `_low` and `_high`, the ends of its 95% interval. An end that
+could not be measured is null, and so is a value where its type says so.
+
+A heading below is a kind of document, the first word of its file's name. `curves` is what `stepimp
+kl` and `stepimp loss` write; `loss` and `kl` are its two views, which version 0.1 wrote separately.
+`recommend_masked` is from `stepimp recommend --over masked`, `policies` from `stepimp compare
+--policies`; the others have the name of their command.
 
 This page is written by `python docs/make_results.py` from the types in `stepimp/rows.py`.
 """
@@ -27,7 +32,8 @@ def table(row_type: type) -> str:
     for column in listed:
         if column.name not in ends:
             interval = "95%" if f"{column.name}_low" in ends else ""
-            kind = column.type.__name__ + ("" if column.required else ", may be absent")
+            kind = column.type.__name__ + (" or null" if column.nullable else "")
+            kind += "" if column.required else ", may be absent"
             meaning = column.meaning.replace("|", "\\|")
             lines.append(f"| `{column.name}` | {kind} | {interval} | {meaning} |")
     return "\n".join(lines)

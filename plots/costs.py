@@ -1,4 +1,4 @@
-"""Our own figures of what schedules cost: the predicted trade-off, and the measured profile."""
+"""Our own figures of what schedules, plans and policies cost, predicted and measured."""
 
 from collections.abc import Callable
 
@@ -8,10 +8,12 @@ from stepimp.intervals import Estimate
 from stepimp.paper.contents import title
 from stepimp.paper.describe import family_name, in_the_paper, measured, origin
 from stepimp.paper.numbers import paper
+from stepimp.paper.policies import compared
 
 from . import breakdown, frontier, savings, tradeoff
+from . import policies as differences
 from .notes import annotate
-from .style import COLUMN, WIDE
+from .style import COLUMN, WIDE, colours
 
 
 def trade_off(document: dict) -> Figure:
@@ -73,6 +75,25 @@ def plan(document: dict) -> Figure:
     return figure
 
 
+def policies(document: dict) -> Figure:
+    """Each policy against the best schedule over steps, by its name in the document."""
+    rows = {row["name"]: row for row in document["rows"]}
+    reference, light = rows.pop("best over steps"), document["params"]["light"]
+    figure = Figure(figsize=(COLUMN, 3.2))
+    ax = figure.subplots()
+    differences.draw(ax, list(rows.values()), reference, colours(document)[light])
+    annotate(
+        figure,
+        title("policies"),
+        compared(document),
+        f"Lines: 95% intervals, jointly for the policies at equal cost. Cost: passes of "
+        f"{document['params']['heavy']} per sample, counting blocks; "
+        f"{reference['heavy_forwards']:.1f} for the best over steps, {reference['policy']}. "
+        "The paper has schedules over steps alone.",
+    )
+    return figure
+
+
 def profile(document: dict) -> Figure:
     """Where the time goes, and what a light fraction saves, beside the paper's Table 2."""
     rows, params, provenance = document["rows"], document["params"], document["provenance"]
@@ -102,5 +123,6 @@ BUILDS: dict[str, Callable[[dict], Figure]] = {
     "tradeoff": trade_off,
     "masked": masked,
     "plan": plan,
+    "policies": policies,
     "profile": profile,
 }

@@ -7,8 +7,6 @@ from functools import cache
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, is_typeddict
 from typing import get_type_hints as type_hints
 
-MOST_DIGITS = 10**300  # larger whole numbers do not fit into a float
-
 
 def parsed(text: bytes, names: bool = False) -> Any:
     """The JSON value of some UTF-8 text. Raises ValueError for anything else.
@@ -24,9 +22,9 @@ def parsed(text: bytes, names: bool = False) -> Any:
 
 
 def is_number(value) -> bool:
-    """Whether a value is a finite number; true and false are none."""
+    """Whether a value is a finite number, if whole one of 64 bits; true and false are none."""
     if type(value) is int:
-        return abs(value) < MOST_DIGITS
+        return is_whole(value)
     return isinstance(value, float) and math.isfinite(value)
 
 

@@ -23,7 +23,7 @@ class Column(NamedTuple):
     required: bool
     """Whether every row has it."""
     nullable: bool
-    """Whether a cell may be null: a statistic that could not be measured, or `| None`."""
+    """Whether a cell may be null: by `| None`, or an end of an interval that was not measured."""
 
 
 @cache
@@ -36,9 +36,9 @@ def columns(row_type: type) -> tuple[Column, ...]:
             (hint,) = get_args(hint)
         assert get_origin(hint) is Annotated, f"{row_type.__name__}.{name} says no meaning"
         kind, *marks, meaning = get_args(hint)
-        nullable = INTERVAL in marks
-        if isinstance(kind, types.UnionType):  # str | None
-            kind, nullable = get_args(kind)[0], True
+        nullable = isinstance(kind, types.UnionType)  # such as str | None
+        if nullable:
+            kind = get_args(kind)[0]
         listed.append(Column(name, kind, meaning, required, nullable))
         if INTERVAL in marks:
             ends = {"_low": "lower", "_high": "upper"}

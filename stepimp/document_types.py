@@ -6,9 +6,9 @@ what is read somewhere is required, so that documents of earlier versions stay r
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from stepimp.checks import called, fault, not_a
+from stepimp.checks import fault, not_a
 from stepimp.columns import Column, columns
-from stepimp.rows import PARTS
+from stepimp.rows import PARTS, CurveRow
 
 MOST_LOG_PPL = 700.0  # nats per token: the exponential of a larger one is infinite
 Schedules = dict[str, dict[str, list[float]]]
@@ -137,8 +137,12 @@ class Whole(Header):
     blocks: NotRequired[dict[str, int]]
 
 
+CURVES = ("curves", "loss", "kl")  # documents whose rows are curves
+STATISTICS = {
+    column.name.removesuffix("_low") for column in columns(CurveRow) if column.name.endswith("_low")
+}
 PARAMS: dict[str, Any] = {
-    **dict.fromkeys(("curves", "loss", "kl", "cascade"), CurveParams),
+    **dict.fromkeys((*CURVES, "cascade"), CurveParams),
     **dict.fromkeys(("recommend_masked", "plan"), ModelParams),
     "recommend": RecommendParams,
     "compare": CompareParams,
@@ -171,7 +175,8 @@ def document_fault(document) -> str:
     for part, row_types in PARTS[kind].items():
         if text := part_fault(document, part, row_types):
             return text
-    return blocks_fault(document) or pairs_fault(document) or search_fault(document)
+    checks = (blocks_fault, pairs_fault, search_fault, curves_fault)
+    return next(filter(None, (check(document) for check in checks)), "")
 
 
 def pairs_fault(document: dict) -> str:
@@ -196,10 +201,23 @@ def search_fault(document: dict) -> str:
     for key, values in document.get("log_ppl", {}).items():
         if any(abs(value) > MOST_LOG_PPL for value in values):
             return f"log_ppl.{key} holds a value beyond {MOST_LOG_PPL:g} nats per token"
-    for i, row in enumerate(document.get("influence", [])):
-        if row["influence_ppl"] is None:
-            return not_a(None, called(float), f"influence[{i}].influence_ppl")
     return ""
+
+
+def curves_fault(document: dict) -> str:
+    """Whether every curve has a value somewhere: at t = 1 all positions are masked."""
+    part = "curves" if "curves" in PARTS[document["command"]] else "rows"
+    if document["command"] not in CURVES and part == "rows":
+        return ""
+    measured: dict[tuple[str, str], bool] = {}
+    for row in document.get(part, []):
+        for name in STATISTICS.intersection(row):
+            curve = (row["model"], name)
+            measured[curve] = measured.get(curve, False) or row[name] is not None
+    empty = [
+        f"{part} has no {name} of {model}" for (model, name), there in measured.items() if not there
+    ]
+    return min(empty, default="")
 
 
 def part_fault(document: dict, part: str, row_types: tuple[type, ...]) -> str:
@@ -223,10 +241,12 @@ def part_fault(document: dict, part: str, row_types: tuple[type, ...]) -> str:
 
 def row_fault(row: dict, declared: tuple[Column, ...], where: str) -> str:
     for column in declared:
-        if column.name not in row and column.required:
-            return f"{where} lacks {column.name!r}"
-        kind = column.type | None if column.nullable or not column.required else column.type
-        if text := fault(row.get(column.name), kind, f"{where}.{column.name}"):
+        if column.name not in row:
+            if column.required:
+                return f"{where} lacks {column.name!r}"
+            continue
+        kind = column.type | None if column.nullable else column.type
+        if text := fault(row[column.name], kind, f"{where}.{column.name}"):
             return text
     return ""
 
@@ -235,7 +255,7 @@ def blocks_fault(document: dict) -> str:
     """Whether the depth of every model is known, where a document has depths."""
     params, blocks = document["params"], document.get("blocks")
     if blocks is None:
-        return ""
+        return "it lacks 'blocks'" if document["command"] in ("curves", "recommend") else ""
     if "lights" in params and not params["lights"]:
         return "params.lights is empty"
     lights = params.get("lights", [params.get("light")])

@@ -22,7 +22,7 @@ def read_header(path) -> dict[str, Any] | None:
                 header |= json.loads("{" + file.readline().rstrip(",\n") + "}")
                 if [*header][-1] != name:
                     return None
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError, RecursionError):
         return None
     if not all(isinstance(header[name], dict) for name in ("params", "provenance")):
         return None

@@ -1,9 +1,9 @@
 """The rows of every results document: each column with its type, unit and meaning.
 
 A column marked INTERVAL stands for three: the statistic `x` and the ends `x_low` and `x_high` of
-its 95% interval (`stepimp.intervals.Estimate` reads and writes them). A value that could not be
-measured is null in the document. `PARTS` names the row types of each document;
-`stepimp.columns` lists what is declared here.
+its 95% interval (`stepimp.intervals.Estimate` reads and writes them). An end that could not be
+measured is null in the document; a value is null only where its type says `| None`. `PARTS` names
+the row types of each document; `stepimp.columns` lists what is declared here.
 """
 
 from typing import Annotated, NotRequired, TypedDict
@@ -35,12 +35,14 @@ class KlRow(TypedDict):
     t: Time
     masked: NotRequired[Masked]
     model: Model
-    kl_nats: Annotated[float, INTERVAL, "nats per masked token: KL(heavy || model)"]
+    kl_nats: Annotated[float | None, INTERVAL, "nats per masked token: KL(heavy || model)"]
     baseline_kl_nats: NotRequired[
-        Annotated[float, INTERVAL, "nats per masked token: KL(heavy || heavy of another seed)"]
+        Annotated[
+            float | None, INTERVAL, "nats per masked token: KL(heavy || heavy of another seed)"
+        ]
     ]
     relative_kl_nats: NotRequired[
-        Annotated[float, INTERVAL, "nats per masked token: kl_nats - baseline_kl_nats"]
+        Annotated[float | None, INTERVAL, "nats per masked token: kl_nats - baseline_kl_nats"]
     ]
     sequences: Annotated[int, "sequences with a masked token at this time"]
 
@@ -52,11 +54,17 @@ class LossRow(TypedDict):
     masked: NotRequired[Masked]
     model: Model
     loss_abs_diff_nats: Annotated[
-        float, INTERVAL, "nats: mean over sequences of |CE_model - CE_heavy|"
+        float | None, INTERVAL, "nats: mean over sequences of |CE_model - CE_heavy|"
     ]
-    loss_diff_nats: Annotated[float, INTERVAL, "nats: mean over sequences of CE_model - CE_heavy"]
-    ce_nats: Annotated[float, INTERVAL, "nats per masked token: cross-entropy of the model (4)"]
-    ce_heavy_nats: Annotated[float, INTERVAL, "nats per masked token: that of the heavy model"]
+    loss_diff_nats: Annotated[
+        float | None, INTERVAL, "nats: mean over sequences of CE_model - CE_heavy"
+    ]
+    ce_nats: Annotated[
+        float | None, INTERVAL, "nats per masked token: cross-entropy of the model (4)"
+    ]
+    ce_heavy_nats: Annotated[
+        float | None, INTERVAL, "nats per masked token: that of the heavy model"
+    ]
     sequences: Annotated[int, "sequences with a masked token at this time"]
 
 
@@ -69,10 +77,12 @@ class NelboRow(TypedDict):
 
     model: Model
     deeper: Annotated[str | None, "the next deeper model, null for the deepest"]
-    nelbo_nats: Annotated[float, INTERVAL, "nats per token"]
-    nelbo_diff_nats: Annotated[float, INTERVAL, "nats per token: paired, minus the heavy model's"]
+    nelbo_nats: Annotated[float | None, INTERVAL, "nats per token"]
+    nelbo_diff_nats: Annotated[
+        float | None, INTERVAL, "nats per token: paired, minus the heavy model's"
+    ]
     deeper_diff_nats: NotRequired[
-        Annotated[float, INTERVAL, "nats per token: paired, minus the next deeper model's"]
+        Annotated[float | None, INTERVAL, "nats per token: paired, minus the next deeper model's"]
     ]
 
 
@@ -102,7 +112,9 @@ class CompareRow(ScheduleRow, Quality):
     log_ppl_diff: Annotated[float, INTERVAL, "nats per token: mean log-perplexity above all-heavy"]
     entropy_diff_nats: Annotated[float, INTERVAL, "nats: entropy above all-heavy"]
     seconds: Annotated[float, INTERVAL, "seconds of sampling for all samples"]
-    saved_seconds: Annotated[float, INTERVAL, "share of all-heavy's seconds, timed in the same run"]
+    saved_seconds: Annotated[
+        float | None, INTERVAL, "share of all-heavy's seconds, timed in the same run"
+    ]
     samples_file: Annotated[str, "file that keeps the samples"]
 
 
@@ -201,7 +213,7 @@ class PolicyRow(Quality):
     nelbo_diff_nats: Annotated[float, INTERVAL, "paired, to the best over steps; hold jointly"]
     log_ppl_diff: Annotated[float, INTERVAL, "nats per token: paired, of samples under the judge"]
     seconds: Annotated[float, "seconds of sampling for all samples"]
-    verdict: Annotated[str, "by the interval of nelbo_diff_nats: better, not better or worse"]
+    verdict: Annotated[str, "better, not better or worse by nelbo_diff_nats, or other cost"]
 
 
 class GenerateRow(TypedDict):

@@ -39,13 +39,13 @@ class PredictionRow(TypedDict):
     """How well one prediction foresaw the measured ranking."""
 
     predicted_by: Annotated[str, "column of the ranking that predicts"]
-    spearman: Annotated[float, INTERVAL, "Spearman's rank correlation with gen-PPL"]
-    kendall: Annotated[float, INTERVAL, "Kendall's rank correlation with gen-PPL"]
+    spearman: Annotated[float | None, INTERVAL, "Spearman's rank correlation with gen-PPL"]
+    kendall: Annotated[float | None, INTERVAL, "Kendall's rank correlation with gen-PPL"]
     rank: Annotated[int, "measured rank of the schedule it would choose"]
     schedule: Notation
     segments: Annotated[str, "H or L for each segment of that schedule"]
     gen_ppl: Annotated[float | None, "its mean perplexity under the judge"]
-    regret_ppl: Annotated[float, INTERVAL, "its gen-PPL above that of the best schedule"]
+    regret_ppl: Annotated[float | None, INTERVAL, "its gen-PPL above that of the best schedule"]
 
 
 class HeldOutRow(TypedDict):
@@ -54,13 +54,13 @@ class HeldOutRow(TypedDict):
     """
 
     predicted_by: Annotated[str, "what predicts: a column of the ranking"]
-    spearman: Annotated[float, INTERVAL, "Spearman's rank correlation with the NELBO"]
-    kendall: Annotated[float, INTERVAL, "Kendall's rank correlation with the NELBO"]
+    spearman: Annotated[float | None, INTERVAL, "Spearman's rank correlation with the NELBO"]
+    kendall: Annotated[float | None, INTERVAL, "Kendall's rank correlation with the NELBO"]
     rank: Annotated[int, "rank by that NELBO of the schedule it would choose"]
     schedule: Notation
     segments: Annotated[str, "H or L for each segment of that schedule"]
     nelbo_nats: Annotated[float, INTERVAL, "nats per token: its NELBO on the other half"]
-    regret_nats: Annotated[float, INTERVAL, "nats per token: paired, minus the least NELBO"]
+    regret_nats: Annotated[float | None, INTERVAL, "nats per token: paired, minus the least NELBO"]
     sequences: Annotated[int, "sequences of the other half"]
 
 

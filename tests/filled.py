@@ -109,6 +109,34 @@ def plan():
     )
 
 
+def policies():
+    """A document of `compare --policies`: of the policies at equal cost one is better than the best
+    schedule over steps, one is worse, and one cannot be told from it.
+    """
+    policies = {
+        "all-heavy": ("H10", 8.0, -0.03, "other cost"),
+        "best over steps": ("L4,H6", 6.0, 0.0, "the reference"),
+        "best over n": ("L@8-5,H@5-0", 5.9, -0.001, "not better"),
+        "plan": ("L*2,H*6", 5.8, -0.02, "better"),
+        "cascade": ("cascade(1.5)", 6.1, 0.04, "worse"),
+        "draft and verify": ("draft(4)", 9.0, -0.03, "other cost"),
+    }
+    rows = []
+    for name, (text, cost, difference, verdict) in policies.items():
+        row = {"name": name, "policy": text, "heavy_forwards": cost, "verdict": verdict}
+        row |= {"predicted_heavy_forwards": None if name == "draft and verify" else cost}
+        row |= {"forwards_heavy": cost - 1, "forwards_light": 3.0, "sequential_heavy": cost - 2}
+        row |= around("predicted_nelbo_nats", 3.1 + 0.9 * difference)
+        row |= around("predicted_path_kl_nats", 0.02) | around("nelbo_nats", 3.2 + difference)
+        row |= around("nelbo_diff_nats", difference, 0.01 if difference else 0.0)
+        row |= around("gen_ppl", 200.0) | around("corpus_ppl", 180.0) | around("entropy_nats", 3.8)
+        row |= around("log_ppl_diff", 0.02) | {"seconds": 6.0, "samples": 5, "empty": 0}
+        rows.append(row)
+    params = {"heavy": "12b", "light": "4b", "save_flops": 0.25, "steps": 10, "samples": 5}
+    params |= {"sequences": 7, "length": 8, "judge": "/home/me/judge", "curves": "curves-0.json"}
+    return document("policies", params | {"family": None, "seed": 0}, rows)
+
+
 def profile():
     """A document of `profile`."""
     parts = [
@@ -138,6 +166,7 @@ def filled(**options):
         "recommend": recommendation(),
         "masked": over_masked(),
         "plan": plan(),
+        "policies": policies(),
         "unconditional": sizes(**options),
         "light_fractions": fractions(**options),
         "prefix_256": comparison(prefix_length=32, **options),

@@ -61,7 +61,8 @@ def test_columns_of_what_need_not_be_measured_are_optional():
     "change, fault",
     [
         ({}, ""),
-        ({"t": None}, ""),
+        ({"t_low": None}, ""),
+        ({"t": None}, "of another type: t"),
         ({"t": 1}, ""),
         ({"t": "1"}, "of another type: t"),
         ({"before": 4}, "of another type: before"),

@@ -125,7 +125,7 @@ FAULTS = [
     ("search", ("rows", 0, "samples"), 1.5, "rows[0].samples is 1.5, not a whole number"),
     ("search", ("influence", 3, "influence_ppl"), None, "influence[3].influence_ppl is None, not"),
     ("search", ("rows", 3, "segments"), "x", "rows[3].segments is 'x', not 10 letters H or L"),
-    ("search", ("log_ppl", "HHHHHHLLLL", 0), 2**70, "log_ppl.HHHHHHLLLL holds a value beyond 700"),
+    ("search", ("log_ppl", "HHHHHHLLLL", 0), 2000, "log_ppl.HHHHHHLLLL holds a value beyond 700"),
     ("search", ("log_ppl", "x"), [1.0], "a key of log_ppl is 'x', not 10 letters H or L"),
     ("profile", ("rows", 0, "seconds"), "1", "rows[0]"),
 ]
@@ -153,3 +153,9 @@ def test_the_words_of_a_command_line():
     ]
     assert command_of({"provenance": {"command_line": "stepimp 'kl"}}) == []
     assert command_of({"provenance": {}}) == []
+
+
+def test_a_recommendation_says_how_deep_its_models_are():
+    document = json.loads(REFERENCE["recommend"].read_text())
+    del document["blocks"]
+    assert document_fault(document) == "it lacks 'blocks'"

@@ -82,6 +82,11 @@ class Measurements:
         """
         return self.kl[model] - (self.kl[self.baseline] if self.baseline else 0)
 
+    def needed(self) -> list[tuple[str, str]]:
+        """The sums that there must be: (kind, model)."""
+        others = [*self.lights, *filter(None, [self.baseline])]
+        return [("ce", model) for model in (self.heavy, *others)] + [("kl", m) for m in others]
+
     def pack(self) -> dict:
         """The measurements as a results document has them under "measurements"."""
         fields = {name: getattr(self, name) for name in ("heavy", "lights", "baseline", "length")}
@@ -115,6 +120,13 @@ class Measurements:
                 "loss."
             ) from error
         sums = [measurements.entropy, *measurements.ce.values(), *measurements.kl.values()]
+        measured = {"ce": measurements.ce, "kl": measurements.kl}
+        for kind, model in measurements.needed():
+            if model not in measured[kind]:
+                raise StepimpError(
+                    f"{document.get('path')} is damaged: it lacks measurements.{kind}.{model}. "
+                    "Move it away and run the command again."
+                )
         shape = measurements.masked.shape
         if len(shape) != 3 or any(
             array.shape != shape or len(array) != len(measurements.times) for array in sums

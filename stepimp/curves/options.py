@@ -1,9 +1,11 @@
 """What a measurement of curves depends on."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from stepimp.errors import StepimpError
-from stepimp.models.options import check_seed
+from stepimp.models.family import chosen_members, family_folder, other_seed
+from stepimp.models.options import ModelOptions, check_seed
 
 MOST_SAMPLES = 10_000  # sequences at most where the inputs are samples and `until` decides
 
@@ -87,3 +89,22 @@ class CompleteOptions(CurveOptions):
     data: str
     column: str
     length: int
+
+
+def default_options(
+    heavy: str | None, lights: Iterable[str], models: ModelOptions, by_masked: bool = False
+) -> CurveOptions:
+    """Options of curves that nobody asked for: those of a bare `stepimp kl`, and another seed of
+    the heavy model as the baseline where the family has one.
+    """
+    folder = family_folder(models.family)
+    heavy, lights = chosen_members(heavy, lights, folder)
+    baseline = other_seed(folder, heavy)
+    return CurveOptions(
+        heavy=heavy,
+        lights=lights,
+        baseline=None if baseline in lights else baseline,
+        family=models.family,
+        dtype=models.dtype,
+        by_masked=by_masked,
+    )

@@ -44,7 +44,7 @@ class Rates:
 
     def seconds(self, work: Work, processes: int = 1) -> float:
         """Seconds that the work takes, shared by this many processes."""
-        sampling = sum(self.forward[model] * work.forwards[model] for model in self.forward)
+        sampling = sum(self.forward[model] * count for model, count in work.drawn.items())
         shared = self.input * work.inputs + sampling + self.text * work.texts
         return self.startup + shared / processes
 
@@ -64,8 +64,9 @@ def rates_file(work: Work, options: ModelOptions, judge: str | None) -> Path:
     threads = (os.environ.get("OMP_NUM_THREADS", ""), __version__)
     run = (options.device, options.dtype, options.attn, judge or "")
     sizes = (work.length, work.batch_size, work.together, bool(work.inputs), bool(work.texts))
+    drawn = sorted(work.drawn)
     weights = [part for model in work.models for part in (model, stamp(resolve(model, folder)))]
-    key = digest(*machine, *threads, *run, json.dumps(sizes), *weights)
+    key = digest(*machine, *threads, *run, json.dumps([sizes, drawn]), *weights)
     return cache_folder() / f"rates-{key}.json"
 
 
@@ -78,9 +79,11 @@ def known_rates(work: Work, options: ModelOptions, judge: str | None = None) -> 
 def rates(work: Work, options: ModelOptions, judge: str | None = None) -> Rates:
     """The rates of some work, measured now if they are not known.
 
-    judge: folder or Hugging Face id, where texts are scored; None for the family's own. Raises
-    StepimpError for models and judges that cannot be loaded.
+    judge: folder or Hugging Face id, where texts are scored; None for the family's own. All are
+    zero where no model runs. Raises StepimpError for models and judges that cannot be loaded.
     """
+    if not work.models:
+        return Rates(flops={}, startup=0.0, input=0.0, forward={}, text=0.0, memory=0)
     known = known_rates(work, options, judge)
     if known is None:
         known = measure_rates(work, options, judge)
@@ -111,8 +114,7 @@ def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates
     with torch.no_grad():
         per_input = seconds_of_input(family, work, clock) if work.inputs else 0.0
         forward = {
-            name: seconds_of_forward(family.denoisers[name], work, clock)
-            for name in (work.models if work.together else ())
+            name: seconds_of_forward(family.denoisers[name], work, clock) for name in work.drawn
         }
         per_text = seconds_of_text(family, scorer, work, clock) if scorer else 0.0
     return Rates(

@@ -28,6 +28,8 @@ class Work:
     """model -> sequences that go through its body."""
     rows: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """model -> positions at which it is asked for a distribution."""
+    drawn: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """model -> those of its forward passes that draw tokens of samples."""
     inputs: float = 0
     """Corrupted sequences that go through all models, of curves."""
     together: int = 0
@@ -43,17 +45,23 @@ class Work:
         return list(self.forwards)
 
     def add(self, other: "Work"):
-        """Runs what another one runs as well, of the same length and batches."""
-        for model in other.models:
-            self.forwards[model] += other.forwards[model]
-            self.rows[model] += other.rows[model]
-        self.inputs, self.texts = self.inputs + other.inputs, self.texts + other.texts
+        """Runs what another one runs as well. Passes over other lengths count by their tokens."""
+        share = other.length / self.length
+        for mine, theirs in (
+            (self.forwards, other.forwards),
+            (self.drawn, other.drawn),
+        ):
+            for model, count in theirs.items():
+                mine[model] += share * count
+        for model, count in other.rows.items():
+            self.rows[model] += count
+        self.inputs, self.texts = self.inputs + share * other.inputs, self.texts + other.texts
         self.together = max(self.together, other.together)
         self.bytes += other.bytes
 
     def repeated(self, times: int) -> "Work":
         """This work several times, one after the other."""
-        for counts in (self.forwards, self.rows):
+        for counts in (self.forwards, self.rows, self.drawn):
             for model in counts:
                 counts[model] *= times
         self.inputs, self.texts, self.bytes = (
@@ -140,6 +148,7 @@ def add_events(work: Work, model: str, samples: int, events: float, first: float
     calls = -(-samples // work.together)
     starts = calls * (1 - (1 - first) ** work.together)
     work.forwards[model] += samples * (events - first) + starts
+    work.drawn[model] += samples * (events - first) + starts
 
 
 def search_work(coarse: Coarse, samples: int, length: int, batch_size: int, chunk: int) -> Work:

@@ -140,11 +140,12 @@ class MDLMForMaskedLM(PreTrainedModel):
         for block in blocks:
             block.pack("qkv", "out", "up", "down")
         last.pack("q", "kv", "out", "up", "down")
-        self._angles = self.backbone.rotary_emb(self.max_length, embedding)
+        self._angles = angles = self.backbone.rotary_emb(self.max_length, embedding)
         if not embedding.is_cuda:
             self.backbone.output_layer.linear.to(torch.promote_types(self.dtype, torch.float32))
             if self._constant and embedding.dtype == torch.bfloat16:
-                self.trunk = frozen(self.backbone.blocks, self._constant[0], *self._angles)
+                modulations, _ = self._constant
+                self.trunk = frozen(self.backbone.blocks, modulations, *angles)
         elif installed():
             self.replayed = InFewShapes(
                 compiled(self.hidden, tree_leaves((self._constant or (), self._angles))),

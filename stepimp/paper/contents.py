@@ -1,5 +1,5 @@
 """What `stepimp figures` makes: the paper's 14 figures and 6 tables as its second version numbers
-them, our own figures beside them, and what each shows in our words.
+them, our own figures and tables beside them, and what each shows in our words.
 
 Titles hold facts of the document in braces: the blocks of the light and of the heavy model, and
 how many schedules a search ranked. `title` fills them in.
@@ -90,11 +90,16 @@ EXTRAS = {  # beyond the paper
         "and schedules of a fixed number of steps",
         "plan",
     ),
+    "policies": Item(
+        "Ways to use two models at equal mean cost: NELBO on held-out text, less that of the best "
+        "schedule over steps",
+        "policies",
+    ),
     "profile": Item(
         "Where the sampling time goes, and what a fraction of light steps saves", "profile"
     ),
 }
-TABLES = {
+PAPER_TABLES = {
     "table1": Item(
         "Size of the light model in the sandwich with a quarter of the steps light", "light_sizes"
     ),
@@ -110,9 +115,27 @@ TABLES = {
         "prefix_128",
     ),
 }
+EXTRA_TABLES = {  # beyond the paper
+    "policies-table": Item(
+        "Ways to use two models at equal mean cost, predicted and measured", "policies"
+    ),
+}
 DRAWN = FIGURES | EXTRAS
+TABLES = PAPER_TABLES | EXTRA_TABLES
 CLAIMS = "claims"
 NAMES = [*DRAWN, *TABLES, CLAIMS]
+OPTIONAL = {"policies"}  # needs that are shown once measured, and are not missed before
+
+
+def names_for(documents: dict) -> list[str]:
+    """All figures and tables but those of an optional need without a document.
+
+    documents: {need: document or None}.
+    """
+    unmeasured = {need for need in OPTIONAL if not documents.get(need)}
+    return [
+        name for name in NAMES if name == CLAIMS or (DRAWN | TABLES)[name].need not in unmeasured
+    ]
 
 
 def label(name: str) -> str:
@@ -124,7 +147,7 @@ def label(name: str) -> str:
 
 
 def title(name: str, **facts) -> str:
-    """`Figure 1. Gen-PPL of ...`; our own figures have a title without a number."""
+    """`Figure 1. Gen-PPL of ...`; our own figures and tables have a title without a number."""
     item = (DRAWN | TABLES)[name]
     words = item.title.format(**facts)
-    return words if name in EXTRAS else f"{label(name)}. {words}"
+    return words if name in EXTRAS | EXTRA_TABLES else f"{label(name)}. {words}"

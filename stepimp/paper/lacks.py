@@ -1,5 +1,7 @@
 """Needs that a family cannot fill, whatever is run, because it has no model of some depth."""
 
+from fractions import Fraction
+
 from stepimp.models.family import family_folder, read_manifest
 from stepimp.paper.needs import family_of, named_family
 from stepimp.paper.rows import PAPER_BLOCKS
@@ -15,8 +17,13 @@ def lacks(need: str, family: str | None = None, documents: dict | None = None) -
     members = read_manifest(folder)["members"]
     blocks = {facts["blocks"] for facts in members.values()}
     if need in PAPER_DEPTHS:
-        wanted = PAPER_DEPTHS[need] * max(blocks, default=0) / PAPER_BLOCKS
-        return "" if not blocks or wanted in blocks else f"a model of {wanted:g} blocks"
+        share = Fraction(PAPER_DEPTHS[need], PAPER_BLOCKS)
+        wanted = share * max(blocks, default=0)
+        if not blocks or wanted in blocks:
+            return ""
+        if wanted.denominator > 1:
+            return f"a model with {share} of the heavy model's blocks"
+        return f"a model of {wanted} blocks"
     if need == "light_sizes" and len(blocks) in (1, 2):
         return "a second light model"
     return ""

@@ -1,5 +1,5 @@
-"""The paper's six tables from results documents: the paper's columns first, then the change in
-log-PPL, then what the paper printed.
+"""Tables from results documents: the paper's six, and by name our own. In the former the paper's
+columns are first, then the change in log-PPL, then what the paper printed.
 
 Perplexities are on other scales (models, text, judge), so that what compares with the paper is the
 change against all-heavy: as a log-PPL difference in nats per token, ours paired over samples.
@@ -7,42 +7,17 @@ change against all-heavy: as a log-PPL difference in nats per token, ours paired
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from stepimp.intervals import Estimate
 from stepimp.paper import contents
+from stepimp.paper.cells import Documents, Table, cell, with_half
 from stepimp.paper.describe import in_the_paper, sampled
 from stepimp.paper.needs import made_by
 from stepimp.paper.numbers import paper
+from stepimp.paper.policies import policies_table
 from stepimp.paper.rows import HAND_CRAFTED, by_fraction, by_light, hand_crafted
 
 OURS = ["gen-PPL", "gen-PPL ±"]
 CHANGE = ["log-PPL change", "log-PPL ±"]
-
-
-@dataclass(frozen=True)
-class Table:
-    """columns: names; rows: lists of str, float or None; note: what was measured, one line."""
-
-    title: str
-    columns: list[str]
-    rows: list[list]
-    note: str
-
-
-Documents = dict[str, dict | None]
-
-
-def cell(row: dict | None, column: str, scale: float = 1) -> float | None:
-    """None where the row or the value is missing."""
-    value = (row or {}).get(column)
-    return None if value is None else scale * value
-
-
-def with_half(row: dict | None, column: str) -> list[float | None]:
-    """A value and half the width of its 95% interval."""
-    half = Estimate.of(row or {}, column).half
-    return [cell(row, column), None if math.isnan(half) else half]
 
 
 def drop(row: dict | None, heavy: dict | None) -> float | None:
@@ -173,4 +148,5 @@ BUILDS: dict[str, Callable[[Documents], Table]] = {
     "table4": schedules_table("table4", "table4_lm1b"),
     "table5": schedules_table("table5", "table5_unconditional_entropy"),
     "table6": schedules_table("table6", "table6_prefix_128"),
+    "policies-table": policies_table,
 }

@@ -12,7 +12,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
-from stepimp.checks import fault
+from stepimp.checks import fault, parsed
 from stepimp.errors import StepimpError
 from stepimp.kernels.linear import linear
 from stepimp.models.checkpoints import fingerprint, read_config
@@ -180,14 +180,25 @@ def load_judge(source: str, device="auto", dtype="float32") -> Judge:
     device, path = pick_device(device), str(folder) if folder.exists() else source
     model = load_causal(path, source)
     tokenizer = open_tokenizer(path)
-    if not 1 < len(tokenizer) <= model.get_output_embeddings().weight.shape[0]:
+    rows = model.get_output_embeddings().weight.shape[0]
+    ids = tokenizer.get_vocab().values()
+    trained = trained_with(folder) or len(tokenizer)
+    if not 1 < len(tokenizer) == trained <= rows or max(ids) >= rows:
         raise StepimpError(
-            f"{source}: its tokenizer has {len(tokenizer)} tokens, which does not fit the model: "
-            "put the right one beside the weights."
+            f"{source}: its tokenizer, of {len(tokenizer)} tokens up to the id {max(ids)}, does "
+            "not fit the model: put the right one beside the weights."
         )
     name = short_name(folder) if folder.exists() else source
     prints = digest(fingerprint(model), tokenizer_fingerprint(tokenizer))
     return Judge(model.eval().to(device, getattr(torch, dtype)), tokenizer, name, prints)
+
+
+def trained_with(folder: Path) -> int | None:
+    """Tokens of the tokenizer that a judge of stepimp's own was trained with."""
+    try:
+        return parsed((folder / "recipe.json").read_bytes())["vocab_size"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def check_folder(folder: Path, config) -> None:

@@ -232,9 +232,13 @@ def policy_rows(
 
 
 def verdict(name: str, difference: Estimate) -> str:
-    """What the interval of the measured NELBO difference says against the best over steps."""
+    """What the interval of the measured NELBO difference says against the best over steps; nothing
+    of a policy at another cost.
+    """
     if name == FIXED:
         return "the reference"
+    if name not in AT_EQUAL_COST:
+        return "other cost"
     if difference.high < 0:
         return "better"
     return "worse" if difference.low > 0 else "not better"

@@ -10,18 +10,16 @@ from stepimp.curves.document import newest_curves
 from stepimp.curves.inputs import Inputs, text_inputs
 from stepimp.curves.masked_counts import RankedInputs
 from stepimp.curves.measure import chunk_check, measure, time_grid
-from stepimp.curves.options import MOST_SAMPLES, CompleteOptions, CurveOptions
+from stepimp.curves.options import (
+    MOST_SAMPLES,
+    CompleteOptions,
+    CurveOptions,
+    default_options,
+)
 from stepimp.curves.tables import curve_rows, nelbo_rows
 from stepimp.errors import StepimpError
 from stepimp.models import loading
-from stepimp.models.family import (
-    chosen_members,
-    corpus,
-    family_folder,
-    other_seed,
-    recorded,
-    text_column,
-)
+from stepimp.models.family import corpus, family_folder, recorded, text_column
 from stepimp.models.loading import Family
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
@@ -103,25 +101,6 @@ def curves_for(
         lambda: newest_curves(models.out, by, heavy, lights, models.family, by_masked, weights)
     )
     return document or measure(default_options(heavy, lights, models, by_masked))
-
-
-def default_options(
-    heavy: str | None, lights: Iterable[str], models: ModelOptions, by_masked: bool = False
-) -> CurveOptions:
-    """Options of curves that nobody asked for: those of a bare `stepimp kl`, and another seed of
-    the heavy model as the baseline where the family has one.
-    """
-    folder = family_folder(models.family)
-    heavy, lights = chosen_members(heavy, lights, folder)
-    baseline = other_seed(folder, heavy)
-    return CurveOptions(
-        heavy=heavy,
-        lights=lights,
-        baseline=None if baseline in lights else baseline,
-        family=models.family,
-        dtype=models.dtype,
-        by_masked=by_masked,
-    )
 
 
 def warn_of_times(family: Family):

@@ -65,7 +65,7 @@ def from_json(text: str) -> SavedSchedule:
         rows = tuple(tuple(part[key] for key in keys) for part in document[parts])
         written, steps = document["format"], document.get("steps")
         provenance = document.get("provenance", {})
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise StepimpError(NOT_A_SCHEDULE) from error
     if written != FORMAT:
         raise StepimpError(f"A schedule of format {written!r}; this version reads {FORMAT!r}.")

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
 from stepimp.text.bundled import BUNDLED, load_bundled
 from stepimp.text.cache import cache_file, digest
 from stepimp.text.files import READERS, load_files, suffix_of
 from stepimp.text.hub import HELD_OUT, hub_split, load_hub
 from stepimp.text.splits import split_documents
 from stepimp.text.token_files import Part, write_token_file
+from stepimp.text.words import WordEncoder, is_word_by_word, pays
 
 TOKENIZER_DOCUMENTS = 10_000  # a BPE vocabulary needs no more
 PIECE = 100_000  # characters of a text tokenized at once: bounds memory
@@ -23,6 +24,7 @@ TOGETHER = 16  # pieces that are tokenized at once, by as many threads as there 
 AROUND = 100  # characters on both sides of a cut that must have the same tokens with and without it
 LINE_BREAK = re.compile(r"\w\n(?=\w)")
 Encoder = Callable[[list[str]], list[list[int]]]
+ArrayEncoder = Callable[[list[str]], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -37,22 +39,38 @@ def load_documents(data: str, split: str, column: str = "text"):
     """The documents of a corpus that are "train", "heldout" or "all".
 
     data: `docs`, `code`, a file or folder (see `files`) or a Hugging Face dataset id. column: where
-    the text is in rows of several columns. Returns a datasets.Dataset of (name, text).
+    the text is in rows of several columns. Returns a datasets.Dataset of (name, text). Raises
+    StepimpError where the library datasets is not installed.
     """
-    import datasets
-
+    try:
+        import datasets
+    except ImportError as error:
+        raise StepimpError(
+            "Reading text needs the library datasets: pip install datasets."
+        ) from error
     datasets.disable_progress_bars()
     if data in BUNDLED:
         return load_bundled(data, split)
     path = Path(data).expanduser()
     if path.exists():
         return split_documents(load_files(path, column), split)
+    if path.is_symlink():
+        refuse_broken(path)
     if suffix_of(path) in READERS:
         raise StepimpError(
             f"No such file: {data}. Give a file, a bundled corpus ({', '.join(BUNDLED)}) or a "
             "Hugging Face dataset id."
         )
     return hub_split(load_hub(data), data, split, column)
+
+
+def refuse_broken(link: Path):
+    """Raises StepimpError for a symbolic link that leads nowhere or in a circle."""
+    try:
+        link.stat()
+    except OSError as error:
+        said = f"Cannot read {link} ({error.strerror}). {advice(error)}"
+        raise StepimpError(said) from error
 
 
 def load_blocks(data: str, tokenizer, length: int, split: str, column: str = "text") -> Blocks:
@@ -69,7 +87,7 @@ def load_blocks(data: str, tokenizer, length: int, split: str, column: str = "te
     )
     path = cache_file(f"{fingerprint}.tokens")
     if not path.exists():
-        encoder = plain_encoder(tokenizer)
+        encoder = array_encoder(tokenizer)
         write_token_file(
             path,
             batches(all_pieces(documents["text"], tokenizer)),
@@ -96,22 +114,25 @@ def characters(documents) -> int:
     return sum(pyarrow.compute.sum(each).as_py() for each in lengths)
 
 
-def token_stream(texts: Iterable[str], tokenizer) -> Iterator[list[int]]:
-    """Token ids in parts: of each text, then the end-of-text token.
+def token_stream(texts: Iterable[str], tokenizer) -> Iterator[np.ndarray]:
+    """Token ids in parts [n] int32: of each text, then the end-of-text token.
 
     Plain text never becomes a special token, whatever it contains.
     """
-    encoder = plain_encoder(tokenizer)
+    encoder = array_encoder(tokenizer)
     for part in batches(all_pieces(texts, tokenizer)):
         yield token_ids(part, encoder, tokenizer)
 
 
-def token_ids(part: Part, encoder: Encoder, tokenizer) -> list[int]:
-    """The tokens of consecutive pieces; the end-of-text token follows the last one of a text."""
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+def token_ids(part: Part, encoder: ArrayEncoder, tokenizer) -> np.ndarray:
+    """The tokens [n] int32 of consecutive pieces; the end-of-text token follows the last one of a
+    text.
+    """
+    last = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    ends = {True: np.array(last, dtype=np.int32), False: np.zeros(0, dtype=np.int32)}
     encoded = encoder([piece for piece, _ in part])
-    return list(
-        chain.from_iterable(ids + (end if last else []) for ids, (_, last) in zip(encoded, part))
+    return np.concatenate(
+        [ids for tokens, (_, is_last) in zip(encoded, part) for ids in (tokens, ends[is_last])]
     )
 
 
@@ -171,15 +192,32 @@ def plain_encoder(tokenizer) -> Encoder:
                 verbose=False,
             ).input_ids
         )
+    plain = without_special_tokens(tokenizer)
+    return lambda texts: [
+        each.ids for each in plain.encode_batch_fast(texts, add_special_tokens=False)
+    ]
+
+
+def without_special_tokens(tokenizer):
+    """A copy of a fast tokenizer's tokenizers.Tokenizer that takes all of a text as plain text."""
     from tokenizers import Tokenizer
 
     plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     plain.encode_special_tokens = True
     plain.no_truncation()
     plain.no_padding()
-    return lambda texts: [
-        each.ids for each in plain.encode_batch_fast(texts, add_special_tokens=False)
-    ]
+    return plain
+
+
+def array_encoder(tokenizer) -> ArrayEncoder:
+    """`plain_encoder` for much text: the same tokens as arrays [n] int32, the fastest way."""
+    if tokenizer.is_fast and pays():
+        plain = without_special_tokens(tokenizer)
+        if is_word_by_word(plain):
+            words = WordEncoder(plain)
+            return lambda texts: [words.tokens(text) for text in texts]
+    encoder = plain_encoder(tokenizer)
+    return lambda texts: [np.array(ids, dtype=np.int32) for ids in encoder(texts)]
 
 
 def encode(tokenizer, texts: list[str]) -> list[list[int]]:

@@ -68,7 +68,7 @@ def json_rows(path: Path, column: str) -> Iterator[dict]:
         first = file.readline()
         try:
             row = json.loads(first or "null")
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
             yield row
@@ -83,7 +83,7 @@ def json_rows(path: Path, column: str) -> Iterator[dict]:
 def json_value(text: str, where: str):
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StepimpError(f"Cannot read {where} as json: {error}.") from error
 
 

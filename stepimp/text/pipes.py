@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
+from stepimp.errors import StepimpError
 from stepimp.text.cache import cache_folder
 
 STDIN = "-"
@@ -30,16 +31,17 @@ def is_pipe(path: str) -> bool:
 def keep_pipe(path: str) -> Path:
     """Reads a pipe to its end into a file of the cache that is named by its content.
 
-    It is a .jsonl file where its first line is a JSON object, else a .txt file.
+    It is a .jsonl file where its first line is a JSON object, else a .txt file. Raises StepimpError
+    where nothing came.
     """
     if path == STDIN:
-        return keep_stream(sys.stdin.buffer)
+        return keep_stream(sys.stdin.buffer, "the standard input")
     with open(path, "rb") as stream:
-        return keep_stream(stream)
+        return keep_stream(stream, path)
 
 
-def keep_stream(stream: BinaryIO) -> Path:
-    """Copies a stream into the cache."""
+def keep_stream(stream: BinaryIO, name: str) -> Path:
+    """Copies a stream into the cache. name: what to call it where it is empty."""
     folder, digest = cache_folder(), hashlib.sha256()
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         copy = Path(scratch) / "text"
@@ -47,6 +49,8 @@ def keep_stream(stream: BinaryIO) -> Path:
             while part := stream.read(PART):
                 digest.update(part)
                 file.write(part)
+        if not copy.stat().st_size:
+            raise StepimpError(f"Nothing came from {name}: give text, or a file with text in it.")
         kept = folder / f"pipe-{digest.hexdigest()[:12]}{suffix(copy)}"
         shutil.move(copy, kept)
     return kept
@@ -58,5 +62,5 @@ def suffix(file: Path) -> str:
         first = lines.readline()
     try:
         return ".jsonl" if isinstance(json.loads(first), dict) else ".txt"
-    except ValueError:
+    except (ValueError, RecursionError):
         return ".txt"

@@ -19,12 +19,13 @@ log = logging.getLogger(__name__)
 
 
 def write_token_file(
-    path: Path, parts: Iterable[Part], encoder: Callable[[Part], list[int]], total: int
+    path: Path, parts: Iterable[Part], encoder: Callable[[Part], np.ndarray], total: int
 ):
     """Writes the tokens of all parts as a file of int32, whole or not at all.
 
-    total: characters of all parts. A run that was killed is resumed after the last part that it has
-    noted beside the file. Raises StepimpError where the file cannot be written.
+    encoder: gives tokens [n] int32. total: characters of all parts. A run that was killed is
+    resumed after the last part that it has noted beside the file. Raises StepimpError where the
+    file cannot be written.
     """
     part_file, note = (path.with_name(path.name + end) for end in (".part", ".note"))
     try:
@@ -56,7 +57,7 @@ def resumable(part_file: Path, note: Path) -> tuple[int, int]:
 
 
 def append_tokens(
-    file, note: Path, parts: Iterable[Part], encoder: Callable[[Part], list[int]], done: int, total
+    file, note: Path, parts: Iterable[Part], encoder: Callable[[Part], np.ndarray], done: int, total
 ):
     """Appends the tokens of all parts but the first `done`, and notes (parts done, bytes) now and
     then.
@@ -68,7 +69,7 @@ def append_tokens(
         if number <= done:
             skipped, start = characters, time.monotonic()
             continue
-        np.asarray(encoder(part), dtype=np.int32).tofile(file)
+        encoder(part).tofile(file)
         if time.monotonic() - noted > EVERY:
             file.flush()
             with replacing(note) as scratch:

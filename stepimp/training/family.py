@@ -175,10 +175,10 @@ def train_family(
     shape: MDLMConfig arguments shared by all members. data, column: as for `load_blocks`; data may
     be a file of `write_token_file`. vocab_size: of a BPE trained on the text. teacher: a checkpoint
     whose predictions the members learn in place of the text's tokens. Members in the manifest are
-    left alone, unless a longer trapezoid extends them; an unfinished one resumes from its last
-    checkpoint; a further call may add depths. Yields (name, NELBO in nats). Raises StepimpError
-    while another process trains into the folder, and Contradiction where a member that is there
-    was trained in another way.
+    left alone, unless a longer trapezoid extends them or their folder is gone; an unfinished one
+    resumes from its last checkpoint; a further call may add depths. Yields (name, NELBO in nats).
+    Raises StepimpError while another process trains into the folder, and Contradiction where a
+    member that is there was trained in another way.
     """
     folder = results_folder(folder)
     processes = join_processes()
@@ -201,7 +201,8 @@ def train_family(
         for name, (depth, member_seed) in jobs.items():
             work = work_folder(folder / name)
             member_shape = {**shape, "n_blocks": depth}
-            if name in members and not is_extended(members[name], recipe, work):
+            there = name in members and (folder / name).exists()
+            if there and not is_extended(members[name], recipe, work):
                 check_same(folder / name, members[name], member_shape, member_seed, origin, recipe)
                 continue
             claim(work, {"shape": member_shape, "seed": member_seed, **origin}, recipe)

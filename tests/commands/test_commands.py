@@ -10,6 +10,7 @@ import time
 import click
 import pytest
 from click.testing import CliRunner
+from examples import COMMANDS
 
 from stepimp import __version__
 from stepimp.commands import main
@@ -33,6 +34,14 @@ def test_each_command_has_help_with_an_example_of_itself(run, name):
     assert result.exit_code == 0
     assert re.search(rf"Example:\n +stepimp {name}\b", result.stdout)
     assert len(main.commands[name].help.splitlines()[0]) > 20
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_each_command_prints_its_results_as_json_if_asked(path):
+    command = COMMANDS[path]
+    options = {name for parameter in command.params for name in parameter.opts}
+    assert "--json" in options or isinstance(command, click.Group)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -49,6 +49,7 @@ def foreign(request, tmp_path_factory):
 
 @pytest.fixture
 def text(tmp_path):
+    pytest.importorskip("datasets", reason="datasets, which reads text, is not installed")
     draw = np.random.default_rng(0)
     lines = [" ".join(draw.choice(WORDS, 30)) for _ in range(40)]
     file = tmp_path / "words.txt"

@@ -5,13 +5,14 @@ import json
 import pytest
 from by_hand import PROVENANCE, comparison, curves, write
 from click.testing import CliRunner
-from filled import write_all
+from filled import policies, write_all
 
 from stepimp.commands import main
-from stepimp.paper.contents import DRAWN, FIGURES, NAMES, TABLES
+from stepimp.paper.contents import DRAWN, FIGURES, NAMES, TABLES, names_for
 from stepimp.plots import style
 
 TABLE_KINDS = ("md", "csv", "tex")
+WITHOUT_POLICIES = names_for({})
 
 
 def run(results, out, *options):
@@ -111,7 +112,7 @@ def test_what_is_missing_is_named_with_its_command(tmp_path):
         *("figure4.pdf", "figure4.png", "figure4.svg", "report.html"),
     ]
     lines = dict(text.split(": ", 1) for text in result.output.splitlines())
-    assert set(lines) == {*NAMES, "report", *(f"claim {k}" for k in range(1, 6))}
+    assert set(lines) == {*WITHOUT_POLICIES, "report", *(f"claim {k}" for k in range(1, 6))}
     assert "stepimp kl --heavy 12b --light 4b" in lines["figure5"]
     assert "--baseline 12b_seed2" in lines["figure5"]
     assert lines["figure13"].endswith("run: stepimp compare --prefix-length 16")
@@ -120,12 +121,27 @@ def test_what_is_missing_is_named_with_its_command(tmp_path):
     assert "stepimp recommend" in lines["tradeoff"]
 
 
+def test_an_optional_need_is_shown_once_measured_and_named_where_asked_for(tmp_path, unsaved):
+    results, out = tmp_path / "results", tmp_path / "figures"
+    write(results, curves("loss"))
+    result = run(results, out)
+    assert "policies" not in result.output + (out / "report.html").read_text("utf-8")
+    asked = run(results, out, "--only", "policies")
+    assert asked.exit_code == 1 and "run: stepimp compare --policies" in asked.output
+    write(results, policies())
+    assert run(results, out).exit_code == 0
+    page = (out / "report.html").read_text("utf-8")
+    assert '<figure id="policies">' in page and '<div id="policies-table">' in page
+    for verdict in ("better", "not better", "worse", "other cost"):
+        assert f"<td>{verdict}</td>" in page
+
+
 def test_json_is_all_there_is_on_stdout(tmp_path, unsaved):
     write(tmp_path / "results", curves("loss"))
     printed = json.loads(run(tmp_path / "results", tmp_path / "figures", "--json").stdout)
     assert printed["written"]["figure4"] == [str(tmp_path / "figures" / "figure4.png")]
     assert set(printed["written"]) == {"figure4", "claims", "report"}
-    assert set(printed["missing"]) == {*NAMES} - {"figure4", "claims"}
+    assert set(printed["missing"]) == {*WITHOUT_POLICIES} - {"figure4", "claims"}
     assert [verdict["verdict"] for verdict in printed["claims"]][1:] == ["undecided"] * 4
 
 
@@ -194,6 +210,6 @@ def test_what_the_commands_write_can_be_drawn(
     lacking = {"figure8", "figure9", "table1"}
     assert result.exit_code == 0 and set(printed["missing"]) == missing
     assert set(printed["lacking"]) == lacking, "no command could measure these on two depths"
-    assert set(printed["written"]) == {*NAMES, "report"} - missing - lacking
+    assert set(printed["written"]) == {*WITHOUT_POLICIES, "report"} - missing - lacking
     needs = [verdict["needs"] for verdict in printed["claims"]]
     assert printed["claims"][3]["verdict"] == "undecided" and needs[3], "there is no LM1B role"

@@ -37,6 +37,7 @@ def test_all_policies_are_compared_at_one_cost(compared):
         assert rows["all-heavy"][name] == pytest.approx(rows["draft and verify"][name])
     assert rows["best over steps"]["nelbo_diff_nats"] == 0
     assert rows["best over steps"]["verdict"] == "the reference"
+    assert rows["all-heavy"]["verdict"] == rows["draft and verify"]["verdict"] == "other cost"
     draft = rows["draft and verify"]
     assert draft["sequential_heavy"] < rows["all-heavy"]["sequential_heavy"]
     assert draft["policy"] == "draft(4)" and rows["cascade"]["policy"].startswith("cascade(")

@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from stepimp.commands._steps import Step, ready, run_steps
+from stepimp.commands import main, reproduce
+from stepimp.commands._edition import Edition
+from stepimp.commands._steps import Ended, Step, ready, run_steps
 
 KNOWN = "import os, signal, sys, time\npipe = int(os.environ['STEPIMP_PROGRESS'])"
 
@@ -118,6 +121,28 @@ def test_an_interrupt_ends_all_commands_and_says_nothing_of_them(child, tmp_path
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_interrupt_while_figures_are_drawn_ends_what_still_runs(tmp_path, monkeypatch):
+    ended = []
+
+    def run_steps(open_steps, *rest):
+        try:
+            yield Ended(open_steps[0], 0, "", "")
+        finally:
+            ended.append("the others")
+
+    def interrupted(edition, documents, needs=None):
+        if needs is not None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("stepimp.commands._steps.run_steps", run_steps)
+    monkeypatch.setattr(reproduce, "draw", interrupted)
+    monkeypatch.setattr(Edition, "write_report", lambda edition: None)
+    arguments = ["reproduce", "--results", str(tmp_path), "--out", str(tmp_path)]
+    result = CliRunner().invoke(main, arguments)
+    # The result holds the exception, and so the frames that hold the generator.
+    assert result.exit_code == 130 and ended == ["the others"]
 
 
 TINY = ("loss", "--heavy", "2b", "--light", "1b", "--sequences", "6", "--batch-size", "2")

@@ -181,4 +181,6 @@ def test_a_converted_folder_names_one_class(converted, names):
         message = refusal(converted, converted)
     finally:
         (converted / "config.json").write_text(before)
-    assert NO_MODEL in message and "which is not its model" in message
+    # the lowest transformers checks the type of the field by itself
+    said = ("which is not its model", "Field 'architectures' expected")
+    assert NO_MODEL in message and any(words in message for words in said)

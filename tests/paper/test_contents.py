@@ -2,7 +2,20 @@
 
 import pytest
 
-from stepimp.paper.contents import DRAWN, EXTRAS, FIGURES, NAMES, TABLES, label, title
+from stepimp.paper.contents import (
+    CLAIMS,
+    DRAWN,
+    EXTRA_TABLES,
+    EXTRAS,
+    FIGURES,
+    NAMES,
+    OPTIONAL,
+    PAPER_TABLES,
+    TABLES,
+    label,
+    names_for,
+    title,
+)
 from stepimp.paper.needs import NEEDS
 
 FACTS = {"light": 4, "heavy": 12, "ranked": 210, "shown": 5, "extremes": 20}
@@ -24,7 +37,7 @@ PAPER_FIGURES = {
     13: ("prefix_256", (*SEVEN, "prefix of a quarter of the length")),
     14: ("prefix_128", (*SEVEN, "prefix of an eighth of the length")),
 }
-PAPER_TABLES = {
+CAPTIONS = {
     1: ("light_sizes", ("size of the light model", "sandwich", "a quarter of the steps light")),
     2: ("light_fractions", ("fraction of light steps", "sandwich")),
     3: ("prefix_256", ("prefix of a quarter",)),
@@ -37,7 +50,7 @@ PAPER_TABLES = {
 @pytest.mark.parametrize(
     ("name", "need", "words"),
     [(f"figure{n}", *expected) for n, expected in PAPER_FIGURES.items()]
-    + [(f"table{n}", *expected) for n, expected in PAPER_TABLES.items()],
+    + [(f"table{n}", *expected) for n, expected in CAPTIONS.items()],
 )
 def test_every_figure_and_table_shows_what_the_paper_has_under_its_number(name, need, words):
     assert (DRAWN | TABLES)[name].need == need
@@ -50,8 +63,8 @@ def test_every_figure_and_table_shows_what_the_paper_has_under_its_number(name, 
 
 def test_all_numbers_are_there_and_our_own_have_names():
     assert list(FIGURES) == [f"figure{n}" for n in PAPER_FIGURES]
-    assert list(TABLES) == [f"table{n}" for n in PAPER_TABLES]
-    assert not any(any(letter.isdigit() for letter in name) for name in EXTRAS)
+    assert list(PAPER_TABLES) == [f"table{n}" for n in CAPTIONS]
+    assert not any(letter.isdigit() for name in EXTRAS | EXTRA_TABLES for letter in name)
     assert set(EXTRAS) == {
         "fractions",
         "entropy",
@@ -60,12 +73,23 @@ def test_all_numbers_are_there_and_our_own_have_names():
         "recommended",
         "masked",
         "plan",
+        "policies",
         "profile",
     }
+    assert set(EXTRA_TABLES) == {"policies-table"}
     assert [*FIGURES, *EXTRAS, *TABLES, "claims"] == NAMES
     assert {item.need for item in (DRAWN | TABLES).values()} == set(NEEDS)
+
+
+def test_what_is_optional_appears_once_it_was_measured():
+    documents = dict.fromkeys(NEEDS)
+    missed = {"policies", "policies-table"}
+    assert names_for(documents) == [name for name in NAMES if name not in missed]
+    assert names_for(documents | {"policies": {"rows": []}}) == NAMES
+    assert set(NEEDS) >= OPTIONAL and CLAIMS in names_for(documents)
 
 
 def test_a_figure_of_another_light_model_says_so():
     assert "light model of 6 blocks, heavy of 12" in title("figure7", light=6, heavy=12)
     assert title("tradeoff").startswith("What a budget")
+    assert title("policies-table").startswith("Ways to use two models")

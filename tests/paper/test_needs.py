@@ -98,6 +98,7 @@ def test_a_document_that_lacks_a_part_is_skipped(tmp_path, caplog):
 def test_the_command_that_fills_a_need_parses_and_is_of_its_kind(need):
     program, command, *options = made_by(need, "mine").split()
     kind = "recommend_masked" if "masked" in options else command
+    kind = "policies" if "--policies" in options else kind
     assert (program, kind) == ("stepimp", NEEDS[need][0])
     params = main.commands[command].make_context(command, options).params
     assert params["family"] == ("code" if need in LM1B_NEEDS else "mine")

@@ -5,7 +5,7 @@ from by_hand import AS_PUBLISHED, comparison, sizes
 from filled import by_need, filled
 
 from stepimp.paper import tables
-from stepimp.paper.contents import TABLES, title
+from stepimp.paper.contents import PAPER_TABLES, TABLES, title
 from stepimp.paper.describe import reference_folder
 from stepimp.paper.numbers import paper
 from stepimp.paper.rows import hand_crafted
@@ -30,7 +30,7 @@ def column(table, name):
     return {row[0]: row[table.columns.index(name)] for row in table.rows}
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", PAPER_TABLES)
 def test_each_table_has_the_papers_columns_first_and_a_cell_for_each(name):
     table = build(name)
     assert table.title == title(name)
@@ -105,7 +105,7 @@ def test_table2_pairs_fractions_and_keeps_those_that_only_one_has():
     assert "in % of all-heavy" in table.note
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", PAPER_TABLES)
 def test_without_results_the_published_numbers_and_the_command_are_shown(name):
     table = build(name, {})
     assert "stepimp compare" in table.note

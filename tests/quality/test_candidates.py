@@ -43,7 +43,8 @@ def test_the_recommendation_is_of_these_models_steps_and_budget(tmp_path):
 
     def write(**changes):
         run = Run(tmp_path, "recommend", {**params, **changes}, {"models": prints})
-        run.finish([costed("H6,L2", 0.25) | {"rank": 1}])
+        blocks = {"2b": 2, "1b": 1, "3b": 3}
+        run.finish([costed("H6,L2", 0.25) | {"rank": 1}], blocks=blocks)
 
     for other in (
         {"steps": 9},

@@ -11,7 +11,7 @@ from transformers import AutoConfig
 
 from stepimp.commands import main
 from stepimp.errors import StepimpError
-from stepimp.models.family import family_folder, read_manifest, write_manifest
+from stepimp.models.family import family_folder
 from stepimp.quality.judge import judge_of, load_judge
 from stepimp.quality.scoring import score
 from stepimp.text.blocks import load_blocks
@@ -49,31 +49,6 @@ def copied(tiny_family, tmp_path):
 def change_config(folder, **changes):
     file = folder / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
-
-
-def test_a_family_has_its_own_judge_or_gpt2(tiny_family, tmp_path):
-    assert judge_of(tiny_family) == str(tiny_family / "judge")
-    assert judge_of(tmp_path) == "gpt2"
-
-
-def test_a_family_without_a_judge_has_the_bundled_one_of_its_text(tmp_path):
-    facts = {"blocks": 1, "seed": 1, "heldout_nelbo_nats": 1.0, "data": "code"}
-    manifest = read_manifest(tmp_path) | {"members": {"1b": facts, "2b": facts}}
-    write_manifest(tmp_path, manifest)
-    assert judge_of(tmp_path) == str(family_folder("code") / "judge")
-    manifest["members"]["2b"] = facts | {"data": "docs"}
-    write_manifest(tmp_path, manifest)
-    assert judge_of(tmp_path) == "gpt2"
-
-
-def test_a_family_s_own_judge_answers_to_the_name_in_results(tiny_family, tmp_path, monkeypatch):
-    name = f"{tiny_family.name}/judge"
-    assert judge_of(tiny_family, name) == str(tiny_family / "judge")
-    assert judge_of(tmp_path, "docs/judge") == str(family_folder("docs") / "judge")
-    assert judge_of(tiny_family, "gpt2-large") == "gpt2-large"
-    shutil.copytree(tiny_family / "judge", tmp_path / "docs" / "judge")
-    monkeypatch.chdir(tmp_path)
-    assert judge_of(tiny_family, "docs/judge") == "docs/judge", "a path that is there comes first"
 
 
 def test_of_special_tokens_the_end_of_text_alone_may_be_in_a_text(tiny_judge):
@@ -170,7 +145,7 @@ SPOILS = {
     other_kind: "is not a causal language model but BertForMaskedLM",
     other_shape: "does not fit its config.json",
     missing_layer: "does not fit its config.json: transformer.h.2",
-    no_tokenizer: "its tokenizer has . tokens",
+    no_tokenizer: "its tokenizer, of . tokens",
     broken: "as a judge",
     only_a_pickle: "as a judge",
     infinite: "hold NaN or Inf",

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 import logging
 
@@ -11,6 +12,7 @@ from fakes import jsonl
 
 from stepimp.errors import StepimpError
 from stepimp.text.blocks import load_blocks, load_documents, train_tokenizer
+from stepimp.text.pipes import keep_stream
 
 LENGTH = 16
 TEXTS = [f'the model "number" {i}, reads\n\na token. ' * 4 for i in range(5)]
@@ -144,3 +146,21 @@ def test_files_and_folders_that_are_not_there(tokenizer, tmp_path):
         load_blocks(str(tmp_path / "missing.txt"), tokenizer, LENGTH, "all")
     with pytest.raises(StepimpError, match="No text in .*put files ending in .txt"):
         load_blocks(str(tmp_path), tokenizer, LENGTH, "all")
+
+
+@pytest.mark.parametrize("target, said", [("circle", "lead in a circle"), ("gone", "No such file")])
+def test_a_link_that_leads_nowhere_is_no_dataset_of_the_hub(tmp_path, target, said):
+    (tmp_path / "circle").symlink_to(tmp_path / target)
+    with pytest.raises(StepimpError, match=f"Cannot read .*circle.*{said}"):
+        read(tmp_path / "circle")
+
+
+def test_an_empty_stream_is_said_of_the_stream(tmp_path):
+    with pytest.raises(StepimpError, match="Nothing came from the standard input"):
+        keep_stream(io.BytesIO(b""), "the standard input")
+
+
+def test_json_that_is_nested_too_deeply_is_not_read(tmp_path):
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000)
+    with pytest.raises(StepimpError, match="Cannot read .*deep.jsonl as json"):
+        read(tmp_path / "deep.jsonl")

@@ -19,14 +19,15 @@ class Killed(BaseException):
 
 def encoder(part):
     """Code points, and -1 after a document."""
-    return [code for piece, last in part for code in [*map(ord, piece), *([-1] if last else [])]]
+    codes = [code for piece, last in part for code in [*map(ord, piece), *([-1] if last else [])]]
+    return np.array(codes, dtype=np.int32)
 
 
 def tokens_of(path):
     return np.fromfile(path, np.int32).tolist()
 
 
-EXPECTED = [code for part in PARTS for code in encoder(part)]
+EXPECTED = [code for part in PARTS for code in encoder(part).tolist()]
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from children import Child
 from world import SIZES, World, problem_of, rows_of
 
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 MOST_KILLS = 3  # before a run is left to finish
 
 

@@ -85,7 +85,8 @@ def problem_of(code: int, output: str, error: BaseException | None = None) -> st
     if "Traceback (most recent call last)" in output or "bug in stepimp" in output:
         return output[-1500:]
     said = ("Interrupted. Finished work is kept", "not drawn, ")
-    if code and output.count("Error: ") != 1 and not any(text in output for text in said):
+    messages = sum(line.startswith("Error: ") for line in output.splitlines())
+    if code and messages != 1 and not any(text in output for text in said):
         return f"code {code} without one message: {output[-500:]}"
     return ""
 

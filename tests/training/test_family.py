@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 import sys
 from dataclasses import replace
 
@@ -56,6 +57,14 @@ def test_finished_members_are_left_alone_and_others_added(tmp_path, text, uninte
     assert train(tmp_path, text, depths=(2,), baseline_seed=5, recipe=short) == []
     with pytest.raises(Contradiction, match="1b is finished, and was trained with steps 7, not 1:"):
         train(tmp_path, text, depths=(1, 2), baseline_seed=5, recipe=short)
+
+
+def test_a_member_whose_folder_is_gone_is_trained_again(tmp_path, text, uninterrupted):
+    folder, nelbos = uninterrupted
+    shutil.copytree(folder, tmp_path / "family")
+    shutil.rmtree(tmp_path / "family" / "1b")
+    assert dict(train(tmp_path / "family", text)) == nelbos
+    assert equal(weights(tmp_path / "family"), weights(folder))
 
 
 def test_stored_weights_take_the_dtype_asked_for(tmp_path, text):
