@@ -77,12 +77,12 @@ bench: .venv/ready
 bench-gpu: .venv/ready
 	$(BIN)/python tests/bench_gpu.py --out $(RESULTS)
 
-# The recipe of the bundled families and their judges: by the rates of its steps about four hours on one idle CPU core
+# The recipe of the bundled families and their judges: about three hours on one idle CPU core
 # with bf16. Resumes where it was; more --steps continue a finished training.
 TRAIN := $(BIN)/stepimp train --bf16 --compile --weights float16 --vocab-size 260 --schedule trapezoid --snapshots 500
 families families-gpu reference: export STEPIMP_YES = 1
 families: .venv/ready
-	$(TRAIN) runs/docs --data docs --length 256 --batch-size 32 --steps 12000 --depths 4,6,8,10,12 --baseline-seed 2
+	$(TRAIN) runs/docs --data docs --length 256 --batch-size 32 --steps 6000 --depths 4,6,8,10,12 --baseline-seed 2
 	$(BIN)/stepimp judge runs/docs --data docs --bf16 --steps 5000
 	$(TRAIN) runs/code --data code --length 128 --batch-size 64 --steps 6000 --depths 4,8,12 --baseline-seed 2
 	$(BIN)/stepimp judge runs/code --data code --bf16 --steps 2500
