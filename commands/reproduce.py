@@ -11,7 +11,6 @@ from ._options import yes_option
 from ._work import cores
 
 SCALES = ("quick", "full")
-SAMPLED = ("compare", "search")  # commands that --dtype is for
 DTYPES = ("auto", "float32", "bfloat16")
 
 
@@ -88,6 +87,7 @@ def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):
     from ._edition import Edition
     from ._overall import Overall
     from ._progress import log, status
+    from ._protocol import is_there, plan
     from ._steps import run_steps
     from .figures import as_json_text, show
 
@@ -173,102 +173,6 @@ def draw(edition, documents: dict[str, dict], needs=None):
                 edition.make(name)
         elif needs is None or (DRAWN | TABLES)[name].need in needs:
             edition.make(name)
-
-
-# samples and sequences for each need, else for each command; all at the paper's T
-QUICK = {
-    "loss": ["--sequences", "400"],
-    "kl": ["--sequences", "400"],
-    "kl_lm1b": ["--sequences", "400"],
-    "recommend": [],
-    "recommend_masked": [],
-    "plan": [],
-    "compare": ["--samples", "400"],
-    "prefix_256": ["--samples", "240"],
-    "prefix_128": ["--samples", "240"],
-    "lm1b": ["--samples", "640"],
-    "search": ["--samples", "48"],
-    "profile": ["--samples", "16"],
-}
-FULL = {
-    "loss": ["--sequences", "500"],
-    "kl": ["--sequences", "500"],
-    "recommend": [],
-    "recommend_masked": [],
-    "plan": [],
-    "compare": ["--samples", "1600"],
-    "search": ["--samples", "160"],
-    "profile": ["--samples", "32"],
-}
-
-
-def plan(scale: str, family: str | None, group: click.Group, dtype: str) -> list:
-    """The steps: first the curves and what reads them, then the others, the longest first.
-
-    group: stepimp, whose commands are the steps. Raises StepimpError where there is no family.
-    """
-    from stepimp.models.family import MANIFEST, family_folder
-    from stepimp.paper.contents import OPTIONAL
-    from stepimp.paper.needs import LM1B_NEEDS, NEEDS, READS, arguments, family_of, members_of
-
-    from ._steps import Step
-    from ._work import work
-
-    members_of(family_folder(family))
-    sizes = FULL if scale == "full" else QUICK
-    needs_of: dict[tuple[str, ...], list[str]] = {}
-    folders = {}
-    for need, (command, _) in NEEDS.items():
-        folder = family_folder(family_of(need, family))
-        if need in OPTIONAL:
-            continue
-        if need not in LM1B_NEEDS or (folder / MANIFEST).exists():
-            source = "kl" if need == "loss" else need  # two views of the same curves
-            options = list(sizes.get(need, sizes[command]))
-            if command in SAMPLED and (wanted := sampled_in(dtype, folder)) != "float32":
-                options += ["--dtype", wanted]
-            line = tuple(arguments(source, family, options))
-            needs_of.setdefault(line, []).append(need)
-            folders[line] = folder
-    steps = [
-        Step(
-            arguments=line,
-            folder=folders[line],
-            needs=tuple(needs),
-            reads=frozenset().union(*(READS.get(need, ()) for need in needs)),
-            work=work(list(line), folders[line], group),
-        )
-        for line, needs in needs_of.items()
-    ]
-    read_by_others = frozenset().union(*READS.values())
-    return sorted(steps, key=lambda step: (read_by_others.isdisjoint(step.needs), -step.work))
-
-
-def sampled_in(dtype: str, folder) -> str:
-    """The dtype that "auto" stands for with this family, or the one that was asked for."""
-    from stepimp.models.checkpoints import fast_in_bf16
-    from stepimp.models.family import default_members, resolve
-
-    if dtype != "auto":
-        return dtype
-    heavy, _ = default_members(folder)
-    return "bfloat16" if fast_in_bf16(resolve(heavy, folder)) else "float32"
-
-
-def is_there(results, step) -> bool:
-    """Whether this very command line made a document, and the family has not been trained since."""
-    from pathlib import Path
-
-    from stepimp.documents import command_of, headers_in
-    from stepimp.models.family import MANIFEST
-    from stepimp.paper.needs import kinds
-
-    trained = (step.folder / MANIFEST).stat().st_mtime
-    return any(
-        command_of(header)[1:] == list(step.arguments)
-        for header in headers_in(results, tuple(kinds(step.needs[0])))
-        if Path(header["path"]).stat().st_mtime >= trained
-    )
 
 
 def show_resolution(documents: dict, family: str | None):

@@ -8,11 +8,12 @@ from by_hand import PROVENANCE, comparison, curves, write
 from click.testing import CliRunner
 from filled import filled
 
-from stepimp.commands import _work, main, reproduce
+from stepimp.commands import _protocol, main
 from stepimp.commands._edition import Edition
 from stepimp.commands._print import duration
+from stepimp.commands._protocol import is_there
 from stepimp.commands._steps import Ended, Step
-from stepimp.commands.reproduce import command_line, is_there
+from stepimp.commands.reproduce import command_line
 from stepimp.models.family import family_folder
 from stepimp.paper.contents import DRAWN, OPTIONAL, TABLES, names_for
 from stepimp.paper.describe import is_reference, reference_folder
@@ -23,11 +24,7 @@ MEASURED = names_for({})  # all but what no step measures
 
 
 def plan(scale, family):
-    return reproduce.plan(scale, family, main, "auto")
-
-
-def work(arguments, folder):
-    return _work.work(arguments, folder, main)
+    return _protocol.plan(scale, family, main, "auto")
 
 
 @pytest.fixture(autouse=True)
@@ -247,52 +244,6 @@ def test_an_expected_time_is_given_to_two_digits(seconds, shown):
     assert duration(seconds) == shown
 
 
-LENGTH = 32  # of the tiny family
-FORWARDS = 4 * (1 - (1 - 1 / 4) ** LENGTH)  # of a sample in 4 steps
-MODELS = "--heavy 2b --light 1b"
-
-
-# Of five samples the first event of each costs one forward pass for all: four fewer.
-@pytest.mark.parametrize(
-    ("command", "blocks_of_each_token"),
-    [
-        # at t = 1 one input serves for all of a batch
-        ("loss --sequences 10 --points 3", (10 * 2 + 1) * (2 + 1)),
-        ("kl --sequences 10 --points 3 --baseline 2b_seed2", (10 * 2 + 1) * (2 + 1 + 2)),
-        # the sandwich is the first quarter at T = 4; two of the six begin light
-        ("compare --samples 5 --steps 4", 5 * FORWARDS * (2 + 4 * 1.75 + 1) - 4 * (4 * 2 + 2)),
-        (
-            "compare --samples 5 --steps 4 --fractions 0:1:0.5",
-            5 * FORWARDS * (2 + 1.5 + 1) - 4 * (2 + 1 + 1),
-        ),
-        ("compare --samples 5 --steps 4 --schedule L1,H3", 5 * FORWARDS * (2 + 1.75) - 4 * (2 + 1)),
-        ("generate --samples 5 --schedule L1,H3", 5 * FORWARDS * 1.75 - 4),
-        (
-            "search --samples 5 --steps 4 --segments 2 --light-segments 1",
-            5 * FORWARDS * 2 * 1.5 - 4 * (2 + 1),
-        ),
-        (
-            "profile --samples 5 --steps 4 --points 3 --repeats 2",
-            5 * FORWARDS * 2 * (2 + 2 + 1.5 + 1) - 4 * 2 * (2 + 2 + 1 + 1),
-        ),
-    ],
-)
-def test_the_work_of_a_command_is_tokens_times_blocks(command, blocks_of_each_token, tiny_family):
-    counted = work([*command.split(), *MODELS.split()], tiny_family)
-    assert counted == pytest.approx(LENGTH * blocks_of_each_token, rel=0.01)
-
-
-def test_given_tokens_are_less_work_and_a_length_of_its_own_counts(tiny_family):
-    compared = ["compare", *MODELS.split()]
-    assert work([*compared, "--prefix-length", "8"], tiny_family) < work(compared, tiny_family)
-    assert work([*compared, "--length", "8"], tiny_family) < work(compared, tiny_family)
-
-
-def test_no_work_is_expected_of_what_reads_curves_or_will_fail(tiny_family):
-    assert work(["recommend"], tiny_family) == 0
-    assert work(["compare", "--heavy", "12b"], tiny_family) == 0, "the family has no 12b"
-
-
 def test_workers_are_the_cores_by_default(tmp_path, ran, made, monkeypatch):
     asked = []
 
@@ -301,7 +252,7 @@ def test_workers_are_the_cores_by_default(tmp_path, ran, made, monkeypatch):
         return iter(())
 
     monkeypatch.setattr("stepimp.commands._steps.run_steps", run_steps)
-    monkeypatch.setattr(reproduce, "cores", lambda: 5)
+    monkeypatch.setattr("stepimp.commands.reproduce.cores", lambda: 5)
     call(tmp_path)
     call(tmp_path, "--workers", "3")
     assert asked == [5, 3]

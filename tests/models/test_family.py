@@ -200,7 +200,7 @@ def test_a_member_whose_weights_were_replaced_is_named(tmp_path, random_model):
 
 
 def test_the_bundled_families_have_the_weights_that_they_record():
-    for name in ("docs", "code", "bytes"):
+    for name in ("docs", "code"):
         heavy, light = default_members(family_folder(name))
         assert load([heavy, light], family_folder(name), "cpu", "bfloat16").blocks
 
@@ -208,7 +208,7 @@ def test_the_bundled_families_have_the_weights_that_they_record():
 def test_the_default_members_are_the_deepest_and_the_shallowest(tmp_path):
     manifest(tmp_path, a=(6, 4), b=(6, 3), b_seed1=(6, 1), c=(3, 1), d=(2, 9), e=(2, 8))
     assert default_members(tmp_path) == ("b", "e")
-    for name in ("docs", "code", "bytes"):
+    for name in ("docs", "code"):
         assert default_members(family_folder(name)) == ("12b", "4b")
 
 
