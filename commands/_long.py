@@ -16,6 +16,7 @@ from ._work import CURVES, cores, default_models, missing_curves, planned
 
 HOUR = 3600.0
 RATE = {"cpu": 3e10, "cuda": 1e13}  # FLOPs per second of one CPU core and of one GPU
+FAST_BF16 = 3.0  # times as fast as float32, at least, where the blocks run as one function
 MOST_CORES = 4  # that a small model makes use of
 FEWEST_FLOPS = 1e5  # of a block for one token: less than the overhead around it
 BYTES_PER_TOKEN = 40  # of a sample that is kept in memory
@@ -39,7 +40,7 @@ def confirm(params: dict, yes: bool):
     work, costs = planned(command, params, folder, first), ModelCosts(folder)
     flops = work.length * sum(count * costs[model] for model, count in work.forwards.items())
     seconds = expected_seconds(flops, params.get("device", "auto"))
-    ask(seconds, yes)
+    ask(seconds / times_as_fast(params.get("dtype"), params.get("heavy"), folder), yes)
 
 
 def ask(seconds: float, yes: bool):
@@ -78,6 +79,20 @@ def expected_seconds(flops: float, device: str) -> float:
         if torch.cuda.is_available():
             return flops / RATE["cuda"]
     return seconds
+
+
+def times_as_fast(dtype: str | None, heavy: str | None, folder: Path) -> float:
+    """Rate of a model in this dtype over that in float32, roughly."""
+    if dtype != "bfloat16" or not heavy:
+        return 1.0
+    from stepimp.errors import StepimpError
+    from stepimp.models.checkpoints import fast_in_bf16
+    from stepimp.models.family import resolve
+
+    try:
+        return FAST_BF16 if fast_in_bf16(resolve(heavy, folder)) else 1.0
+    except StepimpError:
+        return 1.0  # it will be refused when it is loaded
 
 
 class ModelCosts(dict):
@@ -152,8 +167,18 @@ def refuse_over(needed: float, what: str):
 
 def confirm_steps(steps, workers: int, yes: bool):
     """The same for the steps of `stepimp reproduce`, `workers` of them at once."""
-    seconds = sum(step.work * block_flops(step.folder) / RATE["cpu"] for step in steps)
+    seconds = sum(
+        step.work * block_flops(step.folder) / RATE["cpu"] / speed_of(step) for step in steps
+    )
     ask(seconds / workers, yes)
+
+
+def speed_of(step) -> float:
+    """`times_as_fast` of a step of `stepimp reproduce`."""
+    from stepimp.models.family import default_members
+
+    dtype = "bfloat16" if "bfloat16" in step.arguments else None
+    return times_as_fast(dtype, dtype and default_members(step.folder)[0], step.folder)
 
 
 def block_flops(folder: Path) -> float:

@@ -97,7 +97,7 @@ def test_of_several_processes_the_first_asks(monkeypatch):
         _long.ask(1e9, yes=False)
 
 
-@pytest.mark.parametrize("command", ["kl", "compare", "generate", "search", "profile", "recommend"])
+@pytest.mark.parametrize("command", ["kl", "compare", "generate", "profile", "recommend"])
 def test_the_defaults_on_the_bundled_family_ask_nothing(command, monkeypatch):
     from click.testing import CliRunner
 
@@ -105,7 +105,7 @@ def test_the_defaults_on_the_bundled_family_ask_nothing(command, monkeypatch):
 
     asked = []
     monkeypatch.setattr(_long, "ask", lambda seconds, yes: asked.append(seconds))
-    for module in ("quality.comparison.load", "search.run.load", "sampling.profile.load"):
+    for module in ("quality.comparison.load", "sampling.profile.load"):
         monkeypatch.setattr(f"stepimp.{module}", stop)
     for module in ("sampling.generated.load", "models.loading.load"):
         monkeypatch.setattr(f"stepimp.{module}", stop)

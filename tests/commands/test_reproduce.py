@@ -82,7 +82,7 @@ def made(monkeypatch):
 
 def call(tmp_path, *options):
     folders = ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "figures")]
-    return CliRunner().invoke(main, ["reproduce", *folders, *options])
+    return CliRunner().invoke(main, ["reproduce", "--yes", *folders, *options])
 
 
 def test_each_need_has_its_step_and_a_second_call_only_draws(tmp_path, ran, made):
@@ -190,8 +190,8 @@ def test_every_step_parses_and_the_steps_are_the_papers(scale):
         command, *options = step.arguments
         context = main.commands[command].make_context(command, options)
         params.setdefault(command, []).append(context.params)
-    assert {run["prefix_length"] for run in params["compare"]} == {0, 16, 8}
-    assert {run["steps"] for run in params["compare"]} == {1000, 32}
+    assert {run["prefix_length"] for run in params["compare"]} == {0, 64, 32}
+    assert {run["steps"] for run in params["compare"]} == {1000, 128}
     assert params["search"][0]["steps"] == 1000 and params["search"][0]["length"] is None
     if scale == "full":
         assert {run["samples"] for run in params["compare"]} == {1600}
@@ -211,7 +211,7 @@ def test_what_is_read_by_others_is_first_and_then_the_longest():
 def test_the_lm1b_role_has_its_own_family_and_as_many_steps_as_tokens():
     lines = [command_line(step) for step in plan("full", None) if "code" in step.arguments]
     assert lines == [
-        "stepimp compare --steps 32 --samples 1600 --family code",
+        "stepimp compare --steps 128 --samples 1600 --family code",
         "stepimp kl --heavy 12b --light 4b --light 8b --baseline 12b_seed2 --sequences 500 "
         "--family code",
     ]

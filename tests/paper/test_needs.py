@@ -125,11 +125,11 @@ def test_the_roles_of_a_family_are_by_depth(tiny_family):
 
 
 def test_the_bundled_family_is_asked_for_in_few_words():
-    assert made_by("prefix_128") == "stepimp compare --prefix-length 8"
+    assert made_by("prefix_128") == "stepimp compare --prefix-length 32"
     every_light = "--light 4b --light 6b --light 8b --light 10b"
     for need in ("unconditional", *SHARED):
         assert made_by(need) == f"stepimp compare {every_light}"
-    assert made_by("lm1b") == "stepimp compare --steps 32 --family code"
+    assert made_by("lm1b") == "stepimp compare --steps 128 --family code"
     assert made_by("kl_lm1b").startswith("stepimp kl --heavy 12b --light 4b --light 8b --baseline")
 
 
