@@ -80,11 +80,13 @@ bench-gpu: .venv/ready
 # The recipe of the bundled families and their judges: about three hours on one idle CPU core
 # with bf16. Resumes where it was; more --steps continue a finished training.
 TRAIN := $(BIN)/stepimp train --bf16 --compile --weights float16 --vocab-size 260 --schedule trapezoid --snapshots 500
+CODE := --data code --length 128 --batch-size 64 --steps 6000
 families families-gpu reference: export STEPIMP_YES = 1
 families: .venv/ready
 	$(TRAIN) runs/docs --data docs --length 256 --batch-size 32 --steps 6000 --depths 4,6,8,10,12 --baseline-seed 2
 	$(BIN)/stepimp judge runs/docs --data docs --bf16 --steps 5000
-	$(TRAIN) runs/code --data code --length 128 --batch-size 64 --steps 6000 --depths 4,8,12 --baseline-seed 2
+	$(TRAIN) runs/code $(CODE) --depths 4,8
+	$(TRAIN) runs/code $(CODE) --depths 12 --seed 3 --baseline-seed 2
 	$(BIN)/stepimp judge runs/code --data code --bf16 --steps 2500
 
 # On a GPU, in pieces of eight minutes (run it again until it ends without an error). TOKENS is made beforehand by
@@ -112,17 +114,17 @@ reference: .venv/ready
 	STEPIMP_RESULTS=$(OVER_N) $(BIN)/stepimp recommend --over masked --light 4b
 	STEPIMP_RESULTS=$(OVER_N) $(BIN)/stepimp plan --forwards 64 $(LIGHTS)
 	cp $(OVER_N)/plan-* $(OVER_N)/recommend_masked-* $(STEPIMP_RESULTS)
-	$(COMPARE) $(LIGHTS) --samples 160
+	$(COMPARE) $(LIGHTS) --samples 128
 	$(COMPARE) --samples 800
-	$(COMPARE) --prefix-length 64 --samples 400
-	$(COMPARE) --prefix-length 32 --samples 400
-	$(COMPARE) --fractions 0:1:0.1 --samples 200
-	$(BIN)/stepimp search --samples 160 $(FAST)
+	$(COMPARE) --prefix-length 64 --samples 240
+	$(COMPARE) --prefix-length 32 --samples 240
+	$(COMPARE) --fractions 0:1:0.1 --samples 104
+	$(BIN)/stepimp search --samples 80 $(FAST)
 	$(BIN)/stepimp profile --samples 16
 	STEPIMP_RESULTS=$(OVER_N) $(BIN)/stepimp compare --policies --light 4b --sequences 200 --samples 64
 	cp $(OVER_N)/policies-* $(STEPIMP_RESULTS)
 	$(BIN)/stepimp kl $(ALL_CODE)
-	$(COMPARE) --family code --steps 128 --samples 1600
+	$(COMPARE) --family code --steps 128 --samples 1200
 	rm -f fixtures/reference/*.json
 	cp $(STEPIMP_RESULTS)/*.json fixtures/reference/
 	$(BIN)/python docs/make_gallery.py

@@ -62,7 +62,7 @@ def plan(save, curves, heavy, lights, family, device, dtype, attn, out, as_json,
     \b
     Example:
       stepimp plan --forwards 64 --budget 0.6
-      stepimp plan --forwards 16 --light 4b --light 8b --save plan.json
+      stepimp plan --forwards 64 --light 4b --light 8b --save plan.json
     """
     from stepimp.curves.document import read_curves
     from stepimp.quality.planned import plan_document, save_schedule
