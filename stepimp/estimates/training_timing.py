@@ -5,6 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -140,6 +141,19 @@ def bytes_in(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
+def opened_again(open_text: Callable[[], tuple], begun: timing.Begun, clock: Clock):
+    """(opened text, seconds until it was opened once its tokens are in the cache): they are there
+    by the time that the training begins.
+    """
+    with suppress(ImportError):
+        import datasets  # noqa: F401
+    startup = begun.seconds(clock)
+    open_text()
+    start = clock()
+    opened = open_text()
+    return opened, startup + clock() - start
+
+
 def time_family(
     begun: timing.Begun,
     folder: Path,
@@ -156,14 +170,18 @@ def time_family(
     takes them.
     """
     device = join_processes().device
-    _, tokenizer, blocks, held_out = family.open_text(
-        folder, data, shape["model_length"], tokenizer_name, vocab_size, column
+    clock = timing.clock_for(device)
+    length = shape["model_length"]
+    opened, startup = opened_again(
+        lambda: family.open_text(folder, data, length, tokenizer_name, vocab_size, column),
+        begun,
+        clock,
     )
+    _, tokenizer, blocks, held_out = opened
     check_enough(blocks.tokens, recipe, 1)
     shape = {**shape, **family.vocabulary_of(tokenizer)}
     tutor = family.load_teacher(teacher, tokenizer, shape, device) if teacher else None
-    clock = timing.clock_for(device)
-    startup, models = begun.seconds(clock), {}
+    models = {}
     for depth in depths:
         start_training(0)
         model = family.new_member(MDLMConfig(**shape, n_blocks=depth), recipe)
@@ -193,12 +211,11 @@ def time_judge(
 ) -> Calibration:
     """`training_rates.judge_calibration`, measured."""
     device, length = join_processes().device, shape["n_positions"]
-    tokenizer, blocks, held_out = judge.open_text(
-        work_folder(folder), data, length, vocab_size, column
+    clock = timing.clock_for(device)
+    (tokenizer, blocks, held_out), startup = opened_again(
+        lambda: judge.open_text(work_folder(folder), data, length, vocab_size, column), begun, clock
     )
     check_enough(blocks.tokens, recipe, 1)
-    clock = timing.clock_for(device)
-    startup = begun.seconds(clock)
     start_training(0)
     model = judge.new_judge(shape, tokenizer)
     matrices = judge.layer_matrices(model)
