@@ -12,6 +12,7 @@ import click
 from stepimp.memory import free_memory, size
 from stepimp.processes import launched
 
+from ._training import member_depths
 from ._work import CURVES, cores, default_models, missing_curves, planned
 
 HOUR = 3600.0
@@ -216,7 +217,5 @@ def missing_depths(folder, depths, baseline_seed) -> list[int]:
     from stepimp.models.family import read_manifest
 
     there = read_manifest(folder)["members"]
-    asked = {f"{depth}b": depth for depth in depths}
-    if baseline_seed is not None:
-        asked[f"{max(depths)}b_seed{baseline_seed}"] = max(depths)
+    asked = member_depths(depths, baseline_seed)
     return [depth for name, depth in asked.items() if name not in there]

@@ -58,7 +58,6 @@ def recommend_now(
     else:
         document = curves_for(by, heavy, lights, models, partial(measure_first, models))
     options |= dict(by=by, heavy=heavy, lights=lights)
-    if not options.get("verification"):
-        return recommendation(document, models.out, **options)
-    with progress("batches of samples") as moved:
+    what = "batches of samples" if options.get("verification") else "search of the best schedule"
+    with progress(what) as moved:
         return recommendation(document, models.out, progress=moved, **options)

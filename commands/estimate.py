@@ -1,37 +1,58 @@
 """`stepimp estimate`: what a command will cost, before it runs."""
 
-import os
-
 import click
 
+from ._estimates import TIMED, workers_of
 from ._print import duration, print_json, print_table, size
 from ._progress import status
 from ._work import JUDGED, PLANNED
-from ._workers import default_workers, threads_each
+
+TIMING = "Timing the models for a few seconds, unless it was done before ..."
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--json", "as_json", is_flag=True, help="Print the estimate as JSON.")
-@click.argument("command", type=click.Choice(PLANNED), metavar="COMMAND")
+@click.argument("command", type=click.Choice([*PLANNED, *TIMED]), metavar="COMMAND")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF COMMAND]...")
 @click.pass_context
 def estimate(ctx, as_json, command, arguments):
     """Say what a command will cost, before it runs.
 
     It counts forward passes, FLOPs, seconds on this machine, memory and disk. COMMAND is loss, kl,
-    cascade, generate, compare, search, profile, recommend or plan, with its own options after it:
-    the line as you would run it, with "estimate" before the name. Curves that the command would
-    measure first, as the results folder has none that match, are counted too. Forward passes and
-    FLOPs follow from the sizes. Seconds and memory come from running the same models in the same
-    batches for a few seconds, which are kept: the next estimate of these models on this machine is
-    instant. The time is that of the processes that the command would start, with nothing else
-    running. Work that an earlier run has finished counts as if it were still to do.
+    cascade, generate, compare, search, profile, recommend, plan, train, judge or evaluate, with its
+    own options after it: the line as you would run it, with "estimate" before the name. Curves that
+    the command would measure first, as the results folder has none that match, are counted too.
+    Forward passes and FLOPs follow from the sizes. Seconds and memory come from running the same
+    models in the same batches for a few seconds, which are kept: the next estimate of these models
+    on this machine is instant. The time is that of the processes that the command would start, with
+    nothing else running. Work that an earlier run has finished counts as if it were still to do.
+
+    For train and judge it takes a few real steps of each depth, in a folder of their own: the time
+    is that of all members in one process, and says how much of it goes into starting, reading the
+    text and compiling. Disk is what stays, with the checkpoints beside it that a training removes.
 
     \b
     Example:
       stepimp estimate kl --heavy 12b --light 4b --sequences 500
       stepimp estimate search --samples 160
+      stepimp estimate train runs/docs --data docs --depths 4,12 --steps 5000
     """
+    context = ctx.parent.command.commands[command].make_context(
+        command, list(arguments), parent=ctx.parent
+    )
+    if command in TIMED:
+        status(TIMING)
+        document = TIMED[command](context)
+    else:
+        document = of_models(context)
+    document = {"command": [command, *arguments], **document}
+    if as_json:
+        return print_json(document)
+    show(document)
+
+
+def of_models(context: click.Context) -> dict:
+    """The estimate of a command that runs denoisers."""
     from dataclasses import fields
 
     from stepimp.estimates.rates import rates
@@ -40,23 +61,15 @@ def estimate(ctx, as_json, command, arguments):
 
     from ._work import missing_curves, planned
 
-    context = ctx.parent.command.commands[command].make_context(
-        command, list(arguments), parent=ctx.parent
-    )
-    params = context.params
+    command, params = context.info_name or "", context.params
     names = {field.name for field in fields(ModelOptions)}
     options = ModelOptions(**{name: value for name, value in params.items() if name in names})
     folder = family_folder(options.family)
     work = planned(command, params, folder, missing_curves(command, params, folder))
-    workers = 1
-    if "workers" in params:
-        workers = params["workers"] or default_workers(context)
-    if workers > 1:  # before torch counts its threads
-        os.environ["OMP_NUM_THREADS"] = threads_each(workers)
-    status("Timing the models for a few seconds, unless it was done before ...")
+    workers = workers_of(context)
+    status(TIMING)
     measured = rates(work, options, params.get("judge") if command in JUDGED else None)
-    document = {
-        "command": [command, *arguments],
+    return {
         "forwards": {model: round(count) for model, count in work.forwards.items()},
         "texts_scored": round(work.texts),
         "flops": work.flops(measured.flops),
@@ -65,22 +78,27 @@ def estimate(ctx, as_json, command, arguments):
         "memory_bytes": measured.memory,
         "disk_bytes": round(work.bytes),
     }
-    if as_json:
-        return print_json(document)
-    show(document)
 
 
 def show(document: dict):
     """A line per quantity."""
+    rows = []
+    if "steps" in document:
+        steps = ", ".join(f"{model} {count:,}" for model, count in document["steps"].items())
+        rows.append(["steps", steps])
     forwards = ", ".join(f"{model} {count:,}" for model, count in document["forwards"].items())
+    rows.append(["forward passes", forwards or "none"])
+    if "texts_scored" in document:
+        rows.append(["texts the judge scores", f"{document['texts_scored']:,}"])
+    of_judge = document["command"][0] in TIMED
+    rows.append(["FLOPs" if of_judge else "FLOPs, without the judge", f"{document['flops']:.3g}"])
     count = document["processes"]
     shared = f" in {count} processes" if count > 1 else ""
-    rows = [
-        ["forward passes", forwards or "none"],
-        ["texts the judge scores", f"{document['texts_scored']:,}"],
-        ["FLOPs, without the judge", f"{document['flops']:.3g}"],
-        ["time on this machine", duration(document["seconds"]) + shared],
-        ["peak memory", size(document["memory_bytes"])],
-        ["on disk", size(document["disk_bytes"])],
-    ]
+    rows.append(["time on this machine", duration(document["seconds"]) + shared])
+    if "warmup_seconds" in document:
+        rows.append(["  before the steps", duration(document["warmup_seconds"])])
+    rows.append(["peak memory", size(document["memory_bytes"])])
+    rows.append(["on disk", size(document["disk_bytes"])])
+    if "checkpoint_bytes" in document:
+        rows.append(["  checkpoints beside it", f"up to {size(document['checkpoint_bytes'])}"])
     print_table(f"stepimp {' '.join(document['command'])}", ["", ""], rows)

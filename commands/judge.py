@@ -12,6 +12,7 @@ from ._long import confirm_training
 from ._options import MOST_VOCABULARY, SEED, FloatRange, training_data_option, yes_option
 from ._print import print_json
 from ._progress import progress_bar, status
+from ._training import judge_shape, recipe_of
 
 
 @click.command()
@@ -124,13 +125,11 @@ def judge(
     seed,
     layers,
     width,
-    heads,
     context,
-    dropout,
     vocab_size,
     as_json,
     yes,
-    **recipe,
+    **_,
 ):
     """Train a judge for the family in FOLDER.
 
@@ -143,17 +142,14 @@ def judge(
     Example:
       stepimp judge runs/docs --data docs
     """
-    if width % heads:
-        raise click.BadParameter(
-            f"{width} must be a multiple of the {heads} heads.", param_hint="--width"
-        )
+    params = click.get_current_context().params
+    shape, recipe = judge_shape(params), recipe_of(params)
     status("Reading the text ...")
     from pathlib import Path
 
     from stepimp.errors import StepimpError
     from stepimp.quality.judge import FOLDER
     from stepimp.training.judge import RECIPE, train_judge
-    from stepimp.training.recipe import Recipe
 
     from ._training_progress import TrainingProgress
 
@@ -161,11 +157,10 @@ def judge(
         raise StepimpError(
             f"There is no folder {folder}: train a family with stepimp train {folder} first."
         )
-    shape = dict(n_layer=layers, n_embd=width, n_head=heads, n_positions=context, dropout=dropout)
     confirm_training(
         [] if (Path(folder) / FOLDER / RECIPE).exists() else [layers],
         {"width": width, "length": context, "cond_dim": 0, "vocab_size": vocab_size},
-        recipe,
+        params,
         yes,
     )
     command = shlex.join(["stepimp", *sys.argv[1:]])
@@ -174,7 +169,7 @@ def judge(
         facts = train_judge(
             Path(folder),
             shape,
-            Recipe(**recipe),
+            recipe,
             data,
             vocab_size,
             seed,

@@ -12,6 +12,7 @@ from ._long import confirm_training, missing_depths
 from ._options import MOST_VOCABULARY, SEED, FloatRange, refuse, training_data_option, yes_option
 from ._print import print_json
 from ._progress import progress_bar, status
+from ._training import family_shape, recipe_of
 
 
 def depth_list(ctx, param, value):
@@ -198,16 +199,10 @@ def train(
     teacher,
     vocab_size,
     length,
-    width,
-    heads,
-    cond_dim,
-    time_conditioning,
-    noise,
-    dropout,
     minutes,
     as_json,
     yes,
-    **recipe,
+    **_,
 ):
     """Train a family of denoisers into FOLDER.
 
@@ -221,10 +216,8 @@ def train(
     Example:
       stepimp train runs/docs --data docs --depths 4,6,8,10,12 --baseline-seed 2
     """
-    if width % (2 * heads):
-        raise click.BadParameter(
-            f"{width} must be a multiple of twice the {heads} heads.", param_hint="--width"
-        )
+    params = click.get_current_context().params
+    shape, recipe = family_shape(params), recipe_of(params)
     if baseline_seed == seed:
         raise click.BadParameter(
             f"{seed} is the seed of the family: choose another.", param_hint="--baseline-seed"
@@ -238,7 +231,6 @@ def train(
 
     from stepimp.training.callbacks import Deadline
     from stepimp.training.family import prepare_text, train_family
-    from stepimp.training.recipe import Recipe
 
     from ._training_progress import TrainingProgress
 
@@ -250,19 +242,10 @@ def train(
             f"{counts['train']:,} training and {counts['heldout']:,} held-out sequences of "
             f"{length} tokens -> {prepare}"
         )
-    shape = dict(
-        model_length=length,
-        hidden_dim=width,
-        n_heads=heads,
-        cond_dim=cond_dim,
-        dropout=dropout,
-        time_conditioning=time_conditioning,
-        noise=noise,
-    )
     confirm_training(
         missing_depths(Path(folder), depths, baseline_seed),
-        {"width": width, "length": length, "cond_dim": cond_dim, "vocab_size": vocab_size or 0},
-        recipe | {"minutes": minutes},
+        {name: params[name] or 0 for name in ("width", "length", "cond_dim", "vocab_size")},
+        params,
         yes,
     )
     command = shlex.join(["stepimp", *sys.argv[1:]])
@@ -275,7 +258,7 @@ def train(
             seed,
             baseline_seed,
             shape,
-            Recipe(**recipe),
+            recipe,
             data,
             tokenizer,
             vocab_size,

@@ -26,7 +26,7 @@ REPEATS = 3
 class Numbers:
     """A tokenizer of texts that are token ids in words."""
 
-    eos_token_id = 50256
+    eos_token, eos_token_id, is_fast = None, 50256, False
 
     def __call__(self, texts, **_):
         return type(

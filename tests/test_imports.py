@@ -45,7 +45,9 @@ ROOMS = {
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
     "search": {"models", "curves", "schedules", "sampling", "quality", "search_rows"} | SMALL,
-    "estimates": {"models", "curves", "schedules", "sampling", "quality", "search"} | SMALL,
+    "estimates": {"models", "curves", "schedules", "sampling", "quality", "search"}
+    | {"training"}
+    | SMALL,
     "training": {"errors", "checks", "noise", "processes", "scratch", "results", "text"}
     | {"kernels", "models", "quality"},
     "paper": {

@@ -2,27 +2,20 @@
 cache."""
 
 import json
-import os
-import platform
 import statistics
-import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from stepimp import __version__
+from stepimp.estimates import timing
+from stepimp.estimates.timing import Clock
 from stepimp.estimates.work import Work
 from stepimp.models.family import family_folder, resolve
 from stepimp.models.options import ModelOptions
 from stepimp.results import write_atomically
-from stepimp.text.cache import cache_folder, digest
 
-Clock = Callable[[], float]
-SECONDS = 1.0  # that each model is timed for, at least
 TIMES = (0.25, 0.5, 0.75)  # t of the curves that are timed: about their mean, and past it
-SLICES = 24  # parts of a trajectory, of which as many are timed as SECONDS allow
+SLICES = 24  # parts of a trajectory, of which as many are timed as timing.SECONDS allow
 
 
 @dataclass(frozen=True)
@@ -49,25 +42,13 @@ class Rates:
         return self.startup + shared / processes
 
 
-def stamp(source: str) -> str:
-    """Names the weights of a checkpoint without reading them."""
-    path = Path(source).expanduser()
-    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
-    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return digest(source, json.dumps(facts))
-
-
 def rates_file(work: Work, options: ModelOptions, judge: str | None) -> Path:
     """Where the rates of this work are kept, for this machine, these weights and batches."""
     folder = family_folder(options.family)
-    machine = (platform.node(), platform.processor(), str(os.cpu_count()))
-    threads = (os.environ.get("OMP_NUM_THREADS", ""), __version__)
     run = (options.device, options.dtype, options.attn, judge or "")
     sizes = (work.length, work.batch_size, work.together, bool(work.inputs), bool(work.texts))
-    drawn = sorted(work.drawn)
-    weights = [part for model in work.models for part in (model, stamp(resolve(model, folder)))]
-    key = digest(*machine, *threads, *run, json.dumps([sizes, drawn]), *weights)
-    return cache_folder() / f"rates-{key}.json"
+    weights = [(model, timing.stamp(resolve(model, folder))) for model in work.models]
+    return timing.rates_path(run, sizes, sorted(work.drawn), weights)
 
 
 def known_rates(work: Work, options: ModelOptions, judge: str | None = None) -> Rates | None:
@@ -92,11 +73,8 @@ def rates(work: Work, options: ModelOptions, judge: str | None = None) -> Rates:
 
 
 def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates:
-    """`rates`, measured: in seconds that this process works where it does so in one thread, as
-    other programs then do not count; else in seconds that pass.
-    """
-    # The process's own time counts from its start, as that of the command will.
-    begun = {time.process_time: 0.0, time.perf_counter: time.perf_counter()}
+    """`rates`, measured."""
+    begun = timing.Begun()
     import torch
 
     from stepimp.models.loading import load
@@ -108,9 +86,8 @@ def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates
     if work.inputs:  # as their text is read with it
         with suppress(ImportError):
             import datasets  # noqa: F401
-    alone = family.any.device.type == "cpu" and torch.get_num_threads() == 1
-    clock: Clock = time.process_time if alone else time.perf_counter
-    startup = clock() - begun[clock]
+    clock = timing.clock_for(family.any.device)
+    startup = begun.seconds(clock)
     with torch.no_grad():
         per_input = seconds_of_input(family, work, clock) if work.inputs else 0.0
         forward = {
@@ -123,7 +100,7 @@ def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates
         input=per_input,
         forward=forward,
         text=per_text,
-        memory=peak_memory(family.any.device),
+        memory=timing.peak_memory(family.any.device),
     )
 
 
@@ -141,7 +118,7 @@ def seconds_of_input(family, work: Work, clock: Clock) -> float:
     measure_chunk(ordered, tokens, uniforms, TIMES[:1], family.any.noise)  # builds caches
     spent: list[float] = []
     begun = clock()
-    while not spent or clock() - begun < SECONDS * len(ordered):
+    while not spent or clock() - begun < timing.SECONDS * len(ordered):
         start = clock()
         measure_chunk(ordered, tokens, uniforms, TIMES, family.any.noise)
         spent.append(clock() - start)
@@ -172,7 +149,7 @@ def seconds_of_forward(denoiser, work: Work, clock: Clock) -> float:
                 pass
             if forwards := counts.forwards.total():
                 spent.append((clock() - start) / forwards)
-            if len(spent) > 3 and clock() - begun > SECONDS:
+            if len(spent) > 3 and clock() - begun > timing.SECONDS:
                 return statistics.median(spent[1:])  # the first one builds caches
     return statistics.median(spent)
 
@@ -194,15 +171,3 @@ def seconds_of_text(family, judge, work: Work, clock: Clock) -> float:
     start = clock()
     score(judge, texts)
     return (clock() - start) / count
-
-
-def peak_memory(device) -> int:
-    """Most bytes that this process held, or that torch held on a GPU."""
-    if device.type == "cuda":
-        import torch
-
-        return torch.cuda.max_memory_allocated(device)
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -144,13 +144,16 @@ def score_check(total: int) -> Check:
     return check
 
 
+def scored_parts(total: int) -> list[slice]:
+    """The parts of this many texts that are scored one after the other."""
+    starts = range(0, total, SCORED_TOGETHER)
+    return [slice(start, start + SCORED_TOGETHER) for start in starts]
+
+
 def score_in_parts(judge: Judge, samples: Samples, batch_size: int, journal, progress) -> Scores:
     """`scoring.score`, SCORED_TOGETHER texts at a time, each part kept in the journal."""
     total = len(samples.texts)
-    parts = {
-        str(start): slice(start, start + SCORED_TOGETHER)
-        for start in range(0, total, SCORED_TOGETHER)
-    }
+    parts = {str(part.start): part for part in scored_parts(total)}
 
     def scored(part: slice) -> list[list]:
         scores = score(judge, samples.texts[part], samples.prefixes[part], batch_size)

@@ -17,6 +17,7 @@ from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.paired_samples import Setting
 from stepimp.results import Run, results_folder
 from stepimp.rows import RecommendRow, VerificationRow
+from stepimp.schedules.frontier import ignored
 from stepimp.schedules.recommend import recommend_from, scheduled_lights, schedules_to_verify
 from stepimp.schedules.schedule import parse
 
@@ -48,13 +49,14 @@ def recommendation(
     steps: int = 1000,
     seed: int = 0,
     verification: Verification | None = None,
-    progress=lambda done, total: None,
+    progress=ignored,
 ) -> dict:
     """Writes the recommendation document of a curves document to the folder `out`, and returns it.
 
     heavy: raises StepimpError if the curves have another one. lights: see `scheduled_lights`. The
     other options are those of `schedules.recommend.recommend`. verification: adds
-    `VerificationRow`s; progress counts its batches of samples.
+    `VerificationRow`s. progress: of the search for the optimum, as for `schedules.cheapest`; with a
+    verification of its batches of samples.
     """
     results_folder(out)
     check_current(curves)
@@ -81,7 +83,8 @@ def recommendation(
         "samples": verification and verification.samples,
         "dtype": verification and verification.dtype,
     }
-    advice = recommend_from(curves, lights, **options)
+    searched = ignored if verification else progress
+    advice = recommend_from(curves, lights, progress=searched, **options)
     fingerprints = curves["provenance"]["fingerprints"]
     if verification:
         family, judge = load_to_verify(curves, verification)

@@ -61,26 +61,43 @@ def score(
     """
     if not len(texts):
         raise StepimpError("There is no text to score.")
+    whole = read_whole(judge, texts, prefixes)
+    nll = np.zeros(len(texts))
+    for rows, ids, scored in batches(whole, judge.context, batch_size):
+        np.add.at(nll, np.repeat(rows, scored.sum(1)), judge.nll(ids, scored).numpy())
+    tokens = np.array([len(read) - first for read, first in whole])
+    return filled(nll, tokens, judge)
+
+
+def read_whole(
+    judge: Judge, texts: list[str], prefixes: list[str] | None = None
+) -> list[tuple[list[int], int]]:
+    """(tokens of prefix and text, index of the first that is scored) of each text."""
     encoded_prefixes = judge.encode(prefixes) if prefixes is not None else [[]] * len(texts)
-    whole = [
+    return [
         (prefix + text, max(1, len(prefix)))
         for prefix, text in zip(encoded_prefixes, judge.encode(texts), strict=True)
     ]
+
+
+def batches(
+    whole: list[tuple[list[int], int]], context: int | None, batch_size: int
+) -> Iterator[tuple[tuple[int, ...], torch.Tensor, torch.Tensor]]:
+    """What `score` runs: (index of the text of each row, ids [B, L], whether each is scored
+    [B, L]), the longest rows first.
+    """
     pieces = [
         (row, *piece)
         for row, (tokens, first) in enumerate(whole)
-        for piece in windows(tokens, first, judge.context)
+        for piece in windows(tokens, first, context)
     ]
     pieces.sort(key=lambda piece: len(piece[1]), reverse=True)
-    nll = np.zeros(len(texts))
     for start in range(0, len(pieces), batch_size):
         rows, read, firsts = zip(*pieces[start : start + batch_size])
         ids, scored = torch.zeros(2, len(read), len(read[0]), dtype=torch.long)
         for r, (tokens, first) in enumerate(zip(read, firsts)):
             ids[r, : len(tokens)], scored[r, first : len(tokens)] = torch.tensor(tokens), 1
-        np.add.at(nll, np.repeat(rows, scored.sum(1)), judge.nll(ids, scored.bool()).numpy())
-    tokens = np.array([len(read) - first for read, first in whole])
-    return filled(nll, tokens, judge)
+        yield rows, ids, scored.bool()
 
 
 def filled(nll: np.ndarray, tokens: np.ndarray, judge: Judge) -> Scores:
@@ -103,7 +120,19 @@ def score_as_mdlm(judge: Judge, texts: list[str], length: int, batch_size: int =
     ones do not; tokens after it do. Texts beyond the last whole batch are dropped. Prefixes count
     like any text. Raises StepimpError if the judge has no end-of-text token.
     """
-    batch_size, eos = min(batch_size, len(texts)), judge.tokenizer.eos_token_id
+    batch_size = min(batch_size, len(texts))
+    ids = mdlm_ids(judge, texts, length, batch_size)
+    nll, counted = np.zeros(len(ids)), np.zeros(len(ids), dtype=int)
+    for rows, chunk, weight in mdlm_chunks(judge, ids, batch_size):
+        if weight.any():
+            np.add.at(nll[rows], weight.nonzero()[:, 0].numpy(), judge.nll(chunk, weight).numpy())
+        counted[rows] += weight.sum(1).numpy()
+    return filled(nll, counted, judge)
+
+
+def mdlm_ids(judge: Judge, texts: list[str], length: int, batch_size: int) -> torch.Tensor:
+    """Tokens [N, L] of the texts of whole batches, as `score_as_mdlm` cuts and pads them."""
+    eos = judge.tokenizer.eos_token_id
     if eos is None:
         raise StepimpError(
             f"{judge.name} has no end-of-text token to pad with, as the MDLM repository does: use "
@@ -113,19 +142,20 @@ def score_as_mdlm(judge: Judge, texts: list[str], length: int, batch_size: int =
     ids = torch.full((len(texts), max(2, *map(len, encoded))), eos)
     for row, tokens in enumerate(encoded):
         ids[row, : len(tokens)] = torch.tensor(tokens)
-    ids = ids[: len(texts) // batch_size * batch_size]
-    nll, counted = np.zeros(len(ids)), np.zeros(len(ids), dtype=int)
+    return ids[: len(texts) // batch_size * batch_size]
+
+
+def mdlm_chunks(
+    judge: Judge, ids: torch.Tensor, batch_size: int
+) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """What `score_as_mdlm` runs: (rows of ids, tokens [B, l], which of them count [B, l])."""
+    eos = judge.tokenizer.eos_token_id
     for start in range(0, len(ids), batch_size):
         rows = slice(start, start + batch_size)
         for chunk in ids[rows].split(min(MDLM_CHUNK, judge.context or MDLM_CHUNK), dim=1):
             weight = ((chunk == eos).cumsum(1) == 1) | (chunk != eos)
             weight[:, 0] = False
-            if weight.any():
-                np.add.at(
-                    nll[rows], weight.nonzero()[:, 0].numpy(), judge.nll(chunk, weight).numpy()
-                )
-            counted[rows] += weight.sum(1).numpy()
-    return filled(nll, counted, judge)
+            yield rows, chunk, weight
 
 
 def unigram_entropy(tokens) -> np.ndarray:

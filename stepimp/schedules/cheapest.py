@@ -12,7 +12,7 @@ optimum if it meets the limit; if it does not, the limit is raised.
 import numpy as np
 
 from stepimp.errors import StepimpError
-from stepimp.schedules.frontier import Frontier, Windows, running_sums
+from stepimp.schedules.frontier import Frontier, Progress, Windows, ignored, running_sums
 from stepimp.schedules.schedule import Schedule
 
 MOST_BYTES = 2_000_000_000
@@ -21,6 +21,7 @@ PRICES = 9  # that are compared at once
 SPREAD = 4.0 ** -np.arange(1, 7)  # of the prices that bound, about the best, in units of the range
 FIRST_SLACK = 1e-8  # of the sum of all absolute costs
 LARGER = 16  # times the slack where it was too small
+BOUNDS_SHARE = 40  # percent of the time that the bounds take
 CHUNK = 10_000  # steps whose bounds are compared at once
 ROUNDING = 1e-11  # of the same: what the order of a sum may change
 
@@ -49,9 +50,11 @@ class Bounds:
     """Least reduced costs of what comes before and after the end of a segment.
 
     costs, gains, segments, shortest: as for `Frontier`, with B = 1. least, most: units to save.
+    progress: counts the zooms to the best price.
     """
 
-    def __init__(self, costs, gains, segments, shortest, least, most):
+    def __init__(self, costs, gains, segments, shortest, least, most, progress: Progress = ignored):
+        self._progress = progress
         self._gains, self._segments, self._shortest = list(gains.values()), segments, shortest
         self._sums = [running_sums(costs[model])[0] for model in gains]  # each [T + 1]
         self.steps, self._least, self._most = len(self._sums[0]) - 1, least, most
@@ -72,7 +75,8 @@ class Bounds:
         in the price.
         """
         low, high = -self.range, self.range
-        for _ in range(ZOOMS):
+        for zoom in range(ZOOMS):
+            self._progress(zoom, ZOOMS)
             prices = np.linspace(low, high, PRICES)
             bounds = self.before(prices)[1] + self._saved(prices)
             best = int(bounds.argmax())
@@ -160,17 +164,27 @@ def cheapest(
     shortest: int,
     least: int,
     most: int,
+    progress: Progress = ignored,
 ) -> Schedule:
     """The cheapest schedule that saves from `least` to `most` units, under one cost table.
 
-    costs, gains, segments, shortest: as for `Frontier`. Raises StepimpError where there is none.
+    costs, gains, segments, shortest: as for `Frontier`. progress: counts hundredths, first of the
+    bounds, then of the dynamic programme, which may begin again with a larger limit. Raises
+    StepimpError where there is none.
     """
-    bounds = Bounds(costs, gains, segments, shortest, least, most)
+
+    def bounded(done: int, total: int):
+        progress(BOUNDS_SHARE * done // total, 100)
+
+    def searched(done: int, total: int):
+        progress(BOUNDS_SHARE + (100 - BOUNDS_SHARE) * done // total, 100)
+
+    bounds = Bounds(costs, gains, segments, shortest, least, most, bounded)
     slack = FIRST_SLACK * bounds.scale
     while True:
         limit = bounds.total + slack
         windows = bounds.windows(limit + ROUNDING * bounds.scale)
-        frontier = Frontier(costs, gains, segments, shortest, least, most, windows)
+        frontier = Frontier(costs, gains, segments, shortest, least, most, windows, searched)
         saving = int(frontier.cost[0].argmin())
         if frontier.cost[0, saving] <= limit or slack > LARGER * bounds.scale:
             return frontier.best(saving)

@@ -2,13 +2,20 @@
 one segment ends and the next begins."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain, repeat
 
 import numpy as np
 
 from stepimp.errors import StepimpError
 from stepimp.schedules.schedule import Schedule
+
+Progress = Callable[[int, int], None]
+REPORTED = 10_000  # ends of segments between two reports
+
+
+def ignored(done: int, total: int):
+    """The progress of a search that nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class Frontier:
     units saved by a step that runs it. least, most: the savings of interest, by default all. After
     construction `cost` is [B, S + 1], S the greatest saving: the least summed cost at each saving,
     inf where no schedule saves exactly that much or it is of no interest. windows: where segments
-    may end, by default anywhere; schedules with another end of a segment are left out.
+    may end, by default anywhere; schedules with another end of a segment are left out. progress:
+    counts the ends that have been gone through, some at a time.
 
     With C_m(i) the cost of the first i steps of model m, a segment of m that began after e steps
     costs C_m(i) - C_m(e) and saves g_m (i - e). So a state is (segments so far, model, units saved
@@ -58,6 +66,7 @@ class Frontier:
         least: int = 0,
         most: int | None = None,
         windows: Windows | None = None,
+        progress: Progress = ignored,
     ):
         self.models, self.gains, self.shortest = list(costs), [gains[m] for m in costs], shortest
         self.steps = next(iter(costs.values())).shape[1]
@@ -75,7 +84,7 @@ class Frontier:
         # end of a segment -> its window's low, the model of the cheapest segment that ends there,
         # and bits: where the next segment of each model is the cheapest of its state so far
         self._ends: dict[int, tuple[int, np.ndarray, list[np.ndarray]]] = {}
-        self._run(windows if segments > 1 else Windows(*np.zeros((3, 0), int)))
+        self._run(windows if segments > 1 else Windows(*np.zeros((3, 0), int)), progress)
         self._least = max(0, least)
         final = [self._at(m, self.steps, self._least, most) for m in range(len(self.models))]
         self._final = np.stack(final, axis=1).reshape(-1, tables, most - self._least + 1)
@@ -92,10 +101,13 @@ class Frontier:
         place = self._place(m, step, low, high)
         return self._values[m][segments, :, place] + self._sums[m][:, step, None]
 
-    def _run(self, windows: Windows):
+    def _run(self, windows: Windows, progress: Progress):
         """Goes through the ends of segments; the next segments count when they are long enough."""
         begun: deque = deque()
-        for step, low, high in zip(*map(np.ndarray.tolist, vars(windows).values())):
+        ends = zip(*map(np.ndarray.tolist, vars(windows).values()))
+        for done, (step, low, high) in enumerate(ends, 1):
+            if done % REPORTED == 0:
+                progress(done, len(windows.steps))
             while begun and begun[0][0] + self.shortest <= step:
                 self._begin(*begun.popleft())
             begun.append((step, low, high, *self._finish(step, low, high)))
@@ -152,7 +164,7 @@ class Frontier:
                 segment, m = segment - 1, int(source[segment - 1, table, place])
                 stop, saving = step, saved
         backwards.append((self.models[m], stop))
-        return Schedule.of(chain.from_iterable(repeat(*part) for part in reversed(backwards)))
+        return Schedule.joined(reversed(backwards))
 
 
 def running_sums(costs: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from stepimp.errors import StepimpError
 from stepimp.rows import BoundaryRow, RecommendRow, TradeoffRow
 from stepimp.schedules.cheapest import cheapest, refuse_too_large
 from stepimp.schedules.costs import mean_curves, predict, saved_units, step_costs
-from stepimp.schedules.frontier import Frontier
+from stepimp.schedules.frontier import Frontier, Progress, ignored
 from stepimp.schedules.savings import reachable
 from stepimp.schedules.schedule import (
     QUARTERS,
@@ -107,12 +107,13 @@ def recommend(
     shortest: int = 1,
     save_flops: bool = False,
     seed: int = 0,
+    progress: Progress = ignored,
 ) -> dict[str, Any]:
     """The exact optimum under a budget, beside the hand-crafted schedules.
 
     budget: the fraction of steps that run light, met exactly, or with save_flops the saved FLOPs of
     formula (3), met at least. by: one of OBJECTIVES, see `costs.cost_curves`. segments: most
-    segments; shortest: fewest steps in one. Returns
+    segments; shortest: fewest steps in one. progress: of the search, see `cheapest`. Returns
       rows        `RecommendRow`s: the recommendation, then the others by their objective,
       tradeoff    `TradeoffRow`s: the best schedule for budgets from nothing to all; with more than
                   TRADEOFF_STEPS steps the boundaries of these lie on a grid of 1/TRADEOFF_STEPS,
@@ -142,7 +143,8 @@ def recommend(
     if coarse == steps:
         best = frontier.best(frontier.cheapest(*aims))
     else:
-        best = cheapest(step_costs(measured, times, steps), gains, segments, shortest, *aims)
+        costs = step_costs(measured, times, steps)
+        best = cheapest(costs, gains, segments, shortest, *aims, progress)
     saving = sum(gains[model] * count for model, count in best.segments)
     light_steps = math.ceil(saving / gains[shallowest])  # of a sandwich that saves as much
     named = [

@@ -29,6 +29,15 @@ class Schedule:
         """From one model name per step, the start of sampling first."""
         return cls(tuple((model, len(list(run))) for model, run in groupby(models)))
 
+    @classmethod
+    def joined(cls, parts) -> "Schedule":
+        """From (model name, number of steps) pairs in the order of sampling: pairs of no steps are
+        left out, and neighbours of one model become one segment.
+        """
+        some = [(model, count) for model, count in parts if count > 0]
+        runs = groupby(some, key=lambda part: part[0])
+        return cls(tuple((model, sum(count for _, count in run)) for model, run in runs))
+
     @property
     def steps(self) -> int:
         """T, the number of denoising steps."""
@@ -111,22 +120,20 @@ def stretched(schedule: Schedule, steps: int) -> Schedule:
         stops.append(stops[-1] + count)
     ends = [round(stop * steps / schedule.steps) for stop in stops]
     models = [model for model, _ in schedule.segments]
-    return Schedule.of(model for model, a, b in zip(models, ends, ends[1:]) for _ in range(b - a))
+    return Schedule.joined((model, b - a) for model, a, b in zip(models, ends, ends[1:]))
 
 
 def sandwich(steps: int, light_steps: int, heavy: str, light: str) -> Schedule:
     """Light at both ends, heavy in the middle; an odd light step goes to the start."""
     end = light_steps // 2
-    return Schedule.of(
-        [light] * (light_steps - end) + [heavy] * (steps - light_steps) + [light] * end
-    )
+    return Schedule.joined([(light, light_steps - end), (heavy, steps - light_steps), (light, end)])
 
 
 def light_window(steps: int, start: int, stop: int, heavy: str, light: str) -> Schedule:
     """Light from the start-th to before the stop-th step of sampling (counted from 0), heavy
     elsewhere.
     """
-    return Schedule.of([light if start <= i < stop else heavy for i in range(steps)])
+    return Schedule.joined([(heavy, start), (light, stop - start), (heavy, steps - stop)])
 
 
 def quarters(steps: int, heavy: str, light: str) -> list[Schedule]:

@@ -67,13 +67,9 @@ def train_member(
     """
     seed = member_seed(seed, config.n_blocks)
     start_training(seed)
-    model = MDLMForMaskedLM(config)
-    initialize(model)
-    if recipe.compile:
-        speed_up(model, recipe.bf16)
+    model = new_member(config, recipe)
     trainer = functools.partial(MDLMTrainer, teacher=teacher)
-    some = held_out[:: max(1, len(held_out) // SNAPSHOT_SEQUENCES)]
-    evaluate_some = functools.partial(evaluate_nelbo, tokens=some)
+    evaluate_some = functools.partial(evaluate_nelbo, tokens=snapshot_part(held_out))
     matrices = block_matrices(model)
     final = fit(
         model, trainer, matrices, folder, tokens, recipe, seed, tokenizer, evaluate_some, callbacks
@@ -81,6 +77,20 @@ def train_member(
     nelbo = evaluate_nelbo(final, held_out)
     save(final, tokenizer, folder, nelbo, recipe.weights)
     return nelbo
+
+
+def new_member(config: MDLMConfig, recipe: Recipe) -> MDLMForMaskedLM:
+    """A model before its first step, in the way that its blocks are trained in."""
+    model = MDLMForMaskedLM(config)
+    initialize(model)
+    if recipe.compile:
+        speed_up(model, recipe.bf16)
+    return model
+
+
+def snapshot_part(held_out):
+    """The part of the held-out [N, L] sequences that snapshots are evaluated on."""
+    return held_out[:: max(1, len(held_out) // SNAPSHOT_SEQUENCES)]
 
 
 def load_teacher(path: str, tokenizer, shape: dict, device):
@@ -154,6 +164,14 @@ def open_text(
     return data, tokenizer, *blocks
 
 
+def vocabulary_of(tokenizer) -> dict[str, int]:
+    """MDLMConfig arguments: the size of the vocabulary, and the mask token, which is one more where
+    the tokenizer has none.
+    """
+    mask = len(tokenizer) if tokenizer.mask_token_id is None else tokenizer.mask_token_id
+    return {"vocab_size": max(len(tokenizer), mask + 1), "mask_token_id": mask}
+
+
 def train_family(
     folder: Path,
     depths: list[int],
@@ -188,8 +206,7 @@ def train_family(
                 folder, data, shape["model_length"], tokenizer_name, vocab_size, column
             )
             check_enough(blocks.tokens, recipe, processes.num_processes)
-            mask = len(tokenizer) if tokenizer.mask_token_id is None else tokenizer.mask_token_id
-            shape = {**shape, "vocab_size": max(len(tokenizer), mask + 1), "mask_token_id": mask}
+            shape = {**shape, **vocabulary_of(tokenizer)}
             tutor = load_teacher(teacher, tokenizer, shape, processes.device) if teacher else None
             members = read_manifest(folder)["members"]
             if processes.is_main_process and not (folder / "tokenizer.json").exists():

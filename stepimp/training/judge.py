@@ -85,6 +85,32 @@ def read_recipe(folder: Path) -> dict | None:
     return facts
 
 
+def open_text(work: Path, data: str, length: int, vocab_size: int, column: str):
+    """(tokenizer, training blocks, held-out blocks): the tokenizer of an unfinished training in the
+    work folder, else a BPE trained on the text.
+    """
+    if (work / "tokenizer.json").exists():
+        tokenizer = open_tokenizer(str(work))
+    else:
+        tokenizer = train_tokenizer(data, vocab_size, column)
+    splits = ("train", "heldout")
+    return tokenizer, *(load_blocks(data, tokenizer, length, split, column) for split in splits)
+
+
+def new_judge(shape: dict, tokenizer) -> GPT2LMHeadModel:
+    """A judge before its first step. shape: as for `train_judge`."""
+    # SDPA's fast path has no dropout.
+    rates = dict(resid_pdrop=shape["dropout"], embd_pdrop=shape["dropout"], attn_pdrop=0.0)
+    sizes = {name: shape[name] for name in ("n_layer", "n_embd", "n_head", "n_positions")}
+    ends = dict(bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id)
+    return GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, **rates, **ends))
+
+
+def layer_matrices(model: GPT2LMHeadModel) -> list[torch.nn.Parameter]:
+    """The weights of attention and MLP in all layers, what Muon is for."""
+    return [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." in name]
+
+
 def train_judge(
     family: Path,
     shape: dict,
@@ -112,31 +138,18 @@ def train_judge(
         length = shape["n_positions"]
         work = work_folder(folder)
         with processes.main_process_first():  # the others find the tokenizer and the blocks it made
-            if (work / "tokenizer.json").exists():
-                tokenizer = open_tokenizer(str(work))
-            else:
-                tokenizer = train_tokenizer(data, vocab_size, column)
-            blocks, held_out = (
-                load_blocks(data, tokenizer, length, split, column)
-                for split in ("train", "heldout")
-            )
+            tokenizer, blocks, held_out = open_text(work, data, length, vocab_size, column)
             check_enough(blocks.tokens, recipe, processes.num_processes)
             if processes.is_main_process:
                 tokenizer.save_pretrained(work)
         claim(work, {"shape": shape, "seed": seed, "data": blocks.fingerprint}, recipe)
         start_training(seed)
-        rates = dict(
-            resid_pdrop=shape["dropout"], embd_pdrop=shape["dropout"], attn_pdrop=0.0
-        )  # SDPA's fast path has none
-        sizes = {name: shape[name] for name in ("n_layer", "n_embd", "n_head", "n_positions")}
-        ends = dict(bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id)
-        model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, **rates, **ends))
-        matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." in name]
+        model = new_judge(shape, tokenizer)
         evaluate = functools.partial(held_out_nats, tokens=held_out.tokens)
         final = fit(
             model,
             JudgeTrainer,
-            matrices,
+            layer_matrices(model),
             folder,
             blocks.tokens,
             recipe,

@@ -5,6 +5,8 @@ from collections import defaultdict
 
 import torch
 
+ITERATIONS = 5  # of Newton-Schulz
+
 
 def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
     """Muon's Newton-Schulz iteration: of each matrix U S V^T about U V^T. matrices: [n, rows,
@@ -16,7 +18,7 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
     tall = matrices.shape[1] > matrices.shape[2]
     x = (matrices.mT if tall else matrices).bfloat16()
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
-    for _ in range(5):
+    for _ in range(ITERATIONS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).to(matrices.dtype)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import asdict, dataclass, replace
 
+KEPT_CHECKPOINTS = 2  # the older one serves while the newer is being written
 SCHEDULES = ("cosine", "trapezoid")
 MAY_CHANGE = (
     "save_every",

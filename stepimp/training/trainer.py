@@ -12,7 +12,7 @@ import torch
 from accelerate import PartialState
 from safetensors import SafetensorError
 from torch.utils.data import Dataset
-from transformers import PrinterCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 from transformers.utils import logging
 
 from stepimp.checks import parsed
@@ -22,7 +22,7 @@ from stepimp.results import write_atomically
 from stepimp.training.callbacks import EMA, Deadline, Diverged, Snapshots, StableCheckpoint
 from stepimp.training.intact import last_checkpoint, step_of
 from stepimp.training.muon import MuonAdamW
-from stepimp.training.recipe import MAY_CHANGE, Recipe
+from stepimp.training.recipe import KEPT_CHECKPOINTS, MAY_CHANGE, Recipe
 
 NOTE = "training.json"  # what is trained in a work folder
 
@@ -165,9 +165,6 @@ def fit(
     are written to FOLDER.snapshots. Raises StepimpError where it diverges, and at a
     `Deadline` among the callbacks.
     """
-    if recipe.bf16 and not torch.cuda.is_available():
-        # The backward pass of torch's own is 5 times slower in bf16 on a CPU.
-        model.set_attn_implementation("eager")
     ema = EMA(model, recipe.ema)
     ours = [ema]
     if recipe.schedule == "trapezoid":
@@ -175,23 +172,11 @@ def fit(
     if recipe.snapshot_every:
         snapshots = folder.with_name(folder.name + ".snapshots")
         ours.append(Snapshots(ema, snapshots, recipe, tokenizer, held_out_loss))
-    optimizer = MuonAdamW(model, matrices, recipe.muon_lr, recipe.adamw_lr)
     work = work_folder(folder)
-    arguments = training_arguments(work, recipe, seed)
-    trainer = trainer_class(
-        model=model,
-        args=arguments,
-        train_dataset=TokenDataset(tokens),
-        optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)),
-        callbacks=[*ours, *callbacks, Diverged()],
+    trainer = make_trainer(
+        model, trainer_class, matrices, work, tokens, recipe, seed, [*ours, *callbacks, Diverged()]
     )
-    if trainer.is_fsdp_enabled:
-        raise StepimpError(
-            "The weights of a training cannot be sharded (FSDP), as their average is kept whole: "
-            "start it with torchrun, or without FSDP in accelerate's configuration."
-        )
-    trainer.remove_callback(PrinterCallback)
-    check_enough(tokens, recipe, arguments.world_size)
+    check_enough(tokens, recipe, trainer.args.world_size)
     with PartialState().main_process_first():  # which removes the damaged ones
         checkpoint = last_checkpoint(work)
     if checkpoint == work / f"checkpoint-{recipe.steps}":  # the Trainer would take one step more
@@ -206,6 +191,40 @@ def fit(
             f"of {recipe.steps}: run the same command again to continue."
         )
     return ema.averaged()
+
+
+def make_trainer(
+    model,
+    trainer_class,
+    matrices: list[torch.nn.Parameter],
+    work: Path,
+    tokens: torch.Tensor,
+    recipe: Recipe,
+    seed: int,
+    callbacks,
+) -> Trainer:
+    """The Trainer of a model, with checkpoints in `work`. The arguments are those of `fit`.
+
+    Raises StepimpError where accelerate is configured to shard the weights.
+    """
+    if recipe.bf16 and not torch.cuda.is_available():
+        # The backward pass of torch's own is 5 times slower in bf16 on a CPU.
+        model.set_attn_implementation("eager")
+    optimizer = MuonAdamW(model, matrices, recipe.muon_lr, recipe.adamw_lr)
+    trainer = trainer_class(
+        model=model,
+        args=training_arguments(work, recipe, seed),
+        train_dataset=TokenDataset(tokens),
+        optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)),
+        callbacks=callbacks,
+    )
+    if trainer.is_fsdp_enabled:
+        raise StepimpError(
+            "The weights of a training cannot be sharded (FSDP), as their average is kept whole: "
+            "start it with torchrun, or without FSDP in accelerate's configuration."
+        )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def check_enough(tokens: torch.Tensor, recipe: Recipe, processes: int):
@@ -231,7 +250,7 @@ def training_arguments(work: Path, recipe: Recipe, seed: int) -> TrainingArgumen
         logging_steps=max(1, min(50, recipe.steps // 10)),
         logging_nan_inf_filter=False,
         save_steps=recipe.save_every,
-        save_total_limit=2,  # the older one serves while the newer is being written
+        save_total_limit=KEPT_CHECKPOINTS,
         dataloader_drop_last=True,
         dataloader_pin_memory=gpu,
         ddp_find_unused_parameters=False,

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from documents import call
 
-from stepimp.estimates import rates as module
+from stepimp.estimates import timing
 from stepimp.models.mdlm import MDLMForMaskedLM
 
 SEARCH = ["search", "--steps", 12, "--samples", 60, "--segments", 3, "--light-segments", 1]
@@ -42,7 +42,7 @@ def long_text(tiny_text, tmp_path):
 def test_what_is_counted_is_what_runs(
     command, tiny_family, long_text, passes, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(module, "SECONDS", 0.0)
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
     monkeypatch.setattr("stepimp.sampling.curves.corpus", lambda folder: long_text)
     line = [*COMMANDS[command], "--family", tiny_family, "--out", tmp_path / "results"]
     estimated = json.loads(call("estimate", "--json", *line).stdout)["forwards"]

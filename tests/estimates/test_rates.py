@@ -8,6 +8,7 @@ import torch
 from documents import call
 
 from stepimp.estimates import rates as module
+from stepimp.estimates import timing
 from stepimp.estimates.rates import Rates, known_rates, measure_rates, rates
 from stepimp.estimates.work import Work, curves_work
 from stepimp.models.options import ModelOptions
@@ -15,7 +16,7 @@ from stepimp.models.options import ModelOptions
 
 @pytest.fixture
 def quick(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "SECONDS", 0.0)
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
     monkeypatch.setenv("STEPIMP_CACHE", str(tmp_path))
 
 
@@ -87,7 +88,7 @@ def test_the_time_is_shared_by_the_processes_of_the_command(quick, tiny_family, 
 
 def test_one_thread_is_timed_by_the_work_of_the_process(tiny_family, monkeypatch):
     clocks = []
-    monkeypatch.setattr(module, "SECONDS", 0.0)
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
     monkeypatch.setattr(
         module, "seconds_of_input", lambda family, work, clock: clocks.append(clock) or 1.0
     )

@@ -6,6 +6,7 @@ from brute_force import every_schedule
 
 from stepimp.errors import StepimpError
 from stepimp.schedules import cheapest as search
+from stepimp.schedules import frontier
 from stepimp.schedules.cheapest import Bounds, cheapest
 from stepimp.schedules.frontier import Frontier
 from stepimp.schedules.schedule import parse, stretched
@@ -42,6 +43,18 @@ def test_steps_are_bounded_chunk_by_chunk(monkeypatch):
     whole = cheapest(table, GAINS, 4, 2, 60, 60)
     monkeypatch.setattr(search, "CHUNK", 7)
     assert cheapest(table, GAINS, 4, 2, 60, 60) == whole
+
+
+def test_progress_goes_through_the_bounds_and_the_search(monkeypatch):
+    monkeypatch.setattr(frontier, "REPORTED", 1)
+    reported = []
+    cheapest(
+        random_costs(40, "curves"), GAINS, 3, 1, 60, 60, lambda *counts: reported.append(counts)
+    )
+    done, totals = zip(*reported)
+    assert set(totals) == {100} and done[0] == 0 and done[-1] == 100
+    begun = done.index(next(count for count in done if count > search.BOUNDS_SHARE))
+    assert begun == search.ZOOMS and sorted(done[:begun]) == list(done[:begun])
 
 
 def test_costs_that_are_all_the_same():

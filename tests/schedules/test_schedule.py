@@ -138,3 +138,9 @@ def test_saved_flops_are_those_of_the_papers_table_2(light_percent, percent):
 def test_saved_flops_of_several_models_are_a_mean_over_steps():
     schedule = parse("4b:1,8b:2,12b:7", "12b")
     assert saved_flops(schedule, BLOCKS, "12b") == pytest.approx(1 - (4 + 8 * 2 + 12 * 7) / 10 / 12)
+
+
+def test_parts_are_joined_where_neighbours_run_the_same_model():
+    parts = [("h", 0), ("h", 2), ("l", 0), ("h", 3), ("l", 1), ("h", 0)]
+    models = [model for model, count in parts for _ in range(count)]
+    assert Schedule.joined(parts) == Schedule.of(models) == parse("H5,L1", "h", "l")

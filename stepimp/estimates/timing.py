@@ -1,0 +1,67 @@
+"""What all timings share: their clock, how long they take, and where they are kept."""
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from stepimp import __version__
+from stepimp.text.cache import cache_folder, digest
+
+Clock = Callable[[], float]
+SECONDS = 1.0  # that each model is timed for, at least
+
+
+class Begun:
+    """When this process began to work: the time that a command takes until it runs its models."""
+
+    def __init__(self):
+        # The process's own time counts from its start, as that of the command will.
+        self.times: dict[Clock, float] = {time.process_time: 0.0}
+        self.times[time.perf_counter] = time.perf_counter()
+
+    def seconds(self, clock: Clock) -> float:
+        """Seconds since then."""
+        return clock() - self.times[clock]
+
+
+def clock_for(device) -> Clock:
+    """Seconds that this process works where it does so in one thread, as other programs then do not
+    count; else seconds that pass.
+    """
+    import torch
+
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return time.process_time if alone else time.perf_counter
+
+
+def stamp(source: str) -> str:
+    """Names the content of a file or folder without reading it."""
+    path = Path(source).expanduser()
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return digest(source, json.dumps(facts))
+
+
+def rates_path(*parts) -> Path:
+    """Where timings of this machine are kept. parts: all else that they depend on, as JSON has
+    it.
+    """
+    machine = (platform.node(), platform.processor(), str(os.cpu_count()))
+    threads = (os.environ.get("OMP_NUM_THREADS", ""), __version__)
+    return cache_folder() / f"rates-{digest(*machine, *threads, json.dumps(parts))}.json"
+
+
+def peak_memory(device) -> int:
+    """Most bytes that this process held, or that torch held on a GPU."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
