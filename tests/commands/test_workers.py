@@ -166,7 +166,7 @@ HUGE = ["--samples", "100000"]
         (["kl"], 1),
         (["kl", "--sequences", "100000"], 4),
         (["generate", "--schedule", "H1000", *HUGE], 4),
-        (["compare", "--samples", "64"], 1),
+        (["compare", "--samples", "4"], 1),
         (["compare", *HUGE], 4),
         (["search"], 4),
         (["cascade", "--sequences", "100000"], 4),
