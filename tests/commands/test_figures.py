@@ -116,7 +116,7 @@ def test_what_is_missing_is_named_with_its_command(tmp_path):
     assert "stepimp kl --heavy 12b --light 4b" in lines["figure5"]
     assert "--baseline 12b_seed2" in lines["figure5"]
     assert lines["figure13"].endswith("run: stepimp compare --prefix-length 64")
-    assert lines["table4"].endswith("run: stepimp compare --steps 32 --family code")
+    assert lines["table4"].endswith("run: stepimp compare --steps 128 --family code")
     assert lines["claim 2"].startswith("undecided: No results yet. Run: stepimp compare")
     assert "stepimp recommend" in lines["tradeoff"]
 
