@@ -145,7 +145,7 @@ def requested(command: str, params: dict[str, Any], length: int) -> "Work":
         coarse = Coarse(*(params[name] for name in names))
         return of.search_work(coarse, samples, length, batch_size, params["chunk"])
     plans = schedules(command, params)
-    given = params.get("prefix_length", 0)
+    given = min(params.get("prefix_length", 0), length)  # a longer one will be refused
     together = 2 * batch_size if command == "generate" else batch_size
     drawn = of.sampling_work(
         plans, samples, length, length - given, batch_size, together, shared_start=not given

@@ -144,6 +144,7 @@ def test_schedules_over_masked_positions_and_plans(run, tmp_path):
         (["--schedule", "L@4-2,H@2-0"], 1, "8 masked positions; the schedule is made for at most"),
         (["--schedule", "nowhere.json"], 1, "Cannot read the schedule of nowhere.json"),
         (["--prefix-length", 8], 1, "the whole length of 8"),
+        (["--prefix-length", 9], 1, "the whole length of 8"),
         (["--schedule", "L1,H3", "--fractions", "0:1:0.5"], 2, "either --schedule or --fractions"),
         (["--length", 33], 1, "outside 1..32"),
         (["--judge", "nowhere/at-all"], 1, "Cannot load nowhere/at-all as a judge"),
