@@ -115,13 +115,13 @@ reference: .venv/ready
 	STEPIMP_RESULTS=$(OVER_N) $(BIN)/stepimp plan --forwards 64 $(LIGHTS)
 	cp $(OVER_N)/plan-* $(OVER_N)/recommend_masked-* $(STEPIMP_RESULTS)
 	$(COMPARE) $(LIGHTS) --samples 128
-	$(COMPARE) --samples 800
+	$(COMPARE) --samples 1000
 	$(COMPARE) --prefix-length 64 --samples 240
 	$(COMPARE) --prefix-length 32 --samples 240
 	$(COMPARE) --fractions 0:1:0.1 --samples 104
 	$(BIN)/stepimp search --samples 80 $(FAST)
 	$(BIN)/stepimp profile --samples 16
-	STEPIMP_RESULTS=$(OVER_N) $(BIN)/stepimp compare --policies --light 4b --sequences 200 --samples 64
+	STEPIMP_RESULTS=$(OVER_N) $(BIN)/stepimp compare --policies --light 4b --sequences 200 --samples 64 $(FAST)
 	cp $(OVER_N)/policies-* $(STEPIMP_RESULTS)
 	$(BIN)/stepimp kl $(ALL_CODE)
 	$(COMPARE) --family code --steps 128 --samples 1200
