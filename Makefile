@@ -89,7 +89,7 @@ families: .venv/ready
 	$(TRAIN) runs/code $(CODE) --depths 12 --seed 3 --baseline-seed 2
 	$(BIN)/stepimp judge runs/code --data code --bf16 --steps 2500
 
-# On a GPU, in pieces of eight minutes (run it again until it ends without an error). TOKENS is made beforehand by
+# A larger family on a GPU, in pieces of eight minutes (run it again until it ends without an error). TOKENS is made beforehand by
 # `stepimp train --prepare tokens.safetensors runs/large --data docs --vocab-size 260 --length 512`; needs torch,
 # transformers, accelerate and tokenizers, not datasets.
 TOKENS ?= tokens.safetensors

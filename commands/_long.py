@@ -1,7 +1,6 @@
 """Before a run that would take more than an hour: what it would take, and a question.
 
-The estimate is rough: the FLOPs of the forward passes over a rate that most machines reach. The
-bundled reference run took 0.4 to 0.5 of it on one core.
+The estimate is rough: the FLOPs of the forward passes over a rate that most machines reach.
 """
 
 import sys

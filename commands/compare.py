@@ -137,7 +137,7 @@ def compare(heavy, lights, policies, budget, sequences, as_json, yes, **options)
     Example:
       stepimp compare --light 4b --light 8b
       stepimp compare --fractions 0:1:0.1
-      stepimp compare --schedule L250,H750 --schedule "L@64-48,H@48-0"
+      stepimp compare --schedule L250,H750 --schedule "L@256-192,H@192-0"
       stepimp compare --prefix-length 16 --samples 64
       stepimp compare --policies --light 8b --budget 0.2
     """

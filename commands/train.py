@@ -109,7 +109,7 @@ def depth_list(ctx, param, value):
 @click.option(
     "--vocab-size",
     type=click.IntRange(260, MOST_VOCABULARY),
-    help="Size of that BPE.  [default: 512]",
+    help="Size of that BPE; 260 reads bytes.  [default: 512]",
 )
 @click.option(
     "--muon-lr",
@@ -214,7 +214,7 @@ def train(
 
     \b
     Example:
-      stepimp train runs/docs --data docs --depths 4,6,8,10,12 --baseline-seed 2
+      stepimp train runs/mine --data docs --depths 4,6,8,10,12 --baseline-seed 2
     """
     params = click.get_current_context().params
     shape, recipe = family_shape(params), recipe_of(params)
