@@ -11,8 +11,8 @@ Samples = Annotated[int, "samples behind the row"]
 Notation = Annotated[str, "from the start of sampling: L125,H750,L125 or 4b:250,12b:750"]
 AnyNotation = Annotated[
     str,
-    "from the start of sampling: over steps L125,H750,L125, over masked positions L@256-160,H@160-0, "
-    "or tokens of each pass of a plan L*12,H*30+8",
+    "from the start of sampling: over steps L125,H750,L125, over masked positions "
+    "L@256-160,H@160-0, or tokens of each pass of a plan L*12,H*30+8",
 ]
 
 
