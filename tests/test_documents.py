@@ -107,15 +107,15 @@ def test_the_reference_run_has_no_fault(kind):
 
 
 FAULTS = [
-    ("kl", ("rows", 3, "t"), "x", "rows[3].t is 'x', not a finite number"),
-    ("kl", ("rows", 3, "t"), None, "rows[3].t is None, not a finite number"),
-    ("kl", ("rows", 3), [], "rows[3] is [], not an object"),
-    ("kl", ("rows",), [], "rows is empty"),
-    ("kl", ("rows",), {}, "rows is {}, not a list"),
-    ("kl", ("params", "lights"), "4b", "params.lights is '4b', not a list"),
-    ("kl", ("params", "lights"), ["5b"], "blocks lacks '5b'"),
-    ("kl", ("blocks", "4b"), 0, "blocks lacks '4b'"),
-    ("kl", ("nelbo", 0, "model"), 4, "nelbo[0].model is 4, not a string"),
+    ("curves", ("rows", 3, "t"), "x", "rows[3].t is 'x', not a finite number"),
+    ("curves", ("rows", 3, "t"), None, "rows[3].t is None, not a finite number"),
+    ("curves", ("rows", 3), [], "rows[3] is [], not an object"),
+    ("curves", ("rows",), [], "rows is empty"),
+    ("curves", ("rows",), {}, "rows is {}, not a list"),
+    ("curves", ("params", "lights"), "4b", "params.lights is '4b', not a list"),
+    ("curves", ("params", "lights"), ["5b"], "blocks lacks '5b'"),
+    ("curves", ("blocks", "4b"), 0, "blocks lacks '4b'"),
+    ("curves", ("nelbo", 0, "model"), 4, "nelbo[0].model is 4, not a string"),
     ("recommend", ("params", "by"), "x", "params.by is 'x', not 'kl' or 'loss' or 'nelbo'"),
     ("recommend", ("boundaries", "moves"), 5, "boundaries.moves is 5, not a list"),
     ("recommend", ("boundaries",), [], "boundaries is [], not an object"),
@@ -142,7 +142,7 @@ def test_a_fault_names_the_field(kind, path, value, message):
 
 
 def test_a_row_without_a_column_is_a_fault():
-    document = json.loads(REFERENCE["kl"].read_text())
+    document = json.loads(REFERENCE["curves"].read_text())
     del document["rows"][1]["kl_nats_low"]
     assert document_fault(document) == "rows[1] lacks 'kl_nats_low'"
 
