@@ -81,7 +81,7 @@ bench-gpu: .venv/ready
 # with bf16. Resumes where it was; more --steps continue a finished training.
 TRAIN := $(BIN)/stepimp train --bf16 --compile --weights float16 --vocab-size 260 --schedule trapezoid --snapshots 500
 CODE := --data code --length 128 --batch-size 64 --steps 6000
-families families-gpu reference: export STEPIMP_YES = 1
+figures families families-gpu reference: export STEPIMP_YES = 1
 families: .venv/ready
 	$(TRAIN) runs/docs --data docs --length 256 --batch-size 32 --steps 6000 --depths 4,6,8,10,12 --baseline-seed 2
 	$(BIN)/stepimp judge runs/docs --data docs --bf16 --steps 5000
