@@ -10,7 +10,7 @@ QUICK = {
     "recommend": [],
     "recommend_masked": [],
     "plan": [],
-    "compare": ["--samples", "64"],
+    "compare": ["--samples", "48"],
     "lm1b": ["--samples", "240"],
     "search": ["--samples", "16"],
     "profile": ["--samples", "8"],
