@@ -13,7 +13,7 @@ QUICK = {
     "compare": ["--samples", "48"],
     "lm1b": ["--samples", "240"],
     "search": ["--samples", "16"],
-    "profile": ["--samples", "8"],
+    "profile": ["--samples", "4"],
 }
 FULL = {
     "kl": ["--sequences", "500"],
