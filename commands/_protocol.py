@@ -10,9 +10,9 @@ QUICK = {
     "recommend": [],
     "recommend_masked": [],
     "plan": [],
-    "compare": ["--samples", "48"],
+    "compare": ["--samples", "40"],
     "lm1b": ["--samples", "240"],
-    "search": ["--samples", "16"],
+    "search": ["--samples", "12"],
     "profile": ["--samples", "4"],
 }
 FULL = {
