@@ -78,7 +78,7 @@ bench-gpu: .venv/ready
 	$(BIN)/python tests/bench_gpu.py --out $(RESULTS)
 
 # The recipe of the bundled families and their judges: about three hours on one idle CPU core
-# with bf16. Resumes where it was; more --steps continue a finished training.
+# with bf16, by the rates of its steps. Resumes where it was; more --steps continue a finished training.
 TRAIN := $(BIN)/stepimp train --bf16 --compile --weights float16 --vocab-size 260 --schedule trapezoid --snapshots 500
 CODE := --data code --length 128 --batch-size 64 --steps 6000
 figures families families-gpu reference: export STEPIMP_YES = 1

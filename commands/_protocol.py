@@ -7,9 +7,6 @@ SAMPLED = ("compare", "search")  # commands that --dtype is for
 # samples and sequences for each need, else for each command; all at the paper's T
 QUICK = {
     "kl": ["--sequences", "200"],
-    "recommend": [],
-    "recommend_masked": [],
-    "plan": [],
     "compare": ["--samples", "40"],
     "lm1b": ["--samples", "240"],
     "search": ["--samples", "12"],
@@ -17,9 +14,6 @@ QUICK = {
 }
 FULL = {
     "kl": ["--sequences", "500"],
-    "recommend": [],
-    "recommend_masked": [],
-    "plan": [],
     "compare": ["--samples", "1600"],
     "search": ["--samples", "160"],
     "profile": ["--samples", "32"],
@@ -48,7 +42,7 @@ def plan(scale: str, family: str | None, group: click.Group, dtype: str) -> list
             continue
         if need not in LM1B_NEEDS or (folder / MANIFEST).exists():
             source = "kl" if need == "loss" else need  # two views of the same curves
-            options = list(sizes.get(need, sizes[NEEDS[source][0]]))
+            options = list(sizes.get(need) or sizes.get(NEEDS[source][0], []))
             if command in SAMPLED and (wanted := sampled_in(dtype, folder)) != "float32":
                 options += ["--dtype", wanted]
             line = tuple(arguments(source, family, options))

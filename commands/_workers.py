@@ -32,7 +32,7 @@ PATIENCE = 10.0
 # Products of matrices this small take less time than it takes to share them among threads.
 SMALL_MODEL = 10_000_000
 """Parameters of the largest model that runs best on one thread."""
-# By the bundled reference run, on one thread: token-blocks of width 64, of 52,000 parameters.
+# Measured on one thread in float32: token-blocks of width 64, of 52,000 parameters.
 PARAMETERS_PER_SECOND = 4e10
 """Parameters of a block, times the tokens that go through it, per second."""
 WORTHWHILE = 30.0
