@@ -80,10 +80,13 @@ bench-gpu: .venv/ready
 # The recipe of the bundled families and their judges: about three hours on one idle CPU core
 # with bf16, by the rates of its steps. Resumes where it was; more --steps continue a finished training.
 TRAIN := $(BIN)/stepimp train --bf16 --compile --weights float16 --vocab-size 260 --schedule trapezoid --snapshots 500
+DOCS := --data docs --length 256 --batch-size 32 --steps 6000
 CODE := --data code --length 128 --batch-size 64 --steps 6000
 figures families families-gpu reference: export STEPIMP_YES = 1
 families: .venv/ready
-	$(TRAIN) runs/docs --data docs --length 256 --batch-size 32 --steps 6000 --depths 4,6,8,10,12 --baseline-seed 2
+	$(TRAIN) runs/docs $(DOCS) --depths 4,6,8,10,12
+	$(TRAIN) runs/docs-seed3 $(DOCS) --depths 12 --seed 3
+	$(BIN)/stepimp family add runs/docs 12b_seed2 runs/docs-seed3/12b --seed-of 12b
 	$(BIN)/stepimp judge runs/docs --data docs --bf16 --steps 5000
 	$(TRAIN) runs/code $(CODE) --depths 4,8
 	$(TRAIN) runs/code $(CODE) --depths 12 --seed 3 --baseline-seed 2
@@ -101,7 +104,7 @@ families-gpu:
 # The run that fixtures/reference holds; the gallery is drawn from it. What samples runs in bf16, several times as fast
 # where the blocks run as one function; the curves are in fp32.
 LIGHTS := --light 4b --light 6b --light 8b --light 10b
-ALL_DOCS := --heavy 12b $(LIGHTS) --baseline 12b_seed2 --sequences 1000
+ALL_DOCS := --heavy 12b $(LIGHTS) --baseline 12b_seed2 --sequences 1000 --points 50
 ALL_CODE := --family code --heavy 12b --light 4b --light 8b --baseline 12b_seed2 --sequences 500
 FAST := --dtype bfloat16
 COMPARE := $(BIN)/stepimp compare $(FAST)
@@ -115,11 +118,11 @@ reference: .venv/ready
 	STEPIMP_RESULTS=$(OVER_N) $(BIN)/stepimp plan --forwards 64 $(LIGHTS)
 	cp $(OVER_N)/plan-* $(OVER_N)/recommend_masked-* $(STEPIMP_RESULTS)
 	$(COMPARE) $(LIGHTS) --samples 128
-	$(COMPARE) --samples 1000
+	$(COMPARE) --samples 2000
 	$(COMPARE) --prefix-length 64 --samples 240
 	$(COMPARE) --prefix-length 32 --samples 240
 	$(COMPARE) --fractions 0:1:0.1 --samples 104
-	$(BIN)/stepimp search --samples 80 $(FAST)
+	$(BIN)/stepimp search --samples 160 $(FAST)
 	$(BIN)/stepimp profile --samples 16
 	STEPIMP_RESULTS=$(OVER_N) $(BIN)/stepimp compare --policies --light 4b --sequences 200 --samples 64 $(FAST)
 	cp $(OVER_N)/policies-* $(STEPIMP_RESULTS)
