@@ -27,8 +27,7 @@ def sharded_like(whole: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
     if not isinstance(tensor, DTensor):
         return whole
     mesh = tensor.device_mesh
-    whole = whole.to(mesh.device_type)
-    copies = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    copies = DTensor.from_local(whole.to(tensor.device), mesh, [Replicate()] * mesh.ndim)
     return copies.redistribute(placements=tensor.placements)
 
 
@@ -44,17 +43,15 @@ def configure(trainer: Trainer):
                 "accelerate shards weights over several GPUs only: every process keeps all of them."
             )
         return
-    plugin, model = trainer.accelerator.state.fsdp_plugin, trainer.model
+    plugin = trainer.accelerator.state.fsdp_plugin
     if plugin.fsdp_version != 2:
         raise StepimpError(
             "The first version of FSDP flattens the weights, and Muon needs them as matrices: "
             "choose version 2 (fsdp_version) in accelerate's configuration."
         )
     # Each class of `_no_split_modules` is gathered by itself.
-    plugin.auto_wrap_policy, plugin.transformer_cls_names_to_wrap = (
-        transformer_auto_wrap_policy,
-        None,
-    )
+    plugin.auto_wrap_policy = transformer_auto_wrap_policy
+    plugin.transformer_cls_names_to_wrap = None
     # Whole files have checksums, and any number of processes can resume from them.
     plugin.state_dict_config = plugin.optim_state_dict_config = None
     plugin.set_state_dict_type("FULL_STATE_DICT")
@@ -62,6 +59,7 @@ def configure(trainer: Trainer):
     # The policy would round the times and the loss to bf16 too; autocast rounds only products.
     plugin.mixed_precision_policy = MixedPrecisionPolicy()
     trainer.autocast_smart_context_manager = trainer.accelerator.autocast
+    model = trainer.model
     if getattr(model, "run_blocks", None):  # which reads the weights of all blocks at once
         model.run_blocks = None
         compile_blocks(model)
