@@ -88,7 +88,9 @@ def joined(parts: list[dict]) -> dict:
     """One optimizer's state from those of several, as stepimp 0.1 wrote them: parameters are
     numbered through.
     """
-    state, groups, first = {}, [], 0
+    state: dict[int, dict] = {}
+    groups: list[dict] = []
+    first = 0
     for part in parts:
         state |= {first + number: values for number, values in part["state"].items()}
         for group in part["param_groups"]:
