@@ -48,8 +48,12 @@ def folder(tmp_path_factory, text):
         environment = os.environ | launched | {"RANK": rank, "LOCAL_RANK": rank}
         with open(folder / f"log.{rank}", "w") as log:
             processes.append(Popen(command, cwd=folder, env=environment, stderr=log))
-    for rank, process in enumerate(processes):
-        assert process.wait(600) == 0, (folder / f"log.{rank}").read_text()
+    try:
+        for rank, process in enumerate(processes):
+            assert process.wait(600) == 0, (folder / f"log.{rank}").read_text()
+    finally:
+        for process in processes:
+            process.kill()
     return folder
 
 
