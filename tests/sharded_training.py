@@ -46,7 +46,7 @@ def judge(folder, text, batch_size) -> dict:
 
 class Shards(TrainerCallback):
     """Writes down how many numbers of the weights, their average and the optimizer's state there
-    are, and how many this process holds.
+    are, how many this process holds, and what its random draws are seeded with.
     """
 
     def __init__(self):
@@ -59,6 +59,7 @@ class Shards(TrainerCallback):
         held = (t.to_local() if isinstance(t, DTensor) else t for t in tensors)
         numbers = [sum(t.numel() for t in tensors), sum(t.numel() for t in held)]
         Path(f"shards.{args.process_index}").write_text(json.dumps(numbers))
+        Path(f"seed.{args.process_index}").write_text(str(torch.initial_seed()))
 
 
 def train_all(text):

@@ -76,6 +76,18 @@ class EMA(TrainerCallback):
                 torch.save({"n_averaged": torch.tensor(self.steps)} | averages, scratch)
 
 
+class OwnDraws(TrainerCallback):
+    """Each process draws its own times and masks, where the Trainer has seeded all alike; a
+    checkpoint holds the generator of each.
+    """
+
+    APART = 1_000_003  # far from the seeds of other members
+
+    def on_train_begin(self, args, state, control, **_):
+        if args.process_index and not state.global_step:
+            torch.manual_seed((args.seed + self.APART * args.process_index) % 2**32)
+
+
 class Diverged(TrainerCallback):
     """Ends a training whose loss has become infinite or NaN. Raises StepimpError."""
 

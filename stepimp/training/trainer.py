@@ -19,7 +19,14 @@ from stepimp.checks import parsed
 from stepimp.errors import FULL, Contradiction, StepimpError, advice
 from stepimp.processes import Processes
 from stepimp.results import write_atomically
-from stepimp.training.callbacks import EMA, Deadline, Diverged, Snapshots, StableCheckpoint
+from stepimp.training.callbacks import (
+    EMA,
+    Deadline,
+    Diverged,
+    OwnDraws,
+    Snapshots,
+    StableCheckpoint,
+)
 from stepimp.training.intact import last_checkpoint, step_of
 from stepimp.training.muon import MuonAdamW
 from stepimp.training.recipe import KEPT_CHECKPOINTS, MAY_CHANGE, Recipe
@@ -167,7 +174,7 @@ def fit(
     `Deadline` among the callbacks.
     """
     ema = EMA(model, recipe.ema)
-    ours = [ema]
+    ours = [ema, OwnDraws()]
     if recipe.schedule == "trapezoid":
         ours.append(StableCheckpoint(recipe))
     if recipe.snapshot_every:

@@ -73,14 +73,18 @@ def test_weights_average_and_momenta_are_shared_out(folder):
     assert first + second == total and 0.9 < first / second < 1.1
 
 
+def test_each_process_draws_its_own_times_and_masks(folder):
+    first, second = ((folder / f"seed.{rank}").read_text() for rank in (0, 1))
+    assert first != second
+
+
 def test_the_steps_are_those_of_processes_with_all_weights(folder):
     assert close(weights(folder / "whole/2b"), weights(folder / "copies/2b"))
     mixed, mixed_copies, exact = (
         weights(folder / name / "2b.snapshots/3")["backbone.vocab_embed.embedding"]
         for name in ("bf16", "copies_bf16", "whole")
     )
-    assert torch.allclose(mixed, mixed_copies, atol=5e-4)
-    assert not torch.allclose(mixed, exact, atol=2e-3)
+    assert 3 * (mixed - mixed_copies).abs().max() < (mixed - exact).abs().max()
 
 
 def test_the_steps_are_those_of_one_process(folder, tmp_path, text):
