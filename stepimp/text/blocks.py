@@ -12,7 +12,7 @@ import torch
 
 from stepimp.errors import StepimpError, advice
 from stepimp.text.bundled import BUNDLED, load_bundled
-from stepimp.text.cache import cache_file, digest
+from stepimp.text.cache import cache_file, digest, digest_of
 from stepimp.text.encoding import PIECE, TOGETHER, all_pieces, array_encoder, batches, token_ids
 from stepimp.text.files import READERS, load_files, suffix_of, text_files
 from stepimp.text.hub import HELD_OUT, hub_split, load_hub
@@ -161,7 +161,7 @@ def corpus_fingerprint(documents) -> str:
     """Names the documents' text. A large hub dataset is named by the library's own fingerprint."""
     if len(documents) > HELD_OUT:
         return documents._fingerprint
-    return digest(*chain.from_iterable(rows_of(documents)))
+    return digest_of(chain.from_iterable(rows_of(documents)))
 
 
 def between_words(text: str) -> Iterator[str]:

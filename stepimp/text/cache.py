@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,11 @@ def user_folder() -> Path:
 
 def digest(*parts: str) -> str:
     """12 hex digits that name the given strings."""
+    return digest_of(parts)
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    """`digest` of strings that are never in memory together."""
     state = hashlib.sha256()
     for part in parts:
         state.update(f"{len(part)}:".encode() + part.encode("utf-8", "surrogatepass"))
