@@ -13,11 +13,12 @@ import torch
 from stepimp.errors import StepimpError, advice
 from stepimp.text.bundled import BUNDLED, load_bundled
 from stepimp.text.cache import cache_file, digest, digest_of
-from stepimp.text.encoding import PIECE, TOGETHER, all_pieces, array_encoder, batches, token_ids
+from stepimp.text.encoding import PIECE, all_pieces, array_encoder, batches, token_ids
 from stepimp.text.files import READERS, load_files, suffix_of, text_files
 from stepimp.text.hub import HELD_OUT, hub_split, load_hub
 from stepimp.text.large import HEAD, is_large, load_large
 from stepimp.text.splits import split_documents
+from stepimp.text.tables import rows_of
 from stepimp.text.token_files import write_token_file
 
 TOKENIZER_DOCUMENTS = 10_000  # a BPE vocabulary needs no more
@@ -131,19 +132,9 @@ def blocks_of(documents, tokenizer, length: int, split: str) -> Blocks:
     return Blocks(stream.view(number, length), digest(fingerprint, split), path)
 
 
-def rows_of(documents) -> Iterator[tuple[str, str]]:
-    """(name, text) of each row."""
-    for table in documents.with_format("arrow").iter(TOGETHER):
-        yield from zip(table["name"].to_pylist(), table["text"].to_pylist())
-
-
 def characters(documents) -> int:
     """Characters of all documents."""
-    import pyarrow.compute
-
-    tables = documents.with_format("arrow").iter(TOGETHER)
-    lengths = (pyarrow.compute.utf8_length(table["text"]) for table in tables)
-    return sum(pyarrow.compute.sum(each).as_py() for each in lengths)
+    return sum(len(text) for _, text in rows_of(documents))
 
 
 def tokenizer_fingerprint(tokenizer) -> str:

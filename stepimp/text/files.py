@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from stepimp.errors import StepimpError, advice
-from stepimp.scratch import replacing
-from stepimp.text.cache import cache_file, digest, file_digest
+from stepimp.errors import StepimpError
+from stepimp.text.cache import digest, file_digest
+from stepimp.text.tables import kept, numbered
 
 log = logging.getLogger(__name__)
 
-BATCH = 1_000_000  # characters that are written at once
 BACKUPS = ("~", ".bak", ".orig", ".swp", ".tmp")
 csv.field_size_limit(2**31 - 1)  # the default of 131,072 characters is less than a document
 
@@ -204,62 +203,6 @@ def find_files(folder: Path) -> list[Path]:
         counts = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
         say_once(f"{folder}: skipped {counted(skipped.total(), 'file')} ({counts}).")
     return files
-
-
-def kept(key: str, rows: Iterable[tuple[str, str]]):
-    """Rows of (name, text) as a datasets.Dataset, read from the cache where they are in it.
-
-    key: names the rows, and is the fingerprint of the dataset.
-    """
-    import datasets
-
-    path = cache_file(f"text-{key}.arrow")
-    if not path.exists():
-        write_table(path, rows)
-    documents = datasets.Dataset.from_file(str(path))
-    documents._fingerprint = key
-    return documents
-
-
-def numbered(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(name, text) of each text; names are numbers."""
-    return ((str(number), text) for number, text in enumerate(texts))
-
-
-def write_table(path: Path, rows: Iterable[tuple[str, str]]):
-    """Rows as an Arrow file of (name, text), whole or not at all."""
-    import pyarrow
-
-    columns = pyarrow.schema([("name", pyarrow.string()), ("text", pyarrow.string())])
-    try:
-        with (
-            replacing(path) as scratch,
-            pyarrow.OSFile(str(scratch), "wb") as file,
-            pyarrow.ipc.new_stream(file, columns) as writer,
-        ):
-            for batch in batched_by_size(rows):
-                names, texts = map(list, zip(*batch))
-                writer.write_batch(pyarrow.record_batch([names, texts], schema=columns))
-    except OSError as error:
-        raise StepimpError(
-            f"Cannot write {path} ({error.strerror}). {advice(error)} STEPIMP_CACHE sets it."
-        ) from error
-    finally:
-        pyarrow.default_memory_pool().release_unused()
-
-
-def batched_by_size(rows: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    """Consecutive rows of about BATCH characters of text together."""
-    batch: list[tuple[str, str]] = []
-    size = 0
-    for row in rows:
-        batch.append(row)
-        size += len(row[1])
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def text_files(path: Path) -> list[Path]:

@@ -13,13 +13,13 @@ from stepimp.text.cache import digest
 from stepimp.text.files import (
     content_key,
     documents_of,
-    kept,
     open_bytes,
     reader_of,
     say_once,
     text_rows,
 )
 from stepimp.text.splits import FEW_DOCUMENTS, cut, split_of
+from stepimp.text.tables import kept
 
 LARGE = 50_000_000  # bytes of files from which on they are read so
 COMPRESSION = 4  # bytes of text, about, in one of a compressed file

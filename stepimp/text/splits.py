@@ -3,7 +3,7 @@
 import zlib
 
 from stepimp.text.cache import digest
-from stepimp.text.files import kept, numbered
+from stepimp.text.tables import kept, numbered
 
 # With fewer documents than this, the last tenth of each document is held out instead of a tenth of
 # the documents.

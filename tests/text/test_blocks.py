@@ -12,8 +12,8 @@ from transformers import ByT5Tokenizer
 from stepimp.errors import StepimpError
 from stepimp.text import blocks, cache, encoding
 from stepimp.text.blocks import load_blocks, load_documents, train_tokenizer
-from stepimp.text.files import numbered
 from stepimp.text.splits import split_of
+from stepimp.text.tables import numbered
 
 LENGTH = 16
 

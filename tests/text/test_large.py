@@ -12,7 +12,7 @@ import torch
 from fakes import jsonl
 
 from stepimp.errors import StepimpError
-from stepimp.text import blocks, encoding, files, large
+from stepimp.text import blocks, encoding, large, tables
 from stepimp.text.blocks import load_blocks, load_documents, train_tokenizer
 from stepimp.text.cache import contents
 from stepimp.text.encoding import pieces, plain_encoder
@@ -33,7 +33,7 @@ def everything_is_large(monkeypatch, tmp_path):
     monkeypatch.setattr(large, "LARGE", 100)
     monkeypatch.setattr(large, "FRAGMENT", 101)
     monkeypatch.setattr(blocks, "HEAD", 1000)
-    monkeypatch.setattr(files, "BATCH", 500)
+    monkeypatch.setattr(tables, "BATCH", 500)
     monkeypatch.setattr(encoding, "PIECE", 50)
     monkeypatch.setattr(encoding, "AROUND", 20)
 
