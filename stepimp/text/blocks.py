@@ -1,6 +1,7 @@
 """Documents, their tokens, and blocks of them: what models are trained on and measured with."""
 
 import itertools
+import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -167,17 +168,16 @@ def between_words(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def some_rows(documents):
-    """The rows that a tokenizer is trained on: of the first documents, and of fragments of large
+def some_texts(documents) -> Iterator[str]:
+    """The texts that a tokenizer is trained on: of the first documents, and of fragments of large
     ones some from everywhere.
     """
-    names = itertools.groupby(documents["name"])
-    lengths = [len(list(rows)) for _, rows in itertools.islice(names, TOKENIZER_DOCUMENTS)]
-    documents = documents.select(range(sum(lengths)))
-    if sum(lengths) == len(lengths):  # none of them is in fragments
-        return documents
-    step = -(-characters(documents) // TOKENIZER_CHARACTERS)
-    return documents.select(range(0, len(documents), step))
+    by_name = itertools.groupby(rows_of(documents), operator.itemgetter(0))
+    first = itertools.islice(by_name, TOKENIZER_DOCUMENTS)
+    sizes = [[len(text) for _, text in rows] for _, rows in first]
+    count = sum(map(len, sizes))
+    step = -(-sum(map(sum, sizes)) // TOKENIZER_CHARACTERS) if count > len(sizes) else 1
+    return (text for _, text in itertools.islice(rows_of(documents), 0, count, step))
 
 
 def train_tokenizer(data: str, vocab_size: int, column: str = "text"):
@@ -198,8 +198,7 @@ def train_tokenizer(data: str, vocab_size: int, column: str = "text"):
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = (text for _, text in rows_of(some_rows(documents)))
-    lines = chain.from_iterable(map(between_words, texts))
+    lines = chain.from_iterable(map(between_words, some_texts(documents)))
     bpe.train_from_iterator(lines, trainer)
     bpe.add_special_tokens(["<|mask|>"])
     return PreTrainedTokenizerFast(
