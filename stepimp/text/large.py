@@ -98,18 +98,16 @@ def part_of(text: str, part: str) -> str:
 
 def text_fragments(path: Path, column: str, part: str) -> Iterator[str]:
     """The text of a file, or a part of it as for `all_documents`, in fragments."""
-    start, stop = 0, None
-    if part != "all":
-        middle = cut_of_file(path)
-        start, stop = {"train": (0, middle), "heldout": (middle, None)}[part]
-    rows = ({column: text} for text in decoded(path, start, stop))
+    rows = ({column: text} for text in decoded(path, part))
     yield from documents_of(path, column, rows)
 
 
-def decoded(path: Path, start: int, stop: int | None) -> Iterator[str]:
-    """The text between two bytes of a UTF-8 file, without its byte-order mark and with line ends
-    as a text stream has them.
+def decoded(path: Path, part: str) -> Iterator[str]:
+    """The text of a part of a UTF-8 file, without its byte-order mark and with line ends as a text
+    stream has them.
     """
+    start = cut_of_file(path) if part == "heldout" else 0
+    stop = cut_of_file(path) if part == "train" else None
     utf8 = codecs.getincrementaldecoder("utf-8-sig" if start == 0 else "utf-8")()
     decoder = io.IncrementalNewlineDecoder(utf8, translate=True)
     with open_bytes(path) as file:

@@ -61,6 +61,14 @@ def test_the_last_tenth_of_a_text_file_is_held_out_from_a_line_on(tmp_path, name
     assert train.endswith("\n") and 0.88 < len(train) / len(TEXT) < 0.92
 
 
+@pytest.mark.parametrize("split", ["heldout", "all"])
+def test_a_compressed_file_that_is_cut_short_is_named(tmp_path, split):
+    file = write(tmp_path / "a.txt.gz")
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(StepimpError, match="Cannot read .*a.txt.gz"):
+        read(file, split)
+
+
 def test_without_line_breaks_the_cut_is_between_two_characters(tmp_path):
     text = "é" * 999
     file = write(tmp_path / "a.txt", text)
