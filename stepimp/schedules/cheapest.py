@@ -24,7 +24,7 @@ MOST_BYTES = 2_000_000_000
 ZOOMS = 8
 COARSE = 10_000  # steps, about, of the grid on which the price is looked for
 PRICES = 9  # that are compared at once
-SPREAD = 4.0 ** -np.arange(1, 7)  # of the prices that bound, about the best, in units of the range
+SPREAD = 4.0 ** -np.arange(4, 7)  # of the prices that bound, about the best, in units of the range
 FIRST_SLACK = 1e-8  # of the sum of all absolute costs
 LARGER = 16  # times the slack where it was too small
 BOUNDS_SHARE = 40  # percent of the time that the bounds take
@@ -35,7 +35,7 @@ ROUNDING = 1e-11  # of the same: what the order of a sum may change
 def bytes_needed(gains: dict[str, int], steps: int, segments: int) -> int:
     """What `cheapest` takes at most before it has seen any cost, but for where segments may end."""
     states = segments * sum(max(gains.values()) + gain + 1 for gain in gains.values())
-    bounds = (2 * len(SPREAD) + 1) * (2 * segments + 2 * len(gains))
+    bounds = max(PRICES, 2 * len(SPREAD) + 1) * (2 * segments + 2 * len(gains))
     return 8 * steps * (states + bounds)
 
 
