@@ -125,8 +125,8 @@ class Bounds:
         """[T + 1] whether schedules that cost at most `limit` may change their model after so many
         steps, by the best price.
         """
-        reduced, delay = self._reduced(np.array([self.price])), self._shortest
-        room = limit - self._saved(self.price)
+        price, delay = np.array([self.price]), self._shortest
+        reduced, room = self._reduced(price), limit - self._saved(price)
         ended, left = [nothing(reduced, at=0)], [nothing(reduced, at=-1)]
         last, first = [], []  # by the segments so far or still to come, each by model
         for _ in range(self._segments - 1):

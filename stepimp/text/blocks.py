@@ -96,11 +96,11 @@ def load_blocks(
     sequences: of large files, only the beginning is read, which has at least this many blocks.
     Raises StepimpError for text that is missing, empty, not UTF-8 or shorter than one block.
     """
-    limit = HEAD if sequences else None
+    needed, limit = sequences or 0, HEAD if sequences else None
     while True:
         documents = load_documents(data, split, column, limit)
         blocks = blocks_of(documents, tokenizer, length, split)
-        if limit is None or len(blocks.tokens) >= sequences or characters(documents) < limit:
+        if limit is None or len(blocks.tokens) >= needed or characters(documents) < limit:
             break
         limit *= 4
     if not len(blocks.tokens):
