@@ -70,6 +70,12 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
 
+class Modulation(nn.Linear):
+    """Shift, scale and gate vectors of a block. It runs before the block does: where weights are
+    sharded, it is gathered by itself.
+    """
+
+
 class Block(nn.Module):
     """Attention and MLP, each behind a modulated norm and a gate; the attention module that
     transformers dispatches on.
@@ -88,7 +94,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(dim, 4 * dim), nn.GELU(approximate="tanh"), nn.Linear(4 * dim, dim)
         )
-        self.adaLN_modulation = nn.Linear(config.cond_dim, 6 * dim)
+        self.adaLN_modulation = Modulation(config.cond_dim, 6 * dim)
         self._packed: dict[str, torch.Tensor] | None = None
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -157,6 +163,10 @@ class Embedding(nn.Module):
     def __init__(self, config: MDLMConfig):
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.hidden_dim))
+
+    def forward(self, z):
+        """z: [B, L] token ids -> [B, L, D]."""
+        return F.embedding(z, self.embedding)
 
 
 class TimestepEmbedder(nn.Module):

@@ -44,7 +44,7 @@ class MDLMForMaskedLM(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
-    _no_split_modules = ["Block"]
+    _no_split_modules = ["Block", "Modulation"]
     # Fields of the protocol that this layout does not need.
     special_ids: frozenset[int] = frozenset()
     frame: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
@@ -124,6 +124,9 @@ class MDLMForMaskedLM(PreTrainedModel):
         blocks = [block.adaLN_modulation(c).chunk(6, dim=-1) for block in self.backbone.blocks]
         return blocks, self.backbone.output_layer.adaLN_modulation(c).chunk(2, dim=-1)
 
+    def get_input_embeddings(self) -> nn.Module:
+        return self.backbone.vocab_embed
+
     def freeze(self) -> "MDLMForMaskedLM":
         """For inference: no dropout, no gradients, constants folded. Weights must not change or
         move afterwards.
@@ -161,7 +164,7 @@ class MDLMForMaskedLM(PreTrainedModel):
         runs its queries and its MLP at those positions only.
         """
         blocks, (shift, scale) = self._constant or self.modulations(t)
-        x = F.embedding(z, self.backbone.vocab_embed.embedding)
+        x = self.backbone.vocab_embed(z)
         angles = self._angles or self.backbone.rotary_emb(z.shape[1], x)
         cos, sin = (part[: z.shape[1]] for part in angles)
         if self.run_blocks is not None and self.training and at is None:

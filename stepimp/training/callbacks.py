@@ -11,14 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from accelerate.utils import extract_model_from_parallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
 from stepimp.errors import StepimpError
 from stepimp.results import write_atomically
 from stepimp.scratch import replacing
 from stepimp.training.recipe import Recipe
+from stepimp.training.sharding import gathered, sharded_like
 
 
 def checkpoint_folder(args, state) -> Path:
@@ -36,34 +35,45 @@ class EMA(TrainerCallback):
 
     def __init__(self, model, decay: float):
         self.model, self.decay = model, decay
-        self.average: AveragedModel  # made by `start`
+        self.template = copy.deepcopy(model)  # before it is sharded, when it cannot be copied
+        self.average: list[torch.Tensor]  # of each parameter, sharded like it; made by `start`
+        self.steps = 0
 
     def start(self, checkpoint: Path | None):
         """From the model as it is, which must be on its device by now, or from a checkpoint."""
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.decay))
+        self.average = [p.detach().clone() for p in self.model.parameters()]
         if checkpoint:
-            self.average.load_state_dict(torch.load(checkpoint / self.FILE, weights_only=True))
+            state = torch.load(checkpoint / self.FILE, weights_only=True)
+            self.steps = int(state["n_averaged"])
+            for (name, _), average in zip(self.template.named_parameters(), self.average):
+                average.copy_(sharded_like(state[f"module.{name}"], average))
 
+    @torch.no_grad()
     def averaged(self):
-        """A copy of the averaged model in eval mode, without what accelerate wraps around a forward
-        pass.
+        """A copy of the averaged model in eval mode, whole in every process; all of them must call
+        it.
         """
-        model = copy.deepcopy(self.average.module)
-        model = extract_model_from_parallel(model, keep_fp32_wrapper=False).eval()
-        model.set_attn_implementation("sdpa")  # `fit` may have set what is faster in training
-        return model
+        model = copy.deepcopy(self.template).to(self.model.device)
+        for p, average in zip(model.parameters(), self.average):
+            p.copy_(gathered(average))
+        return model.eval()
 
     def on_train_begin(self, args, state, control, **_):
         self.start(checkpoint_folder(args, state) if state.global_step else None)
 
     def on_step_end(self, args, state, control, **_):
-        self.average.update_parameters(self.model)
+        # After the first step the average is what that step has made.
+        weight = 1 - self.decay if self.steps else 1.0
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.model.parameters()], weight)
+        self.steps += 1
 
     def on_save(self, args, state, control, **_):
+        names = [name for name, _ in self.template.named_parameters()]
+        averages = {f"module.{name}": gathered(p) for name, p in zip(names, self.average)}
         if state.is_world_process_zero:
             folder = checkpoint_folder(args, state)
             with replacing(folder / self.FILE) as scratch:
-                torch.save(self.average.state_dict(), scratch)
+                torch.save({"n_averaged": torch.tensor(self.steps)} | averages, scratch)
 
 
 class Diverged(TrainerCallback):
@@ -112,10 +122,12 @@ class Snapshots(TrainerCallback):
         self.tokenizer, self.held_out = tokenizer, held_out
 
     def on_step_end(self, args, state, control, **_):
-        if state.global_step % self.recipe.snapshot_every or not state.is_world_process_zero:
+        if state.global_step % self.recipe.snapshot_every:
+            return
+        model = self.ema.averaged()
+        if not state.is_world_process_zero:
             return
         folder = self.folder / str(state.global_step)
-        model = self.ema.averaged()
         sequences = state.global_step * self.recipe.batch_size * args.world_size
         facts = {"step": state.global_step, "sequences": sequences}
         facts["heldout_nats_per_token"] = self.held_out(model)

@@ -9,10 +9,12 @@ from stepimp.checks import parsed
 from stepimp.errors import StepimpError
 from stepimp.models.headers import read_header
 from stepimp.training.callbacks import EMA
+from stepimp.training.sharding import CHECKPOINT
 
 log = logging.getLogger(__name__)
 WEIGHTS, STATE = "model.safetensors", "trainer_state.json"
-TENSORS = ("optimizer.pt", "scheduler.pt", EMA.FILE)  # as `torch.save` writes them, with checksums
+OPTIMIZER = ("optimizer.pt",)  # of unsharded weights
+TENSORS = ("scheduler.pt", EMA.FILE)  # as `torch.save` writes them, with checksums
 
 
 def step_of(checkpoint: Path) -> int:
@@ -52,7 +54,8 @@ def damage(checkpoint: Path) -> str:
     try:
         read_header(checkpoint / WEIGHTS)
         random_states = sorted(file.name for file in checkpoint.glob("rng_state*.pth"))
-        for name in (*TENSORS, *random_states):
+        sharded = (checkpoint / CHECKPOINT[0]).exists()
+        for name in (*(CHECKPOINT if sharded else OPTIMIZER), *TENSORS, *random_states):
             with zipfile.ZipFile(checkpoint / name) as file:
                 if broken := file.testzip():
                     return f"{name}: wrong checksum of {broken}"

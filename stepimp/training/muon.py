@@ -4,6 +4,9 @@ import math
 from collections import defaultdict
 
 import torch
+from torch.distributed.tensor import DTensor
+
+from stepimp.training.sharding import gathered, sharded_like
 
 ITERATIONS = 5  # of Newton-Schulz
 
@@ -26,25 +29,25 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
 
 class BatchedMuon(torch.optim.Muon):
     """torch's Muon, the matrices of one shape in one batch: for small ones the calls cost more than
-    the products.
+    the products. A sharded matrix is a batch of its own, gathered to be orthogonalized: the
+    iteration needs it whole.
     """
 
     @torch.no_grad()
     def step(self, closure=None):
         for group in self.param_groups:
-            by_shape = defaultdict(list)
-            for p in group["params"]:
-                by_shape[p.shape].append(p)
-            for (rows, columns), matrices in by_shape.items():
+            batches = defaultdict(list)
+            for number, p in enumerate(group["params"]):
+                batches[p.shape, number if isinstance(p, DTensor) else None].append(p)
+            for ((rows, columns), _), matrices in batches.items():
                 grads = [p.grad for p in matrices]
                 averages = [
                     self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
                     for p in matrices
                 ]
                 torch._foreach_lerp_(averages, grads, 1 - group["momentum"])
-                updates = orthogonalize(
-                    torch.stack(torch._foreach_lerp(grads, averages, group["momentum"]))
-                )
+                momenta = torch.stack(torch._foreach_lerp(grads, averages, group["momentum"]))
+                updates = sharded_like(orthogonalize(gathered(momenta)), momenta)
                 lr = group["lr"] * math.sqrt(max(1, rows / columns))
                 torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_add_(matrices, updates.unbind(), alpha=-lr)
@@ -63,22 +66,34 @@ class MuonAdamW(torch.optim.Optimizer):
             torch.optim.AdamW(others, lr=adamw_lr, weight_decay=weight_decay),
         ]
         super().__init__([group for part in self.parts for group in part.param_groups], {})
-        self._share_groups()
+        self._share()
 
-    def _share_groups(self):
-        # The learning-rate scheduler writes into these groups: both optimizers must read the same
-        # dicts.
-        self.param_groups = [group for part in self.parts for group in part.param_groups]
+    def _share(self):
+        # The learning-rate scheduler writes into the groups, accelerate shards the parameters in
+        # them, and checkpoints hold this state: both optimizers must use the same dicts.
+        for part, group in zip(self.parts, self.param_groups):
+            part.param_groups, part.state = [group], self.state
 
     @torch.no_grad()
     def step(self, closure=None):
         for part in self.parts:
             part.step()
 
-    def state_dict(self):
-        return {"parts": [part.state_dict() for part in self.parts]}
-
     def load_state_dict(self, state):
-        for part, part_state in zip(self.parts, state["parts"]):
-            part.load_state_dict(part_state)
-        self._share_groups()
+        super().load_state_dict(joined(state["parts"]) if "parts" in state else state)
+        self._share()
+
+
+def joined(parts: list[dict]) -> dict:
+    """One optimizer's state from those of several, as stepimp 0.1 wrote them: parameters are
+    numbered through.
+    """
+    state: dict[int, dict] = {}
+    groups: list[dict] = []
+    first = 0
+    for part in parts:
+        state |= {first + number: values for number, values in part["state"].items()}
+        for group in part["param_groups"]:
+            groups.append(group | {"params": [first + number for number in group["params"]]})
+        first = sum(len(group["params"]) for group in groups)
+    return {"state": state, "param_groups": groups}

@@ -25,8 +25,13 @@ def speed_up(model: MDLMForMaskedLM, bf16: bool):
     ):
         model.run_blocks = fused
     else:
-        for block in model.backbone.blocks:
-            block.compile(dynamic=False)
+        compile_blocks(model)
+
+
+def compile_blocks(model: MDLMForMaskedLM):
+    """Each block as a function of its own; they share what is compiled for the first."""
+    for block in model.backbone.blocks:
+        block.compile(dynamic=False)
 
 
 def in_turn(blocks, modulations, cos, sin, x):

@@ -23,6 +23,7 @@ from stepimp.training.callbacks import EMA, Deadline, Diverged, Snapshots, Stabl
 from stepimp.training.intact import last_checkpoint, step_of
 from stepimp.training.muon import MuonAdamW
 from stepimp.training.recipe import KEPT_CHECKPOINTS, MAY_CHANGE, Recipe
+from stepimp.training.sharding import check_resumable, configure
 
 NOTE = "training.json"  # what is trained in a work folder
 
@@ -182,6 +183,8 @@ def fit(
     if checkpoint == work / f"checkpoint-{recipe.steps}":  # the Trainer would take one step more
         ema.start(checkpoint)
         return ema.averaged()
+    if checkpoint:
+        check_resumable(checkpoint, trainer)
     with full_disk_explained(work):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.state.global_step < recipe.steps:
@@ -203,26 +206,20 @@ def make_trainer(
     seed: int,
     callbacks,
 ) -> Trainer:
-    """The Trainer of a model, with checkpoints in `work`. The arguments are those of `fit`.
-
-    Raises StepimpError where accelerate is configured to shard the weights.
-    """
+    """The Trainer of a model, with checkpoints in `work`. The arguments are those of `fit`."""
     if recipe.bf16 and not torch.cuda.is_available():
         # The backward pass of torch's own is 5 times slower in bf16 on a CPU.
         model.set_attn_implementation("eager")
-    optimizer = MuonAdamW(model, matrices, recipe.muon_lr, recipe.adamw_lr)
     trainer = trainer_class(
         model=model,
         args=training_arguments(work, recipe, seed),
         train_dataset=TokenDataset(tokens),
-        optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)),
         callbacks=callbacks,
     )
-    if trainer.is_fsdp_enabled:
-        raise StepimpError(
-            "The weights of a training cannot be sharded (FSDP), as their average is kept whole: "
-            "start it with torchrun, or without FSDP in accelerate's configuration."
-        )
+    configure(trainer)
+    # As an argument the Trainer refuses an optimizer of weights that it will shard.
+    trainer.optimizer = MuonAdamW(model, matrices, recipe.muon_lr, recipe.adamw_lr)
+    trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, recipe.rate)
     trainer.remove_callback(PrinterCallback)
     return trainer
 

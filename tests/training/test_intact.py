@@ -48,6 +48,16 @@ def test_a_damaged_one_is_removed_and_the_older_one_taken(tmp_path, caplog, name
     assert not newer.exists() and older.exists()
 
 
+@pytest.mark.parametrize("name", ["optimizer.bin", "pytorch_model_fsdp.bin"])
+def test_damage_to_sharded_weights_is_found(tmp_path, name):
+    folder = checkpoint(tmp_path, 4)
+    (folder / "optimizer.pt").rename(folder / "optimizer.bin")
+    torch.save({"a": torch.ones(64)}, folder / "pytorch_model_fsdp.bin")
+    assert not damage(folder)
+    (folder / name).write_bytes(b"cut off")
+    assert damage(folder)
+
+
 def test_a_flipped_byte_of_the_optimizer_is_found(tmp_path):
     folder = checkpoint(tmp_path, 4)
     content = bytearray((folder / "optimizer.pt").read_bytes())

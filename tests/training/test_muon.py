@@ -63,6 +63,23 @@ def test_the_optimizers_state_round_trips(random_model):
     assert equal(whole.state_dict(), stopped.state_dict())
 
 
+def test_the_state_of_version_0_1_is_read(random_model):
+    model, other = random_model(1), random_model(1)
+    first, second = (MuonAdamW(m, block_matrices(m), 0.02, 0.01) for m in (model, other))
+    steps(model, first, 2)
+    other.load_state_dict(model.state_dict())
+    state = copy.deepcopy(first.state_dict())
+    parts, start = [], 0
+    for group in state["param_groups"]:
+        numbers = range(len(group["params"]))
+        values = {number: state["state"][start + number] for number in numbers}
+        parts.append({"state": values, "param_groups": [group | {"params": list(numbers)}]})
+        start += len(numbers)
+    second.load_state_dict({"parts": parts})
+    steps(model, first, 2), steps(other, second, 2)
+    assert equal(model.state_dict(), other.state_dict())
+
+
 @pytest.mark.parametrize("reload", [False, True])
 def test_learning_rates_reach_both_optimizers(random_model, reload):
     model = random_model()

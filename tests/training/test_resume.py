@@ -29,7 +29,7 @@ def test_the_average_is_that_computed_by_hand(random_model):
     model.load_state_dict(other.state_dict())
     for _ in range(2):
         ema.on_step_end(None, None, None)
-    for name, p in ema.average.module.named_parameters():
+    for name, p in ema.averaged().named_parameters():
         assert torch.allclose(p, 0.64 * first[name] + 0.36 * second[name], atol=1e-6)
 
 
