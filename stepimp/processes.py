@@ -72,6 +72,29 @@ def forget_leftovers():
             os.environ.pop(name, None)
 
 
+def bare_tasks() -> int:
+    """Tasks of the srun that started this process and its like without saying who is who; 1
+    elsewhere.
+
+    SLURM_STEP_NUM_TASKS is srun's own: a shell of salloc or sbatch has it not, or as 1.
+    """
+    count = os.environ.get("SLURM_STEP_NUM_TASKS", "")
+    if os.environ.get("RANK") or "SLURM_PROCID" not in os.environ or not count.isdecimal():
+        return 1
+    return int(count)
+
+
+def refuse_bare_tasks():
+    """Raises StepimpError where every task of an srun would do all of the work."""
+    if (count := bare_tasks()) > 1:
+        raise StepimpError(
+            f"srun started this command as {count} tasks, each of which would do all of the work: "
+            "let srun start torchrun instead, one task per node (srun --ntasks-per-node=1 torchrun "
+            "... -m stepimp ...). If the tasks have nothing to do with each other, unset "
+            "SLURM_STEP_NUM_TASKS."
+        )
+
+
 class Group:
     """The group that this process has joined: a store that all processes see, and exchange of
     values.
@@ -150,6 +173,7 @@ class Processes:
     group: Group | None = None
 
     def __init__(self):
+        refuse_bare_tasks()
         forget_leftovers()
         self.rank, self.count = launched()
         """Number of this process, from 0, and number of processes."""
@@ -236,6 +260,8 @@ def said_before(message: str, consequence: bool = False) -> bool:
     """Whether another process of this run has asked this of the same message before; for a mere
     consequence of another error, of any message.
     """
+    if bare_tasks() > 1:
+        return os.environ["SLURM_PROCID"] != "0"
     if not join.cache_info().currsize:
         return False
     store = join(*launched()).store

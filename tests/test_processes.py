@@ -68,13 +68,14 @@ judge.train_judge("family", shape, recipe, "text.txt", 262, 3)
 
 
 LAUNCHED = {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}
+SLURM = {"SLURM_PROCID": "1", "SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}
 
 
 @pytest.fixture
 def environment(monkeypatch):
     """A function that sets a launcher's variables, and only those."""
     processes.forget_leftovers.cache_clear()
-    for name in (*LAUNCHED, "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+    for name in (*LAUNCHED, *SLURM, "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
 
     def set_variables(**variables):
@@ -110,6 +111,27 @@ def test_variables_that_contradict_each_other_are_named(environment, wrong):
     environment(**LAUNCHED | wrong)
     with pytest.raises(StepimpError, match="RANK=.*WORLD_SIZE=.*unset them"):
         processes.Processes()
+
+
+def test_tasks_of_srun_without_torchrun_are_refused_once(environment):
+    environment(**SLURM)
+    with pytest.raises(StepimpError, match="as 4 tasks.*torchrun.*unset SLURM_STEP_NUM_TASKS"):
+        processes.Processes()
+    assert processes.said_before("refused")
+    environment(SLURM_PROCID="0")
+    assert not processes.said_before("refused")
+
+
+@pytest.mark.parametrize("shell", [{"SLURM_STEP_NUM_TASKS": "1"}, {"SLURM_STEP_NUM_TASKS": ""}])
+def test_a_shell_of_a_slurm_allocation_is_one_process(environment, shell):
+    environment(**SLURM | shell)
+    alone = processes.Processes()
+    assert (alone.rank, alone.count) == (0, 1)
+
+
+def test_torchrun_under_srun_says_which_process_this_is(environment):
+    environment(**SLURM, **LAUNCHED)
+    assert processes.bare_tasks() == 1 and processes.launched() == (1, 3)
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])

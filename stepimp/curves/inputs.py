@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from stepimp import randomness
-from stepimp.curves.options import CompleteOptions
+from stepimp.curves.options import MOST_SAMPLES, CompleteOptions
 from stepimp.errors import StepimpError
 from stepimp.models.denoiser import Denoiser
 from stepimp.noise import NEVER_MASKED, NoiseSchedule
@@ -82,7 +82,8 @@ def framed(tokens: torch.Tensor, frame: tuple[tuple[int, ...], tuple[int, ...]])
 def text_inputs(options: CompleteOptions, tokenizer, model: Denoiser) -> tuple[TextInputs, str]:
     """Sequences of the text in a random order, and a fingerprint of the text.
 
-    As many as `options.sequences`, or as the text has; all of them where `options.until` decides.
+    As many as `options.sequences`, or as the text has; where `options.until` decides, all of them,
+    or of a large text at least MOST_SAMPLES. Those of a large text come from its beginning.
     Each is framed by the special tokens that the model expects around a sequence, if any. Raises
     StepimpError where these leave no room for text.
     """
@@ -91,15 +92,15 @@ def text_inputs(options: CompleteOptions, tokenizer, model: Denoiser) -> tuple[T
         raise StepimpError(
             f"A length of {options.length} has room for special tokens only: choose a larger one."
         )
-    # Even a few sequences need the tokens of the whole text once: their order is a permutation of
-    # all blocks, and how many there are is known only then. Which documents are held out depends
-    # on their number, and the fingerprint on all of them. Streaming the first sequences would
-    # therefore change which ones are measured, and the keys of existing results.
-    blocks = load_blocks(options.data, tokenizer, inside, options.split, options.column)
+    # Even a few sequences need the tokens of the whole text once, unless it is large: their order
+    # is a permutation of all blocks. Which documents are held out depends on their number, and the
+    # fingerprint on all of them.
+    needed = options.sequences if options.until is None else MOST_SAMPLES
+    blocks = load_blocks(options.data, tokenizer, inside, options.split, options.column, needed)
     draw = randomness.generator(options.seed, randomness.DATA)
     order = draw.permutation(len(blocks.tokens))
     if options.until is None:
         order = order[: options.sequences]
-    tokens = framed(blocks.tokens[torch.as_tensor(order)], model.frame)
+    tokens = framed(blocks.tokens[torch.as_tensor(order)].long(), model.frame)
     inputs = TextInputs(tokens, options.seed, model.noise, options.repeats, model.special_ids)
     return inputs, blocks.fingerprint

@@ -7,7 +7,7 @@ from stepimp.errors import StepimpError
 from stepimp.models.family import chosen_members, family_folder, other_seed
 from stepimp.models.options import ModelOptions, check_seed
 
-MOST_SAMPLES = 10_000  # sequences at most where the inputs are samples and `until` decides
+MOST_SAMPLES = 10_000  # sequences at most of samples, and of a large text, where `until` decides
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from stepimp.models.headers import read_header, safetensors_files
 from stepimp.models.layouts.layout import check_types, is_int
 from stepimp.models.loading import open_tokenizer
 from stepimp.models.placement import pick_device
-from stepimp.text.blocks import encode, tokenizer_fingerprint
+from stepimp.text.blocks import tokenizer_fingerprint
 from stepimp.text.bundled import BUNDLED
 from stepimp.text.cache import digest
+from stepimp.text.encoding import encode
 from stepimp.text.hub import offline_unless_reachable
 
 FOLDER = "judge"  # the judge's place in a family folder

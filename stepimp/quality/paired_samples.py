@@ -97,14 +97,14 @@ def text_prefixes(
 
     length: tokens per sequence. Raises StepimpError if the text has too few sequences.
     """
-    blocks = load_blocks(data, family.tokenizer, length, "heldout", column)
+    blocks = load_blocks(data, family.tokenizer, length, "heldout", column, samples)
     if len(blocks.tokens) < samples:
         raise StepimpError(
             f"{data} has {len(blocks.tokens)} held-out sequences of {length} tokens, and {samples} "
             "prefixes are needed: use fewer samples or more text."
         )
     order = randomness.generator(seed, randomness.DATA).permutation(len(blocks.tokens))[:samples]
-    return blocks.tokens[torch.as_tensor(order), :prefix_length], blocks.fingerprint
+    return blocks.tokens[torch.as_tensor(order), :prefix_length].long(), blocks.fingerprint
 
 
 def samples_file(setting: Setting, drawn: Sampled) -> tuple[Path, str]:

@@ -11,8 +11,8 @@ import torch
 from stepimp.checks import is_text
 from stepimp.errors import StepimpError
 from stepimp.models.loading import Family
-from stepimp.text.blocks import encode
 from stepimp.text.cache import digest
+from stepimp.text.encoding import encode
 
 GAP = re.compile(r"\{\{(\d*)\}\}|\{(\d*)\}")
 OPEN = None  # a gap that shares with the others what the given text leaves

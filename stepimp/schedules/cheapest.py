@@ -5,9 +5,14 @@ A price p for each unit saved turns costs into reduced costs, c - p g, whose che
 no count of the units: a pass over steps and segments gives them. By weak duality any part of a
 schedule that saves s units costs at least its reduced optimum plus p s. So a segment that ends at
 some step with s units saved costs at least the bound of what is before plus that of what is after,
-and where this is above a limit it need not be looked at. The optimum among what remains is the
-optimum if it meets the limit; if it does not, the limit is raised.
+and where this is above a limit it need not be looked at. Nor where both have the same model: the
+two segments are one. The optimum among what remains is the optimum if it meets the limit; if it
+does not, the limit is raised.
 """
+
+import functools
+import itertools
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -17,8 +22,9 @@ from stepimp.schedules.schedule import Schedule
 
 MOST_BYTES = 2_000_000_000
 ZOOMS = 8
+COARSE = 10_000  # steps, about, of the grid on which the price is looked for
 PRICES = 9  # that are compared at once
-SPREAD = 4.0 ** -np.arange(1, 7)  # of the prices that bound, about the best, in units of the range
+SPREAD = 4.0 ** -np.arange(4, 7)  # of the prices that bound, about the best, in units of the range
 FIRST_SLACK = 1e-8  # of the sum of all absolute costs
 LARGER = 16  # times the slack where it was too small
 BOUNDS_SHARE = 40  # percent of the time that the bounds take
@@ -29,7 +35,7 @@ ROUNDING = 1e-11  # of the same: what the order of a sum may change
 def bytes_needed(gains: dict[str, int], steps: int, segments: int) -> int:
     """What `cheapest` takes at most before it has seen any cost, but for where segments may end."""
     states = segments * sum(max(gains.values()) + gain + 1 for gain in gains.values())
-    bounds = (2 * len(SPREAD) + 1) * (2 * segments + 2 * len(gains))
+    bounds = max(PRICES, 2 * len(SPREAD) + 1) * (2 * segments + 2 * len(gains))
     return 8 * steps * (states + bounds)
 
 
@@ -75,54 +81,71 @@ class Bounds:
         in the price.
         """
         low, high = -self.range, self.range
+        stride = max(1, self.steps // COARSE)
         for zoom in range(ZOOMS):
             self._progress(zoom, ZOOMS)
             prices = np.linspace(low, high, PRICES)
-            bounds = self.before(prices)[1] + self._saved(prices)
+            # Any price bounds; a coarse grid tells where the best one is.
+            grid = stride if zoom < ZOOMS - 1 else 1
+            bounds = self.before(prices, grid)[1] + self._saved(prices)
             best = int(bounds.argmax())
             low, high = prices[max(0, best - 1)], prices[min(PRICES - 1, best + 1)]
         return float(prices[best]), float(bounds[best])
 
-    def _reduced(self, prices: np.ndarray) -> list[np.ndarray]:
-        """[T + 1, P] reduced cost of each model's first steps."""
-        steps = np.arange(self.steps + 1)[:, None]
+    def _reduced(self, prices: np.ndarray, grid: int = 1) -> list[np.ndarray]:
+        """[T + 1, P] reduced cost of each model's first steps; of every `grid`-th step, less."""
+        steps = np.append(np.arange(0, self.steps, grid), self.steps)
         return [
-            sums[:, None] - prices * gain * steps for sums, gain in zip(self._sums, self._gains)
+            sums[steps, None] - prices * gain * steps[:, None]
+            for sums, gain in zip(self._sums, self._gains)
         ]
 
-    def before(self, prices: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    def before(self, prices: np.ndarray, grid: int = 1) -> tuple[list[np.ndarray], np.ndarray]:
         """[T + 1, P] least reduced cost of the first steps in 1, 2, ... segments, for all but the
         last; and [P], that of all steps in any number.
+
+        grid: segments end at multiples of this many steps.
         """
-        reduced, delay = self._reduced(prices), self._shortest
-        ended = [np.full(reduced[0].shape, np.inf)]
-        ended[0][0] = 0.0  # no segment yet, no step
+        reduced, delay = self._reduced(prices, grid), -(-self._shortest // grid)
+        ended = [nothing(reduced, at=0)]
         for _ in range(self._segments):
-            least = np.full(reduced[0].shape, np.inf)
-            for sums in reduced:
-                begun = np.minimum.accumulate(ended[-1] - sums)[: len(sums) - delay]
-                np.minimum(least[delay:], begun + sums[delay:], out=least[delay:])
-            ended.append(least)
+            ended.append(least_of(begun_after(ended[-1], sums, delay) for sums in reduced))
         return ended[1:-1], np.min([least[-1] for least in ended[1:]], axis=0)
 
     def after(self, prices: np.ndarray) -> list[np.ndarray]:
         """[T + 1, P] least reduced cost of the steps that remain in at most 1, 2, ... segments."""
-        reduced, delay = self._reduced(prices), self._shortest
-        left = [np.full(reduced[0].shape, np.inf)]
-        left[0][-1] = 0.0
+        reduced = self._reduced(prices)
+        left = [nothing(reduced, at=-1)]
         for _ in range(self._segments - 1):
-            least = left[-1].copy()
-            for sums in reduced:
-                ending = np.minimum.accumulate((left[-1] + sums)[::-1])[::-1][delay:]
-                length = len(sums) - delay
-                np.minimum(least[:length], ending - sums[:length], out=least[:length])
-            left.append(least)
+            first = (ended_before(left[-1], sums, self._shortest) for sums in reduced)
+            left.append(least_of(itertools.chain(left[-1:], first)))
         return left[1:]
+
+    def switches(self, limit: float) -> np.ndarray:
+        """[T + 1] whether schedules that cost at most `limit` may change their model after so many
+        steps, by the best price.
+        """
+        price, delay = np.array([self.price]), self._shortest
+        reduced, room = self._reduced(price), limit - self._saved(price)
+        ended, left = [nothing(reduced, at=0)], [nothing(reduced, at=-1)]
+        last, first = [], []  # by the segments so far or still to come, each by model
+        for _ in range(self._segments - 1):
+            last.append([begun_after(ended[-1], sums, delay) for sums in reduced])
+            first.append([ended_before(left[-1], sums, delay) for sums in reduced])
+            ended.append(least_of(last[-1]))
+            left.append(least_of([left[-1], *first[-1]]))
+        possible = np.zeros((self.steps + 1, 1), bool)
+        for before, after in zip(last, reversed(first)):
+            for m, n in itertools.permutations(range(len(reduced)), 2):
+                possible |= before[m] + after[n] <= room
+        return possible[:, 0]
 
     def windows(self, limit: float) -> Windows:
         """Where segments of schedules that cost at most `limit` may end."""
         everywhere = Windows.all(self.steps, self._gains, self._shortest, self._least, self._most)
-        ends = np.arange(0, len(everywhere.steps) + CHUNK, CHUNK)
+        switching = self.switches(limit)[everywhere.steps]
+        everywhere = Windows(*(each[switching] for each in vars(everywhere).values()))
+        ends = np.arange(0, max(1, len(everywhere.steps)) + CHUNK, CHUNK)
         parts = [
             self._windows(Windows(*(each[a:b] for each in vars(everywhere).values())), limit)
             for a, b in zip(ends, ends[1:])
@@ -144,6 +167,41 @@ class Bounds:
             high[possible] = np.maximum(high[possible], last[possible])
         some = low <= high
         return Windows(at[some], low[some], high[some])
+
+
+def nothing(reduced: list[np.ndarray], at: int) -> np.ndarray:
+    """[T + 1, P] reduced cost of no segment at all: 0 at one end of the schedule."""
+    cost = np.full(reduced[0].shape, np.inf)
+    cost[at] = 0.0
+    return cost
+
+
+def begun_after(ended: np.ndarray, sums: np.ndarray, shortest: int) -> np.ndarray:
+    """[T + 1, P] least reduced cost of the first steps whose last segment is of one model.
+
+    ended: of the segments before it; sums: of the model's first steps.
+    """
+    cost = np.full(sums.shape, np.inf)
+    begun = np.minimum.accumulate(ended - sums)
+    np.add(begun[: len(sums) - shortest], sums[shortest:], out=cost[shortest:])
+    return cost
+
+
+def ended_before(left: np.ndarray, sums: np.ndarray, shortest: int) -> np.ndarray:
+    """[T + 1, P] least reduced cost of the steps that remain, the first segment of one model.
+
+    left: of the segments after it; sums: of the model's first steps.
+    """
+    cost = np.full(sums.shape, np.inf)
+    length = len(sums) - shortest
+    ending = np.minimum.accumulate((left + sums)[::-1])[::-1]
+    np.subtract(ending[shortest:], sums[:length], out=cost[:length])
+    return cost
+
+
+def least_of(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """The minimum of arrays, of which two are in memory at once."""
+    return functools.reduce(np.minimum, arrays)
 
 
 def interval(room: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,9 @@
 """Documents, their tokens, and blocks of them: what models are trained on and measured with."""
 
+import itertools
+import operator
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -11,36 +13,39 @@ import torch
 
 from stepimp.errors import StepimpError, advice
 from stepimp.text.bundled import BUNDLED, load_bundled
-from stepimp.text.cache import cache_file, digest
-from stepimp.text.files import READERS, load_files, suffix_of
+from stepimp.text.cache import cache_file, digest, digest_of
+from stepimp.text.encoding import PIECE, all_pieces, array_encoder, batches, token_ids
+from stepimp.text.files import READERS, load_files, suffix_of, text_files
 from stepimp.text.hub import HELD_OUT, hub_split, load_hub
+from stepimp.text.large import HEAD, is_large, load_large
 from stepimp.text.splits import split_documents
-from stepimp.text.token_files import Part, write_token_file
-from stepimp.text.words import WordEncoder, is_word_by_word, pays
+from stepimp.text.tables import rows_of
+from stepimp.text.token_files import write_token_file
 
 TOKENIZER_DOCUMENTS = 10_000  # a BPE vocabulary needs no more
-PIECE = 100_000  # characters of a text tokenized at once: bounds memory
-TOGETHER = 16  # pieces that are tokenized at once, by as many threads as there are cores
-AROUND = 100  # characters on both sides of a cut that must have the same tokens with and without it
+TOKENIZER_CHARACTERS = 100_000_000  # about, of large documents
 LINE_BREAK = re.compile(r"\w\n(?=\w)")
-Encoder = Callable[[list[str]], list[list[int]]]
-ArrayEncoder = Callable[[list[str]], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Token blocks [N, L], and a fingerprint of the text, tokenizer, length and split."""
+    """Token blocks of a corpus."""
 
     tokens: torch.Tensor
+    """[N, L] int32, read from `file` where they are used."""
     fingerprint: str
+    """Of the text, tokenizer, length and split."""
+    file: Path | None = None
+    """Where the tokens are, one after the other; None where there are none."""
 
 
-def load_documents(data: str, split: str, column: str = "text"):
+def load_documents(data: str, split: str, column: str = "text", characters: int | None = None):
     """The documents of a corpus that are "train", "heldout" or "all".
 
     data: `docs`, `code`, a file or folder (see `files`) or a Hugging Face dataset id. column: where
-    the text is in rows of several columns. Returns a datasets.Dataset of (name, text). Raises
-    StepimpError where the library datasets is not installed.
+    the text is in rows of several columns. characters: of large files (see `large`) the first ones
+    are enough. Returns a datasets.Dataset of (name, text), in which consecutive rows of the same
+    name are one document. Raises StepimpError where the library datasets is not installed.
     """
     try:
         import datasets
@@ -53,7 +58,10 @@ def load_documents(data: str, split: str, column: str = "text"):
         return load_bundled(data, split)
     path = Path(data).expanduser()
     if path.exists():
-        return split_documents(load_files(path, column), split)
+        files = text_files(path)
+        if is_large(files):
+            return load_large(path, files, column, split, characters)
+        return split_documents(load_files(path, files, column), split)
     if path.is_symlink():
         refuse_broken(path)
     if suffix_of(path) in READERS:
@@ -73,15 +81,39 @@ def refuse_broken(link: Path):
         raise StepimpError(said) from error
 
 
-def load_blocks(data: str, tokenizer, length: int, split: str, column: str = "text") -> Blocks:
+def load_blocks(
+    data: str,
+    tokenizer,
+    length: int,
+    split: str,
+    column: str = "text",
+    sequences: int | None = None,
+) -> Blocks:
     """Token blocks of a corpus.
 
     data, split, column: as for `load_documents`. The tokens of all documents, each followed by the
     end-of-text token, are one stream that is cut every `length` tokens; a remainder is left out.
-    Returns tokens [N, length] int64. Raises StepimpError for text that is missing, empty, not UTF-8
-    or shorter than one block.
+    sequences: of large files, only the beginning is read, which has at least this many blocks.
+    Raises StepimpError for text that is missing, empty, not UTF-8 or shorter than one block.
     """
-    documents = load_documents(data, split, column)
+    needed, limit = sequences or 0, HEAD if sequences else None
+    while True:
+        documents = load_documents(data, split, column, limit)
+        blocks = blocks_of(documents, tokenizer, length, split)
+        if limit is None or len(blocks.tokens) >= needed or characters(documents) < limit:
+            break
+        limit *= 4
+    if not len(blocks.tokens):
+        raise StepimpError(
+            f"{data} ({split}) has less text than one sequence of {length} tokens: give more text."
+        )
+    return blocks
+
+
+def blocks_of(documents, tokenizer, length: int, split: str) -> Blocks:
+    """The token blocks of documents as `load_documents` returns them, from the cache where they are
+    in it.
+    """
     fingerprint = digest(
         corpus_fingerprint(documents), tokenizer_fingerprint(tokenizer), str(length)
     )
@@ -90,139 +122,20 @@ def load_blocks(data: str, tokenizer, length: int, split: str, column: str = "te
         encoder = array_encoder(tokenizer)
         write_token_file(
             path,
-            batches(all_pieces(documents["text"], tokenizer)),
+            batches(all_pieces(rows_of(documents), tokenizer)),
             lambda part: token_ids(part, encoder, tokenizer),
             characters(documents),
         )
-    stream = np.memmap(path, np.int32, "r") if path.stat().st_size else np.zeros(0, np.int32)
-    tokens = torch.from_numpy(stream[: len(stream) // length * length].astype(np.int64)).view(
-        -1, length
-    )
-    if not len(tokens):
-        raise StepimpError(
-            f"{data} ({split}) has less text than one sequence of {length} tokens: give more text."
-        )
-    return Blocks(tokens, digest(fingerprint, split))
+    number = path.stat().st_size // np.dtype(np.int32).itemsize // length
+    if not number:
+        return Blocks(torch.zeros(0, length, dtype=torch.int32), digest(fingerprint, split))
+    stream = torch.from_file(str(path), size=number * length, dtype=torch.int32)
+    return Blocks(stream.view(number, length), digest(fingerprint, split), path)
 
 
 def characters(documents) -> int:
     """Characters of all documents."""
-    import pyarrow.compute
-
-    tables = documents.with_format("arrow").iter(TOGETHER)
-    lengths = (pyarrow.compute.utf8_length(table["text"]) for table in tables)
-    return sum(pyarrow.compute.sum(each).as_py() for each in lengths)
-
-
-def token_stream(texts: Iterable[str], tokenizer) -> Iterator[np.ndarray]:
-    """Token ids in parts [n] int32: of each text, then the end-of-text token.
-
-    Plain text never becomes a special token, whatever it contains.
-    """
-    encoder = array_encoder(tokenizer)
-    for part in batches(all_pieces(texts, tokenizer)):
-        yield token_ids(part, encoder, tokenizer)
-
-
-def token_ids(part: Part, encoder: ArrayEncoder, tokenizer) -> np.ndarray:
-    """The tokens [n] int32 of consecutive pieces; the end-of-text token follows the last one of a
-    text.
-    """
-    last = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    ends = {True: np.array(last, dtype=np.int32), False: np.zeros(0, dtype=np.int32)}
-    encoded = encoder([piece for piece, _ in part])
-    return np.concatenate(
-        [ids for tokens, (_, is_last) in zip(encoded, part) for ids in (tokens, ends[is_last])]
-    )
-
-
-def all_pieces(texts: Iterable[str], tokenizer) -> Iterator[tuple[str, bool]]:
-    """`pieces` of all texts."""
-    encoder = plain_encoder(tokenizer)
-    return chain.from_iterable(pieces(text, encoder) for text in texts)
-
-
-def batches(numbered: Iterable[tuple[str, bool]]) -> Iterator[Part]:
-    """Consecutive parts of at most about TOGETHER times PIECE characters."""
-    part: Part = []
-    size = 0
-    for piece, last in numbered:
-        if part and size + len(piece) > TOGETHER * PIECE:
-            yield part
-            part, size = [], 0
-        part.append((piece, last))
-        size += len(piece)
-    if part:
-        yield part
-
-
-def pieces(text: str, encoder: Encoder) -> Iterator[tuple[str, bool]]:
-    """(piece, whether it is the last) of a text, cut before line breaks where no token is lost."""
-    start = 0
-    while len(text) - start > PIECE:
-        cut = start + PIECE
-        while (cut := text.rfind("\n", start + 1, cut)) > start:
-            if cuts_cleanly(text, cut, encoder):
-                break
-        if cut <= start:
-            break
-        yield text[start:cut], False
-        start = cut
-    yield text[start:], True
-
-
-def cuts_cleanly(text: str, cut: int, encoder: Encoder) -> bool:
-    """Whether the two sides of a cut have the tokens that they have together."""
-    before, after = text[max(0, cut - AROUND) : cut], text[cut : cut + AROUND]
-    left, right, both = encoder([before, after, before + after])
-    return left + right == both
-
-
-def plain_encoder(tokenizer) -> Encoder:
-    """A function from texts to their token ids, which takes everything as plain text: whole, as it
-    is, and none of it a special token.
-    """
-    if not tokenizer.is_fast:
-        return lambda texts: (
-            tokenizer(
-                texts,
-                add_special_tokens=False,
-                split_special_tokens=True,
-                return_attention_mask=False,
-                verbose=False,
-            ).input_ids
-        )
-    plain = without_special_tokens(tokenizer)
-    return lambda texts: [
-        each.ids for each in plain.encode_batch_fast(texts, add_special_tokens=False)
-    ]
-
-
-def without_special_tokens(tokenizer):
-    """A copy of a fast tokenizer's tokenizers.Tokenizer that takes all of a text as plain text."""
-    from tokenizers import Tokenizer
-
-    plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    plain.encode_special_tokens = True
-    plain.no_truncation()
-    plain.no_padding()
-    return plain
-
-
-def array_encoder(tokenizer) -> ArrayEncoder:
-    """`plain_encoder` for much text: the same tokens as arrays [n] int32, the fastest way."""
-    if tokenizer.is_fast and pays():
-        plain = without_special_tokens(tokenizer)
-        if is_word_by_word(plain):
-            words = WordEncoder(plain)
-            return lambda texts: [words.tokens(text) for text in texts]
-    encoder = plain_encoder(tokenizer)
-    return lambda texts: [np.array(ids, dtype=np.int32) for ids in encoder(texts)]
-
-
-def encode(tokenizer, texts: list[str]) -> list[list[int]]:
-    """Token ids of plain texts, none of which becomes a special token of the tokenizer."""
-    return plain_encoder(tokenizer)(texts)
+    return sum(len(text) for _, text in rows_of(documents))
 
 
 def tokenizer_fingerprint(tokenizer) -> str:
@@ -240,7 +153,7 @@ def corpus_fingerprint(documents) -> str:
     """Names the documents' text. A large hub dataset is named by the library's own fingerprint."""
     if len(documents) > HELD_OUT:
         return documents._fingerprint
-    return digest(*chain.from_iterable(zip(documents["name"], documents["text"])))
+    return digest_of(chain.from_iterable(rows_of(documents)))
 
 
 def between_words(text: str) -> Iterator[str]:
@@ -255,6 +168,18 @@ def between_words(text: str) -> Iterator[str]:
     yield text[start:]
 
 
+def some_texts(documents) -> Iterator[str]:
+    """The texts that a tokenizer is trained on: of the first documents, and of fragments of large
+    ones some from everywhere.
+    """
+    by_name = itertools.groupby(rows_of(documents), operator.itemgetter(0))
+    first = itertools.islice(by_name, TOKENIZER_DOCUMENTS)
+    sizes = [[len(text) for _, text in rows] for _, rows in first]
+    count = sum(map(len, sizes))
+    step = -(-sum(map(sum, sizes)) // TOKENIZER_CHARACTERS) if count > len(sizes) else 1
+    return (text for _, text in itertools.islice(rows_of(documents), 0, count, step))
+
+
 def train_tokenizer(data: str, vocab_size: int, column: str = "text"):
     """A byte-level BPE tokenizer for a corpus' training documents, as transformers has them.
 
@@ -264,7 +189,6 @@ def train_tokenizer(data: str, vocab_size: int, column: str = "text"):
     from transformers import PreTrainedTokenizerFast
 
     documents = load_documents(data, "train", column)
-    documents = documents.select(range(min(TOKENIZER_DOCUMENTS, len(documents))))
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -274,7 +198,7 @@ def train_tokenizer(data: str, vocab_size: int, column: str = "text"):
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    lines = chain.from_iterable(between_words(text) for text in documents["text"])
+    lines = chain.from_iterable(map(between_words, some_texts(documents)))
     bpe.train_from_iterator(lines, trainer)
     bpe.add_special_tokens(["<|mask|>"])
     return PreTrainedTokenizerFast(

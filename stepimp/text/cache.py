@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,11 @@ def user_folder() -> Path:
 
 def digest(*parts: str) -> str:
     """12 hex digits that name the given strings."""
+    return digest_of(parts)
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    """`digest` of strings that are never in memory together."""
     state = hashlib.sha256()
     for part in parts:
         state.update(f"{len(part)}:".encode() + part.encode("utf-8", "surrogatepass"))
@@ -71,7 +77,7 @@ def file_digest(path: Path) -> str:
 
 # What the entries of the cache folder are called. Others are not stepimp's, and are left alone.
 NAMES = {
-    "text": r"(docs|code)-\w+-[0-9a-f]{12}|text-[0-9a-f]{12}\.arrow.*",
+    "text": r"(docs|code)-\w+-[0-9a-f]{12}|text-[0-9a-f]{12}\.arrow.*|pipe-[0-9a-f]{12}\.\w+",
     "text of earlier versions": r"generator|.*_generator_default-.*\.lock",
     "tokens": r"[0-9a-f]{12}\.tokens[\w.]*",
     "timings of models": r"rates-[0-9a-f]{12}\.json(\.tmp)?",

@@ -13,15 +13,15 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
-from stepimp.errors import StepimpError, advice
-from stepimp.scratch import replacing
-from stepimp.text.cache import cache_file, digest, file_digest
+from stepimp.errors import StepimpError
+from stepimp.text.cache import digest, file_digest
+from stepimp.text.tables import kept, numbered
 
 log = logging.getLogger(__name__)
 
-BATCH = 1_000_000  # characters that are written at once
 BACKUPS = ("~", ".bak", ".orig", ".swp", ".tmp")
 csv.field_size_limit(2**31 - 1)  # the default of 131,072 characters is less than a document
 
@@ -132,6 +132,11 @@ READERS: dict[str, Callable[[Path, str], Iterator[dict]]] = {
 }
 
 
+def reader_of(path: Path) -> Callable[[Path, str], Iterator[dict]]:
+    """What reads a file of this kind; a file of an unknown kind is text."""
+    return READERS.get(suffix_of(path), text_rows)
+
+
 def cell(row, column: str, where: str) -> str:
     """The text of a row; a column `data.text` is the field `text` of the field `data`."""
     if not isinstance(row, dict):
@@ -149,11 +154,12 @@ def cell(row, column: str, where: str) -> str:
     return value
 
 
-def documents_of(path: Path, column: str) -> Iterator[str]:
-    """The text of each document in a file."""
+def documents_of(path: Path, column: str, rows: Iterable[dict] | None = None) -> Iterator[str]:
+    """The text of each row of a file. rows: those of the file's kind, unless they are given."""
     number = 0
+    rows = reader_of(path)(path, column) if rows is None else rows
     try:
-        for number, row in enumerate(READERS.get(suffix_of(path), text_rows)(path, column), 1):
+        for number, row in enumerate(rows, 1):
             text = cell(row, column, f"{path}, row {number}")
             text.encode()  # half a surrogate pair is not text
             yield text
@@ -199,77 +205,34 @@ def find_files(folder: Path) -> list[Path]:
     return files
 
 
-def kept(key: str, texts: Iterable[str]):
-    """Texts as a datasets.Dataset of (name, text), read from the cache where they are in it.
-
-    key: names the texts, and is the fingerprint of the dataset.
-    """
-    import datasets
-
-    path = cache_file(f"text-{key}.arrow")
-    if not path.exists():
-        write_table(path, texts)
-    documents = datasets.Dataset.from_file(str(path))
-    documents._fingerprint = key
-    return documents
-
-
-def write_table(path: Path, texts: Iterable[str]):
-    """Texts as an Arrow file of (name, text), whole or not at all; names are numbers."""
-    import pyarrow
-
-    columns = pyarrow.schema([("name", pyarrow.string()), ("text", pyarrow.string())])
-    try:
-        with (
-            replacing(path) as scratch,
-            pyarrow.OSFile(str(scratch), "wb") as file,
-            pyarrow.ipc.new_stream(file, columns) as writer,
-        ):
-            start = 0
-            for batch in batched_by_size(texts):
-                names = [str(number) for number in range(start, start + len(batch))]
-                writer.write_batch(pyarrow.record_batch([names, batch], schema=columns))
-                start += len(batch)
-    except OSError as error:
-        raise StepimpError(
-            f"Cannot write {path} ({error.strerror}). {advice(error)} STEPIMP_CACHE sets it."
-        ) from error
-    finally:
-        pyarrow.default_memory_pool().release_unused()
-
-
-def batched_by_size(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Consecutive texts of about BATCH characters together."""
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def load_files(path: Path, column: str = "text"):
-    """A file or a folder of files as a datasets.Dataset of (name, text).
-
-    Documents are named by their number. Raises StepimpError for a file that cannot be read, is not
-    UTF-8 or lacks the column.
-    """
+def text_files(path: Path) -> list[Path]:
+    """A file, or the files of a folder. Raises StepimpError where there is nothing in them."""
     files = find_files(path) if path.is_dir() else [path]
     if not files:
         raise StepimpError(f"No text in {path}: put files ending in {', '.join(READERS)} there.")
     if all(file.stat().st_size == 0 for file in files):
         raise StepimpError(f"{path} is empty: give a file with text in it.")
-    key = digest(column, *(part for file in files for part in (suffix_of(file), file_digest(file))))
+    return files
+
+
+def content_key(files: list[Path], column: str) -> str:
+    """Names the content of files."""
+    named = ((suffix_of(file), file_digest(file)) for file in files)
+    return digest(column, *chain.from_iterable(named))
+
+
+def load_files(path: Path, files: list[Path], column: str = "text"):
+    """A file or a folder of files as a datasets.Dataset of (name, text).
+
+    Documents are named by their number. Raises StepimpError for a file that cannot be read, is not
+    UTF-8 or lacks the column.
+    """
 
     def texts():
         return (text for file in files for text in documents_of(file, column))
 
     if next(texts(), None) is None:  # of which datasets makes no split
         raise StepimpError(f"{path} holds no documents: give a file with text in it.")
-    documents = kept(key, texts())
+    documents = kept(content_key(files, column), numbered(texts()))
     say_once(f"{path}: {counted(len(documents), 'document')} in {counted(len(files), 'file')}.")
     return documents

@@ -63,7 +63,8 @@ def held_out_nats(model, tokens: torch.Tensor, batch_size: int = 32) -> float:
     scored.
     """
     total = 0.0
-    for part in tokens.to(model.device).split(batch_size):
+    for part in tokens.split(batch_size):
+        part = part.long().to(model.device)
         total += model(part, labels=part).loss.item() * len(part)
     return total / len(tokens)
 

@@ -92,6 +92,6 @@ def evaluate_nelbo(model: MDLMForMaskedLM, tokens: torch.Tensor, batch_size: int
     uniforms = torch.rand(tokens.shape, generator=generator)
     total = 0.0
     for rows in torch.arange(len(tokens)).split(batch_size):
-        batch = (part[rows].to(model.device) for part in (tokens, times, uniforms))
-        total += nelbo_loss(model, *batch).item() * len(rows)
+        x, *drawn = (part[rows].to(model.device) for part in (tokens, times, uniforms))
+        total += nelbo_loss(model, x.long(), *drawn).item() * len(rows)
     return total / len(tokens)

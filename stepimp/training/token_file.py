@@ -2,18 +2,23 @@
 training on another machine needs.
 """
 
+import itertools
+import json
 from pathlib import Path
+from typing import BinaryIO
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from stepimp.errors import StepimpError
+from stepimp.scratch import replacing
 from stepimp.text.blocks import Blocks, load_blocks
 
 SUFFIX = ".safetensors"
 SPLITS = ("train", "heldout")
+COPIED = 1 << 24  # bytes copied at once
 SPECIAL = ("eos_token", "mask_token")
 
 
@@ -31,8 +36,36 @@ def write_token_file(
     facts |= {name: getattr(tokenizer, name) for name in SPECIAL if getattr(tokenizer, name)}
     facts |= {f"{split}_fingerprint": part.fingerprint for split, part in blocks.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({split: part.tokens.int() for split, part in blocks.items()}, file, facts)
+    with replacing(file) as scratch, open(scratch, "wb") as written:
+        written.write(header({split: part.tokens for split, part in blocks.items()}, facts))
+        for part in blocks.values():
+            if part.file:
+                copy_bytes(part.file, written, part.tokens.nbytes)
     return blocks
+
+
+def header(tensors: dict[str, torch.Tensor], facts: dict[str, str]) -> bytes:
+    """The beginning of a safetensors file of int32 tensors, whose bytes follow in this order.
+
+    safetensors itself would read all of them into memory.
+    """
+    ends = [0, *itertools.accumulate(tensor.nbytes for tensor in tensors.values())]
+    described = {
+        name: {"dtype": "I32", "shape": list(tensor.shape), "data_offsets": [start, stop]}
+        for (name, tensor), start, stop in zip(tensors.items(), ends, ends[1:])
+    }
+    text = json.dumps({"__metadata__": facts} | described).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def copy_bytes(source: Path, target: BinaryIO, count: int):
+    """Appends the first bytes of a file."""
+    with open(source, "rb") as file:
+        while count:
+            part = file.read(min(count, COPIED))
+            target.write(part)
+            count -= len(part)
 
 
 def read_token_file(file: Path, length: int):
@@ -43,7 +76,7 @@ def read_token_file(file: Path, length: int):
     try:
         with safe_open(file, "pt") as opened:
             facts = opened.metadata()
-            tensors = [opened.get_tensor(split).long() for split in SPLITS]
+            tensors = [opened.get_tensor(split) for split in SPLITS]
         special = {name: facts[name] for name in SPECIAL if name in facts}
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=Tokenizer.from_str(facts["tokenizer"]), **special

@@ -43,7 +43,7 @@ class TokenDataset(Dataset):
         return len(self.tokens)
 
     def __getitem__(self, index):
-        return {"input_ids": self.tokens[index]}
+        return {"input_ids": self.tokens[index].long()}
 
 
 def work_folder(folder: Path) -> Path:

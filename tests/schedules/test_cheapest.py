@@ -98,6 +98,26 @@ def test_bounds_leave_little_to_search():
     assert looked_at < possible / 10
 
 
+def test_segments_to_spare_do_not_widen_the_search():
+    """Two segments of the same model are one, wherever the first of them ends."""
+    curve = 1 + np.sin(6 * np.linspace(0, 1, 400))
+    table, gains = {"h": np.zeros((1, 400)), "a": curve[None]}, {"h": 0, "a": 1}
+    whole = Frontier(table, gains, 5, least=100, most=100)
+    assert len(whole.best(100).segments) == 3
+    bounds = Bounds(table, gains, 5, 1, 100, 100)
+    assert len(bounds.windows(whole.cost[0, 100] + 1e-9).steps) == 2
+
+
+@pytest.mark.parametrize("steps", [37, 1000])
+def test_the_price_of_a_coarse_grid_finds_the_same(monkeypatch, steps):
+    monkeypatch.setattr(search, "COARSE", 10)
+    table = random_costs(steps, "curves")
+    whole = Frontier(table, GAINS, 4, 2, least=2 * steps, most=2 * steps)
+    found = cheapest(table, GAINS, 4, 2, 2 * steps, 2 * steps)
+    cost = sum(table[m][0, i] for i, m in enumerate(np.repeat(*zip(*found.segments))))
+    assert cost == pytest.approx(whole.cost[0, 2 * steps], abs=1e-9)
+
+
 def test_a_search_that_does_not_fit_is_refused_with_what_it_would_take():
     search.refuse_too_large({"h": 0, "a": 1}, 1_000_000, 3)
     with pytest.raises(

@@ -10,9 +10,10 @@ from fakes import jsonl
 from transformers import ByT5Tokenizer
 
 from stepimp.errors import StepimpError
-from stepimp.text import blocks, cache
+from stepimp.text import blocks, cache, encoding
 from stepimp.text.blocks import load_blocks, load_documents, train_tokenizer
 from stepimp.text.splits import split_of
+from stepimp.text.tables import numbered
 
 LENGTH = 16
 
@@ -39,7 +40,7 @@ def test_packing_equals_a_plain_reference(tokenizer, tmp_path, length):
     texts = ["light mask", "", "the model runs a step and learns", "é\n\n"] * 3
     blocks = load_blocks(str(jsonl(tmp_path / "a.jsonl", texts)), tokenizer, length, "all")
     assert torch.equal(blocks.tokens, reference_blocks(texts, tokenizer, length))
-    assert blocks.tokens.dtype == torch.int64
+    assert blocks.tokens.dtype == torch.int32
 
 
 def test_a_digest_tells_apart_where_one_part_ends_and_the_next_begins():
@@ -159,17 +160,17 @@ def test_plain_text_never_becomes_a_special_token(tokenizer, tmp_path, marker):
 
 def test_encoding_plain_text_leaves_the_tokenizer_as_it_was(tokenizer):
     before = blocks.tokenizer_fingerprint(tokenizer)
-    blocks.encode(tokenizer, ["<|mask|>"])
+    encoding.encode(tokenizer, ["<|mask|>"])
     assert blocks.tokenizer_fingerprint(tokenizer) == before
     assert tokenizer("<|mask|>").input_ids == [tokenizer.mask_token_id]
 
 
 def test_a_long_text_is_tokenized_in_pieces_with_the_same_tokens(tokenizer, monkeypatch):
     text = "the model\n\n  reads\r\n é a token\n" * 50 + "x" * 300 + "\nof the sample" * 20
-    whole = np.concatenate(list(blocks.token_stream([text, "end"], tokenizer)))
-    monkeypatch.setattr(blocks, "PIECE", 97)
-    assert sum(1 for _ in blocks.pieces(text, blocks.plain_encoder(tokenizer))) > 10
-    parts = list(blocks.token_stream([text, "end"], tokenizer))
+    whole = np.concatenate(list(encoding.token_stream(numbered([text, "end"]), tokenizer)))
+    monkeypatch.setattr(encoding, "PIECE", 97)
+    assert sum(1 for _ in encoding.pieces([text], encoding.plain_encoder(tokenizer))) > 10
+    parts = list(encoding.token_stream(numbered([text, "end"]), tokenizer))
     assert len(parts) > 1 and np.array_equal(np.concatenate(parts), whole)
 
 

@@ -1,5 +1,6 @@
 """What the cache holds, and emptying it."""
 
+import io
 import json
 
 import pytest
@@ -7,6 +8,7 @@ from documents import call
 
 from stepimp.text import cache
 from stepimp.text.blocks import load_blocks, train_tokenizer
+from stepimp.text.pipes import keep_stream
 
 
 @pytest.fixture
@@ -16,6 +18,7 @@ def filled(tmp_path, monkeypatch, tiny_text):
     load_blocks(str(tiny_text), train_tokenizer(str(tiny_text), 270), 16, "train")
     (tmp_path / "rates-0123456789ab.json").write_text("{}")
     (tmp_path / "thesis.txt").write_text("mine")
+    keep_stream(io.BytesIO(b"the model reads"), "a pipe")
     return tmp_path
 
 

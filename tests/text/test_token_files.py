@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from stepimp.text import blocks, token_files
+from stepimp.text import blocks, encoding, token_files
 from stepimp.text.blocks import characters, load_blocks, load_documents, train_tokenizer
 from stepimp.text.token_files import message, write_token_file
 
@@ -90,8 +90,8 @@ def test_blocks_of_a_text_are_the_same_after_a_kill(tmp_path, monkeypatch):
     file = tmp_path / "a.txt"
     file.write_text("".join(f"the model reads {line} tokens\n" for line in range(40)))
     tokenizer = train_tokenizer(str(file), 270)
-    monkeypatch.setattr(blocks, "PIECE", 50)
-    monkeypatch.setattr(blocks, "TOGETHER", 2)
+    monkeypatch.setattr(encoding, "PIECE", 50)
+    monkeypatch.setattr(encoding, "TOGETHER", 2)
     folder, token_ids, calls = tmp_path / "killed", blocks.token_ids, []
 
     def dies(*arguments):

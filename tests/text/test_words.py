@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from stepimp.text import blocks, words
-from stepimp.text.blocks import array_encoder, encode, train_tokenizer
+from stepimp.text import encoding, words
+from stepimp.text.blocks import train_tokenizer
+from stepimp.text.encoding import array_encoder, encode
 
 PAIRS = "".join(first + second for first, second in product(map(chr, range(128)), repeat=2))
 TRICKY = [
@@ -49,11 +50,11 @@ def tokenizer(request, tiny_text, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
-    monkeypatch.setattr(blocks, "pays", lambda: True)
+    monkeypatch.setattr(encoding, "pays", lambda: True)
 
 
 def test_the_tokens_are_those_of_the_whole_text(tokenizer):
-    assert words.is_word_by_word(blocks.without_special_tokens(tokenizer))
+    assert words.is_word_by_word(encoding.without_special_tokens(tokenizer))
     encoded = array_encoder(tokenizer)(list(TEXTS.values()))
     for name, tokens, ids in zip(TEXTS, encoded, encode(tokenizer, list(TEXTS.values()))):
         assert tokens.tolist() == ids, name
@@ -62,7 +63,7 @@ def test_the_tokens_are_those_of_the_whole_text(tokenizer):
 def test_words_that_are_forgotten_or_long_are_encoded_again(tokenizer, monkeypatch):
     monkeypatch.setattr(words, "MOST_WORDS", 5)
     monkeypatch.setattr(words, "LONGEST", 6)
-    encoder = words.WordEncoder(blocks.without_special_tokens(tokenizer))
+    encoder = words.WordEncoder(encoding.without_special_tokens(tokenizer))
     for text, ids in zip(TEXTS.values(), encode(tokenizer, list(TEXTS.values()))):
         assert encoder.tokens(text).tolist() == ids
         assert len(encoder) <= 5 and all(len(word) <= 6 for word in encoder)
