@@ -89,9 +89,9 @@ def refuse_bare_tasks():
     if (count := bare_tasks()) > 1:
         raise StepimpError(
             f"srun started this command as {count} tasks, each of which would do all of the work: "
-            "let srun start torchrun instead, one task per node (srun --ntasks-per-node=1 torchrun "
-            "... -m stepimp ...). If the tasks have nothing to do with each other, unset "
-            "SLURM_STEP_NUM_TASKS."
+            "let it start one torchrun per node instead (srun torchrun ... -m stepimp ...; "
+            "docs/several-machines.md has a script). If the tasks have nothing to do with each "
+            "other, unset SLURM_STEP_NUM_TASKS."
         )
 
 
