@@ -73,10 +73,10 @@ def forget_leftovers():
 
 
 def bare_tasks() -> int:
-    """Tasks of the srun that started this process and its like without saying who is who; 1
-    elsewhere.
+    """How many tasks srun started, where no launcher tells them apart (this process is one of
+    them); 1 elsewhere.
 
-    SLURM_STEP_NUM_TASKS is srun's own: a shell of salloc or sbatch has it not, or as 1.
+    srun alone sets SLURM_STEP_NUM_TASKS: in the shell of an salloc or sbatch it is unset or 1.
     """
     count = os.environ.get("SLURM_STEP_NUM_TASKS", "")
     if os.environ.get("RANK") or "SLURM_PROCID" not in os.environ or not count.isdecimal():
