@@ -52,6 +52,7 @@ class Training:
         else:
             speed_up(self.model, bf16=True)
         self.optimizer = MuonAdamW(self.model, block_matrices(self.model), 0.015, 0.007)
+        self.optimizer.parts[0].native = not plain
         self.average = EMA(self.model, 0.99)
         self.average.start(None)
         self.draws = torch.Generator().manual_seed(1)

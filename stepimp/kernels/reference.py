@@ -1,7 +1,5 @@
 """Plain float64 twins of the kernels, written like the formulas. For tests, not for speed."""
 
-import math
-
 import torch
 
 
@@ -37,21 +35,23 @@ def gumbel_argmax(logits, exponentials):
     return (logits.double() - exponentials.double().log()).argmax(-1)
 
 
-def trunk(x, qkv, out, up, down, qkv_bias, up_bias, down_bias, cos, sin, heads):
-    """See `kernels.trunk.trunk`, whose scores are in units of log 2."""
+def trunk(x, matrices, up_bias, down_bias, modulation, cos, sin, heads):
+    """See `kernels.trunk.trunk`."""
 
     def rotated(part):
         a, b = part.chunk(2, -1)
         return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
     batch, length, dim = x.shape
-    for n in range(len(qkv)):
-        y = torch.layer_norm(x, (dim,), eps=1e-5) @ qkv[n].mT + qkv_bias[n]
-        q, k, v = y.view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
-        scores = rotated(q) @ rotated(k).mT * math.log(2)
+    for qkv, out, up, down, up_b, down_b, shift1, gain1, gate1, shift2, gain2, gate2 in zip(
+        *matrices, up_bias, down_bias, *modulation
+    ):
+        y = torch.layer_norm(x, (dim,), eps=1e-5) * gain1 + shift1
+        q, k, v = (y @ qkv.mT).view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        scores = rotated(q) @ rotated(k).mT * (dim // heads) ** -0.5
         y = (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, dim)
-        x = x + y @ out[n].mT
-        y = torch.layer_norm(x, (dim,), eps=1e-5) @ up[n].mT + up_bias[n]
-        y = torch.nn.functional.gelu(y, approximate="tanh")
-        x = x + y @ down[n].mT + down_bias[n]
+        x = x + gate1 * (y @ out.mT)
+        y = torch.layer_norm(x, (dim,), eps=1e-5) * gain2 + shift2
+        y = torch.nn.functional.gelu(y @ up.mT + up_b, approximate="tanh")
+        x = x + gate2 * (y @ down.mT + down_b)
     return x

@@ -6,6 +6,7 @@ from collections import defaultdict
 import torch
 from torch.distributed.tensor import DTensor
 
+from stepimp.kernels.muon import muon_step, steps_natively
 from stepimp.training.sharding import gathered, sharded_like
 
 ITERATIONS = 5  # of Newton-Schulz
@@ -30,8 +31,10 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
 class BatchedMuon(torch.optim.Muon):
     """torch's Muon, the matrices of one shape in one batch: for small ones the calls cost more than
     the products. A sharded matrix is a batch of its own, gathered to be orthogonalized: the
-    iteration needs it whole.
+    iteration needs it whole. On few CPU threads the step is one C++ function, if `native`.
     """
+
+    native = True
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -45,11 +48,15 @@ class BatchedMuon(torch.optim.Muon):
                     self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
                     for p in matrices
                 ]
+                lr = group["lr"] * math.sqrt(max(1, rows / columns))
+                decay = group["lr"] * group["weight_decay"]
+                if self.native and steps_natively([*matrices, *grads, *averages]):
+                    muon_step(matrices, grads, averages, group["momentum"], lr, decay)
+                    continue
                 torch._foreach_lerp_(averages, grads, 1 - group["momentum"])
                 momenta = torch.stack(torch._foreach_lerp(grads, averages, group["momentum"]))
                 updates = sharded_like(orthogonalize(gathered(momenta)), momenta)
-                lr = group["lr"] * math.sqrt(max(1, rows / columns))
-                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_mul_(matrices, 1 - decay)
                 torch._foreach_add_(matrices, updates.unbind(), alpha=-lr)
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from stepimp.kernels.trunk import FEW_THREADS
+from stepimp.kernels.native import FEW_THREADS
 from stepimp.models.fused import fused, runs_fused
 from stepimp.models.mdlm import MDLMForMaskedLM
 

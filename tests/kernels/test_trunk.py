@@ -8,23 +8,29 @@ SHAPES = [(32, 32, 1), (64, 64, 2), (32, 64, 1), (64, 128, 2)]
 
 
 def arguments(length, dim, heads, blocks=2, batch=3):
+    """Inputs with gradients: x, the matrices of qkv, out, up and down, both biases, the modulation.
+    Then the constants of `trunk`.
+    """
     generator = torch.Generator().manual_seed(length + dim)
 
     def draw(*shape, scale=1.0):
-        return (torch.randn(shape, generator=generator) * scale).requires_grad_()
+        return torch.randn(shape, generator=generator) * scale
 
     matrices = [
         draw(blocks, rows * dim, columns * dim, scale=(columns * dim) ** -0.5)
         for rows, columns in ((3, 1), (1, 1), (4, 1), (1, 4))
     ]
-    biases = [draw(blocks, rows * dim) for rows in (3, 4, 1)]
+    biases = [draw(blocks, rows * dim) for rows in (4, 1)]
+    modulation = [base + draw(blocks, dim, scale=0.3) for base in (0, 1, 1) * 2]
     angles = torch.rand(length, dim // heads // 2, generator=generator) * 6
-    return [draw(batch, length, dim), *matrices, *biases], (angles.cos(), angles.sin(), heads)
+    inputs = [draw(batch, length, dim), *matrices, *biases, *modulation]
+    return inputs, (angles.cos(), angles.sin(), heads)
 
 
 def results(function, inputs, constants, dtype):
     inputs = [part.detach().to(dtype).requires_grad_() for part in inputs]
-    y = function(*inputs, *constants)
+    x, *matrices = inputs[:5]
+    y = function(x, [kind.unbind() for kind in matrices], *inputs[5:7], inputs[7:], *constants)
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape).sin()
     return y, *torch.autograd.grad((y * weights).sum(), inputs)
 
@@ -48,7 +54,7 @@ def test_gelu_at_activations_whose_exponential_overflows(shape):
         pytest.skip("needs a C++ compiler and a processor with AVX512-BF16")
     inputs, constants = arguments(*shape)
     with torch.no_grad():
-        inputs[6] *= 40  # the biases in front of GELU
+        inputs[5] *= 40  # the biases in front of GELU
     exact = results(reference.trunk, inputs, constants, torch.float64)
     for y, wanted in zip(results(trunk, inputs, constants, torch.float32), exact):
         assert (y - wanted).norm() < 0.1 * wanted.norm()
