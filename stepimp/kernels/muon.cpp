@@ -3,7 +3,6 @@
 #include "rows.h"
 
 #include <algorithm>
-#include <vector>
 
 constexpr float A = 3.4445f, B = -4.7750f, C = 2.0315f;
 constexpr int ITERATIONS = 5, CHUNK = 32;
@@ -25,20 +24,20 @@ static void gram(const u32* x, int m, int n, float* out) {
 
 // Newton-Schulz: x [m, n], m >= n, of norm 1 in bf16, is overwritten; y: its orthogonal factor.
 static void orthogonalize(u16* x, int m, int n, float* y) {
-  std::vector<u32> x_pairs(m * n / 2), z_pairs(n * n / 2);
-  std::vector<float> sums(n * n);
-  std::vector<u16> z(n * n);
+  Array<u32> x_pairs(m * n / 2), z_pairs(n * n / 2);
+  Array<float> sums(n * n);
+  Array<u16> z(n * n);
   for (int step = 0; step < ITERATIONS; step++) {
-    pairs(x, n, m, n, x_pairs.data(), m);
-    gram(x_pairs.data(), m, n, sums.data());
-    round_rows(sums.data(), z.data(), n * n);
-    pairs(z.data(), n, n, n, z_pairs.data(), n);
-    gram(z_pairs.data(), n, n, sums.data());  // z is symmetric: its square
-    for (int i = 0; i < n * n; i += LANES) narrow(&z[i], all(B) * wide(&z[i]) + all(C) * wide(&sums[i]));
-    pairs(z.data(), n, n, n, z_pairs.data(), n);
+    pairs(x, n, m, n, x_pairs, m);
+    gram(x_pairs, m, n, sums);
+    round_rows(sums, z, n * n);
+    pairs(z, n, n, n, z_pairs, n);
+    gram(z_pairs, n, n, sums);  // z is symmetric: its square
+    for (int i = 0; i < n * n; i += LANES) narrow(z + i, all(B) * wide(z + i) + all(C) * wide(sums + i));
+    pairs(z, n, n, n, z_pairs, n);
     for (int top = 0; top < m * n; top += CHUNK * n) {
       for (int i = top; i < top + CHUNK * n; i += LANES) _mm512_storeu_ps(y + i, all(A) * wide(x + i));
-      product(CHUNK, n, n, x + top, n, z_pairs.data(), y + top, n, true);
+      product(CHUNK, n, n, x + top, n, z_pairs, y + top, n, true);
       round_rows(y + top, x + top, CHUNK * n);
     }
   }
@@ -46,8 +45,8 @@ static void orthogonalize(u16* x, int m, int n, float* y) {
 
 extern "C" void muon_step(int matrices, int rows, int columns, float* const* weights, const float* const* gradients, float* const* averages, float momentum, float lr, float decay) {
   const int n = rows * columns;
-  std::vector<float> update(n), turned(n);
-  std::vector<u16> x(n);
+  Array<float> update(n), turned(n);
+  Array<u16> x(n);
   for (int matrix = 0; matrix < matrices; matrix++) {
     float *w = weights[matrix], *average = averages[matrix], square = 0;
     const float* g = gradients[matrix];
@@ -58,10 +57,10 @@ extern "C" void muon_step(int matrices, int rows, int columns, float* const* wei
     }
     const float scale = 1 / std::max(std::sqrt(square), 1e-7f);
     for (int i = 0; i < n; i++) update[i] *= scale;
-    if (rows < columns) transpose(update.data(), rows, columns, turned.data()), update.swap(turned);
-    round_rows(update.data(), x.data(), n);
-    orthogonalize(x.data(), std::max(rows, columns), std::min(rows, columns), update.data());
-    if (rows < columns) transpose(update.data(), columns, rows, turned.data()), update.swap(turned);
+    if (rows < columns) transpose(update, rows, columns, turned), std::swap(update.data, turned.data);
+    round_rows(update, x, n);
+    orthogonalize(x, std::max(rows, columns), std::min(rows, columns), update);
+    if (rows < columns) transpose(update, columns, rows, turned), std::swap(update.data, turned.data);
     for (int i = 0; i < n; i++) w[i] = w[i] * (1 - decay) - lr * update[i];
   }
 }

@@ -10,6 +10,7 @@
 #include <immintrin.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 using u16 = uint16_t;
@@ -17,6 +18,15 @@ using u32 = uint32_t;
 
 constexpr int PANEL = 32, ROWS = 8;  // columns of a panel; rows of C held in registers
 constexpr int LANES = 16;            // floats in a vector
+
+template <typename T>
+struct Array {  // of n elements, not set; none of its vectors lies in two cache lines
+  T* data;
+  explicit Array(long n) : data((T*)std::aligned_alloc(64, (n * sizeof(T) + 63) / 64 * 64)) {}
+  Array(const Array&) = delete;
+  ~Array() { std::free(data); }
+  operator T*() const { return data; }
+};
 
 static inline __m512bh as_bf16(__m512i x) { return (__m512bh)x; }
 

@@ -19,8 +19,8 @@ static inline __m512 exp2_fast(__m512 x) {  // relative error below 1e-5
 }
 
 // out[columns] += the sum of the rows
-template <typename T>
-static void add_columns(const T* __restrict in, int rows, int columns, float* __restrict out) {
+template <typename Rows>
+static void add_columns(const Rows& in, int rows, int columns, float* __restrict out) {
   for (int c = 0; c < columns; c += LANES) {
     __m512 sum = wide(out + c);
     for (int r = 0; r < rows; r++) sum += wide(in + r * columns + c);
@@ -123,7 +123,7 @@ static void gelu(const float* __restrict y, const float* __restrict bias, int ro
 static void gelu_backward(const u16* __restrict hidden, const float* __restrict dy, int n, u16* __restrict g, u16* __restrict dh) {
   for (int i = 0; i < n; i += LANES) {
     _mm_prefetch(hidden + i + n, _MM_HINT_T1);
-    const __m512 z = wide(hidden + i), gate = all(1) / gate_divisor(z), value = z * gate;
+    const __m512 z = wide(hidden + i), gate = _mm512_rcp14_ps(gate_divisor(z)), value = z * gate;
     narrow(g + i, value);
     const __m512 slope = gate + value * (all(1) - gate) * (all(GELU) + all(3 * CUBIC * GELU) * z * z);
     narrow(dh + i, wide(dy + i) * slope);

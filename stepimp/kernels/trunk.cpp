@@ -7,8 +7,6 @@
 // multiples of 32. Scores come in units of log 2, by the scale of the query weights.
 #include "fold.h"
 
-#include <vector>
-
 constexpr int L = LENGTH, D = DIM, H = HEADS, d = D / H;
 constexpr int TILE = 32;                    // rows of scores computed at once
 constexpr int CHUNK = L % 64 ? 32 : 64;     // rows whose widest activations stay in the L2 cache
@@ -45,22 +43,21 @@ extern "C" {
 // x: [batch, L, D], replaced by the last block's output. saved: saved_elements() for each sequence
 // and block; without `keep` for one alone, and what it holds afterwards is of no use.
 void trunk_forward(int batch, int blocks, const Weights* w, float* x, u16* saved, bool keep) {
-  std::vector<u32> qkv_w(3 * D * D / 2), out_w(D * D / 2), up_w(2 * D * D), down_w(2 * D * D), kt(L * d / 2), vp(L * d / 2);
-  std::vector<float> wide_rows(CHUNK * 4 * D), scores(TILE * (L > d ? L : d));
-  std::vector<u16> g(CHUNK * 4 * D > TILE * L ? CHUNK * 4 * D : TILE * L);
-  float* y = wide_rows.data();
+  Array<u32> qkv_w(3 * D * D / 2), out_w(D * D / 2), up_w(2 * D * D), down_w(2 * D * D), kt(L * d / 2), vp(L * d / 2);
+  Array<float> y(CHUNK * 4 * D), scores(TILE * (L > d ? L : d));
+  Array<u16> g(CHUNK * 4 * D > TILE * L ? CHUNK * 4 * D : TILE * L);
   for (int block = 0; block < blocks; block++) {
-    transposed_pairs(w->qkv + 3l * block * D * D, D, 3 * D, D, qkv_w.data());
-    transposed_pairs(w->out + 1l * block * D * D, D, D, D, out_w.data());
-    transposed_pairs(w->up + 4l * block * D * D, D, 4 * D, D, up_w.data());
-    transposed_pairs(w->down + 4l * block * D * D, 4 * D, D, 4 * D, down_w.data());
+    transposed_pairs(w->qkv + 3l * block * D * D, D, 3 * D, D, qkv_w);
+    transposed_pairs(w->out + 1l * block * D * D, D, D, D, out_w);
+    transposed_pairs(w->up + 4l * block * D * D, D, 4 * D, D, up_w);
+    transposed_pairs(w->down + 4l * block * D * D, 4 * D, D, 4 * D, down_w);
     const float *qkv_b = w->qkv_bias + 3 * block * D, *up_b = w->up_bias + 4 * block * D, *down_b = w->down_bias + block * D;
     for (int b = 0; b < batch; b++) {
       float* row = x + long(b) * L * D;
       const Saved save(saved + (keep ? (long(block) * batch + b) * saved_elements() : 0));
       for (int top = 0; top < L; top += CHUNK) {
         normalise(row + top * D, CHUNK, D, save.norm1 + top * D, save.rstd1 + top);
-        product(CHUNK, 3 * D, D, save.norm1 + top * D, D, qkv_w.data(), y, 3 * D, false);
+        product(CHUNK, 3 * D, D, save.norm1 + top * D, D, qkv_w, y, 3 * D, false);
         add_to_rows(qkv_b, CHUNK, 3 * D, y);
         const float *cosine = w->cosine + top * d / 2, *sine = w->sine + top * d / 2;
         for (int h = 0; h < H; h++) {
@@ -71,24 +68,24 @@ void trunk_forward(int batch, int blocks, const Weights* w, float* x, u16* saved
         }
       }
       for (int h = 0; h < H; h++) {
-        transposed_pairs(save.k + h * L * d, d, L, d, kt.data());
-        pairs(save.v + h * L * d, d, L, d, vp.data(), L);
+        transposed_pairs(save.k + h * L * d, d, L, d, kt);
+        pairs(save.v + h * L * d, d, L, d, vp, L);
         for (int top = 0; top < L; top += TILE) {
-          u16* p = g.data();
-          product(TILE, L, d, save.q + (h * L + top) * d, d, kt.data(), scores.data(), L, false);
-          softmax(scores.data(), TILE, L, p, keep ? save.probabilities + (long(h) * L + top) * L : nullptr);
-          product(TILE, d, L, p, L, vp.data(), scores.data(), d, false);
-          for (int r = 0; r < TILE; r++) round_rows(scores.data() + r * d, save.attended + (top + r) * D + h * d, d);
+          u16* p = g;
+          product(TILE, L, d, save.q + (h * L + top) * d, d, kt, scores, L, false);
+          softmax(scores, TILE, L, p, keep ? save.probabilities + (long(h) * L + top) * L : nullptr);
+          product(TILE, d, L, p, L, vp, scores, d, false);
+          for (int r = 0; r < TILE; r++) round_rows(scores + r * d, save.attended + (top + r) * D + h * d, d);
         }
       }
       for (int top = 0; top < L; top += CHUNK) {
         float* x = row + top * D;
-        product(CHUNK, D, D, save.attended + top * D, D, out_w.data(), x, D, true);
+        product(CHUNK, D, D, save.attended + top * D, D, out_w, x, D, true);
         normalise(x, CHUNK, D, save.norm2 + top * D, save.rstd2 + top);
-        product(CHUNK, 4 * D, D, save.norm2 + top * D, D, up_w.data(), y, 4 * D, false);
-        gelu(y, up_b, CHUNK, 4 * D, keep ? save.hidden + top * 4 * D : nullptr, g.data());
+        product(CHUNK, 4 * D, D, save.norm2 + top * D, D, up_w, y, 4 * D, false);
+        gelu(y, up_b, CHUNK, 4 * D, keep ? save.hidden + top * 4 * D : nullptr, g);
         add_to_rows(down_b, CHUNK, D, x);
-        product(CHUNK, D, 4 * D, g.data(), 4 * D, down_w.data(), x, D, true);
+        product(CHUNK, D, 4 * D, g, 4 * D, down_w, x, D, true);
       }
     }
   }
@@ -96,17 +93,16 @@ void trunk_forward(int batch, int blocks, const Weights* w, float* x, u16* saved
 
 // dx: gradient of the output, replaced by that of the input. grads: of the parameters.
 void trunk_backward(int batch, int blocks, const Weights* w, const Gradients* grads, float* dx, const u16* saved) {
-  std::vector<u32> qkv_w(3 * D * D / 2), out_w(D * D / 2), up_w(2 * D * D), down_w(2 * D * D);
-  std::vector<u32> vt(L * d / 2), kp(L * d / 2), qp(L * d / 2), dop(L * d / 2), dsp(L * L / 2), pp(L * L / 2);
-  std::vector<u32> narrow_left(L * D / 2), narrow_right(L * D / 2), wide_left(L * 4 * D / 2), wide_right(L * 4 * D / 2);
-  std::vector<float> wide_rows(CHUNK * 4 * D), scores(TILE * (L > d ? L : d)), dq(L * d);
-  std::vector<u16> dy(L * D), g(CHUNK * 4 * D), dh(CHUNK * 4 * D), dattended(L * D), dqkv(L * 3 * D), ds(TILE * L);
-  float* y = wide_rows.data();
+  Array<u32> qkv_w(3 * D * D / 2), out_w(D * D / 2), up_w(2 * D * D), down_w(2 * D * D);
+  Array<u32> vt(L * d / 2), kp(L * d / 2), qp(L * d / 2), dop(L * d / 2), dsp(L * L / 2), pp(L * L / 2);
+  Array<u32> narrow_left(L * D / 2), narrow_right(L * D / 2), wide_left(L * 4 * D / 2), wide_right(L * 4 * D / 2);
+  Array<float> y(CHUNK * 4 * D), scores(TILE * (L > d ? L : d)), dq(L * d);
+  Array<u16> dy(L * D), g(CHUNK * 4 * D), dh(CHUNK * 4 * D), dattended(L * D), dqkv(L * 3 * D), ds(TILE * L);
   for (int block = blocks - 1; block >= 0; block--) {
-    pairs(w->qkv + 3l * block * D * D, D, 3 * D, D, qkv_w.data(), 3 * D);
-    pairs(w->out + 1l * block * D * D, D, D, D, out_w.data(), D);
-    pairs(w->up + 4l * block * D * D, D, 4 * D, D, up_w.data(), 4 * D);
-    pairs(w->down + 4l * block * D * D, 4 * D, D, 4 * D, down_w.data(), D);
+    pairs(w->qkv + 3l * block * D * D, D, 3 * D, D, qkv_w, 3 * D);
+    pairs(w->out + 1l * block * D * D, D, D, D, out_w, D);
+    pairs(w->up + 4l * block * D * D, D, 4 * D, D, up_w, 4 * D);
+    pairs(w->down + 4l * block * D * D, 4 * D, D, 4 * D, down_w, D);
     float *dqkv_w = grads->qkv + 3l * block * D * D, *dout_w = grads->out + 1l * block * D * D;
     float *dup_w = grads->up + 4l * block * D * D, *ddown_w = grads->down + 4l * block * D * D;
     for (int b = 0; b < batch; b++) {
@@ -115,57 +111,57 @@ void trunk_backward(int batch, int blocks, const Weights* w, const Gradients* gr
       // The MLP.
       for (int top = 0; top < L; top += CHUNK) {
         float* x = row + top * D;
-        round_rows(x, dy.data(), CHUNK * D);
-        product(CHUNK, 4 * D, D, dy.data(), D, down_w.data(), y, 4 * D, false);
-        gelu_backward(save.hidden + top * 4 * D, y, CHUNK * 4 * D, g.data(), dh.data());
+        round_rows(x, dy, CHUNK * D);
+        product(CHUNK, 4 * D, D, dy, D, down_w, y, 4 * D, false);
+        gelu_backward(save.hidden + top * 4 * D, y, CHUNK * 4 * D, g, dh);
         add_columns(x, CHUNK, D, grads->down_bias + block * D);
-        add_columns(dh.data(), CHUNK, 4 * D, grads->up_bias + 4 * block * D);
-        pairs(dy.data(), D, CHUNK, D, narrow_left.data(), L, top);
-        pairs(g.data(), 4 * D, CHUNK, 4 * D, wide_right.data(), L, top);
-        pairs(dh.data(), 4 * D, CHUNK, 4 * D, wide_left.data(), L, top);
-        product(CHUNK, D, 4 * D, dh.data(), 4 * D, up_w.data(), y, D, false);
+        add_columns(dh, CHUNK, 4 * D, grads->up_bias + 4 * block * D);
+        pairs(dy, D, CHUNK, D, narrow_left, L, top);
+        pairs(g, 4 * D, CHUNK, 4 * D, wide_right, L, top);
+        pairs(dh, 4 * D, CHUNK, 4 * D, wide_left, L, top);
+        product(CHUNK, D, 4 * D, dh, 4 * D, up_w, y, D, false);
         normalise_backward(y, save.norm2 + top * D, save.rstd2 + top, CHUNK, D, x);
       }
-      pairs(save.norm2, D, L, D, narrow_right.data(), L);
-      product(D, 4 * D, L, narrow_left.data(), 0, wide_right.data(), ddown_w, 4 * D, b > 0);
-      product(4 * D, D, L, wide_left.data(), 0, narrow_right.data(), dup_w, D, b > 0);
+      pairs(save.norm2, D, L, D, narrow_right, L);
+      product(D, 4 * D, L, narrow_left, 0, wide_right, ddown_w, 4 * D, b > 0);
+      product(4 * D, D, L, wide_left, 0, narrow_right, dup_w, D, b > 0);
       // Attention.
       for (int top = 0; top < L; top += CHUNK) {
-        round_rows(row + top * D, dy.data(), CHUNK * D);
-        pairs(dy.data(), D, CHUNK, D, narrow_left.data(), L, top);
-        product(CHUNK, D, D, dy.data(), D, out_w.data(), y, D, false);
-        round_rows(y, dattended.data() + top * D, CHUNK * D);
+        round_rows(row + top * D, dy, CHUNK * D);
+        pairs(dy, D, CHUNK, D, narrow_left, L, top);
+        product(CHUNK, D, D, dy, D, out_w, y, D, false);
+        round_rows(y, dattended + top * D, CHUNK * D);
       }
-      pairs(save.attended, D, L, D, narrow_right.data(), L);
-      product(D, D, L, narrow_left.data(), 0, narrow_right.data(), dout_w, D, b > 0);
+      pairs(save.attended, D, L, D, narrow_right, L);
+      product(D, D, L, narrow_left, 0, narrow_right, dout_w, D, b > 0);
       for (int h = 0; h < H; h++) {
-        transposed_pairs(save.v + h * L * d, d, L, d, vt.data());
-        pairs(save.k + h * L * d, d, L, d, kp.data(), L);
-        pairs(save.q + h * L * d, d, L, d, qp.data(), L);
-        pairs(dattended.data() + h * d, D, L, d, dop.data(), L);
+        transposed_pairs(save.v + h * L * d, d, L, d, vt);
+        pairs(save.k + h * L * d, d, L, d, kp, L);
+        pairs(save.q + h * L * d, d, L, d, qp, L);
+        pairs(dattended + h * d, D, L, d, dop, L);
         for (int top = 0; top < L; top += TILE) {
-          const u16 *o = save.attended + top * D + h * d, *grad = dattended.data() + top * D + h * d;
+          const u16 *o = save.attended + top * D + h * d, *grad = dattended + top * D + h * d;
           const u16* p = save.probabilities + (long(h) * L + top) * L;
-          product(TILE, L, d, grad, D, vt.data(), scores.data(), L, false);
+          product(TILE, L, d, grad, D, vt, scores, L, false);
           for (int r = 0; r < TILE; r++)
-            softmax_backward(p + r * L, scores.data() + r * L, inner_product(o + r * D, grad + r * D, d), L, ds.data() + r * L);
-          pairs(ds.data(), L, TILE, L, dsp.data(), L, top);
-          pairs(p, L, TILE, L, pp.data(), L, top);
-          product(TILE, d, L, ds.data(), L, kp.data(), dq.data() + top * d, d, false);
+            softmax_backward(p + r * L, scores + r * L, inner_product(o + r * D, grad + r * D, d), L, ds + r * L);
+          pairs(ds, L, TILE, L, dsp, L, top);
+          pairs(p, L, TILE, L, pp, L, top);
+          product(TILE, d, L, ds, L, kp, dq + top * d, d, false);
         }
-        u16* out = dqkv.data() + h * d;
-        rotate(dq.data(), d, L, d, w->cosine, w->sine, -1, out, 3 * D);
-        product(L, d, L, dsp.data(), 0, qp.data(), dq.data(), d, false);
-        rotate(dq.data(), d, L, d, w->cosine, w->sine, -1, out + D, 3 * D);
-        product(L, d, L, pp.data(), 0, dop.data(), dq.data(), d, false);
-        for (int r = 0; r < L; r++) round_rows(dq.data() + r * d, out + r * 3 * D + 2 * D, d);
+        u16* out = dqkv + h * d;
+        rotate(dq, d, L, d, w->cosine, w->sine, -1, out, 3 * D);
+        product(L, d, L, dsp, 0, qp, dq, d, false);
+        rotate(dq, d, L, d, w->cosine, w->sine, -1, out + D, 3 * D);
+        product(L, d, L, pp, 0, dop, dq, d, false);
+        for (int r = 0; r < L; r++) round_rows(dq + r * d, out + r * 3 * D + 2 * D, d);
       }
-      add_columns(dqkv.data(), L, 3 * D, grads->qkv_bias + 3 * block * D);
-      pairs(dqkv.data(), 3 * D, L, 3 * D, wide_left.data(), L);
-      pairs(save.norm1, D, L, D, narrow_right.data(), L);
-      product(3 * D, D, L, wide_left.data(), 0, narrow_right.data(), dqkv_w, D, b > 0);
+      add_columns(dqkv, L, 3 * D, grads->qkv_bias + 3 * block * D);
+      pairs(dqkv, 3 * D, L, 3 * D, wide_left, L);
+      pairs(save.norm1, D, L, D, narrow_right, L);
+      product(3 * D, D, L, wide_left, 0, narrow_right, dqkv_w, D, b > 0);
       for (int top = 0; top < L; top += CHUNK) {
-        product(CHUNK, D, 3 * D, dqkv.data() + top * 3 * D, 3 * D, qkv_w.data(), y, D, false);
+        product(CHUNK, D, 3 * D, dqkv + top * 3 * D, 3 * D, qkv_w, y, D, false);
         normalise_backward(y, save.norm1 + top * D, save.rstd1 + top, CHUNK, D, row + top * D);
       }
     }

@@ -8,10 +8,10 @@ on first use, for one shape, so that every loop has constant bounds.
 
 import ctypes
 import functools
-import math
 
 import torch
 
+from stepimp.kernels.fold import fold, unfold
 from stepimp.kernels.native import MULTIPLE, library, pointer, pointers
 
 
@@ -48,92 +48,58 @@ KEEP, DROP = ctypes.c_bool(True), ctypes.c_bool(False)  # what the backward pass
 
 
 class Trunk(torch.autograd.Function):
-    """Of `trunk`, the arguments in one row and the matrices last."""
+    """Of `trunk`, the arguments in one row, the matrices last."""
 
     @staticmethod
     def forward(ctx, x, cos, sin, heads, up_bias, down_bias, *tensors):
-        modulation, matrices = tensors[:6], by_kind([part.float() for part in tensors[6:]])
-        (batch, length, dim), blocks = x.shape, len(matrices[0])
-        ctx.compiled, ctx.sizes = compiled_trunk(length, dim, heads), (batch, blocks)
-        ctx.foldings = foldings(*(part.float().contiguous() for part in modulation), heads)
-        gate2 = ctx.foldings[3][0]
-        biases = [
-            torch.zeros(blocks, 3 * dim),
-            torch.zeros(blocks, dim),  # stays so
-            torch.empty(up_bias.shape).copy_(up_bias),
-            down_bias.float() * gate2,
-        ]
-        weights = [torch.empty(blocks, *kind[0].shape, dtype=torch.bfloat16) for kind in matrices]
-        for kind, folding, weight, bias in zip(matrices, ctx.foldings, weights, biases):
-            ctx.compiled.fold(
-                *weight.shape, pointers(kind), pointers(folding), pointer(weight), pointer(bias)
-            )
-        weights += [*biases[:1], *biases[2:], cos.float().contiguous(), sin.float().contiguous()]
-        y = torch.empty(x.shape).copy_(x)
-        ctx.saved = BUFFERS.take(blocks * batch * ctx.compiled.saved_elements())
-        ctx.compiled.trunk_forward(
-            *ctx.sizes, pointers(weights), pointer(y), pointer(ctx.saved), KEEP
+        (batch, length, dim), blocks = x.shape, len(up_bias)
+        ctx.compiled, ctx.sizes, ctx.heads = (
+            compiled_trunk(length, dim, heads),
+            (batch, blocks),
+            heads,
         )
-        ctx.weights = weights
-        ctx.save_for_backward(down_bias, *tensors[6:])
+        up_bias, down_bias, *tensors = (
+            part.float().contiguous() for part in (up_bias, down_bias, *tensors)
+        )
+        modulation, matrices = tensors[:6], by_kind(tensors[6:])
+        saved = batch * blocks * ctx.compiled.saved_elements()
+        ctx.buffer = BUFFERS.take(saved + sum(matrix.numel() for matrix in tensors[6:]))
+        ctx.weights = fold(
+            ctx.compiled, matrices, up_bias, down_bias, modulation, heads, ctx.buffer[saved:]
+        )
+        ctx.weights += [part.float().contiguous() for part in (cos, sin)]
+        y = torch.empty(x.shape).copy_(x)
+        ctx.compiled.trunk_forward(
+            *ctx.sizes, pointers(ctx.weights), pointer(y), pointer(ctx.buffer), KEEP
+        )
+        ctx.save_for_backward(down_bias, *tensors)
         return y
 
     @staticmethod
     def backward(ctx, dy):
-        saved, ctx.saved = ctx.saved, None  # one backward pass only
-        down_bias, *matrices = ctx.saved_tensors
+        buffer, ctx.buffer = ctx.buffer, None  # one backward pass only
+        down_bias, *tensors = ctx.saved_tensors
+        modulation, matrices = tensors[:6], by_kind(tensors[6:])
         dx = torch.empty(dy.shape).copy_(dy)
         gradients = [torch.empty(weight.shape) for weight in ctx.weights[:4]]
-        dqkv_bias, dup_bias, ddown_bias = (torch.zeros(bias.shape) for bias in ctx.weights[4:7])
+        dbiases = [torch.zeros(bias.shape) for bias in ctx.weights[4:7]]
         ctx.compiled.trunk_backward(
             *ctx.sizes,
-            pointers(ctx.weights),
-            pointers([*gradients, dqkv_bias, dup_bias, ddown_bias]),
-            pointer(dx),
-            pointer(saved),
+            *map(pointers, (ctx.weights, gradients + dbiases)),
+            *map(pointer, (dx, buffer)),
         )
-        BUFFERS.free.append(saved)
-        dbiases = dqkv_bias, torch.zeros(down_bias.shape), dup_bias, ddown_bias
-        dfoldings = [[torch.zeros(part.shape) for part in folding] for folding in ctx.foldings]
-        kinds = by_kind([part.float() for part in matrices])
-        for kind, folding, dbias, gradient, dfolding in zip(
-            kinds, ctx.foldings, dbiases, gradients, dfoldings
-        ):
-            ctx.compiled.unfold(
-                *gradient.shape,
-                pointers(kind),
-                pointers(folding),
-                *map(pointer, (dbias, gradient, *dfolding)),
-            )
-        (_, dgain1, dshift1), (dgate1, _, _), (_, dgain2, dshift2), (dgate2, _, _) = dfoldings
-        dgate2 += ddown_bias * down_bias
-        ddown_bias *= ctx.foldings[3][0]
-        dmodulation = dshift1, dgain1, dgate1, dshift2, dgain2, dgate2
-        dmatrices = (part for gradient in gradients for part in gradient.unbind())
-        return dx, None, None, None, dup_bias, ddown_bias, *dmodulation, *dmatrices
+        BUFFERS.free.append(buffer)
+        dvectors = unfold(
+            ctx.compiled, matrices, down_bias, modulation, ctx.heads, gradients, dbiases
+        )
+        dmatrices = (part for kind in gradients for part in kind.unbind())
+        return dx, None, None, None, *dvectors, *dmatrices
 
 
 def by_kind(matrices) -> list:
-    """The blocks' qkv, out, up and down, contiguous, from all of them in a row."""
+    """Those of qkv, out, up and down, of as many blocks each, from all in a row."""
     blocks = len(matrices) // 4
-    matrices = [matrix.contiguous() for matrix in matrices]
-    return [matrices[n * blocks : (n + 1) * blocks] for n in range(4)]
-
-
-def foldings(shift1, gain1, gate1, shift2, gain2, gate2, heads: int) -> tuple:
-    """For qkv, out, up and down what multiplies the rows, what multiplies the columns, and the
-    shift of what the matrix takes: see fold.h.
-    """
-    blocks, dim = gain1.shape
-    ones, zeros = torch.ones(blocks, 4 * dim), torch.zeros(blocks, 4 * dim)
-    scores = torch.ones(blocks, 3 * dim)
-    scores[:, :dim] = math.log2(math.e) * (dim // heads) ** -0.5
-    return (
-        (scores, gain1, shift1),
-        (gate1, torch.ones(blocks, dim), torch.zeros(blocks, dim)),
-        (ones, gain2, shift2),
-        (gate2, ones, zeros),
-    )
+    return [matrices[n : n + blocks] for n in range(0, len(matrices), blocks)]
 
 
 def trunk(x, matrices, up_bias, down_bias, modulation, cos, sin, heads: int):

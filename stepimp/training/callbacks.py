@@ -41,7 +41,8 @@ class EMA(TrainerCallback):
 
     def start(self, checkpoint: Path | None):
         """From the model as it is, which must be on its device by now, or from a checkpoint."""
-        self.average = [p.detach().clone() for p in self.model.parameters()]
+        self.parameters = [p.detach() for p in self.model.parameters()]
+        self.average = [p.clone() for p in self.parameters]
         if checkpoint:
             state = torch.load(checkpoint / self.FILE, weights_only=True)
             self.steps = int(state["n_averaged"])
@@ -64,7 +65,7 @@ class EMA(TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         # After the first step the average is what that step has made.
         weight = 1 - self.decay if self.steps else 1.0
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.model.parameters()], weight)
+        torch._foreach_lerp_(self.average, self.parameters, weight)
         self.steps += 1
 
     def on_save(self, args, state, control, **_):

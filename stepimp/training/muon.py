@@ -68,9 +68,10 @@ class MuonAdamW(torch.optim.Optimizer):
     ):
         chosen = {id(p) for p in matrices}
         others = [p for p in model.parameters() if id(p) not in chosen]
+        on_cpu = all(p.device.type == "cpu" for p in others)
         self.parts = [
             BatchedMuon(matrices, lr=muon_lr, momentum=0.95, weight_decay=weight_decay),
-            torch.optim.AdamW(others, lr=adamw_lr, weight_decay=weight_decay),
+            torch.optim.AdamW(others, lr=adamw_lr, weight_decay=weight_decay, fused=on_cpu or None),
         ]
         super().__init__([group for part in self.parts for group in part.param_groups], {})
         self._share()
