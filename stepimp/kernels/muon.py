@@ -1,5 +1,5 @@
-"""Muon's step on one CPU thread, in C++ (muon.cpp): torch's operators pass over memory a dozen times
-for matrices that fit into the cache, and compute both halves of symmetric products.
+"""Muon's step on one CPU thread, in C++ (muon.cpp). torch's operators pass over memory a dozen
+times for matrices that fit into the cache, and compute both halves of symmetric products.
 """
 
 import ctypes

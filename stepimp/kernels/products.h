@@ -31,26 +31,42 @@ struct Array {  // of n elements, not set; none of its vectors lies in two cache
 static inline __m512bh as_bf16(__m512i x) { return (__m512bh)x; }
 
 // 16 floats from and to bf16, rounded to nearest even; numbers below 1.2e-38 become 0.
-static inline __m512 wide(const u16* in) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)in)), 16));
-}
+static inline __m256i load16(const u16* in) { return _mm256_loadu_si256((const __m256i*)in); }
+
+static inline __m512 wide(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16)); }
+
+static inline __m512 wide(const u16* in) { return wide(load16(in)); }
 
 static inline __m512 wide(const float* in) { return _mm512_loadu_ps(in); }
 
-static inline void narrow(u16* out, __m512 x) { _mm256_storeu_si256((__m256i*)out, (__m256i)_mm512_cvtneps_pbh(x)); }
+static inline __m256i narrow(__m512 x) { return (__m256i)_mm512_cvtneps_pbh(x); }
+
+static inline void store16(u16* out, __m256i x) { _mm256_storeu_si256((__m256i*)out, x); }
+
+// Past the cache, for what is read much later.
+static inline void stream16(u16* out, __m256i x) { _mm256_stream_si256((__m256i*)out, x); }
+
+static inline void narrow(u16* out, __m512 x) { store16(out, narrow(x)); }
 
 static void round_rows(const float* __restrict in, u16* __restrict out, long n) {
   for (long i = 0; i < n; i += LANES) narrow(out + i, wide(in + i));
 }
 
+static inline __m512i pair(__m256i a, __m256i b) {
+  return _mm512_or_si512(_mm512_cvtepu16_epi32(a), _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16));
+}
+
+// Where the pairs of `row` and the next one begin, of a matrix with `total` rows.
+static inline u32* pairs_at(u32* pairs, int total, int row, int column) {
+  return pairs + (column / PANEL * (total / 2) + row / 2) * PANEL + column % PANEL;
+}
+
 // Rows [rows, columns] of stride ld to pairs, as rows `first` onwards of a matrix with `total` rows.
 static void pairs(const u16* __restrict in, int ld, int rows, int columns, u32* __restrict out, int total, int first = 0) {
-  for (int i = 0; i < rows / 2; i++)
-    for (int panel = 0; panel < columns / PANEL; panel++) {
-      const u16 *a = in + 2 * i * ld + panel * PANEL, *b = a + ld;
-      u32* to = out + (panel * (total / 2) + first / 2 + i) * PANEL;
-      for (int c = 0; c < PANEL; c++) to[c] = u32(a[c]) | u32(b[c]) << 16;
-    }
+  for (int panel = 0; panel < columns; panel += PANEL)
+    for (int r = 0; r < rows; r += 2)
+      for (int c = panel; c < panel + PANEL; c += LANES)
+        _mm512_storeu_si512(pairs_at(out, total, first + r, c), pair(load16(in + r * ld + c), load16(in + (r + 1) * ld + c)));
 }
 
 // Transposes 16 x 16 elements of 4 bytes.

@@ -55,3 +55,12 @@ def trunk(x, matrices, up_bias, down_bias, modulation, cos, sin, heads):
         y = torch.nn.functional.gelu(y @ up.mT + up_b, approximate="tanh")
         x = x + gate2 * (y @ down.mT + down_b)
     return x
+
+
+def orthogonalize(matrices):
+    """Newton-Schulz iteration of Muon, [n, rows, columns]: U V^T, about, of each matrix U S V^T."""
+    x = matrices / matrices.norm(dim=(1, 2), keepdim=True)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x

@@ -9,16 +9,16 @@ constexpr float GELU = 1.5957691216057308f, CUBIC = 0.044715f;  // 2 sqrt(2 / pi
 
 static inline __m512 all(float x) { return _mm512_set1_ps(x); }
 
-constexpr float TAYLOR[] = {0.0096181f, 0.05550411f, 0.24022651f, 0.69314718f, 1.f};  // of 2^x
+constexpr float EXP2[] = {0.0013333f, 0.0096181f, 0.05550411f, 0.24022651f, 0.69314718f, 1.f};  // 2^x near 0
 
 static inline __m512 exp2_fast(__m512 x) {  // relative error below 1e-5
   const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = x - n;
-  __m512 p = all(0.0013333f);
-  for (float c : TAYLOR) p = _mm512_fmadd_ps(p, f, all(c));
+  __m512 p = all(0);
+  for (float c : EXP2) p = _mm512_fmadd_ps(p, f, all(c));
   return _mm512_scalef_ps(p, n);
 }
 
-// out[columns] += the sum of the rows
+// out[columns] += the sum of the rows, bf16 or float
 template <typename Rows>
 static void add_columns(const Rows& in, int rows, int columns, float* __restrict out) {
   for (int c = 0; c < columns; c += LANES) {
@@ -70,39 +70,29 @@ static void rotate(const float* __restrict in, int ld, int rows, int d, const fl
     }
 }
 
-// Rows of scores in units of log 2 to probabilities. Writes to the scores too.
-static void softmax(float* __restrict scores, int rows, int columns, u16* __restrict out, u16* __restrict kept) {
-  for (int r = 0; r < rows; r++, scores += columns, out += columns) {
-    float most = -3e38f;
-    for (int c = 0; c < columns; c++) most = scores[c] > most ? scores[c] : most;
-    __m512 sums = all(0);
-#pragma GCC unroll 1
-    for (int c = 0; c < columns; c += LANES) {
-      const __m512 e = exp2_fast(wide(scores + c) - all(most));
-      sums += e;
-      _mm512_storeu_ps(scores + c, e);
-    }
-    const __m512 scale = all(1 / _mm512_reduce_add_ps(sums));
-    for (int c = 0; c < columns; c += LANES) {
-      const __m256i x = (__m256i)_mm512_cvtneps_pbh(wide(scores + c) * scale);
-      _mm256_storeu_si256((__m256i*)(out + c), x);
-      if (kept) _mm256_stream_si256((__m256i*)(kept + c + r * columns), x);
-    }
-  }
-}
-
-// ds: gradient of the scores from dp, that of the probabilities p of one row; inner: their product.
-static void softmax_backward(const u16* __restrict p, const float* __restrict dp, float inner, int columns, u16* __restrict ds) {
-  for (int c = 0; c < columns; c += LANES) {
-    _mm_prefetch(p + 32*columns + c, _MM_HINT_T1);
-    narrow(ds + c, all(LN2) * wide(p + c) * (wide(dp + c) - all(inner)));
-  }
-}
-
 static float inner_product(const u16* __restrict a, const u16* __restrict b, int n) {
   __m512 sum = all(0);
   for (int c = 0; c < n; c += LANES) sum += wide(a + c) * wide(b + c);
   return _mm512_reduce_add_ps(sum);
+}
+
+// p: [rows, columns] probabilities, of whose gradient dp the product with them is `inner`, [rows].
+// ds: gradient of the scores, as rows and as pairs; p_pairs: p as pairs; both as rows `first`
+// onwards of `total`.
+static void softmax_backward(const u16* __restrict p, const float* __restrict dp, const float* __restrict inner, int rows, int columns, u16* __restrict ds, u32* __restrict ds_pairs, u32* __restrict p_pairs, int total, int first) {
+  for (int panel = 0; panel < columns; panel += PANEL)
+    for (int r = 0; r < rows; r += 2)
+      for (int c = panel; c < panel + PANEL; c += LANES) {
+        const int i = r * columns + c, j = i + columns;
+        _mm_prefetch(p + rows * columns + i, _MM_HINT_T1);  // the next rows
+        _mm_prefetch(p + rows * columns + j, _MM_HINT_T1);
+        const __m256i p0 = load16(p + i), p1 = load16(p + j);
+        const __m256i ds0 = narrow(all(LN2) * wide(p0) * (wide(dp + i) - all(inner[r])));
+        const __m256i ds1 = narrow(all(LN2) * wide(p1) * (wide(dp + j) - all(inner[r + 1])));
+        store16(ds + i, ds0), store16(ds + j, ds1);
+        _mm512_storeu_si512(pairs_at(ds_pairs, total, first + r, c), pair(ds0, ds1));
+        _mm512_storeu_si512(pairs_at(p_pairs, total, first + r, c), pair(p0, p1));
+      }
 }
 
 // GELU in its tanh form, z * gate with gate = sigmoid(2 sqrt(2 / pi) (z + 0.044715 z^3)).
@@ -114,18 +104,33 @@ static void gelu(const float* __restrict y, const float* __restrict bias, int ro
     for (int c = 0; c < columns; c += LANES) {
       const int i = r * columns + c;
       const __m512 z = wide(y + i) + wide(bias + c);
-      if (hidden) _mm256_stream_si256((__m256i*)(hidden + i), (__m256i)_mm512_cvtneps_pbh(z));
+      if (hidden) stream16(hidden + i, narrow(z));
       narrow(g + i, z / gate_divisor(z));
     }
 }
 
-// dh: gradient of hidden, of which dy is that of g.
-static void gelu_backward(const u16* __restrict hidden, const float* __restrict dy, int n, u16* __restrict g, u16* __restrict dh) {
-  for (int i = 0; i < n; i += LANES) {
-    _mm_prefetch(hidden + i + n, _MM_HINT_T1);
-    const __m512 z = wide(hidden + i), gate = _mm512_rcp14_ps(gate_divisor(z)), value = z * gate;
-    narrow(g + i, value);
-    const __m512 slope = gate + value * (all(1) - gate) * (all(GELU) + all(3 * CUBIC * GELU) * z * z);
-    narrow(dh + i, wide(dy + i) * slope);
-  }
+struct Gelu {
+  __m256i value, gradient;
+};
+
+static inline Gelu gelu_backward(const u16* hidden, const float* dy) {
+  const __m512 z = wide(hidden), gate = all(1) / gate_divisor(z), value = z * gate;
+  const __m512 slope = gate + value * (all(1) - gate) * (all(GELU) + all(3 * CUBIC * GELU) * z * z);
+  return {narrow(value), narrow(wide(dy) * slope)};
+}
+
+// g: GELU of hidden [rows, columns], as pairs; dh: gradient of hidden, of which dy is that of g, as
+// rows and as pairs; the pairs as rows `first` onwards of `total`.
+static void gelu_backward(const u16* __restrict hidden, const float* __restrict dy, int rows, int columns, u32* __restrict g_pairs, u16* __restrict dh, u32* __restrict dh_pairs, int total, int first) {
+  for (int panel = 0; panel < columns; panel += PANEL)
+    for (int r = 0; r < rows; r += 2)
+      for (int c = panel; c < panel + PANEL; c += LANES) {
+        const int i = r * columns + c, j = i + columns;
+        _mm_prefetch(hidden + rows * columns + i, _MM_HINT_T1);  // the next rows
+        _mm_prefetch(hidden + rows * columns + j, _MM_HINT_T1);
+        const Gelu a = gelu_backward(hidden + i, dy + i), b = gelu_backward(hidden + j, dy + j);
+        store16(dh + i, a.gradient), store16(dh + j, b.gradient);
+        _mm512_storeu_si512(pairs_at(g_pairs, total, first + r, c), pair(a.value, b.value));
+        _mm512_storeu_si512(pairs_at(dh_pairs, total, first + r, c), pair(a.gradient, b.gradient));
+      }
 }

@@ -8,8 +8,32 @@
 #include "fold.h"
 
 constexpr int L = LENGTH, D = DIM, H = HEADS, d = D / H;
-constexpr int TILE = 32;                    // rows of scores computed at once
-constexpr int CHUNK = L % 64 ? 32 : 64;     // rows whose widest activations stay in the L2 cache
+constexpr int TILE = 32;                 // rows of scores computed at once
+constexpr int CHUNK = L % 64 ? 32 : 64;  // rows whose widest activations stay in the L2 cache
+
+constexpr int UNROLLED = L > 192 ? 1 : L / LANES;  // decides the order of sums, and so the last bits
+
+// Scores [TILE, L] in units of log 2 to probabilities, to `kept` too unless it is null. Overwrites
+// the scores.
+static void softmax(float* __restrict scores, u16* __restrict out, u16* __restrict kept) {
+  for (int r = 0; r < TILE; r++, scores += L, out += L) {
+    float most = -3e38f;
+    for (int c = 0; c < L; c++) most = scores[c] > most ? scores[c] : most;
+    __m512 sums = all(0);
+#pragma GCC unroll UNROLLED
+    for (int c = 0; c < L; c += LANES) {
+      const __m512 e = exp2_fast(wide(scores + c) - all(most));
+      sums += e;
+      _mm512_storeu_ps(scores + c, e);
+    }
+    const __m512 scale = all(1 / _mm512_reduce_add_ps(sums));
+    for (int c = 0; c < L; c += LANES) {
+      const __m256i p = narrow(wide(scores + c) * scale);
+      store16(out + c, p);
+      if (kept) stream16(kept + r * L + c, p);
+    }
+  }
+}
 
 extern "C" {
 
@@ -73,7 +97,7 @@ void trunk_forward(int batch, int blocks, const Weights* w, float* x, u16* saved
         for (int top = 0; top < L; top += TILE) {
           u16* p = g;
           product(TILE, L, d, save.q + (h * L + top) * d, d, kt, scores, L, false);
-          softmax(scores, TILE, L, p, keep ? save.probabilities + (long(h) * L + top) * L : nullptr);
+          softmax(scores, p, keep ? save.probabilities + (long(h) * L + top) * L : nullptr);
           product(TILE, d, L, p, L, vp, scores, d, false);
           for (int r = 0; r < TILE; r++) round_rows(scores + r * d, save.attended + (top + r) * D + h * d, d);
         }
@@ -89,6 +113,7 @@ void trunk_forward(int batch, int blocks, const Weights* w, float* x, u16* saved
       }
     }
   }
+  _mm_sfence();  // after the streamed stores
 }
 
 // dx: gradient of the output, replaced by that of the input. grads: of the parameters.
@@ -96,8 +121,8 @@ void trunk_backward(int batch, int blocks, const Weights* w, const Gradients* gr
   Array<u32> qkv_w(3 * D * D / 2), out_w(D * D / 2), up_w(2 * D * D), down_w(2 * D * D);
   Array<u32> vt(L * d / 2), kp(L * d / 2), qp(L * d / 2), dop(L * d / 2), dsp(L * L / 2), pp(L * L / 2);
   Array<u32> narrow_left(L * D / 2), narrow_right(L * D / 2), wide_left(L * 4 * D / 2), wide_right(L * 4 * D / 2);
-  Array<float> y(CHUNK * 4 * D), scores(TILE * (L > d ? L : d)), dq(L * d);
-  Array<u16> dy(L * D), g(CHUNK * 4 * D), dh(CHUNK * 4 * D), dattended(L * D), dqkv(L * 3 * D), ds(TILE * L);
+  Array<float> y(CHUNK * 4 * D), scores(TILE * (L > d ? L : d)), dq(L * d), inner(TILE);
+  Array<u16> dy(CHUNK * D), dh(CHUNK * 4 * D), dattended(L * D), dqkv(L * 3 * D), ds(TILE * L);
   for (int block = blocks - 1; block >= 0; block--) {
     pairs(w->qkv + 3l * block * D * D, D, 3 * D, D, qkv_w, 3 * D);
     pairs(w->out + 1l * block * D * D, D, D, D, out_w, D);
@@ -113,12 +138,10 @@ void trunk_backward(int batch, int blocks, const Weights* w, const Gradients* gr
         float* x = row + top * D;
         round_rows(x, dy, CHUNK * D);
         product(CHUNK, 4 * D, D, dy, D, down_w, y, 4 * D, false);
-        gelu_backward(save.hidden + top * 4 * D, y, CHUNK * 4 * D, g, dh);
+        gelu_backward(save.hidden + top * 4 * D, y, CHUNK, 4 * D, wide_right, dh, wide_left, L, top);
         add_columns(x, CHUNK, D, grads->down_bias + block * D);
         add_columns(dh, CHUNK, 4 * D, grads->up_bias + 4 * block * D);
         pairs(dy, D, CHUNK, D, narrow_left, L, top);
-        pairs(g, 4 * D, CHUNK, 4 * D, wide_right, L, top);
-        pairs(dh, 4 * D, CHUNK, 4 * D, wide_left, L, top);
         product(CHUNK, D, 4 * D, dh, 4 * D, up_w, y, D, false);
         normalise_backward(y, save.norm2 + top * D, save.rstd2 + top, CHUNK, D, x);
       }
@@ -143,10 +166,8 @@ void trunk_backward(int batch, int blocks, const Weights* w, const Gradients* gr
           const u16 *o = save.attended + top * D + h * d, *grad = dattended + top * D + h * d;
           const u16* p = save.probabilities + (long(h) * L + top) * L;
           product(TILE, L, d, grad, D, vt, scores, L, false);
-          for (int r = 0; r < TILE; r++)
-            softmax_backward(p + r * L, scores + r * L, inner_product(o + r * D, grad + r * D, d), L, ds + r * L);
-          pairs(ds, L, TILE, L, dsp, L, top);
-          pairs(p, L, TILE, L, pp, L, top);
+          for (int r = 0; r < TILE; r++) inner[r] = inner_product(o + r * D, grad + r * D, d);
+          softmax_backward(p, scores, inner, TILE, L, ds, dsp, pp, L, top);
           product(TILE, d, L, ds, L, kp, dq + top * d, d, false);
         }
         u16* out = dqkv + h * d;
