@@ -9,10 +9,11 @@ import torch
 from stepimp.kernels.native import pointer, pointers
 
 
-def factors(shift1, gain1, gate1, shift2, gain2, gate2, heads: int) -> tuple:
+def factors(modulation, heads: int) -> tuple:
     """For qkv, out, up and down: what multiplies the rows, what multiplies the columns, and the
     shift of the matrix's inputs. Scores come in units of log 2.
     """
+    shift1, gain1, gate1, shift2, gain2, gate2 = modulation
     blocks, dim = gain1.shape
     scores = torch.ones(blocks, 3 * dim)
     scores[:, :dim] = math.log2(math.e) * (dim // heads) ** -0.5
@@ -28,7 +29,7 @@ def fold(compiled, matrices, up_bias, down_bias, modulation, heads: int, out) ->
     """qkv, out, up and down with the modulation, [N, rows, columns] in bf16, then the biases of
     qkv, up and down in fp32: see `kernels.trunk.trunk`. out: the memory of the matrices.
     """
-    kinds = factors(*modulation, heads)
+    kinds = factors(modulation, heads)
     gate2 = kinds[3][0]
     sizes = [len(kind) * kind[0].numel() for kind in matrices]
     folded = [
@@ -45,7 +46,7 @@ def unfold(compiled, matrices, down_bias, modulation, heads: int, gradients, dbi
     """Gradients of the biases of up and down and of the modulation, from those of what `fold`
     returns: gradients of the matrices, which become those of `matrices`, and dbiases.
     """
-    kinds = factors(*modulation, heads)
+    kinds = factors(modulation, heads)
     gate2 = kinds[3][0]
     dqkv_bias, dup_bias, ddown_bias = dbiases
     dkinds = [[torch.zeros(part.shape) for part in by] for by in kinds]

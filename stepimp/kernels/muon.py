@@ -34,7 +34,9 @@ def muon_step(matrices, gradients, averages, momentum: float, lr: float, decay: 
 
     with `kernels.reference.orthogonalize`. `steps_natively` must hold for all of them.
     """
-    library("muon.cpp").muon_step(
+    compiled = library("muon.cpp")
+    assert compiled is not None
+    compiled.muon_step(
         len(matrices),
         *matrices[0].shape,
         *map(pointers, (matrices, gradients, averages)),

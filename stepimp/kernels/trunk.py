@@ -53,17 +53,13 @@ class Trunk(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, cos, sin, heads, up_bias, down_bias, *tensors):
         (batch, length, dim), blocks = x.shape, len(up_bias)
-        ctx.compiled, ctx.sizes, ctx.heads = (
-            compiled_trunk(length, dim, heads),
-            (batch, blocks),
-            heads,
-        )
-        up_bias, down_bias, *tensors = (
-            part.float().contiguous() for part in (up_bias, down_bias, *tensors)
-        )
-        modulation, matrices = tensors[:6], by_kind(tensors[6:])
+        ctx.compiled, ctx.sizes = compiled_trunk(length, dim, heads), (batch, blocks)
+        ctx.heads = heads
+        up_bias, down_bias = (bias.float().contiguous() for bias in (up_bias, down_bias))
+        parts = [part.float().contiguous() for part in tensors]
+        modulation, matrices = parts[:6], by_kind(parts[6:])
         saved = batch * blocks * ctx.compiled.saved_elements()
-        ctx.buffer = BUFFERS.take(saved + sum(matrix.numel() for matrix in tensors[6:]))
+        ctx.buffer = BUFFERS.take(saved + sum(matrix.numel() for matrix in parts[6:]))
         ctx.weights = fold(
             ctx.compiled, matrices, up_bias, down_bias, modulation, heads, ctx.buffer[saved:]
         )
@@ -72,14 +68,14 @@ class Trunk(torch.autograd.Function):
         ctx.compiled.trunk_forward(
             *ctx.sizes, pointers(ctx.weights), pointer(y), pointer(ctx.buffer), KEEP
         )
-        ctx.save_for_backward(down_bias, *tensors)
+        ctx.save_for_backward(down_bias, *parts)
         return y
 
     @staticmethod
     def backward(ctx, dy):
         buffer, ctx.buffer = ctx.buffer, None  # one backward pass only
-        down_bias, *tensors = ctx.saved_tensors
-        modulation, matrices = tensors[:6], by_kind(tensors[6:])
+        down_bias, *parts = ctx.saved_tensors
+        modulation, matrices = parts[:6], by_kind(parts[6:])
         dx = torch.empty(dy.shape).copy_(dy)
         gradients = [torch.empty(weight.shape) for weight in ctx.weights[:4]]
         dbiases = [torch.zeros(bias.shape) for bias in ctx.weights[4:7]]

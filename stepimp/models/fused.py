@@ -58,7 +58,7 @@ def shifts_gains_gates(blocks, modulations) -> tuple:
     return shift1, gain1, gate1, shift2, gain2, gate2
 
 
-def halves(cos, sin) -> tuple:
+def halves(cos, sin) -> tuple[torch.Tensor, torch.Tensor]:
     """[L, d / 2] of rotary angles that come twice."""
     return cos.chunk(2, -1)[1], sin.chunk(2, -1)[1]
 
