@@ -11,8 +11,8 @@ from pathlib import Path
 
 from stepimp.text.cache import digest
 from stepimp.text.files import (
-    content_key,
     documents_of,
+    kept_unchanged,
     open_bytes,
     reader_of,
     say_once,
@@ -48,7 +48,7 @@ def load_large(path: Path, files: list[Path], column: str, split: str, character
     """
     fragments = split_fragments(files, column, split)
     if characters is None:
-        return kept(digest(content_key(files, column), split), fragments)
+        return kept_unchanged(files, column, fragments, split)
     head = list(beginning(fragments, characters))
     say_once(
         f"{path} is large: sequences come from the first {sum(len(text) for _, text in head):,} "
