@@ -11,7 +11,6 @@ import gzip
 import io
 import json
 import logging
-import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -35,18 +34,16 @@ def suffix_of(path: Path) -> str:
 
 
 def open_bytes(path: Path):
-    """A binary stream of a file, decompressed if its name ends in .gz or .zst."""
+    """A binary stream of a file, decompressed if its name ends in .gz or .zst; the latter cannot
+    seek.
+    """
     match path.suffix.lower():
         case ".gz":
             return gzip.open(path, "rb")
         case ".zst":
-            try:
-                import zstandard
-            except ImportError as error:
-                raise StepimpError(
-                    f"{path} needs the package zstandard: pip install zstandard, or decompress it."
-                ) from error
-            return zstandard.open(path, "rb")
+            import pyarrow
+
+            return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"))
     return open(path, "rb")
 
 
@@ -117,9 +114,7 @@ def parquet_rows(path: Path, column: str) -> Iterator[dict]:
             ]
             for batch in file.iter_batches(batch_size=1000, columns=names[:1] or None):
                 yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # of the system, not of damaged pages
-            raise
+    except pyarrow.ArrowException as error:
         raise StepimpError(f"Cannot read {path} as parquet: {error}.") from error
 
 
@@ -159,13 +154,6 @@ def cell(row, column: str, where: str) -> str:
     return value
 
 
-def damage() -> tuple[type[Exception], ...]:
-    """What readers raise for a file whose content is damaged."""
-    errors = (csv.Error, EOFError, gzip.BadGzipFile, zlib.error)
-    zstandard = sys.modules.get("zstandard")  # imported where a file is compressed with it
-    return (*errors, zstandard.ZstdError) if zstandard else errors
-
-
 def documents_of(path: Path, column: str, rows: Iterable[dict] | None = None) -> Iterator[str]:
     """The text of each row of a file. rows: those of the file's kind, unless they are given."""
     number = 0
@@ -183,7 +171,9 @@ def documents_of(path: Path, column: str, rows: Iterable[dict] | None = None) ->
         raise StepimpError(
             f"{path} is not UTF-8 text: convert it first (iconv -t UTF-8)."
         ) from error
-    except damage() as error:
+    except (csv.Error, EOFError, OSError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno:  # of the system, not of the content
+            raise
         raise StepimpError(f"Cannot read {path} after row {number}: {error}.") from error
 
 

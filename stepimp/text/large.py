@@ -111,11 +111,21 @@ def decoded(path: Path, part: str) -> Iterator[str]:
     utf8 = codecs.getincrementaldecoder("utf-8-sig" if start == 0 else "utf-8")()
     decoder = io.IncrementalNewlineDecoder(utf8, translate=True)
     with open_bytes(path) as file:
-        file.seek(start)
-        while data := file.read(FRAGMENT if stop is None else min(FRAGMENT, stop - file.tell())):
+        skip(file, start)
+        while data := file.read(FRAGMENT if stop is None else min(FRAGMENT, stop - start)):
+            start += len(data)
             yield decoder.decode(data)
         if text := decoder.decode(b"", final=True):
             yield text
+
+
+def skip(file, size: int):
+    """Leaves out the first bytes of a stream."""
+    if file.seekable():
+        file.seek(size)
+    else:
+        while size > 0 and (data := file.read(min(FRAGMENT, size))):
+            size -= len(data)
 
 
 def cut_of_file(path: Path) -> int:
@@ -128,7 +138,8 @@ def cut_of_file(path: Path) -> int:
         else:
             size = path.stat().st_size
     with open_bytes(path) as file:
-        start = file.seek(size * 9 // 10)
+        start = size * 9 // 10
+        skip(file, start)
         line = file.readline(LINE)
     if line.endswith(b"\n"):
         return start + len(line)

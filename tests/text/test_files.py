@@ -9,7 +9,7 @@ import os
 
 import datasets
 import pytest
-from fakes import jsonl
+from fakes import jsonl, zstd
 
 from stepimp.errors import StepimpError
 from stepimp.text import files
@@ -110,6 +110,13 @@ def test_the_text_column_can_have_another_name_and_be_a_field_of_a_field(tmp_pat
         read(tmp_path / "b.parquet", column)
 
 
+def in_frames(path, texts):
+    path.write_bytes(b"".join(zstd(json.dumps({"text": text}).encode() + b"\n") for text in texts))
+
+
+WRITERS["a.jsonl.zst"] = in_frames
+
+
 def flipped(content: bytes) -> bytes:
     """A compressed file whose stream is damaged in the middle."""
     return content[:20] + bytes(byte ^ 255 for byte in content[20:90]) + content[90:]
@@ -132,10 +139,12 @@ BAD = {
     "broken.jsonl": (b'{"text": "a"}\n{"te', "Cannot read .*broken.jsonl, line 2 as json"),
     "first.jsonl": (b'{"te\n{"text": "a"}\n', "Cannot read .*first.jsonl as json"),
     "broken.parquet": (b"PAR1", "Cannot read .*broken.parquet as parquet"),
-    "pages.parquet": (damaged_pages(), "Cannot read .*pages.parquet as parquet"),
+    "pages.parquet": (damaged_pages(), "Cannot read .*pages.parquet after row 0"),
     "blank.jsonl": (b"\n \n\n", "holds no documents"),
     "late.jsonl": (b'\n{"text": "a"}\n{"te', "Cannot read .*late.jsonl, line 3 as json"),
     "flipped.txt.gz": (flipped(gzip.compress(bytes(range(256)) * 9)), "Cannot read .*flipped"),
+    "cut.txt.zst": (zstd(bytes(99))[:-9], "Cannot read .*cut.txt.zst after row 0: Truncated"),
+    "plain.jsonl.zst": (b'{"text": "a"}\n', "Cannot read .*plain.jsonl.zst"),
     "cut.jsonl.gz": (gzip.compress(b'{"text": "aaa"}\n' * 99)[:40], "Cannot read .*cut.jsonl.gz"),
     "plain.jsonl.gz": (b'{"text": "a"}\n', "Cannot read .*plain.jsonl.gz"),
     "column.jsonl": (b'{"body": "a", "id": 1}\n', "no column 'text': its columns are body, id"),
