@@ -29,6 +29,10 @@ SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 PATIENCE = 10.0
 """Seconds that a process has to end after a signal."""
 
+FEW_WORKERS = 8
+"""Processes that any machine may be asked for."""
+MOST_PER_CORE = 4
+
 # Products of matrices this small take less time than it takes to share them among threads.
 SMALL_MODEL = 10_000_000
 """Parameters of the largest model that runs best on one thread."""
@@ -64,6 +68,13 @@ def starts_again(function):
     def shared(*arguments, workers, **options):
         context = click.get_current_context()
         if launched() == (0, 1) and LAUNCHER not in os.environ:
+            most = max(FEW_WORKERS, MOST_PER_CORE * cores())
+            if workers and workers > most:
+                raise click.BadParameter(
+                    f"{workers} processes on {cores()} cores would slow each other down: at most "
+                    f"{most} here.",
+                    param_hint="--workers",
+                )
             workers = workers or default_workers(context)
             if workers > 1:
                 context.exit(launch(context.find_root().meta[ARGUMENTS], workers))
