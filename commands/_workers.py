@@ -51,12 +51,23 @@ def workers_option(function):
     option = click.option(
         "--workers",
         type=click.IntRange(min=1),
+        callback=served,
         envvar="STEPIMP_WORKERS",
         help="Processes that share the work.  [default: as many as pay for their start, at most "
         "the physical cores; one where a model is large enough to use all cores itself, or runs on "
         "a GPU]",
     )
     return option(starts_again(function))
+
+
+def served(ctx, param, value: int | None) -> int | None:
+    """The number of processes, if this machine can serve as many."""
+    most = max(FEW_WORKERS, MOST_PER_CORE * cores())
+    if value and value > most:
+        raise click.BadParameter(
+            f"{value} processes on {cores()} cores would slow each other down: at most {most} here."
+        )
+    return value
 
 
 def starts_again(function):
@@ -68,13 +79,6 @@ def starts_again(function):
     def shared(*arguments, workers, **options):
         context = click.get_current_context()
         if launched() == (0, 1) and LAUNCHER not in os.environ:
-            most = max(FEW_WORKERS, MOST_PER_CORE * cores())
-            if workers and workers > most:
-                raise click.BadParameter(
-                    f"{workers} processes on {cores()} cores would slow each other down: at most "
-                    f"{most} here.",
-                    param_hint="--workers",
-                )
             workers = workers or default_workers(context)
             if workers > 1:
                 context.exit(launch(context.find_root().meta[ARGUMENTS], workers))

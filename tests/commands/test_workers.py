@@ -71,7 +71,7 @@ def test_more_processes_than_a_machine_can_serve_are_refused(monkeypatch):
     monkeypatch.setattr(_workers, "launch", lambda *_: pytest.fail("started"))
     monkeypatch.setattr(_workers, "cores", lambda: 4)
     ended = call("kl", "--workers", "17", code=2)
-    assert "--workers: 17 processes on 4 cores" in ended.stderr
+    assert "'--workers': 17 processes on 4 cores" in ended.stderr
     assert "at most 16 here" in ended.stderr
 
 
