@@ -1,5 +1,5 @@
-"""What an exhaustive search shows: the ranking, what each segment matters, and how well the curves
-predicted it.
+"""What an exhaustive search shows: the ranking, how much each segment matters, and how well the
+curves predicted it.
 
 Tables are [schedules, samples] in the order of `Coarse.names()`, NaN where nothing was measured. A
 schedule's own intervals are those of `stepimp.intervals`; all others are bootstraps over samples
