@@ -66,14 +66,15 @@ class Stepimp(click.Group):
                 stream.reconfigure(errors=ERRORS)
         end_with_launcher()
         try:
-            with explained(), first_process_prints():
+            with explained():
                 command = ctx.meta[ARGUMENTS][0]
                 if command in UNSHARED and launched() != (0, 1):
                     if launched()[0]:
                         return None
                     leave_others()
                 require_same(Processes(), {"the command": command})
-                return super().invoke(ctx)
+                with first_process_prints():
+                    return super().invoke(ctx)
         finally:
             log.removeHandler(messages)
 

@@ -53,11 +53,13 @@ class Group:
         message = f"Waiting for {count} processes at {where}, as WORLD_SIZE says."
         late = threading.Timer(SOON, lambda: log.info(message))
         late.daemon = True
-        late.start()
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # one of each machine says so
+            late.start()
         nccl = torch.cuda.is_available() and distributed.is_nccl_available()
         try:
             self.store, *_ = next(distributed.rendezvous("env://", timeout=ARRIVAL))
-            self.store.set(f"stepimp/arrived/{rank}", "")
+            if self.store.add(f"stepimp/arrived/{rank}", 1) > 1:
+                raise ValueError(f"another one has RANK={rank} as well")
             self.store.wait([f"stepimp/arrived/{each}" for each in range(count)], ARRIVAL)
             distributed.init_process_group(
                 "cpu:gloo,cuda:nccl" if nccl else "gloo",
