@@ -13,9 +13,7 @@ FAST = (
     " -freciprocal-math"  # -ffast-math, but for what that does to the whole process
 )
 FLAGS = ["-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", *FAST.split()]
-FEW_THREADS = (
-    2  # with more, torch's own operators on all of them are faster than one thread of ours
-)
+FEW_THREADS = 2  # with more, torch's own operators on all of them are faster than these on one
 MULTIPLE = 32  # of all sides of matrices, as panels of the products are 32 columns wide
 
 
