@@ -196,8 +196,8 @@ def time_family(
         models[f"{depth}b"] = measure(
             subject, blocks.tokens, held_out.tokens, tokenizer, recipe, clock
         )
-    evaluated = [len(part(held_out.tokens)) for part in (finished_part, snapshot_part)]
-    return Calibration(startup, timing.peak_memory(device), *evaluated, models)
+    finished, snapshot = (len(part(held_out.tokens)) for part in (finished_part, snapshot_part))
+    return Calibration(startup, timing.peak_memory(device), finished, snapshot, models)
 
 
 def time_judge(
