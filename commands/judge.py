@@ -7,7 +7,7 @@ from functools import partial
 
 import click
 
-from stepimp.processes import launched
+from stepimp.launcher import launched
 
 from ._long import confirm_training
 from ._options import MOST_VOCABULARY, SEED, FloatRange, training_data_option, yes_option

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import click
 
-from stepimp.processes import launched
+from stepimp.launcher import launched
 
 from ._long import confirm_training, missing_depths
 from ._options import MOST_VOCABULARY, SEED, FloatRange, refuse, training_data_option, yes_option

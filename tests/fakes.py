@@ -4,6 +4,7 @@ import itertools
 import json
 
 import numpy as np
+import pyarrow
 import torch
 from scipy import stats
 
@@ -121,6 +122,11 @@ def chi_square(observed, expected):
         observed = np.append(observed[~small], observed[small].sum())
         expected = np.append(expected[~small], expected[small].sum())
     return stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue
+
+
+def zstd(content: bytes) -> bytes:
+    """A frame of Zstandard."""
+    return pyarrow.Codec("zstd").compress(content, asbytes=True)
 
 
 def jsonl(path, texts):

@@ -196,8 +196,13 @@ def time_family(
         models[f"{depth}b"] = measure(
             subject, blocks.tokens, held_out.tokens, tokenizer, recipe, clock
         )
-    finished, snapshot = (len(part(held_out.tokens)) for part in (finished_part, snapshot_part))
-    return Calibration(startup, timing.peak_memory(device), finished, snapshot, models)
+    return Calibration(
+        startup,
+        timing.peak_memory(device),
+        len(finished_part(held_out.tokens)),
+        len(snapshot_part(held_out.tokens)),
+        models,
+    )
 
 
 def time_judge(

@@ -39,10 +39,12 @@ class Coarse:
             )
         if self.steps < self.segments:
             raise StepimpError(f"{self.steps} steps cannot be cut into {self.segments} segments.")
-        if len(self) > MOST_SCHEDULES:
+        count = comb(self.segments, self.light_segments)  # which may be too large for len()
+        if count > MOST_SCHEDULES:
+            said = f"{count:,}" if count < 10**12 else "trillions of"
             raise StepimpError(
-                f"{self.segments} segments, {self.light_segments} of them light, make "
-                f"{len(self):,} schedules; the most is {MOST_SCHEDULES:,}."
+                f"{self.segments} segments, {self.light_segments} of them light, make {said} "
+                f"schedules; the most is {MOST_SCHEDULES:,}."
             )
 
     def __len__(self) -> int:

@@ -27,8 +27,8 @@ def split(units: Sequence[Unit], parts: int, costs: Mapping[str, int]) -> list[l
     """Cuts units into contiguous parts so that the most expensive part is as cheap as possible.
 
     units: sorted. costs: letter -> cost of one sample in a segment. Within a part and a chunk, a
-    schedule shares the segments it begins with with the schedule before it. Returns [parts] lists;
-    the last ones are empty where the units are too few.
+    schedule and the one before it run the segments that both begin with only once. Returns [parts]
+    lists; the last ones are empty where the units are too few.
     """
 
     def cost(unit: Unit, shared: int = 0) -> int:

@@ -209,7 +209,6 @@ def train_family(
             check_enough(blocks.tokens, recipe, processes.num_processes)
             shape = {**shape, **vocabulary_of(tokenizer)}
             tutor = load_teacher(teacher, tokenizer, shape, processes.device) if teacher else None
-            members = read_manifest(folder)["members"]
             if processes.is_main_process and not (folder / "tokenizer.json").exists():
                 tokenizer.save_pretrained(folder)
         measured = finished_part(held_out.tokens)
@@ -217,12 +216,15 @@ def train_family(
         jobs = {f"{depth}b": (depth, seed) for depth in depths}
         if baseline_seed is not None:
             jobs[f"{max(depths)}b_seed{baseline_seed}"] = (max(depths), baseline_seed)
+        # Of machines without a common folder, that of process 0 has the members.
+        members, complete = Processes().from_first(lambda: trained(folder, list(jobs), recipe))
         for name, (depth, member_seed) in jobs.items():
             work = work_folder(folder / name)
             member_shape = {**shape, "n_blocks": depth}
-            there = name in members and (folder / name).exists()
-            if there and not is_extended(members[name], recipe, work):
-                check_same(folder / name, members[name], member_shape, member_seed, origin, recipe)
+            if name in complete:
+                if processes.is_main_process:
+                    facts = members[name]
+                    check_same(folder / name, facts, member_shape, member_seed, origin, recipe)
                 continue
             claim(work, {"shape": member_shape, "seed": member_seed, **origin}, recipe)
             nelbo = train_member(
@@ -258,7 +260,18 @@ def train_family(
                 finish(work, recipe)
                 yield name, nelbo
             processes.wait_for_everyone()
+            if processes.is_local_main_process and work.exists():
+                finish(work, recipe)  # what the Trainer has left on a machine of its own folder
     processes.destroy_process_group()  # threads that outlive it can abort a process as it ends
+
+
+def trained(folder: Path, names: list[str], recipe: Recipe) -> tuple[dict, list[str]]:
+    """(members in a family's manifest, those of these names that need no training)."""
+    members = read_manifest(folder)["members"]
+    there = [name for name in names if name in members and (folder / name).exists()]
+    return members, [
+        name for name in there if not is_extended(members[name], recipe, work_folder(folder / name))
+    ]
 
 
 def is_extended(facts: dict, recipe: Recipe, work: Path) -> bool:

@@ -146,8 +146,10 @@ def train_judge(
     """
     folder, processes = results_folder(family) / FOLDER, join_processes()
     with locked(folder.parent, FOLDER) if processes.is_main_process else nullcontext():
-        if finished := read_recipe(folder):
-            check_same(folder, finished, shape, recipe, data, vocab_size, seed, column)
+        # Of machines without a common folder, that of process 0 has the judge.
+        if finished := Processes().from_first(lambda: read_recipe(folder)):
+            if processes.is_main_process:
+                check_same(folder, finished, shape, recipe, data, vocab_size, seed, column)
             return finished
         length = shape["n_positions"]
         work = work_folder(folder)
@@ -193,6 +195,8 @@ def train_judge(
             write_atomically(folder / RECIPE, json.dumps(facts, indent=1) + "\n")
             shutil.rmtree(work)
         processes.wait_for_everyone()
+        if processes.is_local_main_process and work.exists():
+            shutil.rmtree(work)  # what the Trainer has left on a machine of its own folder
         return facts
 
 
