@@ -7,6 +7,8 @@ import sys
 import click
 
 from stepimp import __version__
+from stepimp.agreement import require_same
+from stepimp.launcher import launched, leave_others
 from stepimp.processes import Processes
 
 from ._errors import explained, first_process_prints
@@ -37,6 +39,9 @@ COMMANDS = (
     "doctor",
 )
 
+UNSHARED = ("models", "family", "convert", "figures", "reproduce", "estimate", "cache", "doctor")
+"""Commands that the first process runs alone, whatever a launcher has started."""
+
 
 class Messages(logging.Handler):
     """Prints what the library logs, a line each, on stderr."""
@@ -61,9 +66,15 @@ class Stepimp(click.Group):
                 stream.reconfigure(errors=ERRORS)
         end_with_launcher()
         try:
-            with explained(), first_process_prints():
-                Processes()
-                return super().invoke(ctx)
+            with explained():
+                command = ctx.meta[ARGUMENTS][0]
+                if command in UNSHARED and launched() != (0, 1):
+                    if launched()[0]:
+                        return None
+                    leave_others()
+                require_same(Processes(), {"the command": command})
+                with first_process_prints():
+                    return super().invoke(ctx)
         finally:
             log.removeHandler(messages)
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 import click
 
 from stepimp.errors import Contradiction, StepimpError, advice
-from stepimp.processes import LostProcess, launched, said_before
+from stepimp.launcher import launched
+from stepimp.processes import LostProcess, loss_explained, said_before
 
 from ._memory import out_of_memory
 from ._workers import LAUNCHER, LOST
@@ -41,7 +42,8 @@ def explained():
         signal.signal(signal.SIGTERM, terminate)
         signal.signal(signal.SIGHUP, terminate)
     try:
-        yield
+        with loss_explained():
+            yield
     except Contradiction as error:
         if said_by_another(str(error)):
             sys.exit(2)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from stepimp.launcher import launched
 from stepimp.memory import free_memory, size
-from stepimp.processes import launched
 
 from ._training import member_depths
 from ._work import CURVES, cores, default_models, missing_curves, planned

@@ -10,11 +10,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
+from stepimp.agreement import require_same
 from stepimp.errors import StepimpError
-from stepimp.processes import launched
+from stepimp.launcher import launched
+from stepimp.processes import Processes
 
 from ._options import ARGUMENTS
 from ._work import block_tokens, cores
@@ -26,6 +29,8 @@ LOST = 75
 """Exit code of a process that ended because another one did."""
 SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 """Linux lists the threads of a core's physical core here."""
+OF_A_MACHINE = {"workers", "data", "curves", "judge", "device", "attn", "as_json", "yes"}
+"""Options that may differ between the machines of a run."""
 PATIENCE = 10.0
 """Seconds that a process has to end after a signal."""
 
@@ -82,9 +87,21 @@ def starts_again(function):
             workers = workers or default_workers(context)
             if workers > 1:
                 context.exit(launch(context.find_root().meta[ARGUMENTS], workers))
+        require_same(Processes(), same_everywhere(context))
         return function(*arguments, **options)
 
     return shared
+
+
+def same_everywhere(context: click.Context) -> dict[str, Any]:
+    """The options that all processes must share, by the name that a user types: not paths, nor
+    what concerns this machine alone.
+    """
+    return {
+        option.opts[-1]: context.params.get(option.name)
+        for option in context.command.params
+        if option.name not in OF_A_MACHINE and not isinstance(option.type, click.Path)
+    }
 
 
 def default_workers(context: click.Context) -> int:
@@ -155,7 +172,6 @@ def launch(arguments: list[str], count: int) -> int:
         "TORCHELASTIC_USE_AGENT_STORE": False,  # a leftover would have no process open the port
         LAUNCHER: alive,
         "OMP_NUM_THREADS": threads_each(count),
-        "TORCH_CPP_LOG_LEVEL": "ERROR",  # what it would warn of when a process ends is said here
     }
     children = []
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from stepimp.commands._print import duration
 from stepimp.estimates.work import Work, curves_work, sampling_work, search_work
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
@@ -98,7 +99,7 @@ def protocol(heavy: str, lights: list[str], baseline: str | None) -> dict[str, W
 
 def table(works: dict[str, Work], costs: Costs) -> str:
     """A row per experiment, and their sum."""
-    lines = [f"| experiment | forward passes | FLOPs | {' | '.join(map(hours_on, GPUS))} |"]
+    lines = [f"| experiment | forward passes | FLOPs | {' | '.join(map(time_on, GPUS))} |"]
     lines.append("|---|" + "---:|" * (2 + len(GPUS)))
     sums = [0.0, 0.0]
     for name, work in works.items():
@@ -109,13 +110,13 @@ def table(works: dict[str, Work], costs: Costs) -> str:
     return "\n".join([*lines, line("all", *sums)])
 
 
-def hours_on(gpus: int) -> str:
-    return f"hours on {gpus} GPU{'s' if gpus > 1 else ''}"
+def time_on(gpus: int) -> str:
+    return f"{gpus} GPU{'s' if gpus > 1 else ''}"
 
 
 def line(name: str, forwards: float, flops: float) -> str:
-    hours = [f"{flops / (PEAK * UTILISATION * gpus) / 3600:.3g}" for gpus in GPUS]
-    return f"| {name} | {forwards:.2e} | {flops:.2e} | {' | '.join(hours)} |"
+    times = [duration(flops / (PEAK * UTILISATION * gpus)) for gpus in GPUS]
+    return f"| {name} | {round(forwards, -3):,.0f} | {flops:.2e} | {' | '.join(times)} |"
 
 
 def page() -> str:

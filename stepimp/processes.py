@@ -11,12 +11,15 @@ import functools
 import itertools
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from stepimp.errors import StepimpError
+from stepimp.launcher import bare_tasks, forget_leftovers, launched, machine, refuse_bare_tasks
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -27,72 +30,10 @@ SOON = 20.0
 """Seconds after which it is said that they wait."""
 # A slow machine may finish its last unit hours after a fast one.
 PATIENCE = timedelta(days=7)
-LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 
 class LostProcess(StepimpError):
     """Another process of this run has ended early."""
-
-
-def launched() -> tuple[int, int]:
-    """(rank, number of processes) by the environment that a launcher sets; (0, 1) without one.
-
-    Variables that are left over from a launcher do not count: without MASTER_ADDR and MASTER_PORT
-    there is nothing to join. Raises StepimpError where they contradict each other.
-    """
-    given = {name: os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE")}
-    if given["WORLD_SIZE"] in ("", "1"):
-        return 0, 1
-    if not (os.environ.get("MASTER_ADDR") and os.environ.get("MASTER_PORT")):
-        return 0, 1
-    try:
-        rank, count = int(given["RANK"]), int(given["WORLD_SIZE"])
-        if not 0 <= rank < count:
-            raise ValueError
-    except ValueError as error:
-        said = ", ".join(f"{name}={value}" for name, value in given.items())
-        raise StepimpError(
-            f"{said} in the environment name no process of a group: unset them, or start with "
-            "torchrun."
-        ) from error
-    return rank, count
-
-
-@functools.cache
-def forget_leftovers():
-    """Removes a launcher's variables that name no group, for libraries that take them at their
-    word; logs that this process is alone.
-    """
-    if launched() == (0, 1) and os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
-        log.warning(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but MASTER_ADDR and MASTER_PORT are not "
-            "set: no other process is joined."
-        )
-        for name in LAUNCH:
-            os.environ.pop(name, None)
-
-
-def bare_tasks() -> int:
-    """How many tasks srun started, where no launcher tells them apart (this process is one of
-    them); 1 elsewhere.
-
-    srun alone sets SLURM_STEP_NUM_TASKS: in the shell of an salloc or sbatch it is unset or 1.
-    """
-    count = os.environ.get("SLURM_STEP_NUM_TASKS", "")
-    if os.environ.get("RANK") or "SLURM_PROCID" not in os.environ or not count.isdecimal():
-        return 1
-    return int(count)
-
-
-def refuse_bare_tasks():
-    """Raises StepimpError where every task of an srun would do all of the work."""
-    if (count := bare_tasks()) > 1:
-        raise StepimpError(
-            f"srun started this command as {count} tasks, each of which would do all of the work: "
-            "let it start one torchrun per node instead (srun torchrun ... -m stepimp ...; "
-            "docs/several-machines.md has a script). If the tasks have nothing to do with each "
-            "other, unset SLURM_STEP_NUM_TASKS."
-        )
 
 
 class Group:
@@ -101,6 +42,8 @@ class Group:
     """
 
     def __init__(self, rank: int, count: int):
+        # Of a process that has ended, torch would warn as well, with pages of addresses.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         # If imported after the group is made, its functions would hold the group as a default
         # argument.
         import torch.distributed.nn  # noqa: F401
@@ -110,11 +53,13 @@ class Group:
         message = f"Waiting for {count} processes at {where}, as WORLD_SIZE says."
         late = threading.Timer(SOON, lambda: log.info(message))
         late.daemon = True
-        late.start()
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # one of each machine says so
+            late.start()
         nccl = torch.cuda.is_available() and distributed.is_nccl_available()
         try:
             self.store, *_ = next(distributed.rendezvous("env://", timeout=ARRIVAL))
-            self.store.set(f"stepimp/arrived/{rank}", "")
+            if self.store.add(f"stepimp/arrived/{rank}", 1) > 1:
+                raise ValueError(f"another one has RANK={rank} as well")
             self.store.wait([f"stepimp/arrived/{each}" for each in range(count)], ARRIVAL)
             distributed.init_process_group(
                 "cpu:gloo,cuda:nccl" if nccl else "gloo",
@@ -140,19 +85,46 @@ class Group:
         from torch import distributed
 
         values: list[Any] = [None] * distributed.get_world_size()
-        try:
+        with loss_explained():
             distributed.all_gather_object(values, value)
-        except RuntimeError as error:
-            raise LostProcess(
-                "Another process of this run has ended early. Finished work is kept: run the same "
-                "command again, with any number of processes, to continue."
-            ) from error
         return values
 
     def new_counter(self) -> Callable[[int], int]:
         """A function that adds to a number which all processes share, and returns the sum."""
         name = f"stepimp/counter/{next(self._numbers)}"
-        return lambda amount: self.store.add(name, amount)
+
+        def add(amount: int) -> int:
+            with loss_explained():
+                return self.store.add(name, amount)
+
+        return add
+
+
+@contextmanager
+def loss_explained() -> Iterator[None]:
+    """Turns a lost connection to another process into LostProcess, wherever it is noticed: here, or
+    in a training that exchanges gradients.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_loss(error):
+            raise
+        raise LostProcess(
+            "Another process of this run has ended early. Finished work is kept: run the same "
+            "command again, with any number of processes, to continue."
+        ) from error
+
+
+def is_loss(error: RuntimeError) -> bool:
+    """Whether an error says that another process does not answer. Those of gloo are plain
+    RuntimeErrors, which name one of its source files.
+    """
+    if "torch.distributed" not in sys.modules:
+        return False
+    from torch import distributed
+
+    return isinstance(error, distributed.DistError) or "/gloo/" in str(error)
 
 
 def leave():
@@ -179,11 +151,6 @@ class Processes:
         """Number of this process, from 0, and number of processes."""
         if self.count > 1:
             self.group = join(self.rank, self.count)
-
-    def part(self, items: list) -> list:
-        """This process's contiguous part of a list that is equal in all processes."""
-        start, stop = (len(items) * rank // self.count for rank in (self.rank, self.rank + 1))
-        return items[start:stop]
 
     def counter(self) -> Callable[[int], int]:
         """A function that adds to a number which all processes share, and returns the sum."""
@@ -257,8 +224,8 @@ class Processes:
 
 
 def said_before(message: str, consequence: bool = False) -> bool:
-    """Whether another process of this run has asked this of the same message before; for a mere
-    consequence of another error, of any message.
+    """Whether another process on this machine has asked this of the same message before; for a
+    mere consequence of another error, of any message.
     """
     if bare_tasks() > 1:
         return os.environ["SLURM_PROCID"] != "0"
@@ -266,8 +233,8 @@ def said_before(message: str, consequence: bool = False) -> bool:
         return False
     store = join(*launched()).store
     try:
-        of_any = store.add("stepimp/said", 1)
-        of_this = store.add(f"stepimp/said/{message}", 1)
+        of_any = store.add(f"stepimp/said/{machine()}", 1)
+        of_this = store.add(f"stepimp/said/{machine()}/{message}", 1)
     except RuntimeError:  # the process with the store has ended
         return False
     return (of_any if consequence else of_this) > 1

@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from stepimp import __version__
+from stepimp.agreement import require_same
 from stepimp.documents import SCHEMA, read_document
 from stepimp.errors import StepimpError, advice
 from stepimp.journals import Check, Journal, anything, journals_beside, open_journal
 from stepimp.processes import Processes
 from stepimp.scratch import replacing
+
+PATHS = ("data", "family", "judge", "samples_file")
+"""Parameters of a run that may be paths, each of which a fingerprint stands for."""
 
 
 def results_folder(out: str | Path) -> Path:
@@ -44,6 +48,19 @@ def run_key(command: str, params: dict, fingerprints: dict) -> str:
     """8 hex digits that name a run: the same command on the same models and text."""
     text = json.dumps([command, params, fingerprints], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def work_of(command: str, params: dict, fingerprints: dict) -> dict[str, Any]:
+    """What the processes of a run must agree on. What is at a path is compared by its fingerprint:
+    each machine may have it elsewhere.
+    """
+    inputs = {name: value for name, value in fingerprints.items() if name != "models"}
+    inputs |= fingerprints.get("models", {})
+    return (
+        {"the command": command}
+        | {name: value for name, value in params.items() if name not in PATHS}
+        | {f"the fingerprint of {name}": value for name, value in inputs.items()}
+    )
 
 
 def write_atomically(path: Path, text: str):
@@ -94,6 +111,7 @@ class Run:
         self.command, self.params, self.fingerprints = command, params, fingerprints
         self.device, self.dtype = str(device), dtype
         self.processes, self.clock = Processes(), time.perf_counter()
+        require_same(self.processes, work_of(command, params, fingerprints))
         self.started = self.processes.from_first(
             lambda: datetime.now(UTC).isoformat(timespec="seconds")
         )

@@ -21,7 +21,9 @@ SMALL |= {"rows", "columns", "documents", "journals", "checks"}  # what files ho
 ROOMS = {
     "errors": set(),
     "randomness": set(),
-    "processes": {"errors"},
+    "launcher": {"errors"},
+    "processes": {"errors", "launcher"},
+    "agreement": {"errors", "processes"},
     "predicted_rows": set(),
     "search_rows": {"predicted_rows"},
     "rows": {"predicted_rows", "search_rows"},
@@ -36,7 +38,7 @@ ROOMS = {
     "headers": set(),
     "memory": set(),
     "scratch": set(),
-    "results": {"errors", "scratch", "documents", "journals", "processes"},
+    "results": {"errors", "scratch", "documents", "journals", "processes"} | {"agreement"},
     "text": {"errors", "scratch"},
     "kernels": {"errors", "randomness"},
     "models": {"errors", "checks", "noise", "memory", "results", "text", "kernels"},
@@ -48,7 +50,8 @@ ROOMS = {
     "estimates": {"models", "curves", "schedules", "sampling", "quality", "search"}
     | {"training"}
     | SMALL,
-    "training": {"errors", "checks", "noise", "processes", "scratch", "results", "text"}
+    "training": {"errors", "checks", "noise", "processes", "agreement", "scratch", "results"}
+    | {"text"}
     | {"kernels", "models", "quality"},
     "paper": {
         "errors",

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pytest
+from torch.distributed import DistNetworkError, TCPStore
 
-from stepimp import processes
+from stepimp import launcher, processes
 from stepimp.errors import StepimpError
 
 # Handlers run last in, first out: the first one sees what the group's own has left. The system may
@@ -37,7 +38,7 @@ def count():
 
 from stepimp.processes import Processes
 processes = Processes()
-assert processes.gather({processes.rank: processes.part([10, 20])}) == {0: [10], 1: [20]}
+assert processes.gather({processes.rank: 10 * processes.rank}) == {0: 0, 1: 10}
 assert threads()
 import torch.distributed.nn
 """
@@ -143,6 +144,15 @@ def test_processes_that_do_not_come_are_not_waited_for_without_end(environment, 
         processes.Processes()
 
 
+def test_two_processes_of_one_rank_are_refused(environment):
+    environment(**LAUNCHED | {"MASTER_PORT": free_port()})
+    port = int(os.environ["MASTER_PORT"])
+    store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    store.add("stepimp/arrived/1", 1)
+    with pytest.raises(StepimpError, match="cannot join.*another one has RANK=1 as well"):
+        processes.Processes()
+
+
 def test_a_message_is_said_once_and_a_consequence_only_if_nothing_else_was(monkeypatch):
     sums = Counter()
 
@@ -156,8 +166,48 @@ def test_a_message_is_said_once_and_a_consequence_only_if_nothing_else_was(monke
     said = processes.said_before
     assert [said("no model"), said("no model"), said("another process ended", True)] == [0, 1, 1]
     assert [said("full disk"), said("full disk")] == [0, 1]
+    monkeypatch.setenv("GROUP_RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert [said("full disk"), said("full disk")] == [0, 1], "once on each machine"
     sums.clear()
     assert [said("interrupted", True), said("interrupted", True)] == [0, 1]
+
+
+def test_machines_and_shells_are_told_apart(environment):
+    environment(**LAUNCHED)
+    by_hand = launcher.machine()
+    environment(RANK="2")
+    assert launcher.machine() != by_hand, "each in a shell of its own"
+    environment(LOCAL_RANK="0", GROUP_RANK="1")
+    launched = launcher.machine()
+    environment(LOCAL_RANK="1", RANK="3")
+    assert launcher.machine() == launched
+    environment(GROUP_RANK="0")
+    assert launcher.machine() != launched
+
+
+def test_a_process_that_leaves_joins_no_group(environment):
+    environment(**LAUNCHED)
+    launcher.leave_others()
+    assert processes.launched() == (0, 1) and "MASTER_ADDR" not in os.environ
+
+
+@pytest.mark.parametrize(
+    "error, lost",
+    [
+        (DistNetworkError("failed to recv, got 0 bytes"), True),
+        (
+            RuntimeError("[/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed"),
+            True,
+        ),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_a_lost_connection_is_told_from_other_errors(error, lost):
+    raised = pytest.raises(processes.LostProcess if lost else RuntimeError)
+    with raised as caught, processes.loss_explained():
+        raise error
+    assert lost or caught.value is error
 
 
 def free_port() -> str:

@@ -205,8 +205,7 @@ def steps_of(
     the sizes of a plan's groups.
 
     schedule: a schedule, a plan or a rule in place of one. steps: T for what has none of its own.
-    Raises StepimpError where there is no T, and
-    for first-hitting sampling of a plan.
+    Raises StepimpError where there is no T, and for first-hitting sampling of a plan.
     """
     if isinstance(schedule, Plan):
         if first_hitting:

@@ -69,9 +69,7 @@ class Coarse:
     def schedule(self, name: str) -> Schedule:
         """The schedule of a name."""
         widths = np.diff(self.edges).tolist()
-        return Schedule.of(
-            self.model(letter) for letter, width in zip(name, widths) for _ in range(width)
-        )
+        return Schedule.joined(zip(map(self.model, name), widths))
 
     def is_light(self) -> np.ndarray:
         """[schedules, segments] whether a schedule is light in a segment."""

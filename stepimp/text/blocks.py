@@ -17,6 +17,7 @@ from stepimp.text.cache import cache_file, digest, digest_of
 from stepimp.text.encoding import PIECE, all_pieces, array_encoder, batches, token_ids
 from stepimp.text.files import READERS, load_files, suffix_of, text_files
 from stepimp.text.hub import HELD_OUT, hub_split, load_hub
+from stepimp.text.hub_beginning import load_beginning
 from stepimp.text.large import HEAD, is_large, load_large
 from stepimp.text.splits import split_documents
 from stepimp.text.tables import rows_of
@@ -43,9 +44,10 @@ def load_documents(data: str, split: str, column: str = "text", characters: int 
     """The documents of a corpus that are "train", "heldout" or "all".
 
     data: `docs`, `code`, a file or folder (see `files`) or a Hugging Face dataset id. column: where
-    the text is in rows of several columns. characters: of large files (see `large`) the first ones
-    are enough. Returns a datasets.Dataset of (name, text), in which consecutive rows of the same
-    name are one document. Raises StepimpError where the library datasets is not installed.
+    the text is in rows of several columns. characters: of large files and datasets (see `large`)
+    the first ones are enough. Returns a datasets.Dataset of (name, text), in which consecutive rows
+    of the same name are one document. Raises StepimpError where the library datasets is not
+    installed.
     """
     try:
         import datasets
@@ -69,6 +71,8 @@ def load_documents(data: str, split: str, column: str = "text", characters: int 
             f"No such file: {data}. Give a file, a bundled corpus ({', '.join(BUNDLED)}) or a "
             "Hugging Face dataset id."
         )
+    if characters and (documents := load_beginning(data, split, column, characters)):
+        return documents
     return hub_split(load_hub(data), data, split, column)
 
 
@@ -93,7 +97,8 @@ def load_blocks(
 
     data, split, column: as for `load_documents`. The tokens of all documents, each followed by the
     end-of-text token, are one stream that is cut every `length` tokens; a remainder is left out.
-    sequences: of large files, only the beginning is read, which has at least this many blocks.
+    sequences: of large files and datasets only the beginning is read, which has at least this many
+    blocks.
     Raises StepimpError for text that is missing, empty, not UTF-8 or shorter than one block.
     """
     needed, limit = sequences or 0, HEAD if sequences else None

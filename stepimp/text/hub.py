@@ -1,6 +1,8 @@
 """Datasets of the Hugging Face hub as documents."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from stepimp.errors import StepimpError
@@ -19,30 +21,68 @@ def offline_unless_reachable():
     from huggingface_hub.errors import HTTPError
     from huggingface_hub.utils import get_session
 
-    if constants.HF_HUB_OFFLINE:
+    datasets = sys.modules.get("datasets")
+    if constants.HF_HUB_OFFLINE or (datasets and datasets.config.HF_HUB_OFFLINE):
         return
     try:
         get_session().head(constants.ENDPOINT, timeout=5)
     except (OSError, HTTPError):
         constants.HF_HUB_OFFLINE = True
-        if datasets := sys.modules.get("datasets"):
+        if datasets:
             datasets.config.HF_HUB_OFFLINE = True
+
+
+@contextmanager
+def explained(data: str) -> Iterator[None]:
+    """Turns what goes wrong at the hub into a StepimpError that says what else works."""
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        yield
+    except StepimpError:
+        raise
+    except (OSError, HTTPError, ValueError, RuntimeError) as error:
+        raise StepimpError(
+            f"Cannot load {data!r}: there is no such file or bundled corpus (docs, code), and the "
+            f"Hugging Face hub did not give it ({type(error).__name__}). A text, JSON, CSV or "
+            "parquet file works offline, and so does a dataset that was downloaded before."
+        ) from error
 
 
 def load_hub(data: str):
     """A Hugging Face dataset as its own splits, a datasets.DatasetDict."""
     import datasets
-    from huggingface_hub.errors import HTTPError
+
+    with explained(data):
+        offline_unless_reachable()
+        return datasets.load_dataset(ALIASES.get(data, data), revision=REVISIONS.get(data))
+
+
+def open_builder(data: str):
+    """The datasets.DatasetBuilder of a Hugging Face dataset, which has read none of its text."""
+    import datasets
 
     offline_unless_reachable()
-    try:
-        return datasets.load_dataset(ALIASES.get(data, data), revision=REVISIONS.get(data))
-    except (OSError, HTTPError, ValueError, RuntimeError) as error:
-        raise StepimpError(
-            f"Cannot load {data!r}: there is no such file or bundled corpus (docs, code), and the "
-            f"Hugging Face hub did not give it ({type(error).__name__}). A text, JSON, CSV or "
-            "parquet file works offline."
-        ) from error
+    return datasets.load_dataset_builder(ALIASES.get(data, data), revision=REVISIONS.get(data))
+
+
+def splits_for(splits, data: str, split: str) -> tuple[str, bool]:
+    """(name of a hub dataset's own split, whether its last documents are held out) for "train",
+    "heldout" or "all".
+
+    splits: a mapping by name. Raises StepimpError where there is no training text.
+    """
+    if "train" not in splits:
+        raise StepimpError(f"{data} has no split 'train': its splits are {', '.join(splits)}.")
+    tests = [name for name in ("test", "validation") if name in splits]
+    if split == "heldout" and tests:
+        return tests[0], False
+    return "train", split != "all" and not tests
+
+
+def held_out_count(documents: int) -> int:
+    """How many of the last documents are held out of a dataset without a test split."""
+    return min(HELD_OUT, documents // 10)
 
 
 def hub_split(splits, data: str, split: str, column: str):
@@ -51,16 +91,13 @@ def hub_split(splits, data: str, split: str, column: str):
     splits: a datasets.DatasetDict. Held out are its own test or validation split, else its last
     documents.
     """
-    if "train" not in splits:
-        raise StepimpError(f"{data} has no split 'train': its splits are {', '.join(splits)}.")
-    train = as_documents(splits["train"], data, column)
-    if split == "all":
-        return train
-    tests = [name for name in ("test", "validation") if name in splits]
-    if tests:
-        return train if split == "train" else as_documents(splits[tests[0]], data, column)
-    cut = len(train) - min(HELD_OUT, len(train) // 10)
-    return train.select(range(cut) if split == "train" else range(cut, len(train)))
+    name, is_part = splits_for(splits, data, split)
+    documents = as_documents(splits[name], data, column)
+    if not is_part:
+        return documents
+    count = len(documents)
+    cut = count - held_out_count(count)
+    return documents.select(range(cut) if split == "train" else range(cut, count))
 
 
 def as_documents(dataset, data: str, column: str):

@@ -2,6 +2,7 @@
 
 import functools
 import platform
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from stepimp.models.family import read_manifest, write_manifest
 from stepimp.models.loading import load_tokenizer, open_tokenizer
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
+from stepimp.processes import Processes
 from stepimp.results import results_folder
 from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
 from stepimp.text.bundled import BUNDLED
+from stepimp.training.held_out import Progress, finished_part, snapshot_part
 from stepimp.training.lock import locked
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo, initialize
 from stepimp.training.recipe import Recipe
@@ -35,7 +38,6 @@ from stepimp.training.trainer import (
 )
 
 VOCAB_SIZE = 512  # of a BPE, unless another is asked for
-SNAPSHOT_SEQUENCES = 256  # at least, that a snapshot is evaluated on: all of them take minutes
 
 
 def member_seed(seed: int, blocks: int) -> int:
@@ -58,12 +60,13 @@ def train_member(
     seed: int,
     callbacks=(),
     teacher=None,
+    progress: Progress = lambda done, total: None,
 ) -> float:
     """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint
     in its work folder.
 
-    tokens, held_out: [N, L]; teacher: as for `nelbo_loss`. Returns the held-out NELBO in nats per
-    token.
+    tokens: [N, L]; held_out: [M, L], what the finished model is measured on; teacher: as for
+    `nelbo_loss`; progress: of that measurement. Returns the held-out NELBO in nats per token.
     """
     seed = member_seed(seed, config.n_blocks)
     start_training(seed)
@@ -74,7 +77,7 @@ def train_member(
     final = fit(
         model, trainer, matrices, folder, tokens, recipe, seed, tokenizer, evaluate_some, callbacks
     )
-    nelbo = evaluate_nelbo(final, held_out)
+    nelbo = evaluate_nelbo(final, held_out, processes=Processes(), progress=progress)
     save(final, tokenizer, folder, nelbo, recipe.weights)
     return nelbo
 
@@ -86,11 +89,6 @@ def new_member(config: MDLMConfig, recipe: Recipe) -> MDLMForMaskedLM:
     if recipe.compile:
         speed_up(model, recipe.bf16)
     return model
-
-
-def snapshot_part(held_out):
-    """The part of the held-out [N, L] sequences that snapshots are evaluated on."""
-    return held_out[:: max(1, len(held_out) // SNAPSHOT_SEQUENCES)]
 
 
 def load_teacher(path: str, tokenizer, shape: dict, device):
@@ -186,6 +184,7 @@ def train_family(
     callbacks=(),
     teacher: str | None = None,
     column: str = "text",
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
 ):
     """Trains the missing members of a family in `folder`: one per depth, and the deepest again from
     `baseline_seed`.
@@ -194,7 +193,9 @@ def train_family(
     be a file of `write_token_file`. vocab_size: of a BPE trained on the text. teacher: a checkpoint
     whose predictions the members learn in place of the text's tokens. Members in the manifest are
     left alone, unless a longer trapezoid extends them or their folder is gone; an unfinished one
-    resumes from its last checkpoint; a further call may add depths. Yields (name, NELBO in nats).
+    resumes from its last checkpoint; a further call may add depths. progress: called with a
+    finished member's name, and the held-out sequences that it has been measured on and will be
+    (`held_out.finished_part`). Yields (name, NELBO in nats).
     Raises StepimpError while another process trains into the folder, and Contradiction where a
     member that is there was trained in another way.
     """
@@ -208,31 +209,35 @@ def train_family(
             check_enough(blocks.tokens, recipe, processes.num_processes)
             shape = {**shape, **vocabulary_of(tokenizer)}
             tutor = load_teacher(teacher, tokenizer, shape, processes.device) if teacher else None
-            members = read_manifest(folder)["members"]
             if processes.is_main_process and not (folder / "tokenizer.json").exists():
                 tokenizer.save_pretrained(folder)
+        measured = finished_part(held_out.tokens)
         origin = {"data": blocks.fingerprint, "teacher": tutor.fingerprint if tutor else None}
         jobs = {f"{depth}b": (depth, seed) for depth in depths}
         if baseline_seed is not None:
             jobs[f"{max(depths)}b_seed{baseline_seed}"] = (max(depths), baseline_seed)
+        # Of machines without a common folder, that of process 0 has the members.
+        members, complete = Processes().from_first(lambda: trained(folder, list(jobs), recipe))
         for name, (depth, member_seed) in jobs.items():
             work = work_folder(folder / name)
             member_shape = {**shape, "n_blocks": depth}
-            there = name in members and (folder / name).exists()
-            if there and not is_extended(members[name], recipe, work):
-                check_same(folder / name, members[name], member_shape, member_seed, origin, recipe)
+            if name in complete:
+                if processes.is_main_process:
+                    facts = members[name]
+                    check_same(folder / name, facts, member_shape, member_seed, origin, recipe)
                 continue
             claim(work, {"shape": member_shape, "seed": member_seed, **origin}, recipe)
             nelbo = train_member(
                 MDLMConfig(**member_shape),
                 folder / name,
                 blocks.tokens,
-                held_out.tokens,
+                measured,
                 tokenizer,
                 recipe,
                 member_seed,
                 callbacks,
                 tutor,
+                functools.partial(progress, name),
             )
             if processes.is_main_process:
                 manifest = read_manifest(folder)
@@ -240,6 +245,7 @@ def train_family(
                     "blocks": depth,
                     "seed": member_seed,
                     "heldout_nelbo_nats": nelbo,
+                    "heldout_sequences": len(measured),
                     "fingerprint": load_checkpoint(str(folder / name), "cpu").fingerprint,
                     "recipe": recipe.as_dict(),
                     "command": command,
@@ -254,7 +260,18 @@ def train_family(
                 finish(work, recipe)
                 yield name, nelbo
             processes.wait_for_everyone()
+            if processes.is_local_main_process and work.exists():
+                finish(work, recipe)  # what the Trainer has left on a machine of its own folder
     processes.destroy_process_group()  # threads that outlive it can abort a process as it ends
+
+
+def trained(folder: Path, names: list[str], recipe: Recipe) -> tuple[dict, list[str]]:
+    """(members in a family's manifest, those of these names that need no training)."""
+    members = read_manifest(folder)["members"]
+    there = [name for name in names if name in members and (folder / name).exists()]
+    return members, [
+        name for name in there if not is_extended(members[name], recipe, work_folder(folder / name))
+    ]
 
 
 def is_extended(facts: dict, recipe: Recipe, work: Path) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from stepimp.checks import parsed
 from stepimp.errors import StepimpError
 from stepimp.models.headers import read_header
+from stepimp.processes import Processes
 from stepimp.training.callbacks import EMA
 from stepimp.training.sharding import CHECKPOINT
 
@@ -47,6 +48,22 @@ def last_checkpoint(work: Path) -> Path | None:
         )
         shutil.rmtree(lost, ignore_errors=True)
     return checkpoint
+
+
+def refuse_separate(work: Path, step: int):
+    """Raises StepimpError where processes would continue from different steps, as on machines of
+    which one alone has the checkpoints.
+
+    step: of this process's newest checkpoint, 0 where it has none.
+    """
+    processes = Processes()
+    steps = processes.gather({processes.rank: step})
+    if other := [rank for rank in steps if steps[rank] != steps[0]]:
+        raise StepimpError(
+            f"Process 0 continues from step {steps[0]} of {work}, but process {other[0]} has step "
+            f"{steps[other[0]]} there: train into a folder that all machines share, or copy it "
+            "from the machine of process 0 to the others."
+        )
 
 
 def damage(checkpoint: Path) -> str:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 from transformers.utils import logging
 
+from stepimp.agreement import require_same
 from stepimp.checks import parsed
 from stepimp.errors import FULL, Contradiction, StepimpError, advice
 from stepimp.processes import Processes
@@ -27,7 +28,7 @@ from stepimp.training.callbacks import (
     Snapshots,
     StableCheckpoint,
 )
-from stepimp.training.intact import last_checkpoint, step_of
+from stepimp.training.intact import last_checkpoint, refuse_separate, step_of
 from stepimp.training.muon import MuonAdamW
 from stepimp.training.recipe import KEPT_CHECKPOINTS, MAY_CHANGE, Recipe
 from stepimp.training.sharding import check_resumable, configure
@@ -64,8 +65,9 @@ def claim(work: Path, origin: dict, recipe: Recipe):
     trapezoid has become longer.
 
     origin: shape, seed and text, as JSON has them. Raises StepimpError if the checkpoints there are
-    of another training.
+    of another training, or if another process is about to train something else.
     """
+    require_same(Processes(), origin["shape"] | origin | recipe.as_dict())
     note = work / NOTE
     if note.exists():
         earlier, earlier_recipe = read_note(note)
@@ -187,6 +189,7 @@ def fit(
     check_enough(tokens, recipe, trainer.args.world_size)
     with PartialState().main_process_first():  # which removes the damaged ones
         checkpoint = last_checkpoint(work)
+    refuse_separate(work, step_of(checkpoint) if checkpoint else 0)
     if checkpoint == work / f"checkpoint-{recipe.steps}":  # the Trainer would take one step more
         ema.start(checkpoint)
         return ema.averaged()
