@@ -43,6 +43,11 @@ def chosen_family(family: str | None) -> str | None:
     return family or os.environ.get("STEPIMP_FAMILY")
 
 
+def named(models: str | Iterable[str]) -> tuple[str, ...]:
+    """The names of models; one name stands for itself, not for its letters."""
+    return (models,) if isinstance(models, str) else tuple(models)
+
+
 def chosen_out(out: str | None) -> str:
     return out or os.environ.get("STEPIMP_RESULTS") or ModelOptions.out
 
@@ -140,7 +145,7 @@ class Texts(Result):
 
 
 def load(
-    models: Iterable[str] = (),
+    models: str | Iterable[str] = (),
     family: str | None = None,
     *,
     device: str = "auto",
@@ -154,13 +159,13 @@ def load(
     loaded or do not go together.
     """
     folder = family_folder(chosen_family(family))
-    names = list(models) or [member["name"] for member in members(folder)]
+    names = list(named(models)) or [member["name"] for member in members(folder)]
     return loading.load(names, folder, device, dtype, attn)
 
 
 def curves(
     heavy: str | None = None,
-    lights: Iterable[str] = (),
+    lights: str | Iterable[str] = (),
     baseline: str | None = None,
     *,
     family: str | None = None,
@@ -180,7 +185,7 @@ def curves(
     go together.
     """
     family = chosen_family(family)
-    heavy, lights = chosen_members(heavy, lights, family_folder(family))
+    heavy, lights = chosen_members(heavy, named(lights), family_folder(family))
     asked = CurveOptions(heavy=heavy, lights=lights, baseline=baseline, family=family, **options)
     return measured(asked, chosen_out(out), device, attn, progress)
 
@@ -201,7 +206,7 @@ def recommend(
     *,
     by: str = "kl",
     heavy: str | None = None,
-    lights: Iterable[str] = (),
+    lights: str | Iterable[str] = (),
     family: str | None = None,
     out: str | None = None,
     device: str = "auto",
@@ -220,7 +225,7 @@ def recommend(
     models = ModelOptions(
         family=chosen_family(family), out=chosen_out(out), device=device, attn=attn
     )
-    lights = tuple(lights)
+    lights = named(lights)
     if isinstance(curves, Curves):
         document = curves.document
     elif curves:

@@ -2,7 +2,8 @@
 
 import logging
 import shlex
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -66,13 +67,29 @@ def header_of(path: Path) -> dict:
     return header
 
 
+def newest_first(files: Iterable[Path]) -> list[Path]:
+    """Files by their time; what is not a file, or cannot be reached, is skipped with a warning."""
+    times = {}
+    for file in files:
+        try:
+            facts = file.stat()
+        except OSError as error:
+            skip(f"Cannot read {file} ({error.strerror}).")
+            continue
+        if stat.S_ISREG(facts.st_mode):
+            times[file] = facts.st_mtime
+        else:  # reading a named pipe may wait for ever
+            skip(f"{file} is not a file.")
+    return sorted(times, key=times.__getitem__, reverse=True)
+
+
 def headers_in(folder, kinds: tuple[str, ...]) -> Iterator[dict]:
     """What stands before the rows of each document of these commands, the newest file first.
 
     A file that is not a results document is skipped with a warning.
     """
     files = {file for kind in kinds for file in Path(folder).expanduser().glob(f"{kind}-*.json")}
-    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+    for file in newest_first(files):
         try:
             header = header_of(file)
         except StepimpError as error:

@@ -41,6 +41,15 @@ def test_load_gives_all_members_by_default(out):
     assert stepimp.load(["1b"]).blocks == {"1b": 1}
 
 
+def test_one_name_stands_for_a_list_of_one(curves, out, tiny_text):
+    assert stepimp.load("1b").blocks == {"1b": 1}
+    same = stepimp.curves("2b", "1b", "2b_seed2", data=str(tiny_text), **SMALL)
+    assert same.path == curves.path
+    assert stepimp.recommend(heavy="2b", lights="1b", steps=8).document["params"]["lights"] == [
+        "1b"
+    ]
+
+
 def test_curves_are_those_of_the_command_and_not_measured_twice(curves, out, tiny_text):
     options = ["--heavy", "2b", "--light", "1b", "--baseline", "2b_seed2", "--data", tiny_text]
     before = only_document(out, "curves")

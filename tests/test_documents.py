@@ -3,14 +3,16 @@
 import copy
 import errno
 import json
+import logging
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 import stepimp.fixtures
 from stepimp.document_types import document_fault
-from stepimp.documents import command_of, newest, read_document
+from stepimp.documents import command_of, headers_in, newest, read_document
 from stepimp.errors import StepimpError
 from stepimp.results import Run
 
@@ -159,3 +161,16 @@ def test_a_recommendation_says_how_deep_its_models_are():
     document = json.loads(REFERENCE["recommend"].read_text())
     del document["blocks"]
     assert document_fault(document) == "it lacks 'blocks'"
+
+
+def test_what_is_not_a_file_is_skipped_with_a_warning(tmp_path, caplog):
+    shutil.copy(REFERENCE["curves"], tmp_path / "curves-whole.json")
+    (tmp_path / "curves-folder.json").mkdir()
+    (tmp_path / "curves-gone.json").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "curves-circle.json").symlink_to(tmp_path / "curves-circle.json")
+    os.mkfifo(tmp_path / "curves-pipe.json")
+    with caplog.at_level(logging.WARNING, "stepimp"):
+        (header,) = headers_in(tmp_path, ("curves",))
+    assert header["path"] == str(tmp_path / "curves-whole.json")
+    for name in ("folder", "gone", "circle", "pipe"):
+        assert f"curves-{name}.json" in caplog.text

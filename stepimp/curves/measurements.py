@@ -105,6 +105,11 @@ class Measurements:
     @classmethod
     def unpack(cls, document: dict) -> "Measurements":
         """From a curves document, or one of `loss` or `kl`. Raises StepimpError for any other."""
+        if "measurements" not in document and document.get("command") == "curves":
+            raise StepimpError(
+                f"{document.get('path')} has the curves' rows without the measurements they were "
+                "made of: measure them again with stepimp kl or loss."
+            )
         try:
             packed = dict(document["measurements"])
             for name in ARRAYS:

@@ -39,11 +39,11 @@ def clock_for(device) -> Clock:
 
 
 def stamp(source: str) -> str:
-    """Names the content of a file or folder without reading it."""
+    """Names the content of a file or folder without reading it. source: may be empty or no path."""
     path = Path(source).expanduser()
-    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
-    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return digest(source, json.dumps(facts))
+    files = sorted(path.iterdir()) if source and path.is_dir() else [path] if source else []
+    facts = [(file.name, file.stat()) for file in files if file.exists()]
+    return digest(source, json.dumps([(name, of.st_size, of.st_mtime_ns) for name, of in facts]))
 
 
 def rates_path(*parts) -> Path:

@@ -122,3 +122,8 @@ def test_the_width_is_that_of_the_widest_band_of_the_relative_kl(three):
         for row in tables.kl_rows(measurements, 0)
     ]
     assert tables.widest_band(measurements, 0) == pytest.approx(max(halves))
+
+
+def test_a_document_whose_measurements_were_left_out_is_told_from_others():
+    with pytest.raises(StepimpError, match="a.json has the curves' rows without the measurements"):
+        Measurements.unpack({"command": "curves", "path": "a.json"})

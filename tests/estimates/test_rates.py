@@ -106,3 +106,12 @@ def test_the_options_are_those_of_the_command(quick, tiny_family):
     wrong = call("estimate", "kl", "--samples", 3, "--family", tiny_family, code=2)
     assert "No such option" in wrong.output and "--samples" in wrong.output
     assert "is not one of" in call("estimate", "figures", code=2).output
+
+
+def test_a_stamp_changes_with_a_folder_s_files_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nothing, folder = timing.stamp(""), timing.stamp(str(tmp_path))
+    (tmp_path / "broken").symlink_to("nowhere")
+    assert (timing.stamp(""), timing.stamp(str(tmp_path))) == (nothing, folder)
+    (tmp_path / "a.txt").write_text("text")
+    assert timing.stamp("") == nothing and timing.stamp(str(tmp_path)) != folder
