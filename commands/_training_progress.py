@@ -14,6 +14,7 @@ class TrainingProgress(TrainerCallback):
 
     def __init__(self, bar):
         self.bar = bar
+        self.measuring, self.tenth = "", 0  # what is measured, and the tenths that were printed
 
     def on_train_begin(self, args, state, control, **_):
         self.name = Path(args.output_dir).name.removesuffix(".training")
@@ -21,6 +22,17 @@ class TrainingProgress(TrainerCallback):
 
     def on_step_end(self, args, state, control, **_):
         self.bar.update(self.task, completed=state.global_step)
+
+    def measured(self, name: str, done: int, total: int):
+        """How far a finished model's measurement on held-out text is: in a log, every tenth."""
+        line = f"{name} held-out text"
+        if line != self.measuring:
+            self.measuring, self.tenth = line, 0
+            self.task = self.bar.add_task(line, total=total)
+        self.bar.update(self.task, completed=done)
+        if 10 * done // total > self.tenth and done < total and not stderr().is_terminal:
+            self.tenth = 10 * done // total
+            stderr().print(f"{line} sequence {done}/{total}", highlight=False)
 
     def on_log(self, args, state, control, logs=None, **_):
         if "loss" not in (logs or {}):

@@ -143,6 +143,7 @@ def requested(command: str, params: dict[str, Any], length: int) -> "Work":
 
         names = ("heavy", "light", "steps", "segments", "light_segments")
         coarse = Coarse(*(params[name] for name in names))
+        coarse.check()
         return of.search_work(coarse, samples, length, batch_size, params["chunk"])
     plans = schedules(command, params)
     given = min(params.get("prefix_length", 0), length)  # a longer one will be refused

@@ -34,6 +34,10 @@ OF_A_MACHINE = {"workers", "data", "curves", "judge", "device", "attn", "as_json
 PATIENCE = 10.0
 """Seconds that a process has to end after a signal."""
 
+FEW_WORKERS = 8
+"""Processes that any machine may be asked for."""
+MOST_PER_CORE = 4
+
 # Products of matrices this small take less time than it takes to share them among threads.
 SMALL_MODEL = 10_000_000
 """Parameters of the largest model that runs best on one thread."""
@@ -52,12 +56,23 @@ def workers_option(function):
     option = click.option(
         "--workers",
         type=click.IntRange(min=1),
+        callback=served,
         envvar="STEPIMP_WORKERS",
         help="Processes that share the work.  [default: as many as pay for their start, at most "
         "the physical cores; one where a model is large enough to use all cores itself, or runs on "
         "a GPU]",
     )
     return option(starts_again(function))
+
+
+def served(ctx, param, value: int | None) -> int | None:
+    """The number of processes, if this machine can serve as many."""
+    most = max(FEW_WORKERS, MOST_PER_CORE * cores())
+    if value and value > most:
+        raise click.BadParameter(
+            f"{value} processes on {cores()} cores would slow each other down: at most {most} here."
+        )
+    return value
 
 
 def starts_again(function):

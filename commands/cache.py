@@ -21,9 +21,9 @@ def cache(ctx, as_json):
     """
     if ctx.invoked_subcommand:
         return
-    from stepimp.text.cache import cache_folder, contents
+    from stepimp.text.cache import contents, user_folder
 
-    folder, kinds = cache_folder(), contents()
+    folder, kinds = user_folder(), contents()
     total = sum(kind.bytes for kind in kinds)
     if as_json:
         counted = {kind.name: {"entries": kind.entries, "bytes": kind.bytes} for kind in kinds}
@@ -43,10 +43,10 @@ def clear(as_json):
     Example:
       stepimp cache clear
     """
-    from stepimp.text.cache import cache_folder, clear, contents
+    from stepimp.text.cache import clear, contents, user_folder
 
     total = sum(kind.bytes for kind in contents())
     clear()
     if as_json:
-        return print_json({"folder": str(cache_folder()), "removed_bytes": total})
-    click.echo(f"Removed {size(total)} from {cache_folder()}.")
+        return print_json({"folder": str(user_folder()), "removed_bytes": total})
+    click.echo(f"Removed {size(total)} from {user_folder()}.")

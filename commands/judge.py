@@ -3,6 +3,7 @@
 import shlex
 import sys
 from contextlib import nullcontext
+from functools import partial
 
 import click
 
@@ -135,8 +136,9 @@ def judge(
 
     A judge is a small language model of GPT-2's architecture, in FOLDER/judge. It scores generated
     text where no published language model knows the corpus, as GPT-2 does for web text, and is the
-    default --judge of the family. Its recipe and held-out loss are in recipe.json beside the
-    weights. A killed training resumes from its last checkpoint, and a finished judge is left alone.
+    default --judge of the family. Its recipe and its loss on held-out text, up to 4 million tokens
+    of it, are in recipe.json beside the weights. A killed training resumes from its last
+    checkpoint, and a finished judge is left alone.
 
     \b
     Example:
@@ -166,6 +168,7 @@ def judge(
     command = shlex.join(["stepimp", *sys.argv[1:]])
     main_process = launched()[0] == 0
     with progress_bar(transient=False) if main_process else nullcontext() as bar:
+        shown = TrainingProgress(bar) if main_process else None
         facts = train_judge(
             Path(folder),
             shape,
@@ -174,8 +177,9 @@ def judge(
             vocab_size,
             seed,
             command,
-            [TrainingProgress(bar)] if main_process else [],
+            [shown] if shown else [],
             column,
+            partial(shown.measured, FOLDER) if shown else lambda done, total: None,
         )
     if not main_process:
         return

@@ -207,9 +207,11 @@ def train(
     """Train a family of denoisers into FOLDER.
 
     It gets one Hugging Face folder per depth and seed. A killed training resumes from its last
-    checkpoint when the same command runs again, and finished members are left alone. Several
-    processes: torchrun --nproc-per-node 2 -m stepimp train ... On a CPU, models of this size train
-    fastest with OMP_NUM_THREADS=1, --bf16 and --compile, where length, width and width per head are
+    checkpoint when the same command runs again, and finished members are left alone. A
+    member's NELBO is measured on all held-out sequences, or where they have more than 4 million
+    tokens on that many, evenly spread; family.json says on how many sequences. Several processes:
+    torchrun --nproc-per-node 2 -m stepimp train ... On a CPU, models of this size train fastest
+    with OMP_NUM_THREADS=1, --bf16 and --compile, where length, width and width per head are
     multiples of 32.
 
     \b
@@ -252,6 +254,7 @@ def train(
     callbacks = [Deadline(minutes)] if minutes else []
     main_process = launched()[0] == 0
     with progress_bar(transient=False) if main_process else nullcontext() as bar:
+        shown = TrainingProgress(bar) if main_process else None
         members = train_family(
             Path(folder),
             depths,
@@ -263,9 +266,10 @@ def train(
             tokenizer,
             vocab_size,
             command,
-            callbacks=[*callbacks, *([TrainingProgress(bar)] if main_process else [])],
+            callbacks=[*callbacks, *([shown] if shown else [])],
             teacher=teacher,
             column=column,
+            progress=shown.measured if shown else lambda name, done, total: None,
         )
         trained = []
         for name, nelbo in members:

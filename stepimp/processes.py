@@ -179,11 +179,6 @@ class Processes:
         if self.count > 1:
             self.group = join(self.rank, self.count)
 
-    def part(self, items: list) -> list:
-        """This process's contiguous part of a list that is equal in all processes."""
-        start, stop = (len(items) * rank // self.count for rank in (self.rank, self.rank + 1))
-        return items[start:stop]
-
     def counter(self) -> Callable[[int], int]:
         """A function that adds to a number which all processes share, and returns the sum."""
         if self.group:

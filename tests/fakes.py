@@ -4,6 +4,7 @@ import itertools
 import json
 
 import numpy as np
+import pyarrow
 import torch
 from scipy import stats
 
@@ -58,6 +59,9 @@ class FakeDenoiser:
             state = state * (self.steps + 1) + (t * self.steps).round().long()
         rows = self.table[state]
         return rows if at is None else rows.gather(1, at[..., None].expand(-1, -1, self.vocab_size))
+
+    def block_flops(self, length):
+        return 1.0
 
     def head(self):
         return torch.eye(self.vocab_size, dtype=torch.float64), torch.zeros(
@@ -118,6 +122,11 @@ def chi_square(observed, expected):
         observed = np.append(observed[~small], observed[small].sum())
         expected = np.append(expected[~small], expected[small].sum())
     return stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue
+
+
+def zstd(content: bytes) -> bytes:
+    """A frame of Zstandard."""
+    return pyarrow.Codec("zstd").compress(content, asbytes=True)
 
 
 def jsonl(path, texts):

@@ -113,7 +113,7 @@ class Calibration:
     memory: int
     """Most bytes that the process, or the GPU, held."""
     held_out: int
-    """Held-out sequences of the text."""
+    """Held-out sequences that a finished model is evaluated on."""
     snapshot_sequences: int
     """Those of them that a snapshot is evaluated on."""
     models: dict[str, TrainingRates]

@@ -19,6 +19,7 @@ from stepimp.estimates.training_flops import causal_costs, member_costs
 from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.training import family, judge
 from stepimp.training.callbacks import EMA
+from stepimp.training.held_out import finished_part, snapshot_part
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo
 from stepimp.training.recipe import Recipe
 from stepimp.training.trainer import (
@@ -195,9 +196,13 @@ def time_family(
         models[f"{depth}b"] = measure(
             subject, blocks.tokens, held_out.tokens, tokenizer, recipe, clock
         )
-    evaluated = len(family.snapshot_part(held_out.tokens))
-    memory = timing.peak_memory(device)
-    return Calibration(startup, memory, len(held_out.tokens), evaluated, models)
+    return Calibration(
+        startup,
+        timing.peak_memory(device),
+        len(finished_part(held_out.tokens)),
+        len(snapshot_part(held_out.tokens)),
+        models,
+    )
 
 
 def time_judge(
@@ -223,5 +228,9 @@ def time_judge(
     subject = Subject(model, judge.JudgeTrainer, matrices, costs, judge.held_out_nats)
     rates = measure(subject, blocks.tokens, held_out.tokens, tokenizer, recipe, clock)
     return Calibration(
-        startup, timing.peak_memory(device), len(held_out.tokens), 0, {"judge": rates}
+        startup,
+        timing.peak_memory(device),
+        len(finished_part(held_out.tokens)),
+        0,
+        {"judge": rates},
     )

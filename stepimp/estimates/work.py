@@ -91,7 +91,7 @@ def curves_work(
     noise: NoiseSchedule | None = None,
 ) -> Work:
     """That of `curves.measure.measure`. models: the heavy one, the light ones and the baseline."""
-    work, noise = Work(length, batch_size), noise or NoiseSchedule()
+    work, noise = Work(length, min(batch_size, sequences)), noise or NoiseSchedule()
     chunks = -(-sequences // batch_size) * repeats
     masked = [noise.masked(k / points) for k in range(1, points + 1)]
     # At t = 1 all inputs are equal where everything is masked, and one serves for all of a chunk.
@@ -129,7 +129,7 @@ def sampling_work(
     shared_start: whether all samples begin with the same tokens, so that the first event of each
     costs no forward pass but one for all.
     """
-    work = Work(length, batch_size, together=min(together, samples))
+    work = Work(length, min(batch_size, samples), together=min(together, samples))
     for schedule in schedules:
         start = 0
         for model, count in schedule.segments:
@@ -156,7 +156,8 @@ def search_work(coarse: Coarse, samples: int, length: int, batch_size: int, chun
     they begin with.
     """
     names = coarse.names()
-    work = Work(length, batch_size, together=min(chunk, samples))
+    together = min(chunk, samples)
+    work = Work(length, min(batch_size, together), together=together)
     for prefix in {name[:depth] for name in names for depth in range(1, coarse.segments + 1)}:
         start, stop = coarse.edges[len(prefix) - 1], coarse.edges[len(prefix)]
         events, first = segment_forwards(start, stop, coarse.steps, length)

@@ -32,6 +32,7 @@ class Facts(TypedDict):
     blocks: int
     seed: int
     heldout_nelbo_nats: float | None
+    heldout_sequences: NotRequired[int]
     fingerprint: NotRequired[str | None]
     checkpoint: NotRequired[str]
     seed_of: NotRequired[str]

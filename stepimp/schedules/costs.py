@@ -7,7 +7,7 @@ import numpy as np
 from stepimp.curves.measurements import Measurements
 from stepimp.curves.tables import Means, interpolation, means_over_sequences
 from stepimp.errors import StepimpError
-from stepimp.intervals import bootstrap
+from stepimp.intervals import Estimate, bands
 from stepimp.schedules.schedule import Schedule
 
 
@@ -88,13 +88,14 @@ def predict(
         steps: interpolation(measurements.times, steps)
         for steps in {schedule.steps for schedule in schedules}
     }
-    rows = []
-    for schedule in schedules:
-        weights = weights_of(schedule, interpolated[schedule.steps])
-        row: dict[str, float] = {}
-        for column, curves in means.items():
-            row |= bootstrap(weighted(weights, curves) / schedule.steps).columns(column)
-        rows.append(row)
+    weights = [weights_of(schedule, interpolated[schedule.steps]) for schedule in schedules]
+    rows: list[dict[str, float]] = [{} for _ in schedules]
+    for column, curves in means.items():
+        costs = [
+            weighted(each, curves) / schedule.steps for each, schedule in zip(weights, schedules)
+        ]
+        for row, *ends in zip(rows, *bands(np.stack(costs))):
+            row |= Estimate(*ends).columns(column)
     return rows
 
 

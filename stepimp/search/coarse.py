@@ -39,10 +39,12 @@ class Coarse:
             )
         if self.steps < self.segments:
             raise StepimpError(f"{self.steps} steps cannot be cut into {self.segments} segments.")
-        if len(self) > MOST_SCHEDULES:
+        count = comb(self.segments, self.light_segments)  # which may be too large for len()
+        if count > MOST_SCHEDULES:
+            said = f"{count:,}" if count < 10**12 else "trillions of"
             raise StepimpError(
-                f"{self.segments} segments, {self.light_segments} of them light, make "
-                f"{len(self):,} schedules; the most is {MOST_SCHEDULES:,}."
+                f"{self.segments} segments, {self.light_segments} of them light, make {said} "
+                f"schedules; the most is {MOST_SCHEDULES:,}."
             )
 
     def __len__(self) -> int:
@@ -67,9 +69,7 @@ class Coarse:
     def schedule(self, name: str) -> Schedule:
         """The schedule of a name."""
         widths = np.diff(self.edges).tolist()
-        return Schedule.of(
-            self.model(letter) for letter, width in zip(name, widths) for _ in range(width)
-        )
+        return Schedule.joined(zip(map(self.model, name), widths))
 
     def is_light(self) -> np.ndarray:
         """[schedules, segments] whether a schedule is light in a segment."""

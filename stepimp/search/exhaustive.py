@@ -19,6 +19,7 @@ from stepimp.sampling import sampler
 from stepimp.schedules.schedule import Schedule
 from stepimp.search.coarse import Coarse
 from stepimp.search.elimination import Elimination
+from stepimp.search.sharing import Unit, split
 
 
 def walk(
@@ -75,10 +76,12 @@ def search(
     first, running = denoisers[coarse.heavy], coarse.names()
     sampler.check(denoisers, coarse.schedule(running[0]), length)
     device, done = first.device, processes.gather(journal.done)
-    before = len(done)
-    starts = range(0, samples, chunk)
-    count = processes.counter()
-    level = elimination.level(len(running), looks=len(starts) - 1) if elimination else 1.0
+    count, before = processes.counter(), len(done)
+    chunks = [(start, min(start + chunk, samples)) for start in range(0, samples, chunk)]
+    # Only elimination has to wait for all processes after each chunk.
+    rounds = [[each] for each in chunks] if elimination else [chunks]
+    level = elimination.level(len(running), looks=len(rounds) - 1) if elimination else 1.0
+    costs = {letter: segment_cost(denoisers[coarse.model(letter)], length) for letter in "HL"}
 
     def advance(state, schedule, stop):
         for _ in sampler.advance(
@@ -86,31 +89,39 @@ def search(
         ):
             pass
 
-    for chunks_left, start in zip(reversed(range(len(starts))), starts):
-        stop = min(start + chunk, samples)
-        missing = [name for name in running if unit(name, start, stop) not in done]
-        part = processes.part(missing)
-        planned = len(done) + len(missing) + len(running) * chunks_left
-        state = sampler.begin(
-            range(start, stop),
-            length,
-            coarse.steps,
-            first.mask_id,
-            seed,
-            device=device,
-            frame=first.frame,
-        )
-        for name, tokens in walk(part, state, coarse, advance):
-            log_ppl, entropy = score(tokens)
-            scores = {"log_ppl": rounded(log_ppl), "entropy": rounded(entropy)}
-            journal.add(unit(name, start, stop), scores)
-            progress(before + count(1), planned)
+    for rounds_left, together in zip(reversed(range(len(rounds))), rounds):
+        units = [Unit(start, stop, name) for start, stop in together for name in running]
+        missing = [unit for unit in units if unit.key not in done]
+        planned = len(done) + len(missing) + len(running) * rounds_left
+        part = split(missing, processes.count, costs)[processes.rank]
+        for (start, stop), group in itertools.groupby(part, key=lambda unit: unit[:2]):
+            state = sampler.begin(
+                range(start, stop),
+                length,
+                coarse.steps,
+                first.mask_id,
+                seed,
+                device=device,
+                frame=first.frame,
+            )
+            for name, tokens in walk([unit.name for unit in group], state, coarse, advance):
+                log_ppl, entropy = score(tokens)
+                scores = {"log_ppl": rounded(log_ppl), "entropy": rounded(entropy)}
+                journal.add(Unit(start, stop, name).key, scores)
+                progress(before + count(1), planned)
         done = processes.gather(journal.done)
-        if elimination and chunks_left:
-            log_ppl, _ = tables(running, done, stop, chunk)
+        if elimination and rounds_left:
+            log_ppl, _ = tables(running, done, together[-1][1], chunk)
             stays = elimination.running(np.exp(log_ppl), level)
             running = list(itertools.compress(running, stays))
     return tables(coarse.names(), done, samples, chunk)
+
+
+def segment_cost(denoiser: Denoiser, length: int) -> int:
+    """What a sample costs in a segment, about: all blocks, and as much as one more for the
+    projection and the draws.
+    """
+    return round((denoiser.blocks + 1) * denoiser.block_flops(length))
 
 
 def score_check(coarse: Coarse) -> Check:
@@ -132,18 +143,13 @@ def score_check(coarse: Coarse) -> Check:
     return check
 
 
-def unit(name: str, start: int, stop: int) -> str:
-    """What the journal calls a schedule's scores on a chunk."""
-    return f"{name}:{start}:{stop}"
-
-
 def tables(names: list[str], done: dict, samples: int, chunk: int) -> tuple[np.ndarray, np.ndarray]:
     """(log-PPL, entropy), [names, samples] each, from finished units; NaN for missing ones."""
     log_ppl, entropy = np.full((2, len(names), samples), np.nan)
     for row, name in enumerate(names):
         for start in range(0, samples, chunk):
             stop = min(start + chunk, samples)
-            if scores := done.get(unit(name, start, stop)):
+            if scores := done.get(Unit(start, stop, name).key):
                 log_ppl[row, start:stop] = scores["log_ppl"]
                 entropy[row, start:stop] = scores["entropy"]
     return log_ppl, entropy

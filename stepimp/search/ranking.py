@@ -57,14 +57,14 @@ def held_out_rows(measured: Measurements, coarse: Coarse, seed: int) -> list[Hel
     nelbo = nelbos(other, coarse, seed)  # [schedules, 1 + R]
     order = stats.rankdata(nelbo[:, 0], method="ordinal")
     names, rows = coarse.names(), []
-    for column in (name for name in PREDICTIONS.values() if name in predicted[0]):
-        values = np.array([row[column] for row in predicted])
-        chosen, best = int(values.argmin()), int(nelbo[:, 0].argmin())
-        correlations = rank_correlations(values, nelbo)
+    columns, values = values_of(predicted)
+    correlations = rank_correlations(values, nelbo)
+    for kind, column in enumerate(columns):
+        chosen, best = int(values[kind].argmin()), int(nelbo[:, 0].argmin())
         row = {
             "predicted_by": column,
-            **bootstrap(correlations["spearman"]).columns("spearman"),
-            **bootstrap(correlations["kendall"]).columns("kendall"),
+            **bootstrap(correlations["spearman"][kind]).columns("spearman"),
+            **bootstrap(correlations["kendall"][kind]).columns("kendall"),
             "rank": int(order[chosen]),
             "schedule": coarse.schedule(names[chosen]).format(coarse.heavy, coarse.light),
             "segments": names[chosen],
@@ -74,6 +74,12 @@ def held_out_rows(measured: Measurements, coarse: Coarse, seed: int) -> list[Hel
         }
         rows.append(typed(HeldOutRow, row))
     return rows
+
+
+def values_of(predicted: list[dict]) -> tuple[list[str], np.ndarray]:
+    """Names of the kinds of predictions that there are, and their values [kinds, schedules]."""
+    columns = [column for column in PREDICTIONS.values() if column in predicted[0]]
+    return columns, np.array([[row[column] for row in predicted] for column in columns])
 
 
 def halves(measured: Measurements) -> tuple[Measurements, Measurements]:
@@ -205,16 +211,41 @@ def light_share(rows: list[SearchRow], segment: int) -> float:
 
 
 def rank_correlations(predicted: np.ndarray, means: np.ndarray) -> dict[str, np.ndarray]:
-    """Spearman's rho and Kendall's tau, [1 + R] each, between a prediction [schedules] and each
-    column of means [schedules, 1 + R].
+    """Spearman's rho and Kendall's tau, [kinds, 1 + R] each, between each kind of prediction
+    [kinds, schedules] and each column of means [schedules, 1 + R].
     """
-    ranks = np.stack([predicted, *means.T])
-    ranks = stats.rankdata(ranks, axis=1) - (len(predicted) + 1) / 2
-    norms = np.sqrt((ranks**2).sum(1))
-    with np.errstate(invalid="ignore"):  # NaN if all schedules are alike
-        rho = ranks[1:] @ ranks[0] / (norms[1:] * norms[0])
-    tau = np.array([stats.kendalltau(predicted, column).statistic for column in means.T])
-    return {"spearman": rho, "kendall": tau}
+    x, y = (stats.rankdata(values, axis=1) for values in (predicted, means.T))
+    return {"spearman": spearman(x, y), "kendall": kendall(x, y)}
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """[P, R] correlation of each row of ranks x [P, n] with each row of ranks y [R, n]; NaN where
+    all ranks of a row are equal.
+    """
+    x, y = (ranks - (ranks.shape[1] + 1) / 2 for ranks in (x, y))
+    norms = (np.sqrt((ranks**2).sum(1)) for ranks in (x, y))
+    with np.errstate(invalid="ignore"):
+        return x @ y.T / np.outer(*norms)
+
+
+def kendall(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """[P, R] Kendall's tau-b of each row of ranks x [P, n] with each row of ranks y [R, n]; NaN
+    where all ranks of a row are equal.
+
+    The sum over pairs of sign(x_i - x_j) sign(y_i - y_j), divided by the roots of the numbers of
+    pairs that differ in x and in y. `scipy.stats.kendalltau` takes a pair of rows at a time, which
+    is slower up to a thousand ranks.
+    """
+    x, y = x.T.astype(np.float32), y.T.astype(np.float32)
+    agreeing = np.zeros((x.shape[1], y.shape[1]))
+    differ_x, differ_y = np.zeros((x.shape[1], 1)), np.zeros(y.shape[1])
+    for i in range(1, len(x)):
+        signs_x, signs_y = np.sign(x[i] - x[:i]), np.sign(y[i] - y[:i])
+        agreeing += signs_x.T @ signs_y
+        differ_x += np.abs(signs_x).sum(0)[:, None]
+        differ_y += np.abs(signs_y).sum(0)
+    with np.errstate(invalid="ignore"):
+        return np.clip(agreeing / np.sqrt(differ_x) / np.sqrt(differ_y), -1, 1)
 
 
 def prediction_rows(
@@ -231,18 +262,17 @@ def prediction_rows(
     """
     names, by_name = coarse.names(), {row["segments"]: row for row in rows}
     best = names.index(rows[0]["segments"])
-    columns = [column for column in PREDICTIONS.values() if column in predicted[0]]
+    columns, values = values_of(predicted)
+    correlations = rank_correlations(values, means)
     scored = []
-    for column in columns:
-        values = np.array([row[column] for row in predicted])
-        chosen = int(values.argmin())
+    for kind, column in enumerate(columns):
+        chosen = int(values[kind].argmin())
         regret = resampled_means(np.exp(log_ppl[chosen]) - np.exp(log_ppl[best])[None], seed)[0]
-        correlations = rank_correlations(values, means)
         ranked = by_name[names[chosen]]
         row = {
             "predicted_by": column,
-            **bootstrap(correlations["spearman"]).columns("spearman"),
-            **bootstrap(correlations["kendall"]).columns("kendall"),
+            **bootstrap(correlations["spearman"][kind]).columns("spearman"),
+            **bootstrap(correlations["kendall"][kind]).columns("kendall"),
             **{key: ranked[key] for key in ("rank", "schedule", "segments", "gen_ppl")},
             **bootstrap(regret).columns("regret_ppl"),
         }

@@ -4,21 +4,19 @@ Texts differ between versions of Python and of the libraries; results carry a fi
 """
 
 import ast
-import os
 import sys
 import sysconfig
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
-from stepimp.text.cache import cache_file, digest
+from stepimp.text.cache import digest
 from stepimp.text.splits import split_of
+from stepimp.text.tables import kept
 
 # Folders of the standard library that some installations of Python leave out, third-party packages
 # and tests.
@@ -117,21 +115,13 @@ def load_bundled(name: str, split: str):
 
     Read from this Python's installation the first time, then from the cache.
     """
-    import datasets
+
+    def texts():
+        for title, read in BUNDLED[name]():
+            if split in ("all", split_of(title)) and (text := read()):
+                yield title, text
 
     packages = documented() if name == "docs" else {}
     versions = [f"{package} {version(package)}" for package in packages]
-    key = digest(sys.version, sysconfig.get_paths()["stdlib"], *versions)
-    folder = cache_file(f"{name}-{split}-{key}")
-    if not folder.exists():
-        texts = [
-            {"name": title, "text": read()}
-            for title, read in BUNDLED[name]()
-            if split in ("all", split_of(title))
-        ]
-        documents = datasets.Dataset.from_list([row for row in texts if row["text"]])
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            documents.save_to_disk(f"{scratch}/corpus")
-            with suppress(OSError):  # another process was first
-                os.rename(f"{scratch}/corpus", folder)
-    return datasets.load_from_disk(str(folder))
+    key = digest(name, split, sys.version, sysconfig.get_paths()["stdlib"], *versions)
+    return kept(key, texts())

@@ -77,8 +77,9 @@ def file_digest(path: Path) -> str:
 
 # What the entries of the cache folder are called. Others are not stepimp's, and are left alone.
 NAMES = {
-    "text": r"(docs|code)-\w+-[0-9a-f]{12}|text-[0-9a-f]{12}\.arrow.*|pipe-[0-9a-f]{12}\.\w+",
-    "text of earlier versions": r"generator|.*_generator_default-.*\.lock",
+    "text": r"text-[0-9a-f]{12}\.arrow.*|pipe-[0-9a-f]{12}\.\w+|unfinished-\w+",
+    "text of earlier versions": r"(docs|code)-\w+-[0-9a-f]{12}|generator"
+    r"|.*_generator_default-.*\.lock",
     "tokens": r"[0-9a-f]{12}\.tokens[\w.]*",
     "timings of models": r"rates-[0-9a-f]{12}\.json(\.tmp)?",
 }

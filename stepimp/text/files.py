@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import logging
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -33,18 +34,16 @@ def suffix_of(path: Path) -> str:
 
 
 def open_bytes(path: Path):
-    """A binary stream of a file, decompressed if its name ends in .gz or .zst."""
+    """A binary stream of a file, decompressed if its name ends in .gz or .zst; the latter cannot
+    seek.
+    """
     match path.suffix.lower():
         case ".gz":
             return gzip.open(path, "rb")
         case ".zst":
-            try:
-                import zstandard
-            except ImportError as error:
-                raise StepimpError(
-                    f"{path} needs the package zstandard: pip install zstandard, or decompress it."
-                ) from error
-            return zstandard.open(path, "rb")
+            import pyarrow
+
+            return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"))
     return open(path, "rb")
 
 
@@ -65,18 +64,19 @@ def text_rows(path: Path, column: str) -> Iterator[dict]:
 def json_rows(path: Path, column: str) -> Iterator[dict]:
     """JSON Lines, or one JSON value that is a list of objects or an object."""
     with open_text(path) as file:
-        first = file.readline()
+        number, first = next(((n, line) for n, line in enumerate(file, 1) if line.strip()), (1, ""))
         try:
             row = json.loads(first or "null")
         except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
             yield row
-            for number, line in enumerate(file, 2):
+            for later, line in enumerate(file, number + 1):
                 if line.strip():
-                    yield json_value(line, f"{path}, line {number}")
+                    yield json_value(line, f"{path}, line {later}")
             return
-        value = json_value(first + file.read(), str(path))
+        whole = first + file.read()
+        value = json_value(whole, str(path)) if whole else []
         yield from value if isinstance(value, list) else [value]
 
 
@@ -161,13 +161,19 @@ def documents_of(path: Path, column: str, rows: Iterable[dict] | None = None) ->
     try:
         for number, row in enumerate(rows, 1):
             text = cell(row, column, f"{path}, row {number}")
-            text.encode()  # half a surrogate pair is not text
+            text.encode()
             yield text
+    except UnicodeEncodeError as error:
+        raise StepimpError(
+            f"{path}, row {number} is not text: it holds half of a surrogate pair."
+        ) from error
     except UnicodeError as error:
         raise StepimpError(
             f"{path} is not UTF-8 text: convert it first (iconv -t UTF-8)."
         ) from error
-    except (csv.Error, EOFError, gzip.BadGzipFile) as error:
+    except (csv.Error, EOFError, OSError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno:  # of the system, not of the content
+            raise
         raise StepimpError(f"Cannot read {path} after row {number}: {error}.") from error
 
 
@@ -191,6 +197,9 @@ def find_files(folder: Path) -> list[Path]:
     skipped: Counter[str] = Counter()
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
+            continue
+        if path.exists() and not path.is_file():  # reading a named pipe may wait for ever
+            skipped["pipe or device"] += 1
             continue
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if hidden or path.name.endswith(BACKUPS):
@@ -221,6 +230,32 @@ def content_key(files: list[Path], column: str) -> str:
     return digest(column, *chain.from_iterable(named))
 
 
+def kept_unchanged(files: list[Path], column: str, rows: Iterable[tuple[str, str]], *names: str):
+    """`kept` rows of files under a name that their content, the column and further names give.
+
+    Raises StepimpError where a file changes meanwhile: its new text would be kept under the name of
+    the old one.
+    """
+    before = [version_of(file) for file in files]
+    key = content_key(files, column)
+
+    def checked():
+        yield from rows
+        for file, version in zip(files, before):
+            if version_of(file) != version:
+                raise StepimpError(
+                    f"{file} changed while it was read: run again when nothing writes to it."
+                )
+
+    return kept(digest(key, *names) if names else key, checked())
+
+
+def version_of(file: Path) -> tuple[int, int, int]:
+    """What changes when a file is written."""
+    facts = file.stat()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
 def load_files(path: Path, files: list[Path], column: str = "text"):
     """A file or a folder of files as a datasets.Dataset of (name, text).
 
@@ -233,6 +268,6 @@ def load_files(path: Path, files: list[Path], column: str = "text"):
 
     if next(texts(), None) is None:  # of which datasets makes no split
         raise StepimpError(f"{path} holds no documents: give a file with text in it.")
-    documents = kept(content_key(files, column), numbered(texts()))
+    documents = kept_unchanged(files, column, numbered(texts()))
     say_once(f"{path}: {counted(len(documents), 'document')} in {counted(len(files), 'file')}.")
     return documents

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from stepimp.text.cache import digest
 from stepimp.text.files import (
-    content_key,
     documents_of,
+    kept_unchanged,
     open_bytes,
     reader_of,
     say_once,
@@ -48,7 +48,7 @@ def load_large(path: Path, files: list[Path], column: str, split: str, character
     """
     fragments = split_fragments(files, column, split)
     if characters is None:
-        return kept(digest(content_key(files, column), split), fragments)
+        return kept_unchanged(files, column, fragments, split)
     head = list(beginning(fragments, characters))
     say_once(
         f"{path} is large: sequences come from the first {sum(len(text) for _, text in head):,} "
@@ -111,11 +111,21 @@ def decoded(path: Path, part: str) -> Iterator[str]:
     utf8 = codecs.getincrementaldecoder("utf-8-sig" if start == 0 else "utf-8")()
     decoder = io.IncrementalNewlineDecoder(utf8, translate=True)
     with open_bytes(path) as file:
-        file.seek(start)
-        while data := file.read(FRAGMENT if stop is None else min(FRAGMENT, stop - file.tell())):
+        skip(file, start)
+        while data := file.read(FRAGMENT if stop is None else min(FRAGMENT, stop - start)):
+            start += len(data)
             yield decoder.decode(data)
         if text := decoder.decode(b"", final=True):
             yield text
+
+
+def skip(file, size: int):
+    """Leaves out the first bytes of a stream."""
+    if file.seekable():
+        file.seek(size)
+    else:
+        while size > 0 and (data := file.read(min(FRAGMENT, size))):
+            size -= len(data)
 
 
 def cut_of_file(path: Path) -> int:
@@ -128,7 +138,8 @@ def cut_of_file(path: Path) -> int:
         else:
             size = path.stat().st_size
     with open_bytes(path) as file:
-        start = file.seek(size * 9 // 10)
+        start = size * 9 // 10
+        skip(file, start)
         line = file.readline(LINE)
     if line.endswith(b"\n"):
         return start + len(line)

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
-from stepimp.errors import StepimpError
+from stepimp.errors import FULL, StepimpError, advice
 from stepimp.text.cache import cache_folder
 
 STDIN = "-"
@@ -35,6 +35,8 @@ def keep_pipe(path: str) -> Path:
     where nothing came.
     """
     if path == STDIN:
+        if sys.stdin is None:  # closed before the start
+            raise StepimpError("The standard input is closed: give a file with text in it.")
         return keep_stream(sys.stdin.buffer, "the standard input")
     with open(path, "rb") as stream:
         return keep_stream(stream, path)
@@ -43,12 +45,20 @@ def keep_pipe(path: str) -> Path:
 def keep_stream(stream: BinaryIO, name: str) -> Path:
     """Copies a stream into the cache. name: what to call it where it is empty."""
     folder, digest = cache_folder(), hashlib.sha256()
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(dir=folder, prefix="unfinished-") as scratch:
         copy = Path(scratch) / "text"
-        with open(copy, "wb") as file:
-            while part := stream.read(PART):
-                digest.update(part)
-                file.write(part)
+        try:
+            with open(copy, "wb") as file:
+                while part := stream.read(PART):
+                    digest.update(part)
+                    file.write(part)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise StepimpError(
+                f"Cannot keep {name} in {folder} ({error.strerror}). {advice(error)} "
+                "STEPIMP_CACHE sets it."
+            ) from error
         if not copy.stat().st_size:
             raise StepimpError(f"Nothing came from {name}: give text, or a file with text in it.")
         kept = folder / f"pipe-{digest.hexdigest()[:12]}{suffix(copy)}"

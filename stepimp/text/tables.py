@@ -17,11 +17,18 @@ def kept(key: str, rows: Iterable[tuple[str, str]]):
     key: names the rows, and is the fingerprint of the dataset.
     """
     import datasets
+    import pyarrow
 
     path = cache_file(f"text-{key}.arrow")
-    if not path.exists():
+    if fresh := not path.exists():
         write_table(path, rows)
-    documents = datasets.Dataset.from_file(str(path))
+    try:
+        documents = datasets.Dataset.from_file(str(path))
+    except (pyarrow.ArrowException, OSError):  # cut off, as by a loss of power
+        if fresh:
+            raise
+        write_table(path, rows)
+        documents = datasets.Dataset.from_file(str(path))
     documents._fingerprint = key
     documents.written_to = path
     return documents

@@ -1,6 +1,7 @@
 """Files of tokens that are written part by part, so that a killed run can be resumed."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -37,6 +38,7 @@ def write_token_file(
                 file.truncate(size)
                 file.seek(size)
                 append_tokens(file, note, parts, encoder, done, total)
+                settle(file)
             part_file.replace(path)
             note.unlink(missing_ok=True)
     except OSError as error:
@@ -71,12 +73,20 @@ def append_tokens(
             continue
         encoder(part).tofile(file)
         if time.monotonic() - noted > EVERY:
-            file.flush()
+            settle(file)
             with replacing(note) as scratch:
                 scratch.write_text(f"{number} {file.tell()}", "utf-8")
             noted = time.monotonic()
             if total > MANY:
                 log.info(message(characters, total, characters - skipped, noted - start))
+
+
+def settle(file):
+    """What was written is on the disk: a loss of power must not leave a shorter file whose name
+    says that it is whole.
+    """
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def message(characters: int, total: int, fresh: int, seconds: float) -> str:

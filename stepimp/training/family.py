@@ -2,6 +2,7 @@
 
 import functools
 import platform
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from stepimp.processes import Processes
 from stepimp.results import results_folder
 from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
 from stepimp.text.bundled import BUNDLED
+from stepimp.training.held_out import Progress, finished_part, snapshot_part
 from stepimp.training.lock import locked
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo, initialize
 from stepimp.training.recipe import Recipe
@@ -36,7 +38,6 @@ from stepimp.training.trainer import (
 )
 
 VOCAB_SIZE = 512  # of a BPE, unless another is asked for
-SNAPSHOT_SEQUENCES = 256  # at least, that a snapshot is evaluated on: all of them take minutes
 
 
 def member_seed(seed: int, blocks: int) -> int:
@@ -59,12 +60,13 @@ def train_member(
     seed: int,
     callbacks=(),
     teacher=None,
+    progress: Progress = lambda done, total: None,
 ) -> float:
     """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint
     in its work folder.
 
-    tokens, held_out: [N, L]; teacher: as for `nelbo_loss`. Returns the held-out NELBO in nats per
-    token.
+    tokens: [N, L]; held_out: [M, L], what the finished model is measured on; teacher: as for
+    `nelbo_loss`; progress: of that measurement. Returns the held-out NELBO in nats per token.
     """
     seed = member_seed(seed, config.n_blocks)
     start_training(seed)
@@ -75,7 +77,7 @@ def train_member(
     final = fit(
         model, trainer, matrices, folder, tokens, recipe, seed, tokenizer, evaluate_some, callbacks
     )
-    nelbo = evaluate_nelbo(final, held_out)
+    nelbo = evaluate_nelbo(final, held_out, processes=Processes(), progress=progress)
     save(final, tokenizer, folder, nelbo, recipe.weights)
     return nelbo
 
@@ -87,11 +89,6 @@ def new_member(config: MDLMConfig, recipe: Recipe) -> MDLMForMaskedLM:
     if recipe.compile:
         speed_up(model, recipe.bf16)
     return model
-
-
-def snapshot_part(held_out):
-    """The part of the held-out [N, L] sequences that snapshots are evaluated on."""
-    return held_out[:: max(1, len(held_out) // SNAPSHOT_SEQUENCES)]
 
 
 def load_teacher(path: str, tokenizer, shape: dict, device):
@@ -187,6 +184,7 @@ def train_family(
     callbacks=(),
     teacher: str | None = None,
     column: str = "text",
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
 ):
     """Trains the missing members of a family in `folder`: one per depth, and the deepest again from
     `baseline_seed`.
@@ -195,7 +193,9 @@ def train_family(
     be a file of `write_token_file`. vocab_size: of a BPE trained on the text. teacher: a checkpoint
     whose predictions the members learn in place of the text's tokens. Members in the manifest are
     left alone, unless a longer trapezoid extends them or their folder is gone; an unfinished one
-    resumes from its last checkpoint; a further call may add depths. Yields (name, NELBO in nats).
+    resumes from its last checkpoint; a further call may add depths. progress: called with a
+    finished member's name, and the held-out sequences that it has been measured on and will be
+    (`held_out.finished_part`). Yields (name, NELBO in nats).
     Raises StepimpError while another process trains into the folder, and Contradiction where a
     member that is there was trained in another way.
     """
@@ -211,6 +211,7 @@ def train_family(
             tutor = load_teacher(teacher, tokenizer, shape, processes.device) if teacher else None
             if processes.is_main_process and not (folder / "tokenizer.json").exists():
                 tokenizer.save_pretrained(folder)
+        measured = finished_part(held_out.tokens)
         origin = {"data": blocks.fingerprint, "teacher": tutor.fingerprint if tutor else None}
         jobs = {f"{depth}b": (depth, seed) for depth in depths}
         if baseline_seed is not None:
@@ -230,12 +231,13 @@ def train_family(
                 MDLMConfig(**member_shape),
                 folder / name,
                 blocks.tokens,
-                held_out.tokens,
+                measured,
                 tokenizer,
                 recipe,
                 member_seed,
                 callbacks,
                 tutor,
+                functools.partial(progress, name),
             )
             if processes.is_main_process:
                 manifest = read_manifest(folder)
@@ -243,6 +245,7 @@ def train_family(
                     "blocks": depth,
                     "seed": member_seed,
                     "heldout_nelbo_nats": nelbo,
+                    "heldout_sequences": len(measured),
                     "fingerprint": load_checkpoint(str(folder / name), "cpu").fingerprint,
                     "recipe": recipe.as_dict(),
                     "command": command,

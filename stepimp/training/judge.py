@@ -20,6 +20,7 @@ from stepimp.processes import Processes
 from stepimp.quality.judge import FOLDER
 from stepimp.results import results_folder, write_atomically
 from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
+from stepimp.training.held_out import Progress, finished_part, mean_loss
 from stepimp.training.lock import locked
 from stepimp.training.recipe import Recipe
 from stepimp.training.trainer import (
@@ -59,15 +60,24 @@ class JudgeTrainer(Trainer):
 
 
 @torch.no_grad()
-def held_out_nats(model, tokens: torch.Tensor, batch_size: int = 32) -> float:
+def held_out_nats(
+    model,
+    tokens: torch.Tensor,
+    batch_size: int = 32,
+    processes: Processes | None = None,
+    progress: Progress = lambda done, total: None,
+) -> float:
     """Mean over [N, L] blocks of -log p per token in nats; the first token of a block is not
     scored.
+
+    processes, progress: as for `mean_loss`.
     """
-    total = 0.0
-    for part in tokens.split(batch_size):
-        part = part.long().to(model.device)
-        total += model(part, labels=part).loss.item() * len(part)
-    return total / len(tokens)
+
+    def loss(rows: torch.Tensor) -> float:
+        part = tokens[rows].long().to(model.device)
+        return model(part, labels=part).loss.item()
+
+    return mean_loss(loss, len(tokens), batch_size, processes, progress)
 
 
 def read_recipe(folder: Path) -> dict | None:
@@ -123,14 +133,16 @@ def train_judge(
     command: str = "",
     callbacks=(),
     column: str = "text",
+    progress: Progress = lambda done, total: None,
 ) -> dict:
     """Trains the judge of a family folder into its folder `judge`. Returns what recipe.json beside
     its weights holds.
 
     shape: n_layer, n_embd, n_head, n_positions and dropout of the GPT-2 config. Text is tokenised
     by a byte-level BPE of its own. A killed training resumes from its last checkpoint, and a
-    finished judge is left alone. Raises StepimpError while another process trains it, and
-    Contradiction where it is there and was trained in another way.
+    finished judge is left alone. progress: of the measurement on held-out
+    text. Raises StepimpError while another process trains it, and Contradiction where it is there
+    and was trained in another way.
     """
     folder, processes = results_folder(family) / FOLDER, join_processes()
     with locked(folder.parent, FOLDER) if processes.is_main_process else nullcontext():
@@ -149,7 +161,8 @@ def train_judge(
         claim(work, {"shape": shape, "seed": seed, "data": blocks.fingerprint}, recipe)
         start_training(seed)
         model = new_judge(shape, tokenizer)
-        evaluate = functools.partial(held_out_nats, tokens=held_out.tokens)
+        measured = finished_part(held_out.tokens)
+        evaluate = functools.partial(held_out_nats, tokens=measured)
         final = fit(
             model,
             JudgeTrainer,
@@ -162,10 +175,11 @@ def train_judge(
             evaluate,
             callbacks,
         )
-        nats = evaluate(final)
+        nats = evaluate(final, processes=Processes(), progress=progress)
         save(final, tokenizer, folder, nats, recipe.weights)
         facts = {
             "heldout_nats_per_token": nats,
+            "heldout_sequences": len(measured),
             "parameters": model.num_parameters(),
             "shape": shape,
             "recipe": recipe.as_dict(),

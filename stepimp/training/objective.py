@@ -5,6 +5,8 @@ from transformers import Trainer
 
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.noise import corrupt
+from stepimp.processes import Processes
+from stepimp.training.held_out import Progress, mean_loss
 
 MIN_T = 1e-3  # the weight 1/t has no upper bound
 
@@ -84,14 +86,24 @@ class MDLMTrainer(Trainer):
 
 
 @torch.no_grad()
-def evaluate_nelbo(model: MDLMForMaskedLM, tokens: torch.Tensor, batch_size: int = 32) -> float:
-    """NELBO per token in nats on [N, L] blocks: one time per sequence, stratified over (0, 1]."""
+def evaluate_nelbo(
+    model: MDLMForMaskedLM,
+    tokens: torch.Tensor,
+    batch_size: int = 32,
+    processes: Processes | None = None,
+    progress: Progress = lambda done, total: None,
+) -> float:
+    """NELBO per token in nats on [N, L] blocks: one time per sequence, stratified over (0, 1].
+
+    processes, progress: as for `mean_loss`.
+    """
     generator = torch.Generator().manual_seed(0)
     times = (torch.arange(len(tokens)) + 0.5) / len(tokens)
     times = times[torch.randperm(len(tokens), generator=generator)]
     uniforms = torch.rand(tokens.shape, generator=generator)
-    total = 0.0
-    for rows in torch.arange(len(tokens)).split(batch_size):
+
+    def loss(rows: torch.Tensor) -> float:
         x, *drawn = (part[rows].to(model.device) for part in (tokens, times, uniforms))
-        total += nelbo_loss(model, x.long(), *drawn).item() * len(rows)
-    return total / len(tokens)
+        return nelbo_loss(model, x.long(), *drawn).item()
+
+    return mean_loss(loss, len(tokens), batch_size, processes, progress)

@@ -1,6 +1,7 @@
 """How much a command is, before it runs."""
 
 import pytest
+from documents import call
 
 from stepimp.commands import _work, main
 
@@ -53,3 +54,8 @@ def test_given_tokens_are_less_work_and_a_length_of_its_own_counts(tiny_family):
 def test_no_work_is_expected_of_what_reads_curves_or_will_fail(tiny_family):
     assert work(["recommend"], tiny_family) == 0
     assert work(["compare", "--heavy", "12b"], tiny_family) == 0, "the family has no 12b"
+
+
+def test_an_estimate_of_more_schedules_than_a_search_takes_is_refused_at_once():
+    ended = call("estimate", "search", "--segments", 100, "--light-segments", 50, code=1)
+    assert "the most is 10,000" in ended.stderr

@@ -67,6 +67,14 @@ def test_each_process_knows_its_rank_and_its_share_of_the_cores(child, tmp_path,
         assert said == repr((environment, ["-m", "stepimp", "kl", "--seed", "1"]))
 
 
+def test_more_processes_than_a_machine_can_serve_are_refused(monkeypatch):
+    monkeypatch.setattr(_workers, "launch", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr(_workers, "cores", lambda: 4)
+    ended = call("kl", "--workers", "17", code=2)
+    assert "'--workers': 17 processes on 4 cores" in ended.stderr
+    assert "at most 16 here" in ended.stderr
+
+
 def test_variables_left_over_from_another_launcher_do_not_reach_the_processes(
     child, tmp_path, monkeypatch
 ):

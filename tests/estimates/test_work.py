@@ -11,6 +11,7 @@ from stepimp.estimates.work import curves_work, sampling_work, search_work
 from stepimp.noise import NoiseSchedule
 from stepimp.sampling import sampler
 from stepimp.schedules.schedule import parse
+from stepimp.search.coarse import Coarse
 
 LENGTH = 6
 COSTS = {"h": (100.0, 7.0), "l": (10.0, 3.0), "s": (100.0, 7.0)}
@@ -73,3 +74,13 @@ def test_flops_and_block_tokens_weigh_the_passes():
     assert work.forwards == {"h": 1, "l": 1}
     assert work.flops(COSTS) == 110 + LENGTH * (7 + 3)
     assert work.block_tokens({"h": 4, "l": 1}) == 5 * LENGTH
+
+
+def test_batches_hold_no_more_than_there_is():
+    plan = parse("L2,H2", "h", "l", 4)
+    for work in (
+        curves_work(["h", "l"], 6, 2, 10, 16, 10**9),
+        sampling_work([plan], 6, 16, 16, 10**9, 2 * 10**9),
+        search_work(Coarse("h", "l", 8, 4, 2), 9, 16, 10**9, 6),
+    ):
+        assert work.batch_size == 6

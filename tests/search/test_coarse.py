@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from stepimp.errors import StepimpError
 from stepimp.search.coarse import Coarse, segment_runs
 
 
@@ -24,3 +25,9 @@ def test_segments_of_a_t_they_do_not_divide_differ_by_one_step(steps, segments):
     assert all(schedule.steps == steps for schedule in schedules) and len(set(schedules)) == len(
         schedules
     )
+
+
+@pytest.mark.parametrize("segments, said", [(20, "184,756"), (100, "trillions of")])
+def test_more_schedules_than_can_be_sampled_are_refused(segments, said):
+    with pytest.raises(StepimpError, match=f"make {said} schedules; the most is 10,000"):
+        Coarse("h", "l", 1000, segments, segments // 2).check()

@@ -1,13 +1,10 @@
 """A search that several processes share."""
 
-import itertools
-
 import numpy as np
 import pytest
 from searching import run, two_fakes
 from together import run_together
 
-from stepimp.processes import Processes
 from stepimp.results import Run
 from stepimp.sampling import sampler
 from stepimp.search.elimination import Elimination
@@ -25,14 +22,6 @@ def test_processes_share_the_tree_and_agree_on_the_end(fakes, count, elimination
     results = run_together(count, lambda rank: run(fakes, elimination=elimination, samples=20))
     for result in results:
         assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(alone, result))
-
-
-def test_parts_are_disjoint_and_complete():
-    items = list(range(11))
-    parts = run_together(3, lambda rank: Processes().part(items))
-    assert (
-        list(itertools.chain(*parts)) == items and max(map(len, parts)) - min(map(len, parts)) <= 1
-    )
 
 
 def test_a_search_begun_by_three_processes_is_ended_by_one(fakes, tmp_path):

@@ -17,6 +17,7 @@ def filled(tmp_path, monkeypatch, tiny_text):
     monkeypatch.setenv("STEPIMP_CACHE", str(tmp_path))
     load_blocks(str(tiny_text), train_tokenizer(str(tiny_text), 270), 16, "train")
     (tmp_path / "rates-0123456789ab.json").write_text("{}")
+    (tmp_path / "unfinished-ab3_x").mkdir()  # of a run that was killed while it read a pipe
     (tmp_path / "thesis.txt").write_text("mine")
     keep_stream(io.BytesIO(b"the model reads"), "a pipe")
     return tmp_path
@@ -40,3 +41,17 @@ def test_the_command_shows_the_folder_and_empties_it_of_what_is_its_own(filled):
     assert "Removed" in call("cache", "clear").stdout
     assert [path.name for path in filled.iterdir()] == ["thesis.txt"]
     assert cache.contents() == [] and json.loads(call("cache", "--json").stdout)["bytes"] == 0
+
+
+@pytest.mark.parametrize("left", [0, 300])
+def test_a_text_that_was_cut_off_is_written_again(filled, tiny_text, left):
+    file, before = next((file, file.read_bytes()) for file in filled.glob("text-*.arrow"))
+    file.write_bytes(before[:left])
+    load_blocks(str(tiny_text), train_tokenizer(str(tiny_text), 270), 16, "train")
+    assert file.read_bytes() == before
+
+
+def test_a_cache_that_cannot_be_written_is_shown_all_the_same(filled, monkeypatch):
+    monkeypatch.setattr(cache.os, "access", lambda *_: False)
+    assert json.loads(call("cache", "--json").stdout)["folder"] == str(filled)
+    assert str(filled) in call("cache", "clear").stdout

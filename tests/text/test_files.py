@@ -5,14 +5,16 @@ import gzip
 import io
 import json
 import logging
+import os
 
 import datasets
 import pytest
-from fakes import jsonl
+from fakes import jsonl, zstd
 
 from stepimp.errors import StepimpError
+from stepimp.text import files
 from stepimp.text.blocks import load_blocks, load_documents, train_tokenizer
-from stepimp.text.pipes import keep_stream
+from stepimp.text.pipes import keep_pipe, keep_stream
 
 LENGTH = 16
 TEXTS = [f'the model "number" {i}, reads\n\na token. ' * 4 for i in range(5)]
@@ -108,16 +110,41 @@ def test_the_text_column_can_have_another_name_and_be_a_field_of_a_field(tmp_pat
         read(tmp_path / "b.parquet", column)
 
 
+def in_frames(path, texts):
+    path.write_bytes(b"".join(zstd(json.dumps({"text": text}).encode() + b"\n") for text in texts))
+
+
+WRITERS["a.jsonl.zst"] = in_frames
+
+
+def flipped(content: bytes) -> bytes:
+    """A compressed file whose stream is damaged in the middle."""
+    return content[:20] + bytes(byte ^ 255 for byte in content[20:90]) + content[90:]
+
+
+def damaged_pages() -> bytes:
+    """A parquet file whose footer is whole and whose first page is not."""
+    file = io.BytesIO()
+    datasets.Dataset.from_dict({"text": [str(TEXTS * i) for i in range(9)]}).to_parquet(file)
+    return file.getvalue()[:60] + b"\xff" * 50 + file.getvalue()[110:]
+
+
 BAD = {
     "empty.txt": (b"", "is empty"),
     "short.txt": (b"the model", r"short.txt \(all\) has less text than one sequence of 16 tokens"),
     "latin1.txt": ("déjà vu ".encode("latin-1") * 99, "not UTF-8.*iconv"),
     "latin1.jsonl": ('{"text": "é"}\n'.encode("latin-1"), "not UTF-8.*iconv"),
     "latin1.csv": ("text\né\n".encode("latin-1"), "not UTF-8.*iconv"),
-    "surrogate.jsonl": (b'{"text": "\\ud800"}\n', "not UTF-8"),
+    "surrogate.jsonl": (b'{"text": "\\ud800"}\n', "row 1 is not text: .* half of a surrogate pair"),
     "broken.jsonl": (b'{"text": "a"}\n{"te', "Cannot read .*broken.jsonl, line 2 as json"),
     "first.jsonl": (b'{"te\n{"text": "a"}\n', "Cannot read .*first.jsonl as json"),
     "broken.parquet": (b"PAR1", "Cannot read .*broken.parquet as parquet"),
+    "pages.parquet": (damaged_pages(), "Cannot read .*pages.parquet after row 0"),
+    "blank.jsonl": (b"\n \n\n", "holds no documents"),
+    "late.jsonl": (b'\n{"text": "a"}\n{"te', "Cannot read .*late.jsonl, line 3 as json"),
+    "flipped.txt.gz": (flipped(gzip.compress(bytes(range(256)) * 9)), "Cannot read .*flipped"),
+    "cut.txt.zst": (zstd(bytes(99))[:-9], "Cannot read .*cut.txt.zst after row 0: Truncated"),
+    "plain.jsonl.zst": (b'{"text": "a"}\n', "Cannot read .*plain.jsonl.zst"),
     "cut.jsonl.gz": (gzip.compress(b'{"text": "aaa"}\n' * 99)[:40], "Cannot read .*cut.jsonl.gz"),
     "plain.jsonl.gz": (b'{"text": "a"}\n', "Cannot read .*plain.jsonl.gz"),
     "column.jsonl": (b'{"body": "a", "id": 1}\n', "no column 'text': its columns are body, id"),
@@ -164,3 +191,48 @@ def test_json_that_is_nested_too_deeply_is_not_read(tmp_path):
     (tmp_path / "deep.jsonl").write_text("[" * 100_000)
     with pytest.raises(StepimpError, match="Cannot read .*deep.jsonl as json"):
         read(tmp_path / "deep.jsonl")
+
+
+def test_a_named_pipe_in_a_folder_is_skipped(tmp_path, caplog):
+    (tmp_path / "a.txt").write_text("the text")
+    os.mkfifo(tmp_path / "b.txt")
+    with caplog.at_level(logging.INFO, "stepimp"):
+        assert read(tmp_path) == ["the text"]
+    assert "skipped 1 file (1 pipe or device)" in caplog.text
+
+
+def test_blank_lines_between_rows_and_before_them_do_not_count(tmp_path):
+    (tmp_path / "a.jsonl").write_text('\n \n{"text": "a"}\n\n{"text": "b"}\n')
+    assert read(tmp_path / "a.jsonl") == ["a", "b"]
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept_under_its_old_name(tmp_path, monkeypatch):
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+    digest = files.file_digest
+
+    def then_written(path):
+        name = digest(path)
+        path.write_text("a new text")
+        return name
+
+    monkeypatch.setattr(files, "file_digest", then_written)
+    with pytest.raises(StepimpError, match="a.txt changed while it was read"):
+        read(file)
+    monkeypatch.undo()
+    assert read(file) == ["a new text"]
+    file.write_text("old")
+    assert read(file) == ["old"]
+
+
+def test_a_closed_standard_input_is_said_to_be(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(StepimpError, match="standard input is closed"):
+        keep_pipe("-")
+
+
+def test_a_pipe_that_fills_the_disk_names_the_folder(full_disk, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEPIMP_CACHE", str(tmp_path))
+    with full_disk(2000), pytest.raises(StepimpError, match=f"pipe in {tmp_path} .*STEPIMP_CACHE"):
+        keep_stream(io.BytesIO(bytes(9000)), "a pipe")
+    assert list(tmp_path.iterdir()) == []

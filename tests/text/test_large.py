@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 import pytest
 import torch
-from fakes import jsonl
+from fakes import jsonl, zstd
 
 from stepimp.errors import StepimpError
 from stepimp.text import blocks, encoding, large, tables
@@ -49,11 +49,12 @@ def tokens_of(path, tokenizer, split="all", sequences=None):
 
 
 def write(path, text=TEXT):
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    compress = {".gz": gzip.compress, ".zst": zstd}.get(path.suffix, bytes)
+    path.write_bytes(compress(text.encode()))
     return path
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.zst"])
 def test_the_last_tenth_of_a_text_file_is_held_out_from_a_line_on(tmp_path, name):
     file = write(tmp_path / name)
     (train,), (held_out,) = read(file, "train"), read(file, "heldout")
@@ -61,11 +62,12 @@ def test_the_last_tenth_of_a_text_file_is_held_out_from_a_line_on(tmp_path, name
     assert train.endswith("\n") and 0.88 < len(train) / len(TEXT) < 0.92
 
 
+@pytest.mark.parametrize("name", ["a.txt.gz", "a.txt.zst"])
 @pytest.mark.parametrize("split", ["heldout", "all"])
-def test_a_compressed_file_that_is_cut_short_is_named(tmp_path, split):
-    file = write(tmp_path / "a.txt.gz")
+def test_a_compressed_file_that_is_cut_short_is_named(tmp_path, split, name):
+    file = write(tmp_path / name)
     file.write_bytes(file.read_bytes()[:-40])
-    with pytest.raises(StepimpError, match="Cannot read .*a.txt.gz"):
+    with pytest.raises(StepimpError, match=f"Cannot read .*{name}"):
         read(file, split)
 
 
