@@ -14,6 +14,8 @@ from stepimp.errors import StepimpError
 from stepimp.processes import Processes
 
 SOURCE = (".py", ".cpp", ".h")
+OUTSIDE = ("commands", "plots", "fixtures")
+"""Folders that are beside the library in a checkout, and in it where it is installed."""
 LONGEST = 60
 """Characters of a value in a message."""
 
@@ -27,7 +29,7 @@ def software() -> dict[str, str]:
 
     folder, digest = Path(__file__).parent, hashlib.sha256()
     for file in sorted(folder.rglob("*")):
-        if file.suffix in SOURCE:
+        if file.suffix in SOURCE and file.relative_to(folder).parts[0] not in OUTSIDE:
             digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
     return {
         "stepimp": __version__,

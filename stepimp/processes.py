@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 ARRIVAL = timedelta(minutes=5)
 """How long the processes wait for the last one to join."""
+MARGIN = timedelta(seconds=10)
+"""How much longer than that no answer of torch is waited for."""
 SOON = 20.0
 """Seconds after which it is said that they wait."""
 # A slow machine may finish its last unit hours after a fast one.
@@ -47,7 +50,6 @@ class Group:
         # If imported after the group is made, its functions would hold the group as a default
         # argument.
         import torch.distributed.nn  # noqa: F401
-        from torch import distributed
 
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         message = f"Waiting for {count} processes at {where}, as WORLD_SIZE says."
@@ -55,21 +57,10 @@ class Group:
         late.daemon = True
         if os.environ.get("LOCAL_RANK", "0") == "0":  # one of each machine says so
             late.start()
-        nccl = torch.cuda.is_available() and distributed.is_nccl_available()
         try:
-            self.store, *_ = next(distributed.rendezvous("env://", timeout=ARRIVAL))
-            if self.store.add(f"stepimp/arrived/{rank}", 1) > 1:
-                raise ValueError(f"another one has RANK={rank} as well")
-            self.store.wait([f"stepimp/arrived/{each}" for each in range(count)], ARRIVAL)
-            distributed.init_process_group(
-                "cpu:gloo,cuda:nccl" if nccl else "gloo",
-                store=self.store,
-                rank=rank,
-                world_size=count,
-                timeout=PATIENCE,
-            )
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            self.store = interruptible(lambda: meet(rank, count), ARRIVAL)
+        except (RuntimeError, ValueError, TimeoutError) as error:
+            reason = str(error).strip().partition("\n")[0] or "nothing there answers as a process"
             raise StepimpError(
                 f"Process {rank} of {count} cannot join the others at {where} ({reason}). Start "
                 "all of them with torchrun, or unset WORLD_SIZE to run one process."
@@ -86,7 +77,7 @@ class Group:
 
         values: list[Any] = [None] * distributed.get_world_size()
         with loss_explained():
-            distributed.all_gather_object(values, value)
+            interruptible(lambda: distributed.all_gather_object(values, value), PATIENCE)
         return values
 
     def new_counter(self) -> Callable[[int], int]:
@@ -125,6 +116,42 @@ def is_loss(error: RuntimeError) -> bool:
     from torch import distributed
 
     return isinstance(error, distributed.DistError) or "/gloo/" in str(error)
+
+
+def meet(rank: int, count: int):
+    """The store that all processes see, once they have joined torch's group."""
+    import torch
+    from torch import distributed
+
+    store, *_ = next(distributed.rendezvous("env://", timeout=ARRIVAL))
+    if store.add(f"stepimp/arrived/{rank}", 1) > 1:
+        raise ValueError(f"another one has RANK={rank} as well")
+    store.wait([f"stepimp/arrived/{each}" for each in range(count)], ARRIVAL)
+    nccl = torch.cuda.is_available() and distributed.is_nccl_available()
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if nccl else "gloo",
+        store=store,
+        rank=rank,
+        world_size=count,
+        timeout=PATIENCE,
+    )
+    return store
+
+
+def interruptible(function: Callable[[], T], limit: timedelta) -> T:
+    """What a function returns. Ctrl-C is heard while it waits outside of Python, where another
+    program at the port could hold it forever: after a limit TimeoutError is raised.
+    """
+    result: Future[T] = Future()
+
+    def run():
+        try:
+            result.set_result(function())
+        except BaseException as error:  # raised again in the thread that waits
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return result.result((limit + MARGIN).total_seconds())
 
 
 def leave():

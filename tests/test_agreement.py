@@ -1,5 +1,8 @@
 """Processes that would do other work than the first one are refused, in words."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 from together import run_together
 
@@ -47,12 +50,17 @@ def test_another_version_of_stepimp_is_refused(monkeypatch):
 
 def test_the_source_is_part_of_what_is_compared(monkeypatch, tmp_path):
     names = agreement.software()
-    (tmp_path / "agreement.py").write_text("changed")
-    monkeypatch.setattr(agreement, "__file__", str(tmp_path / "agreement.py"))
-    agreement.software.cache_clear()
-    different = {name for name, value in agreement.software().items() if names[name] != value}
-    agreement.software.cache_clear()
-    assert different == {"the digest of stepimp's source"}
+    source = Path(agreement.__file__).parent
+    shutil.copytree(source, tmp_path / "stepimp")
+    (tmp_path / "stepimp" / "commands").mkdir()
+    (tmp_path / "stepimp" / "commands" / "kl.py").write_text("where it is installed")
+    monkeypatch.setattr(agreement, "__file__", str(tmp_path / "stepimp" / "agreement.py"))
+    uncached = agreement.software.__wrapped__
+    assert uncached() == names
+    (tmp_path / "stepimp" / "noise.py").write_text("changed")
+    assert {name for name, value in uncached().items() if names[name] != value} == {
+        "the digest of stepimp's source"
+    }
 
 
 def test_one_process_compares_nothing(monkeypatch):

@@ -1,8 +1,10 @@
+import _thread
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from datetime import timedelta
 from types import SimpleNamespace
@@ -142,6 +144,23 @@ def test_processes_that_do_not_come_are_not_waited_for_without_end(environment, 
     environment(**LAUNCHED | {"RANK": rank, "MASTER_PORT": free_port()})
     with pytest.raises(StepimpError, match=f"Process {rank} of 3 cannot join the others at 127"):
         processes.Processes()
+
+
+def test_another_program_at_the_port_is_not_waited_for_without_end(environment, monkeypatch):
+    monkeypatch.setattr(processes, "ARRIVAL", timedelta(seconds=0.1))
+    monkeypatch.setattr(processes, "MARGIN", timedelta(seconds=0.1))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment(**LAUNCHED | {"MASTER_PORT": str(silent.getsockname()[1])})
+        with pytest.raises(StepimpError, match="cannot join.*nothing there answers as a process"):
+            processes.Processes()
+
+
+def test_ctrl_c_is_heard_while_others_are_waited_for():
+    waits = threading.Event()
+    threading.Timer(0.05, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        processes.interruptible(waits.wait, timedelta(minutes=1))
+    waits.set()
 
 
 def test_two_processes_of_one_rank_are_refused(environment):

@@ -136,6 +136,16 @@ def test_the_first_process_alone_prints(monkeypatch, capsys, rank, printed):
     assert capsys.readouterr().out == printed
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_command_that_shares_no_work_runs_in_the_first_process_alone(monkeypatch, rank):
+    variables = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 9}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(value))
+    result = call("models")  # which would wait for the other one
+    assert bool(result.output) == (rank == 0)
+    assert ("WORLD_SIZE" in os.environ) == (rank == 1), "those it starts join no group"
+
+
 # ---- how many ----
 
 
