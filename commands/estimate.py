@@ -40,13 +40,18 @@ def estimate(ctx, as_json, command, arguments):
     context = ctx.parent.command.commands[command].make_context(
         command, list(arguments), parent=ctx.parent
     )
+    if context.params.get("until"):
+        raise click.UsageError(
+            "How many sequences --until will take is not known before it runs: estimate "
+            "--sequences instead."
+        )
     if command in TIMED:
         status(TIMING)
         document = TIMED[command](context)
     else:
         document = of_models(context)
     document = {"command": [command, *arguments], **document}
-    if as_json:
+    if as_json or context.params.get("as_json"):
         return print_json(document)
     show(document)
 

@@ -108,6 +108,20 @@ def test_the_options_are_those_of_the_command(quick, tiny_family):
     assert "is not one of" in call("estimate", "figures", code=2).output
 
 
+def test_json_is_printed_wherever_it_is_asked_for(quick, tiny_family):
+    line = ["kl", "--sequences", 4, *MODELS, "--family", tiny_family]
+    first, last = (
+        json.loads(call("estimate", *words).stdout)
+        for words in (["--json", *line], [*line, "--json"])
+    )
+    assert first["forwards"] == last["forwards"] and last["command"][-1] == "--json"
+
+
+def test_what_depends_on_the_measurement_has_no_estimate(tiny_family):
+    line = ["kl", "--until", 0.01, *MODELS, "--family", tiny_family]
+    assert "estimate --sequences instead" in call("estimate", *line, code=2).output
+
+
 def test_a_stamp_changes_with_a_folder_s_files_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     nothing, folder = timing.stamp(""), timing.stamp(str(tmp_path))
