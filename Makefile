@@ -119,8 +119,8 @@ reference: .venv/ready
 	cp $(OVER_N)/plan-* $(OVER_N)/recommend_masked-* $(STEPIMP_RESULTS)
 	$(COMPARE) $(LIGHTS) --samples 128
 	$(COMPARE) --samples 2000
-	$(COMPARE) --prefix-length 64 --samples 240
-	$(COMPARE) --prefix-length 32 --samples 240
+	$(COMPARE) --prefix-length 64 --samples 1000
+	$(COMPARE) --prefix-length 32 --samples 1000
 	$(COMPARE) --fractions 0:1:0.1 --samples 104
 	$(BIN)/stepimp search --samples 160 $(FAST)
 	$(BIN)/stepimp profile --samples 16
