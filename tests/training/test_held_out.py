@@ -47,7 +47,7 @@ def test_the_mean_is_the_same_for_any_number_of_processes(random_model, count):
     nelbos = run_together(
         count, lambda rank: evaluate_nelbo(model, tokens, batch_size=7, processes=Processes())
     )
-    assert set(nelbos) == {alone}
+    assert len(set(nelbos)) == 1 and nelbos[0] == pytest.approx(alone, rel=1e-5)
 
 
 def test_progress_ends_with_all_sequences():
