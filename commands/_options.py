@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import click
 
+from ._threads import few_threads
+
 ARGUMENTS = "stepimp.arguments"
 """Where the context keeps the command line."""
 SEED = click.IntRange(0, 2**32 - 1)  # as NumPy and transformers take them
@@ -113,6 +115,7 @@ device_options = together(
 )
 
 model_options = together(
+    few_threads,
     family_option,
     device_options,
     click.option(

@@ -20,6 +20,7 @@ from stepimp.launcher import launched
 from stepimp.processes import Processes
 
 from ._options import ARGUMENTS
+from ._threads import SMALL_MODEL
 from ._work import block_tokens, cores
 
 LAUNCHER = "STEPIMP_LAUNCHER"
@@ -38,9 +39,6 @@ FEW_WORKERS = 8
 """Processes that any machine may be asked for."""
 MOST_PER_CORE = 4
 
-# Products of matrices this small take less time than it takes to share them among threads.
-SMALL_MODEL = 10_000_000
-"""Parameters of the largest model that runs best on one thread."""
 # Measured on one thread in float32: token-blocks of width 64, of 52,000 parameters.
 PARAMETERS_PER_SECOND = 4e10
 """Parameters of a block, times the tokens that go through it, per second."""

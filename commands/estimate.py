@@ -5,6 +5,7 @@ import click
 from ._estimates import TIMED, workers_of
 from ._print import duration, print_json, print_table, size
 from ._progress import status
+from ._threads import choose_threads
 from ._work import JUDGED, PLANNED
 
 TIMING = "Timing the models for a few seconds, unless it was done before ..."
@@ -45,6 +46,7 @@ def estimate(ctx, as_json, command, arguments):
             "How many sequences --until will take is not known before it runs: estimate "
             "--sequences instead."
         )
+    choose_threads(context.params)
     if command in TIMED:
         status(TIMING)
         document = TIMED[command](context)

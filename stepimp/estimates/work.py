@@ -158,7 +158,8 @@ def search_work(coarse: Coarse, samples: int, length: int, batch_size: int, chun
     names = coarse.names()
     together = min(chunk, samples)
     work = Work(length, min(batch_size, together), together=together)
-    for prefix in {name[:depth] for name in names for depth in range(1, coarse.segments + 1)}:
+    prefixes = {name[:depth] for name in names for depth in range(1, coarse.segments + 1)}
+    for prefix in sorted(prefixes):
         start, stop = coarse.edges[len(prefix) - 1], coarse.edges[len(prefix)]
         events, first = segment_forwards(start, stop, coarse.steps, length)
         model = coarse.model(prefix[-1])

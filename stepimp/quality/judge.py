@@ -156,7 +156,7 @@ def judge_of(folder: Path, named: str | None = None) -> str:
 
 def bundled_judge(folder: Path) -> str | None:
     """The judge that comes with stepimp and learned from the same text as a family, if any."""
-    texts = {facts["data"] for facts in read_manifest(folder)["members"].values()}
+    texts = {facts.get("data") for facts in read_manifest(folder)["members"].values()}
     if len(texts) == 1 and texts <= set(BUNDLED):
         judge = family_folder(*texts) / FOLDER
         return str(judge) if (judge / "config.json").exists() else None

@@ -32,6 +32,14 @@ def test_a_family_without_a_judge_has_the_bundled_one_of_its_text(tmp_path):
     assert judge_of(tmp_path) == "gpt2"
 
 
+def test_members_that_were_added_have_no_text_and_so_no_judge_of_it(tiny_family, tmp_path):
+    manifest = read_manifest(tiny_family)
+    for facts in manifest["members"].values():
+        facts.pop("data", None)
+    write_manifest(tmp_path, manifest)
+    assert judge_of(tmp_path) == "gpt2"
+
+
 def test_a_family_s_own_judge_answers_to_the_name_in_results(tiny_family, tmp_path, monkeypatch):
     name = f"{tiny_family.name}/judge"
     assert judge_of(tiny_family, name) == str(tiny_family / "judge")
