@@ -53,10 +53,13 @@ def add(folder, name, checkpoint, seed_of, as_json):
 
 
 @family.command()
+@click.argument("folder", type=click.Path(file_okay=False), required=False)
 @family_option
 @click.option("--json", "as_json", is_flag=True, help="Print the members as JSON and nothing else.")
-def show(family, as_json):
-    """Show the layout, depth, block cost and weights of each member.
+def show(folder, family, as_json):
+    """Show the layout, depth, block cost and weights of each member of the family in FOLDER.
+
+    Without FOLDER it is the family of --family.
 
     \b
     Example:
@@ -64,7 +67,7 @@ def show(family, as_json):
     """
     from stepimp.models.family import family_folder, members
 
-    folder = family_folder(family)
+    folder = family_folder(folder or family)
     listed = members(folder)
     if as_json:
         return click.echo(json.dumps(listed))
