@@ -150,8 +150,12 @@ def interruptible(function: Callable[[], T], limit: timedelta) -> T:
         except BaseException as error:  # raised again in the thread that waits
             result.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
-    return result.result((limit + MARGIN).total_seconds())
+    waiting = threading.Thread(target=run, daemon=True)
+    waiting.start()
+    value = result.result((limit + MARGIN).total_seconds())
+    # A thread that still ends while the process does can abort it, in the destructors of torch.
+    waiting.join()
+    return value
 
 
 def leave():
