@@ -7,7 +7,7 @@ import ctypes
 import torch
 from torch.distributed.tensor import DTensor
 
-from stepimp.kernels.native import FEW_THREADS, MULTIPLE, library, pointers
+from stepimp.kernels.native import FEW_THREADS, MULTIPLE, compile_source, pointers
 
 
 def steps_natively(tensors: list) -> bool:
@@ -22,7 +22,7 @@ def steps_natively(tensors: list) -> bool:
             and not any(side % MULTIPLE for side in t.shape)
             for t in tensors
         )
-        and library("muon.cpp") is not None
+        and compile_source("muon.cpp") is not None
     )
 
 
@@ -34,7 +34,7 @@ def muon_step(matrices, gradients, averages, momentum: float, lr: float, decay: 
 
     with `kernels.reference.orthogonalize`. `steps_natively` must hold for all of them.
     """
-    compiled = library("muon.cpp")
+    compiled = compile_source("muon.cpp")
     assert compiled is not None
     compiled.muon_step(
         len(matrices),

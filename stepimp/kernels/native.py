@@ -18,7 +18,7 @@ MULTIPLE = 32  # of all sides of matrices, as panels of the products are 32 colu
 
 
 @functools.cache
-def library(name: str, **macros: int) -> ctypes.CDLL | None:
+def compile_source(name: str, **macros: int) -> ctypes.CDLL | None:
     """The compiled source of this name; None without a C++ compiler or without AVX512-BF16."""
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if compiler is None:

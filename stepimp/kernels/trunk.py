@@ -12,7 +12,7 @@ import functools
 import torch
 
 from stepimp.kernels.fold import fold, unfold
-from stepimp.kernels.native import MULTIPLE, library, pointer, pointers
+from stepimp.kernels.native import MULTIPLE, compile_source, pointer, pointers
 
 
 @functools.cache
@@ -22,7 +22,7 @@ def compiled_trunk(length: int, dim: int, heads: int):
     """
     if any(size % MULTIPLE for size in (length, dim)) or dim % heads or dim // heads % MULTIPLE:
         return None
-    loaded = library("trunk.cpp", LENGTH=length, DIM=dim, HEADS=heads)
+    loaded = compile_source("trunk.cpp", LENGTH=length, DIM=dim, HEADS=heads)
     if loaded is not None:
         loaded.saved_elements.restype = ctypes.c_long
     return loaded

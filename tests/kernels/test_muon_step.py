@@ -6,8 +6,8 @@ from stepimp.kernels import native, reference
 from stepimp.training.muon import BatchedMuon, orthogonalize
 
 MOMENTUM, LR, DECAY = 0.9, 0.1, 0.02
-needs_library = pytest.mark.skipif(
-    native.library("muon.cpp") is None,
+needs_compiler = pytest.mark.skipif(
+    native.compile_source("muon.cpp") is None,
     reason="needs a C++ compiler and a processor with AVX512-BF16",
 )
 
@@ -22,7 +22,7 @@ def draws(rows, columns, n=3):
     return torch.randn(3, n, rows, columns, generator=torch.Generator().manual_seed(rows))
 
 
-@needs_library
+@needs_compiler
 @pytest.mark.parametrize("shape", [(32, 32), (96, 32), (64, 64), (32, 128), (128, 64), (64, 256)])
 def test_a_step_is_as_near_the_formula_as_torchs_own_in_bf16(shape):
     weights, gradients, averages = draws(*shape)
@@ -38,7 +38,7 @@ def test_a_step_is_as_near_the_formula_as_torchs_own_in_bf16(shape):
     assert error < 1.2 * (plain - wanted).norm()
 
 
-@needs_library
+@needs_compiler
 def test_a_gradient_of_zeros_leaves_the_matrix():
     weight, zeros = torch.randn(64, 32), torch.zeros(64, 32)
     stepped = weight.clone()
@@ -46,7 +46,7 @@ def test_a_gradient_of_zeros_leaves_the_matrix():
     assert torch.equal(stepped, weight)
 
 
-@needs_library
+@needs_compiler
 def test_the_optimizer_takes_the_same_steps_natively():
     shapes = [(96, 32), (32, 32), (32, 128)] * 2
     generator = torch.Generator().manual_seed(0)

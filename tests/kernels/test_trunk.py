@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from stepimp.kernels import reference
+from stepimp.kernels import native, reference
 from stepimp.kernels.trunk import compiled_trunk, trunk
 
 SHAPES = [(32, 32, 1), (64, 64, 2), (32, 64, 1), (64, 128, 2)]
@@ -67,4 +67,6 @@ def test_a_shape_that_does_not_fit_has_no_library(shape):
 
 def test_without_a_compiler_there_is_no_library(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert compiled_trunk(32, 32, 1) is None or compiled_trunk.cache_info().hits
+    uncached = native.compile_source.__wrapped__
+    assert uncached("trunk.cpp", LENGTH=32, DIM=32, HEADS=1) is None
+    assert uncached("muon.cpp") is None
