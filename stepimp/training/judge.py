@@ -141,8 +141,8 @@ def train_judge(
     shape: n_layer, n_embd, n_head, n_positions and dropout of the GPT-2 config. Text is tokenised
     by a byte-level BPE of its own. A killed training resumes from its last checkpoint, and a
     finished judge is left alone. progress: of the measurement on held-out text. Raises
-    StepimpError while another process trains it, and Contradiction where it is there and was trained
-    in another way.
+    StepimpError while another process trains it, and Contradiction where it is there and was
+    trained in another way.
     """
     folder, processes = results_folder(family) / FOLDER, join_processes()
     with locked(folder.parent, FOLDER) if processes.is_main_process else nullcontext():
