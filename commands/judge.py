@@ -8,6 +8,7 @@ from functools import partial
 import click
 
 from stepimp.launcher import launched
+from stepimp.progress import no_progress
 
 from ._long import confirm_training
 from ._options import MOST_VOCABULARY, SEED, FloatRange, training_data_option, yes_option
@@ -179,7 +180,7 @@ def judge(
             command,
             [shown] if shown else [],
             column,
-            partial(shown.measured, FOLDER) if shown else lambda done, total: None,
+            partial(shown.measured, FOLDER) if shown else no_progress,
         )
     if not main_process:
         return

@@ -8,7 +8,7 @@ bundled one, and the results folder that of STEPIMP_RESULTS, else `results`.
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -22,6 +22,7 @@ from stepimp.models import loading
 from stepimp.models.family import chosen_members, family_folder, members
 from stepimp.models.loading import Family
 from stepimp.models.options import ModelOptions
+from stepimp.progress import Progress, no_progress
 from stepimp.quality.recommendation import recommendation
 from stepimp.sampling.chosen import GenerateOptions
 from stepimp.sampling.curves import curves_for, measure_curves
@@ -32,11 +33,6 @@ from stepimp.schedules.schedule import Schedule, parse
 __all__ = ["Curves", "Recommendation", "Texts", "curves", "load", "recommend", "sample"]
 
 log = logging.getLogger(__name__)
-Progress = Callable[[int, int], None]
-
-
-def unseen(done: int, total: int):
-    """Progress that nobody watches."""
 
 
 def chosen_family(family: str | None) -> str | None:
@@ -172,7 +168,7 @@ def curves(
     out: str | None = None,
     device: str = "auto",
     attn: str = "auto",
-    progress: Progress = unseen,
+    progress: Progress = no_progress,
     **options,
 ) -> Curves:
     """Measures KL and loss of light models against the heavy one over t, on shared corrupted
@@ -191,7 +187,7 @@ def curves(
 
 
 def measured(
-    options: CurveOptions, out: str, device: str, attn: str, progress: Progress = unseen
+    options: CurveOptions, out: str, device: str, attn: str, progress: Progress = no_progress
 ) -> Curves:
     """`measure_curves`, which also logs what is unusual about the measurement."""
     document = measure_curves(options, out, device=device, attn=attn, progress=progress)
@@ -211,7 +207,7 @@ def recommend(
     out: str | None = None,
     device: str = "auto",
     attn: str = "auto",
-    progress: Progress = unseen,
+    progress: Progress = no_progress,
     **options,
 ) -> Recommendation:
     """The schedule that loses least under a budget, from curves and without sampling.

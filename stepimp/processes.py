@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from stepimp.errors import StepimpError
 from stepimp.launcher import bare_tasks, forget_leftovers, launched, machine, refuse_bare_tasks
+from stepimp.progress import Progress, no_progress
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -227,7 +228,7 @@ class Processes:
         units: dict[Any, T],
         work: Callable[[T], Any],
         journal,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = no_progress,
     ) -> dict[Any, Any]:
         """The results of all units by name, in their order: those in the journals of all processes,
         and the missing ones, which the processes share.

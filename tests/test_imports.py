@@ -17,12 +17,14 @@ SLOW |= {"rich"}
 LOADED_LATE = {"stepimp.commands._training_progress", "stepimp.commands._overall"}
 # All that a room may import of stepimp. Rooms stand in the order of the data.
 SMALL = {"errors", "randomness", "noise", "intervals", "scratch", "results", "text", "processes"}
+SMALL |= {"progress"}
 SMALL |= {"rows", "columns", "documents", "journals", "checks"}  # what files hold
 ROOMS = {
     "errors": set(),
     "randomness": set(),
+    "progress": set(),
     "launcher": {"errors"},
-    "processes": {"errors", "launcher"},
+    "processes": {"errors", "launcher", "progress"},
     "agreement": {"errors", "processes"},
     "predicted_rows": set(),
     "search_rows": {"predicted_rows"},
@@ -43,7 +45,7 @@ ROOMS = {
     "kernels": {"errors", "randomness"},
     "models": {"errors", "checks", "noise", "memory", "results", "text", "kernels"},
     "curves": {"kernels", "models"} | SMALL,
-    "schedules": {"errors", "intervals", "rows", "columns", "pictures", "curves"},
+    "schedules": {"errors", "progress", "intervals", "rows", "columns", "pictures", "curves"},
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
     "search": {"models", "curves", "schedules", "sampling", "quality", "search_rows"} | SMALL,
@@ -51,7 +53,7 @@ ROOMS = {
     | {"training"}
     | SMALL,
     "training": {"errors", "checks", "noise", "processes", "agreement", "scratch", "results"}
-    | {"text"}
+    | {"text", "progress"}
     | {"kernels", "models", "quality"},
     "paper": {
         "errors",

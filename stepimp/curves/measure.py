@@ -20,6 +20,7 @@ from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.denoiser import Denoiser
 from stepimp.noise import NoiseSchedule, corrupt
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 
 
 def time_grid(points: int) -> np.ndarray:
@@ -107,7 +108,7 @@ def measure(
     batch_size=32,
     journal=None,
     until: float | None = None,
-    progress=lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Measurements:
     """Runs every model on the same corrupted inputs.
 

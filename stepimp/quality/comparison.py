@@ -2,7 +2,6 @@
 cost counted and timed.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from stepimp.errors import StepimpError
@@ -11,6 +10,7 @@ from stepimp.models.family import corpus, family_folder, recorded, text_column
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.quality import candidates as of
 from stepimp.quality.candidates import Candidate
 from stepimp.quality.judge import Judge, judge_of, load_judge
@@ -73,7 +73,7 @@ class CompareOptions(ModelOptions):
 
 def compare_models(
     options: CompareOptions,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> dict:
     """The results document of `stepimp compare`, written to the results folder.
 
@@ -146,7 +146,7 @@ def compare(
     candidates: list[Candidate],
     judge: Judge,
     stamp: str,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> tuple[list[CompareRow], dict[str, dict]]:
     """Rows of `paired_statistics.compare_row`, and log_ppl and entropy_nats of every sample by
     schedule.

@@ -18,6 +18,7 @@ from stepimp.errors import StepimpError
 from stepimp.journals import Check, Journal, join_journals, journals_beside, open_journal
 from stepimp.models.loading import Family
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.results import results_folder, run_key
 from stepimp.sampling import sampler
 from stepimp.sampling.cost import Stopwatch, exact_flops
@@ -173,7 +174,7 @@ def draw_samples(
     setting: Setting,
     schedules: list[Sampled],
     stamp: str,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> dict[Sampled, Drawn]:
     """Draws the samples that are not kept yet: schedule -> its samples.
 

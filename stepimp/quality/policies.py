@@ -21,6 +21,7 @@ from stepimp.intervals import Estimate, ratio
 from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import Family, load
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.quality.evaluation import quality_columns
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.policy_choice import (
@@ -45,7 +46,7 @@ from stepimp.sampling.state import Counts
 def compare_policies(
     options: PolicyOptions,
     measure: Callable[[CurveOptions], dict],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> dict:
     """The document of the comparison, written to the results folder.
 

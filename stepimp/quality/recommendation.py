@@ -11,13 +11,13 @@ from stepimp.intervals import Estimate
 from stepimp.models import loading
 from stepimp.models.family import family_folder
 from stepimp.models.loading import Family
+from stepimp.progress import no_progress
 from stepimp.quality.candidates import Candidate
 from stepimp.quality.comparison import compare
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.paired_samples import Setting
 from stepimp.results import Run, results_folder
 from stepimp.rows import RecommendRow, VerificationRow
-from stepimp.schedules.frontier import ignored
 from stepimp.schedules.recommend import recommend_from, scheduled_lights, schedules_to_verify
 from stepimp.schedules.schedule import parse
 
@@ -49,7 +49,7 @@ def recommendation(
     steps: int = 1000,
     seed: int = 0,
     verification: Verification | None = None,
-    progress=ignored,
+    progress=no_progress,
 ) -> dict:
     """Writes the recommendation document of a curves document to the folder `out`, and returns it.
 
@@ -83,7 +83,7 @@ def recommendation(
         "samples": verification and verification.samples,
         "dtype": verification and verification.dtype,
     }
-    searched = ignored if verification else progress
+    searched = no_progress if verification else progress
     advice = recommend_from(curves, lights, progress=searched, **options)
     fingerprints = curves["provenance"]["fingerprints"]
     if verification:

@@ -14,6 +14,7 @@ from stepimp.intervals import bootstrap, resampled_means
 from stepimp.models import loading
 from stepimp.models.family import corpus, family_folder, text_column
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.results import Run, results_folder
 from stepimp.rows import CascadeRow
 from stepimp.sampling.cascade_prediction import HeldOutEvents, chunk_check, measure_events
@@ -39,7 +40,7 @@ def tune_cascade(
     *,
     device: str = "auto",
     attn: str = "auto",
-    progress=lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> dict:
     """Measures the cascade of the heavy and the light model on held-out text, and writes its
     document to the folder `out`.

@@ -25,6 +25,7 @@ from stepimp.journals import Kept
 from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.denoiser import Denoiser
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.sampling.state import one_by_one
 
 COLUMNS = ("stratum", "weight", "entropy", "ce_light", "ce_heavy", "kl_light")
@@ -85,7 +86,7 @@ def measure_events(
     seed: int,
     batch_size: int = 32,
     journal=None,
-    progress=lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> HeldOutEvents:
     """Runs both models on states of held-out text, one in each stratum of each sequence's steps.
 

@@ -23,6 +23,7 @@ from stepimp.models.family import corpus, family_folder, recorded, text_column
 from stepimp.models.loading import Family
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.results import Run, results_folder
 from stepimp.sampling.trajectories import SampleInputs
 
@@ -35,7 +36,7 @@ def measure_curves(
     *,
     device: str = "auto",
     attn: str = "auto",
-    progress=lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> dict:
     """The curves document of these options, measured unless it is in the folder `out` already.
 

@@ -11,6 +11,7 @@ from stepimp.errors import StepimpError
 from stepimp.journals import Check, Journal
 from stepimp.models.loading import Family
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.sampling import mdlm_sampler
 from stepimp.sampling.policies import Policy, draw
 from stepimp.sampling.state import Counts, check
@@ -33,7 +34,7 @@ def generate(
     precision: str = "exact",
     batch_size: int = 16,
     watch: Watch | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> tuple[list[dict], Counts]:
     """Draws those of the samples that are not in the journal yet: sample i of prompt j has the
     index j * samples + i.

@@ -14,6 +14,7 @@ from stepimp.errors import StepimpError
 from stepimp.models.family import chosen_members, family_folder, recorded, replaced
 from stepimp.models.loading import Family, load
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.results import Run, results_folder, write_atomically
 from stepimp.rows import GenerateRow
 from stepimp.sampling import prompts
@@ -24,9 +25,6 @@ from stepimp.sampling.policies import Policy
 from stepimp.sampling.state import Counts
 
 __all__ = ["GenerateOptions", "generate_texts"]
-
-Progress = Callable[[int, int], None]
-
 
 ANOTHER_LAW = "another law than the model's own: no NELBO and no path KL"
 
@@ -78,7 +76,7 @@ def generate_texts(
             precision=options.precision,
             batch_size=options.batch_size,
             watch=watch,
-            progress=moved or (lambda done, total: None),
+            progress=moved or no_progress,
         )
         seconds = time.perf_counter() - started
     if options.prompt is not None:

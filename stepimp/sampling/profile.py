@@ -2,7 +2,6 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.results import Run, results_folder
 from stepimp.rows import PartRow, SavingRow
 from stepimp.sampling import mdlm_sampler, sampler
@@ -72,9 +72,7 @@ class Timing(NamedTuple):
     """Forward passes and tokens."""
 
 
-def profile_models(
-    options: ProfileOptions, progress: Callable[[int, int], None] = lambda done, total: None
-) -> dict:
+def profile_models(options: ProfileOptions, progress: Progress = no_progress) -> dict:
     """The results document of `stepimp profile`, written to the results folder.
 
     Rows: those of `timing_rows` and of `reproducibility_rows`. Raises StepimpError for models,
@@ -118,7 +116,7 @@ def timing_rows(
     blocks: dict[str, int],
     options: ProfileOptions,
     length: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> list[PartRow | SavingRow]:
     """`part` rows per model and sampler, and a `saving` row per schedule.
 

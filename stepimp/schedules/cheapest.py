@@ -17,7 +17,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from stepimp.errors import StepimpError
-from stepimp.schedules.frontier import Frontier, Progress, Windows, ignored, running_sums
+from stepimp.progress import Progress, no_progress
+from stepimp.schedules.frontier import Frontier, Windows, running_sums
 from stepimp.schedules.schedule import Schedule
 
 MOST_BYTES = 2_000_000_000
@@ -59,7 +60,9 @@ class Bounds:
     progress: counts the zooms to the best price.
     """
 
-    def __init__(self, costs, gains, segments, shortest, least, most, progress: Progress = ignored):
+    def __init__(
+        self, costs, gains, segments, shortest, least, most, progress: Progress = no_progress
+    ):
         self._progress = progress
         self._gains, self._segments, self._shortest = list(gains.values()), segments, shortest
         self._sums = [running_sums(costs[model])[0] for model in gains]  # each [T + 1]
@@ -222,7 +225,7 @@ def cheapest(
     shortest: int,
     least: int,
     most: int,
-    progress: Progress = ignored,
+    progress: Progress = no_progress,
 ) -> Schedule:
     """The cheapest schedule that saves from `least` to `most` units, under one cost table.
 

@@ -2,20 +2,15 @@
 one segment ends and the next begins."""
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from stepimp.errors import StepimpError
+from stepimp.progress import Progress, no_progress
 from stepimp.schedules.schedule import Schedule
 
-Progress = Callable[[int, int], None]
 REPORTED = 10_000  # ends of segments between two reports
-
-
-def ignored(done: int, total: int):
-    """The progress of a search that nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ class Frontier:
         least: int = 0,
         most: int | None = None,
         windows: Windows | None = None,
-        progress: Progress = ignored,
+        progress: Progress = no_progress,
     ):
         self.models, self.gains, self.shortest = list(costs), [gains[m] for m in costs], shortest
         self.steps = next(iter(costs.values())).shape[1]

@@ -15,6 +15,7 @@ from stepimp.curves.measure import rounded
 from stepimp.journals import Check, Journal, Kept
 from stepimp.models.denoiser import Denoiser
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.sampling import sampler
 from stepimp.schedules.schedule import Schedule
 from stepimp.search.coarse import Coarse
@@ -60,7 +61,7 @@ def search(
     journal: Journal | Kept | None = None,
     processes: Processes | None = None,
     counts: sampler.Counts | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws samples 0..samples-1 with every schedule and scores them.
 

@@ -14,6 +14,7 @@ from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.quality import scoring
 from stepimp.quality.judge import judge_of, load_judge
 from stepimp.results import Run, results_folder
@@ -23,8 +24,6 @@ from stepimp.search import ranking
 from stepimp.search.coarse import Coarse
 from stepimp.search.elimination import Elimination
 from stepimp.search.exhaustive import score_check, search
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +136,7 @@ def search_models(
             journal=run.journal(score_check(coarse)),
             processes=processes,
             counts=counts,
-            progress=moved or (lambda done, total: None),
+            progress=moved or no_progress,
         )
     forwards = sum(processes.gather({processes.rank: counts.forwards.total()}).values())
     parts = ranking.results(coarse, log_ppl, entropy, predicted, options.seed)

@@ -15,10 +15,11 @@ from stepimp.models.loading import load_tokenizer, open_tokenizer
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.results import results_folder
 from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
 from stepimp.text.bundled import BUNDLED
-from stepimp.training.held_out import Progress, finished_part, snapshot_part
+from stepimp.training.held_out import finished_part, snapshot_part
 from stepimp.training.lock import locked
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo, initialize
 from stepimp.training.recipe import Recipe
@@ -60,7 +61,7 @@ def train_member(
     seed: int,
     callbacks=(),
     teacher=None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> float:
     """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint
     in its work folder.
