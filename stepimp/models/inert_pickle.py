@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, first_line
 from stepimp.models.torch_zip import Records
 
 STORAGES = {
@@ -46,12 +46,7 @@ DAMAGED = (
     ImportError,
 )
 
-
 UNFINISHED = object()
-
-
-def first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 class Inert(dict):

@@ -36,6 +36,11 @@ class Family:
         return min(model.max_length for model in self.denoisers.values())
 
     @property
+    def around(self) -> int:
+        """Special tokens around each text, counted in its length."""
+        return sum(map(len, self.any.frame))
+
+    @property
     def blocks(self) -> dict[str, int]:
         """What one step of each member costs: its blocks where depth alone differs.
 

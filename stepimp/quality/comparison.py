@@ -89,7 +89,7 @@ def compare_models(
     family = load(names, folder, device, options.dtype, options.attn)
     family.require_lighter(heavy, lights)
     judge = load_judge(judge_of(folder, options.judge), device)
-    length = options.length or min(model.max_length for model in family.denoisers.values())
+    length = options.length or family.length
     data, column, prefixes, text = None, None, None, None
     if options.prefix_length:
         data = options.data or corpus(folder)

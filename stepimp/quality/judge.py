@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
 from stepimp.checks import fault, parsed
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, first_line
 from stepimp.kernels.linear import linear
 from stepimp.models.checkpoints import fingerprint, read_config
 from stepimp.models.family import family_folder, read_manifest
@@ -21,6 +21,7 @@ from stepimp.models.headers import read_header, safetensors_files
 from stepimp.models.layouts.layout import check_types, is_int
 from stepimp.models.loading import open_tokenizer
 from stepimp.models.placement import pick_device
+from stepimp.models.tokenizers import quiet_transformers
 from stepimp.text.blocks import tokenizer_fingerprint
 from stepimp.text.bundled import BUNDLED
 from stepimp.text.cache import digest
@@ -218,10 +219,8 @@ def check_folder(folder: Path, config) -> None:
 def load_causal(path: str, source: str) -> torch.nn.Module:
     """A causal language model in fp32. source: what to call it in messages."""
     from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # what it would warn of is checked below
+    quiet_transformers()
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         if Path(path).is_dir():
@@ -246,9 +245,10 @@ def load_causal(path: str, source: str) -> torch.nn.Module:
     except StepimpError as error:
         raise StepimpError(f"Cannot load {source} as a judge: {error}") from error
     except LOADING_ERRORS as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         offline = "" if Path(path).exists() else OFFLINE_HINT
-        raise StepimpError(f"Cannot load {source} as a judge: {reason}{offline}") from error
+        raise StepimpError(
+            f"Cannot load {source} as a judge: {first_line(error)}{offline}"
+        ) from error
     problems = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
     problems += [name for name in report["unexpected_keys"] if not NO_WEIGHTS.search(name)]
     if problems:

@@ -72,7 +72,7 @@ class Setting:
     def masked(self) -> int:
         """Masked positions that a sample begins with."""
         given = 0 if self.prefixes is None else self.prefixes.shape[1]
-        return self.length - given - sum(map(len, self.family.any.frame))
+        return self.length - given - self.family.around
 
     @property
     def turns(self) -> list[range]:

@@ -185,8 +185,9 @@ def measured(name: str, done: dict[str, dict], family: Family, judge: Judge) -> 
         [result for unit, result in done.items() if unit.startswith(f"{part}:{name}:")]
         for part in ("text", "samples")
     )
-    around = sum(map(len, family.any.frame))
-    losses = [loss / (batch["tokens"] - around) for batch in text for loss in batch["losses"]]
+    losses = [
+        loss / (batch["tokens"] - family.around) for batch in text for loss in batch["losses"]
+    ]
     texts = [each for batch in batches for each in batch["text"]]
     tokens = [row for batch in batches for row in batch["tokens"]]
     scores = score(judge, texts, [""] * len(texts))

@@ -138,15 +138,14 @@ def completed(
     Options without effect get their defaults and the lights their order, shallowest first, so that
     measurements that are the same have the same name.
     """
-    longest = min(model.max_length for model in family.denoisers.values())
-    if options.length and options.length > longest:
+    if options.length and options.length > family.length:
         raise StepimpError(
-            f"A length of {options.length} is over the models' maximum of {longest}: choose a "
-            "smaller one."
+            f"A length of {options.length} is over the models' maximum of {family.length}: choose "
+            "a smaller one."
         )
     decided = {
         "lights": tuple(sorted(options.lights, key=lambda name: (family.blocks[name], name))),
-        "length": options.length or longest,
+        "length": options.length or family.length,
         "data": options.data or data,
         "column": options.column or ("text" if options.data else column),
         "family": recorded(options.family),

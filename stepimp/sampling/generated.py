@@ -59,8 +59,7 @@ def generate_texts(
     if options.prompt is not None:
         fingerprints["prompts"] = prompts.fingerprint(given)
     params = recorded_params(options, policy, family)
-    around = sum(map(len, family.any.frame))
-    lengths = [len(prompt) + around for prompt in tokens for _ in range(options.samples)]
+    lengths = [len(prompt) + family.around for prompt in tokens for _ in range(options.samples)]
     run = Run(options.out, "generate", params, fingerprints, family.any.device, options.dtype)
     first = processes.rank == 0
     view = watching(family) if watching and first else nullcontext()

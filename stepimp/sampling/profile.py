@@ -85,7 +85,7 @@ def profile_models(options: ProfileOptions, progress: Progress = no_progress) ->
     device = processes.device(options.device)
     family = load(names, folder, device, options.dtype, options.attn)
     family.require_lighter(options.heavy, [options.light])
-    length = options.length or min(model.max_length for model in family.denoisers.values())
+    length = options.length or family.length
     for schedule in schedules:
         sampler.check(family.denoisers, schedule, length)
     params = dict(

@@ -149,7 +149,7 @@ def tokens_of(prompt: Prompt, family: Family, length: int | None) -> torch.Tenso
     has. Raises StepimpError where the text does not fit, or leaves no position to fill.
     """
     sizes = [len(part) for part in encoded(prompt, family)]
-    around = sum(map(len, family.any.frame))
+    around = family.around
     open_gaps = prompt.parts.count(OPEN)
     if length is None:
         length = family.length if open_gaps else sum(sizes) + around

@@ -90,7 +90,7 @@ def search_models(
     device, folder = processes.device(options.device), family_folder(options.family)
     family = load([options.heavy, options.light], folder, device, options.dtype, options.attn)
     family.require_lighter(options.heavy, [options.light])
-    length = options.length or min(model.max_length for model in family.denoisers.values())
+    length = options.length or family.length
     sampler.check(family.denoisers, coarse.schedule(coarse.names()[0]), length)
     judge = load_judge(judge_of(folder, options.judge), device)
     curves = find_curves(options, family.fingerprints, measure)

@@ -13,11 +13,11 @@ from accelerate import PartialState
 from safetensors import SafetensorError
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
-from transformers.utils import logging
 
 from stepimp.agreement import require_same
 from stepimp.checks import parsed
 from stepimp.errors import FULL, Contradiction, StepimpError, advice
+from stepimp.models.tokenizers import quiet_transformers
 from stepimp.processes import Processes
 from stepimp.results import write_atomically
 from stepimp.training.callbacks import (
@@ -270,8 +270,7 @@ def training_arguments(work: Path, recipe: Recipe, seed: int) -> TrainingArgumen
 
 def start_training(seed: int):
     """The same draws for the same seed, and no progress but our own."""
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    quiet_transformers()
     set_seed(seed)
 
 
