@@ -4,6 +4,8 @@ import textwrap
 
 import click
 
+from stepimp.wording import counted
+
 from ._print import print_json, print_table
 from ._progress import status
 
@@ -88,10 +90,11 @@ def block(found: dict) -> list[str]:
     return [
         f"{stepimp}{commit}, {python}, {machine['system']}",
         ", ".join(libraries),
-        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads "
+        f"{machine['processor']}, {counted(machine['cores'], 'core')}, "
+        f"{counted(machine['threads'], 'thread')} "
         f"(OMP_NUM_THREADS {machine['omp_num_threads'] or 'unset'})",
         f"device {machine['device']}, {machine['free_memory_gb']} GB free, "
-        f"{machine['cuda_devices']} CUDA devices",
+        f"{counted(machine['cuda_devices'], 'CUDA device')}",
         "usable: " + (", ".join(name for name, ok in found["usable"].items() if ok) or "none"),
         f"cache {cache['folder']}, {cache['megabytes']} MB",
         f"self-test: {'failed: ' + ', '.join(failed) if failed else 'passed'}",

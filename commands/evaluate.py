@@ -2,6 +2,8 @@
 
 import click
 
+from stepimp.wording import counted
+
 from ._options import device_options, family_option, judge_option, output_options, piped
 from ._print import banded, print_json
 from ._progress import progress, status
@@ -82,7 +84,7 @@ def show(document: dict):
         )
     drawn = f" with {row['schedule']}" if row["schedule"] else ""
     click.echo(
-        f"{row['samples']} samples{drawn}, judge {params['judge']}: gen-PPL "
+        f"{counted(row['samples'], 'sample')}{drawn}, judge {params['judge']}: gen-PPL "
         f"{banded(row, 'gen_ppl', 2)}, corpus PPL {banded(row, 'corpus_ppl', 2)}, entropy "
         f"{banded(row, 'entropy_nats', 2)} nats -> {document['path']}"
     )

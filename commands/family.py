@@ -4,6 +4,8 @@ import json
 
 import click
 
+from stepimp.wording import counted
+
 from ._options import family_option
 from ._print import print_table
 
@@ -47,8 +49,9 @@ def add(folder, name, checkpoint, seed_of, as_json):
     if as_json:
         return click.echo(json.dumps({"name": name} | facts))
     click.echo(
-        f"{name}: {facts['layout']}, {facts['blocks']} blocks, {facts['parameters']:,} parameters, "
-        f"up to {facts['max_length']} tokens -> {Path(folder) / 'family.json'}"
+        f"{name}: {facts['layout']}, {counted(facts['blocks'], 'block')}, "
+        f"{facts['parameters']:,} parameters, up to {facts['max_length']} tokens "
+        f"-> {Path(folder) / 'family.json'}"
     )
 
 

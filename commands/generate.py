@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from stepimp.wording import counted
+
 from ._long import confirm
 from ._options import STEPS, FloatRange, full_name, model_options, usage_errors, yes_option
 from ._print import print_json
@@ -174,7 +176,7 @@ def summary(document: dict) -> str:
     params, cost, row = document["params"], document["cost"], document["rows"][0]
     speed = f"{cost['tokens'] / cost['seconds']:,.0f} tokens/s" if cost["seconds"] else ""
     passes = f"{cost['forwards']} forward passes{of_how_many(params, row)}"
-    lines = [f"{row['samples']} samples with {params['schedule']}: {speed}, {passes}"]
+    lines = [f"{counted(row['samples'], 'sample')} with {params['schedule']}: {speed}, {passes}"]
     if params["schedule"].startswith("draft("):
         heavy = params["heavy"]
         calls = cost["sequential_of"].get(heavy, 0) / row["samples"]

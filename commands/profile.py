@@ -2,6 +2,8 @@
 
 import click
 
+from stepimp.wording import counted
+
 from ._long import confirm
 from ._options import (
     STEPS,
@@ -89,8 +91,8 @@ def show(document: dict):
         rows[row["kind"]].append(row)
     show_parts(rows["part"])
     show_savings(rows["saving"], document["params"])
-    repeats = document["params"]["repeats"]
-    click.echo(f"Median of {repeats} runs, range in brackets -> {document['path']}")
+    runs = counted(document["params"]["repeats"], "run")
+    click.echo(f"Median of {runs}, range in brackets -> {document['path']}")
     click.echo(summary(rows["reproducibility"]))
 
 

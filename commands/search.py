@@ -6,6 +6,8 @@ from functools import partial
 
 import click
 
+from stepimp.wording import counted
+
 from ._curves import measure_first
 from ._long import confirm
 from ._options import (
@@ -176,8 +178,8 @@ def show(document: dict):
         last = document["race"]["rounds"][-1]
         saved = f"{document['race']['saved']:.0%}"
         click.echo(
-            f"Elimination left {last['schedules']} schedules and saved {saved} of the segments; "
-            "influence and correlations are of the samples that all schedules have."
+            f"Elimination left {counted(last['schedules'], 'schedule')} and saved {saved} of "
+            "the segments; influence and correlations are of the samples that all schedules have."
         )
     best, worst = rows[0], rows[-1]
     click.echo(

@@ -9,6 +9,7 @@ from stepimp.paper.contents import title
 from stepimp.paper.describe import family_name, in_the_paper, measured, origin
 from stepimp.paper.numbers import paper
 from stepimp.paper.policies import compared
+from stepimp.wording import counted
 
 from . import breakdown, frontier, savings, tradeoff
 from . import policies as differences
@@ -108,10 +109,10 @@ def profile(document: dict) -> Figure:
         figure,
         title("profile"),
         f"{origin(document)}Family {family_name(document)}, heavy {params['heavy']}, light "
-        f"{params['light']}; {params['samples']} samples of {params['length']} tokens, "
+        f"{params['light']}; {counted(params['samples'], 'sample')} of {params['length']} tokens, "
         f"T = {params['steps']}, batch {params['batch_size']}, {params['dtype']} on "
-        f"{provenance['device']}; median and range of {params['repeats']} runs; stepimp "
-        f"{provenance['version']}. Light steps lie at both ends.",
+        f"{provenance['device']}; median and range of {counted(params['repeats'], 'run')}; "
+        f"stepimp {provenance['version']}. Light steps lie at both ends.",
         "At most: the speed-up that fewer blocks can bring, 1/a for the share a of the time "
         "outside the body, formula (7). The paper prints 1/(1 - a) for this a; its own "
         "decomposition gives 1/a.",

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from stepimp.paper.describe import measured
 from stepimp.paper.peak import by_model, importance, peak_statement
 from stepimp.schedules.schedule import parse
+from stepimp.wording import counted
 
 from . import kl, loss
 from .charts import chart, place, ticks
@@ -142,7 +143,7 @@ def banded(row: dict, name: str) -> str:
 def key(model: str, colour: str, document: dict) -> str:
     """One entry of the legend."""
     chip = tag("i", style=f"background:{colour}", class_="chip")
-    return tag("li", f"{chip}{escape(model)}, {document['blocks'][model]} blocks")
+    return tag("li", f"{chip}{escape(model)}, {counted(document['blocks'][model], 'block')}")
 
 
 def importance_chart(curves: list[dict], tint: dict) -> str:

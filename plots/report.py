@@ -14,6 +14,7 @@ from string import Template
 
 from stepimp.paper.contents import label
 from stepimp.paper.describe import is_reference
+from stepimp.wording import counted
 
 from .explorer import explorer
 from .markup import table, tag
@@ -104,11 +105,9 @@ def summary(documents: list[dict]) -> str:
         for model in document["provenance"].get("fingerprints", {}).get("models", {})
     )
     of = f" on the models {', '.join(models)}" if models else ""
-    count = "1 results document" if len(documents) == 1 else f"{len(documents)} results documents"
     shipped = sum(map(is_reference, documents))
-    here = (
-        f" {shipped} of them from the shipped reference run, not measured here." if shipped else ""
-    )
+    here = f" {shipped} of them from the shipped reference run, not measured here."
+    count = counted(len(documents), "results document")
     return escape(
         f"{count} of stepimp {', '.join(versions)}{of}, beside what the paper printed."
         f"{here if shipped else ''}"

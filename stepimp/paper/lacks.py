@@ -5,6 +5,7 @@ from fractions import Fraction
 from stepimp.models.family import family_folder, read_manifest
 from stepimp.paper.needs import family_of, named_family
 from stepimp.paper.rows import PAPER_BLOCKS
+from stepimp.wording import counted
 
 PAPER_DEPTHS = {"light_6": 6, "light_8": 8, "light_10": 10}  # of 12 blocks
 
@@ -23,7 +24,7 @@ def lacks(need: str, family: str | None = None, documents: dict | None = None) -
             return ""
         if wanted.denominator > 1:
             return f"a model with {share} of the heavy model's blocks"
-        return f"a model of {wanted} blocks"
+        return f"a model of {counted(int(wanted), 'block')}"
     if need == "light_sizes" and len(blocks) in (1, 2):
         return "a second light model"
     return ""

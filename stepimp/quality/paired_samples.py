@@ -27,6 +27,7 @@ from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.saved import AnySchedule, kind_of, parts_of
 from stepimp.schedules.schedule import Schedule
 from stepimp.text.blocks import load_blocks
+from stepimp.wording import counted
 
 COSTS = ("seconds", "flops")  # of each batch of samples
 
@@ -101,8 +102,8 @@ def text_prefixes(
     blocks = load_blocks(data, family.tokenizer, length, "heldout", column, samples)
     if len(blocks.tokens) < samples:
         raise StepimpError(
-            f"{data} has {len(blocks.tokens)} held-out sequences of {length} tokens, and {samples} "
-            "prefixes are needed: use fewer samples or more text."
+            f"{data} has {counted(len(blocks.tokens), 'held-out sequence')} of {length} tokens, "
+            f"and {samples} prefixes are needed: use fewer samples or more text."
         )
     order = randomness.generator(seed, randomness.DATA).permutation(len(blocks.tokens))[:samples]
     return blocks.tokens[torch.as_tensor(order), :prefix_length].long(), blocks.fingerprint

@@ -17,6 +17,7 @@ from stepimp.schedules import over_masked, plan
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.saved import AnySchedule, SavedSchedule, from_json
 from stepimp.schedules.schedule import Schedule, parse
+from stepimp.wording import counted
 
 NO_STEPS = (
     "A plan says how many tokens unmask together, and takes neither a T nor a sampler: leave them "
@@ -150,7 +151,8 @@ def read_schedule(
             raise StepimpError(NO_STEPS)
         if steps and isinstance(saved.schedule, Schedule) and saved.schedule.steps != steps:
             raise StepimpError(
-                f"The schedule of {text} has {saved.schedule.steps} steps, not T = {steps}."
+                f"The schedule of {text} has {counted(saved.schedule.steps, 'step')}, not "
+                f"T = {steps}."
             )
         return saved.schedule, steps or saved.steps
     if "@" in text:

@@ -11,6 +11,7 @@ from itertools import groupby
 from stepimp import pictures
 from stepimp.errors import StepimpError
 from stepimp.schedules.notation import model_of, written_names
+from stepimp.wording import counted
 
 MOST_STEPS = 1_000_000
 SEGMENT = re.compile(r"([HL])(\d+)|([^:,\s]+):(\d+)")
@@ -100,8 +101,8 @@ def parse(
         )
     if steps is not None and schedule.steps != steps:
         raise StepimpError(
-            f"Schedule {text!r} sums to {schedule.steps} steps, not to T = {steps}: change one of "
-            "them."
+            f"Schedule {text!r} sums to {counted(schedule.steps, 'step')}, not to T = {steps}: "
+            "change one of them."
         )
     return schedule
 

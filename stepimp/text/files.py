@@ -20,6 +20,7 @@ from pathlib import Path
 from stepimp.errors import StepimpError
 from stepimp.text.cache import digest, file_digest
 from stepimp.text.tables import kept, numbered
+from stepimp.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -175,11 +176,6 @@ def documents_of(path: Path, column: str, rows: Iterable[dict] | None = None) ->
         if isinstance(error, OSError) and error.errno:  # of the system, not of the content
             raise
         raise StepimpError(f"Cannot read {path} after row {number}: {error}.") from error
-
-
-def counted(count: int, what: str) -> str:
-    """`1 file`, `2 files`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 @functools.cache

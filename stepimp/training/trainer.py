@@ -32,6 +32,7 @@ from stepimp.training.intact import last_checkpoint, refuse_separate, step_of
 from stepimp.training.muon import MuonAdamW
 from stepimp.training.recipe import KEPT_CHECKPOINTS, MAY_CHANGE, Recipe
 from stepimp.training.sharding import check_resumable, configure
+from stepimp.wording import counted
 
 NOTE = "training.json"  # what is trained in a work folder
 
@@ -200,8 +201,9 @@ def fit(
     if trainer.state.global_step < recipe.steps:
         minutes = next(part.minutes for part in callbacks if isinstance(part, Deadline))
         raise StepimpError(
-            f"{folder.name} stopped after {minutes:g} minutes at step {trainer.state.global_step} "
-            f"of {recipe.steps}: run the same command again to continue."
+            f"{folder.name} stopped after {counted(minutes, 'minute')} at step "
+            f"{trainer.state.global_step} of {recipe.steps}: run the same command again to "
+            "continue."
         )
     return ema.averaged()
 
@@ -239,8 +241,8 @@ def check_enough(tokens: torch.Tensor, recipe: Recipe, processes: int):
     batch = recipe.batch_size * processes
     if len(tokens) < batch:
         raise StepimpError(
-            f"The text has {len(tokens)} sequences, less than one batch of {batch}: choose a "
-            "smaller batch size."
+            f"The text has {counted(len(tokens), 'sequence')}, less than one batch of {batch}: "
+            "choose a smaller batch size."
         )
 
 
