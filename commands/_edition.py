@@ -22,7 +22,8 @@ class Edition:
         """Draws a figure or writes a table, or notes the command that makes what it needs."""
         from stepimp.paper.contents import CLAIMS, DRAWN, TABLES
         from stepimp.paper.lacks import lacks
-        from stepimp.paper.needs import incomplete, made_by
+        from stepimp.paper.needs import incomplete
+        from stepimp.paper.recipes import made_by
 
         sources = [document for document in self.documents.values() if document]
         if name != CLAIMS:

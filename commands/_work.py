@@ -100,7 +100,7 @@ def planned(
     params: its options as click has parsed them. first: the curves that it measures before.
     Raises StepimpError for sizes that do not go together.
     """
-    from stepimp.paper.needs import members_of
+    from stepimp.paper.recipes import members_of
 
     params = params | default_models(params, folder)
     length = params.get("length") or members_of(folder).length

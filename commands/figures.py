@@ -66,7 +66,8 @@ def figures(only, results, family, out, as_json):
     """
     from stepimp.errors import StepimpError
     from stepimp.paper.contents import CLAIMS, names_for
-    from stepimp.paper.needs import find_documents, made_by
+    from stepimp.paper.needs import find_documents
+    from stepimp.paper.recipes import made_by
     from stepimp.results import results_folder
 
     from ._edition import Edition

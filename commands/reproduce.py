@@ -204,7 +204,8 @@ def more_samples(effect, family: str | None) -> str:
     """The command that measures enough to resolve an effect as large as measured."""
     import shlex
 
-    from stepimp.paper.needs import NEEDS, arguments
+    from stepimp.paper.needs import NEEDS
+    from stepimp.paper.recipes import arguments
 
     size = "--sequences" if NEEDS[effect.need][0] in ("loss", "kl") else "--samples"
     line = arguments(effect.need, family, [size, str(effect.count_needed)], effect.light)

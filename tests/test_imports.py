@@ -284,5 +284,5 @@ def test_the_library_names_no_option_of_a_command():
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 text = node.value
                 # Its recipes are command lines: the arguments of the command that fills a need.
-                argument = name == "stepimp.paper.needs" and option.fullmatch(text)
+                argument = name == "stepimp.paper.recipes" and option.fullmatch(text)
                 assert argument or not option.search(text), (name, text)

@@ -17,9 +17,9 @@ import numpy as np
 from stepimp.intervals import Estimate, bootstrap, ratio, resampled_means
 from stepimp.paper.describe import REFERENCE, is_reference
 from stepimp.paper.lacks import lacks
-from stepimp.paper.needs import made_by
 from stepimp.paper.numbers import paper
 from stepimp.paper.peak import NAMES, by_model, importance, peak
+from stepimp.paper.recipes import made_by
 from stepimp.paper.rows import hand_crafted, schedule_of
 from stepimp.paper.tables import Table
 

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from stepimp.models.family import family_folder, read_manifest
-from stepimp.paper.needs import family_of, named_family
+from stepimp.paper.recipes import family_of, named_family
 from stepimp.paper.rows import PAPER_BLOCKS
 from stepimp.wording import counted
 

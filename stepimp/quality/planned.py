@@ -82,20 +82,30 @@ def begun(
 ) -> tuple[Run, list[str]]:
     """The run of a document made from curves, and the light models to use."""
     results_folder(out)
+    params = params_from_curves(curves, heavy, lights, all_lights, options)
+    return Run(out, command, params, curves["provenance"]["fingerprints"]), params["lights"]
+
+
+def params_from_curves(
+    curves: dict, heavy: str | None, lights, all_lights: bool, options: dict
+) -> dict[str, Any]:
+    """The params of a document made from curves: its options, its models and the curves' file.
+
+    lights, all_lights: see `scheduled_lights`. Raises StepimpError if the curves have another heavy
+    model or were measured with other weights than the family has now.
+    """
     check_current(curves)
     measured = curves["params"]
     if heavy not in (None, measured["heavy"]):
         raise StepimpError(
             f"{curves['path']} has {measured['heavy']} as the heavy model, not {heavy}."
         )
-    chosen = scheduled_lights(curves, lights, all_lights)
-    params = {
+    return {
         **options,
-        "lights": chosen,
+        "lights": scheduled_lights(curves, lights, all_lights),
         **{name: measured[name] for name in ("heavy", "baseline", "family")},
         "curves": Path(curves["path"]).name,
     }
-    return Run(out, command, params, curves["provenance"]["fingerprints"]), chosen
 
 
 def recommended_schedule(document: dict) -> AnySchedule:

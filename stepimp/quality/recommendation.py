@@ -1,12 +1,10 @@
 """The recommendation document: a schedule from curves, on demand verified by sampling."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stepimp.columns import typed
-from stepimp.curves.document import check_current, check_weights
-from stepimp.errors import StepimpError
+from stepimp.curves.document import check_weights
 from stepimp.intervals import Estimate
 from stepimp.models import loading
 from stepimp.models.family import family_folder
@@ -16,9 +14,10 @@ from stepimp.quality.candidates import Candidate
 from stepimp.quality.comparison import compare
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.paired_samples import Setting
+from stepimp.quality.planned import params_from_curves
 from stepimp.results import Run, results_folder
 from stepimp.rows import RecommendRow, VerificationRow
-from stepimp.schedules.recommend import recommend_from, scheduled_lights, schedules_to_verify
+from stepimp.schedules.recommend import recommend_from, schedules_to_verify
 from stepimp.schedules.schedule import parse
 
 
@@ -59,12 +58,6 @@ def recommendation(
     verification of its batches of samples.
     """
     results_folder(out)
-    check_current(curves)
-    measured = curves["params"]
-    if heavy not in (None, measured["heavy"]):
-        raise StepimpError(
-            f"{curves['path']} has {measured['heavy']} as the heavy model, not {heavy}."
-        )
     options: dict[str, Any] = dict(
         budget=budget,
         save_flops=save_flops,
@@ -74,15 +67,11 @@ def recommendation(
         steps=steps,
         seed=seed,
     )
-    lights = scheduled_lights(curves, lights, save_flops)
-    params = {
-        **options,
-        "lights": lights,
-        **{name: measured[name] for name in ("heavy", "baseline", "family")},
-        "curves": Path(curves["path"]).name,
+    params = params_from_curves(curves, heavy, lights, save_flops, options) | {
         "samples": verification and verification.samples,
         "dtype": verification and verification.dtype,
     }
+    lights, measured = params["lights"], curves["params"]
     searched = no_progress if verification else progress
     advice = recommend_from(curves, lights, progress=searched, **options)
     fingerprints = curves["provenance"]["fingerprints"]
