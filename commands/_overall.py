@@ -30,7 +30,7 @@ class TimeLeft(ProgressColumn):
 
 
 class Overall:
-    """One bar over several steps that may run at once; a line per step where there is no terminal.
+    """One bar over several steps that may run at once; or a line per step outside a terminal.
 
     work: how much all steps are together, in the unit of `moved`.
     """

@@ -75,9 +75,9 @@ def show(document: dict):
 
 def sentence(row: dict) -> str:
     """The verdict on a policy in a sentence."""
-    said = {
+    outcome = {
         "better": "beats the best schedule over steps",
         "not better": "does not beat the best schedule over steps",
         "worse": "is worse than the best schedule over steps",
     }[row["verdict"]]
-    return f"{row['name']}: {said}, {banded(row, 'nelbo_diff_nats', 4)} nats per token."
+    return f"{row['name']}: {outcome}, {banded(row, 'nelbo_diff_nats', 4)} nats per token."

@@ -18,7 +18,7 @@ class Names(click.ParamType):
         for name in names:
             if name not in NAMES:
                 others = ", ".join(NAMES[len(FIGURES) :])
-                self.fail(f"{name!r} is none of 1 to {len(FIGURES)}, {others}.", param, ctx)
+                self.fail(f"{name!r} is not one of 1 to {len(FIGURES)}, {others}.", param, ctx)
         return names
 
 

@@ -241,7 +241,7 @@ def show_predictions(rows: list[dict], curves: str):
 
 
 def show_held_out(rows: list[dict]):
-    """The same against the NELBO on text that did not predict."""
+    """How each kind of prediction ranks the schedules by their NELBO on other text."""
     from stepimp.intervals import Estimate
 
     table = []

@@ -232,7 +232,8 @@ def train(
     from pathlib import Path
 
     from stepimp.training.callbacks import Deadline
-    from stepimp.training.family import prepare_text, train_family
+    from stepimp.training.family import train_family
+    from stepimp.training.family_text import prepare_text
 
     from ._training_progress import TrainingProgress
 

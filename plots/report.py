@@ -62,11 +62,11 @@ def page(
         "missing": ("Not there yet", absent(missing)),
         "provenance": ("Where the results come from", "\n".join(map(origin, documents))),
     }
-    there = [(name, *section) for name, section in sections.items() if section[1]]
-    links = (tag("a", heading, href=f"#{name}") for name, heading, _ in there)
+    filled = [(name, *section) for name, section in sections.items() if section[1]]
+    links = (tag("a", heading, href=f"#{name}") for name, heading, _ in filled)
     shown = (
         tag("section", f"{tag('h2', heading)}\n{content}\n", id=name)
-        for name, heading, content in there
+        for name, heading, content in filled
     )
     return fill(
         "template.html",
@@ -106,11 +106,11 @@ def summary(documents: list[dict]) -> str:
     )
     of = f" on the models {', '.join(models)}" if models else ""
     shipped = sum(map(is_reference, documents))
-    here = f" {shipped} of them from the shipped reference run, not measured here."
+    of_reference = f" {shipped} of them from the shipped reference run, not measured here."
     count = counted(len(documents), "results document")
     return escape(
         f"{count} of stepimp {', '.join(versions)}{of}, beside what the paper printed."
-        f"{here if shipped else ''}"
+        f"{of_reference if shipped else ''}"
     )
 
 
@@ -128,9 +128,9 @@ def claim_line(number: int, claim: dict) -> str:
     wanting = (
         f" To decide it, run {chain(claim['needs'].split(', then '))}." if claim["needs"] else ""
     )
-    said = tag("p", f"{number}. {escape(sentence(claim['claim']))}")
+    text = tag("p", f"{number}. {escape(sentence(claim['claim']))}")
     return tag(
-        "li", badge + said + tag("p", escape(sentence(claim["reason"])) + wanting, class_="reason")
+        "li", badge + text + tag("p", escape(sentence(claim["reason"])) + wanting, class_="reason")
     )
 
 

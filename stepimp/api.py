@@ -110,12 +110,12 @@ class Recommendation(Result):
 
     def _repr_html_(self) -> str:
         row = self.rows[0]
-        said = (
+        summary = (
             f"Saves {row['saved_flops']:.1%} of the FLOPs; predicted path KL "
             f"{Estimate.of(row, 'path_kl_nats').text()}, NELBO "
             f"{Estimate.of(row, 'nelbo_nats').text()} nats per token."
         )
-        return f"<div>{self.schedule._repr_html_()}<p>{escape(said)}</p></div>"
+        return f"<div>{self.schedule._repr_html_()}<p>{escape(summary)}</p></div>"
 
 
 @dataclass(frozen=True, repr=False)

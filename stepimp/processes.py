@@ -140,8 +140,9 @@ def meet(rank: int, count: int):
 
 
 def interruptible(function: Callable[[], T], limit: timedelta) -> T:
-    """What a function returns. Ctrl-C is heard while it waits outside of Python, where another
-    program at the port could hold it forever: after a limit TimeoutError is raised.
+    """What a function returns. It runs in a thread of its own, so that Ctrl-C works while it waits
+    outside of Python. Raises TimeoutError after a limit: another program at the port could keep it
+    waiting forever.
     """
     result: Future[T] = Future()
 

@@ -15,7 +15,7 @@ from stepimp.curves.inputs import Inputs
 from stepimp.curves.measurements import Measurements
 from stepimp.curves.tables import widest_band
 from stepimp.errors import StepimpError
-from stepimp.journals import Check, Kept
+from stepimp.journals import Check, MemoryJournal
 from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.denoiser import Denoiser
 from stepimp.noise import NoiseSchedule, corrupt
@@ -131,7 +131,7 @@ def measure(
     )
     starts = range(0, len(inputs), batch_size)
     chunks = [(start, min(start + batch_size, len(inputs))) for start in starts]
-    journal, processes, repeats = journal or Kept(), Processes(), range(inputs.repeats)
+    journal, processes, repeats = journal or MemoryJournal(), Processes(), range(inputs.repeats)
 
     def measured(chunk: tuple[int, int], repeat: int) -> dict:
         return rounded(measure_chunk(order, *inputs.draw(*chunk, repeat), times, inputs.noise))

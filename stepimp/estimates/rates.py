@@ -65,11 +65,11 @@ def rates(work: Work, options: ModelOptions, judge: str | None = None) -> Rates:
     """
     if not work.models:
         return Rates(flops={}, startup=0.0, input=0.0, forward={}, text=0.0, memory=0)
-    known = known_rates(work, options, judge)
-    if known is None:
-        known = measure_rates(work, options, judge)
-        write_atomically(rates_file(work, options, judge), json.dumps(asdict(known)))
-    return known
+    measured = known_rates(work, options, judge)
+    if measured is None:
+        measured = measure_rates(work, options, judge)
+        write_atomically(rates_file(work, options, judge), json.dumps(asdict(measured)))
+    return measured
 
 
 def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates:

@@ -40,7 +40,7 @@ def family_calibration(
     teacher: str | None = None,
     column: str = "text",
 ) -> Calibration:
-    """Of `train_family`, for models named by their depth: 4b, 12b.
+    """Rates of `train_family`, for models named by their depth: 4b, 12b.
 
     The arguments are those of `train_family`; nothing is written to the folder. Raises StepimpError
     for what it refuses.
@@ -63,7 +63,7 @@ def family_calibration(
 def judge_calibration(
     folder: Path, shape: dict, recipe: Recipe, data: str, vocab_size: int, column: str = "text"
 ) -> Calibration:
-    """Of `train_judge`, for one model named "judge".
+    """Rates of `train_judge`, for one model named "judge".
 
     folder: of the judge; the other arguments are those of `train_judge`. Nothing is written to the
     folder.

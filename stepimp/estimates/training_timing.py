@@ -17,7 +17,7 @@ from stepimp.estimates.timing import Clock
 from stepimp.estimates.training import Calibration, TrainingCosts, TrainingRates
 from stepimp.estimates.training_flops import causal_costs, member_costs
 from stepimp.models.mdlm_config import MDLMConfig
-from stepimp.training import family, judge
+from stepimp.training import family, family_text, judge
 from stepimp.training.callbacks import EMA
 from stepimp.training.held_out import finished_part, snapshot_part
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo
@@ -181,13 +181,13 @@ def time_family(
     clock = timing.clock_for(device)
     length = shape["model_length"]
     opened, startup = opened_again(
-        lambda: family.open_text(folder, data, length, tokenizer_name, vocab_size, column),
+        lambda: family_text.open_text(folder, data, length, tokenizer_name, vocab_size, column),
         begun,
         clock,
     )
     _, tokenizer, blocks, held_out = opened
     check_enough(blocks.tokens, recipe, 1)
-    shape = {**shape, **family.vocabulary_of(tokenizer)}
+    shape = {**shape, **family_text.vocabulary_of(tokenizer)}
     tutor = family.load_teacher(teacher, tokenizer, shape, device) if teacher else None
     models = {}
     for depth in depths:

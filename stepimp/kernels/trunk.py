@@ -48,7 +48,7 @@ KEEP, DROP = ctypes.c_bool(True), ctypes.c_bool(False)  # what the backward pass
 
 
 class Trunk(torch.autograd.Function):
-    """Of `trunk`, the arguments in one row, the matrices last."""
+    """`trunk` as an autograd function, which takes tensors as separate arguments: matrices last."""
 
     @staticmethod
     def forward(ctx, x, cos, sin, heads, up_bias, down_bias, *tensors):
@@ -93,7 +93,7 @@ class Trunk(torch.autograd.Function):
 
 
 def by_kind(matrices) -> list:
-    """Those of qkv, out, up and down, of as many blocks each, from all in a row."""
+    """The matrices of qkv, of out, of up and of down, from one list of all in this order."""
     blocks = len(matrices) // 4
     return [matrices[n : n + blocks] for n in range(0, len(matrices), blocks)]
 

@@ -58,9 +58,9 @@ class Inert(dict):
     listed: list
 
     def __new__(cls, *arguments, **_):
-        made = super().__new__(cls)
-        made.arguments, made.state, made.listed = arguments, None, []
-        return made
+        inert = super().__new__(cls)
+        inert.arguments, inert.state, inert.listed = arguments, None, []
+        return inert
 
     def __init__(self, *_, **__):
         super().__init__()
@@ -196,14 +196,14 @@ def plain_part(value, done: dict[int, Any]):
     if id(value) in done:
         return done[id(value)]
     done[id(value)] = UNFINISHED
-    made: Any
+    content: Any
     if isinstance(value, Inert):
         state = value.state if isinstance(value.state, dict) else {}
         field = next((name for name in ("_content", "_val") if name in state), None)
-        made = value if field is None else plain_part(state[field], done)
+        content = value if field is None else plain_part(state[field], done)
     elif isinstance(value, dict):
-        made = {key: plain_part(item, done) for key, item in value.items()}
+        content = {key: plain_part(item, done) for key, item in value.items()}
     else:
-        made = [plain_part(item, done) for item in value]
-    done[id(value)] = made
-    return made
+        content = [plain_part(item, done) for item in value]
+    done[id(value)] = content
+    return content

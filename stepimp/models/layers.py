@@ -98,8 +98,8 @@ class Block(nn.Module):
         self._packed: dict[str, torch.Tensor] | None = None
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Of the dense layers: queries, keys and values together and apart, attention's output, the
-        MLP up and down.
+        """Weights of the dense layers: queries, keys and values together and apart, attention's
+        output, the MLP up and down.
         """
         if self._packed:
             return self._packed

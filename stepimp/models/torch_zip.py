@@ -86,7 +86,7 @@ class Records:
         start, size = self.find(name)
         written = self.entries[self.root + name].CRC
         with memoryview(self.mapped) as whole, whole[start : start + size] as part:
-            if written and zlib.crc32(part) != written:  # 0 where torch was told to write none
+            if written and zlib.crc32(part) != written:  # 0 where torch wrote no checksums
                 raise self.damaged(f"the checksum of {name} is wrong")
 
     def bytes(self, name: str) -> bytes:

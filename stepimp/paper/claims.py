@@ -167,13 +167,13 @@ def in_order(document: dict, pairs, close=(), statements: int | None = None) -> 
     """Whether the better of each pair has the lower log-PPL. close: pairs that need not be
     resolved; statements: intervals that must hold jointly, by default these.
     """
-    log_ppl, every = per_sample(document, "log_ppl"), [*pairs, *close]
+    log_ppl, all_pairs = per_sample(document, "log_ppl"), [*pairs, *close]
     differences = {
-        (better, worse): difference(log_ppl[worse], log_ppl[better], statements or len(every))
-        for better, worse in every
+        (better, worse): difference(log_ppl[worse], log_ppl[better], statements or len(all_pairs))
+        for better, worse in all_pairs
     }
     as_claimed = [pair for pair in pairs if differences[pair].low > 0]
-    reversed_pairs = [pair for pair in every if differences[pair].high < 0]
+    reversed_pairs = [pair for pair in all_pairs if differences[pair].high < 0]
     least = min(reversed_pairs or pairs, key=lambda pair: differences[pair].value)
     better, worse = least
     reason = (

@@ -132,7 +132,7 @@ def find_documents(results, family: str | None = None) -> dict[str, dict | None]
 
 
 def may_fill(header: dict, need: str, family: str | None) -> bool:
-    """Whether a document can be what a need asks for, by what stands before its rows."""
+    """Whether a document can be what a need asks for, by the parts before its rows."""
     if header["command"] not in kinds(need):
         return False
     folder = family_folder(header["params"].get("family")).resolve()

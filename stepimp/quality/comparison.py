@@ -5,14 +5,18 @@ cost counted and timed.
 from dataclasses import dataclass
 
 from stepimp.errors import StepimpError
-from stepimp.journals import Kept
+from stepimp.journals import MemoryJournal
 from stepimp.models.family import corpus, family_folder, recorded, text_column
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
 from stepimp.progress import Progress, no_progress
-from stepimp.quality import candidates as of
-from stepimp.quality.candidates import Candidate
+from stepimp.quality.candidates import (
+    Candidate,
+    all_heavy,
+    default_candidates,
+    given_candidates,
+)
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.paired_samples import Setting, draw_samples, text_prefixes
 from stepimp.quality.paired_statistics import (
@@ -68,7 +72,7 @@ class CompareOptions(ModelOptions):
         """The schedules of `schedules` and `fractions`. Raises StepimpError if one does not
         parse.
         """
-        return of.given(self.steps, self.schedules, self.fractions, self.heavy, self.lights)
+        return given_candidates(self.steps, self.schedules, self.fractions, self.heavy, self.lights)
 
 
 def compare_models(
@@ -83,7 +87,7 @@ def compare_models(
     candidates, heavy, lights = options.given(), options.heavy, options.lights
     results_folder(options.out)
     folder = family_folder(options.family)
-    names = [heavy, *lights, *(name for given in candidates for name in given.schedule.models)]
+    names = [heavy, *lights, *(name for each in candidates for name in each.schedule.models)]
     processes = Processes()
     device = processes.device(options.device)
     family = load(names, folder, device, options.dtype, options.attn)
@@ -100,7 +104,7 @@ def compare_models(
         )
     if not candidates:
         candidates = processes.from_first(
-            lambda: of.default_candidates(
+            lambda: default_candidates(
                 options.out, options.steps, heavy, lights, family.fingerprints
             )
         )
@@ -120,7 +124,7 @@ def compare_models(
     params = dict(
         heavy=heavy,
         lights=list(lights),
-        plans=[[plan.name, plan.light, plan.schedule.format()] for plan in candidates],
+        plans=[[each.name, each.light, each.schedule.format()] for each in candidates],
         steps=options.steps,
         samples=options.samples,
         length=length,
@@ -154,7 +158,7 @@ def compare(
     All-heavy is compared too, last if it is not a candidate. stamp: names this run in the samples
     it draws. Raises StepimpError for schedules, lengths and prefixes that cannot be sampled.
     """
-    heavy = of.all_heavy(setting.steps, setting.heavy)
+    heavy = all_heavy(setting.steps, setting.heavy)
     candidates = list(dict.fromkeys(candidates))
     if heavy.schedule not in (candidate.schedule for candidate in candidates):
         candidates.append(heavy)
@@ -165,7 +169,7 @@ def compare(
     scored = Processes().finish_units(
         dict(zip(schedules, schedules)),
         lambda schedule: score_samples(setting, drawn[schedule], judge),
-        Kept(),
+        MemoryJournal(),
     )
     rows = [
         compare_row(candidate, setting, scored[candidate.sampled], scored[heavy.sampled])

@@ -11,7 +11,7 @@ from stepimp.columns import typed
 from stepimp.documents import newest
 from stepimp.errors import StepimpError
 from stepimp.intervals import Estimate, ratio
-from stepimp.journals import Check, Journal, Kept
+from stepimp.journals import Check, Journal, MemoryJournal
 from stepimp.models.family import family_folder
 from stepimp.models.options import RunOptions
 from stepimp.processes import Processes
@@ -115,7 +115,7 @@ def evaluate(
         scores = Processes().from_first(lambda: score_as_mdlm(judge, wholes, longest, batch_size))
         tokens = tokens[: len(scores.nll)]
     else:
-        scores = score_in_parts(judge, samples, batch_size, journal or Kept(), progress)
+        scores = score_in_parts(judge, samples, batch_size, journal or MemoryJournal(), progress)
     entropy = unigram_entropy(tokens)
     row = {
         "judge": judge.name,

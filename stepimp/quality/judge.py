@@ -63,7 +63,7 @@ class Judge:
     name: str
     """Its Hugging Face id, or the last two parts of its folder's path."""
     fingerprint: str
-    """Of weights and tokenizer."""
+    """Digest of weights and tokenizer."""
 
     @property
     def context(self) -> int | None:
@@ -147,9 +147,9 @@ def judge_of(folder: Path, named: str | None = None) -> str:
     if named and Path(named).expanduser().exists():
         return named
     for family in (Path(folder), family_folder(named.partition("/")[0] if named else None)):
-        own = family / FOLDER
-        if named in (None, short_name(own)) and (own / "config.json").exists():
-            return str(own)
+        judge = family / FOLDER
+        if named in (None, short_name(judge)) and (judge / "config.json").exists():
+            return str(judge)
         if named is None:
             break
     return named or bundled_judge(Path(folder)) or GPT2

@@ -73,8 +73,8 @@ def plan_document(
     """
     options: dict[str, Any] = dict(forwards=forwards, budget=budget, by=by, seed=seed)
     run, chosen = begun("plan", curves, out, heavy, lights, True, options)
-    made = plan_from(curves, chosen, **options)
-    return run.finish(**made, blocks=curves["blocks"], curve_params=curves["params"])
+    parts = plan_from(curves, chosen, **options)
+    return run.finish(**parts, blocks=curves["blocks"], curve_params=curves["params"])
 
 
 def begun(

@@ -168,7 +168,7 @@ class Measured:
     losses: np.ndarray
     """[sequences] nats per token of the text."""
     scores: Scores
-    """Of the samples."""
+    """Scores of the samples."""
     entropy: np.ndarray
     """[samples] unigram entropy in nats."""
     batches: list[dict]
@@ -205,12 +205,12 @@ def policy_rows(
     intervals of those in NELBO hold jointly for the policies at equal cost.
     """
     heavy, light, blocks = options.heavy, options.light, family.blocks
-    numbers = {each.name: measured(each.name, done, family, judge) for each in chosen}
-    base, rows = numbers[FIXED], []
+    by_policy = {each.name: measured(each.name, done, family, judge) for each in chosen}
+    base, rows = by_policy[FIXED], []
     for each in chosen:
-        of = numbers[each.name]
-        passes = {model: of.per_sample("forwards", model) for model in (heavy, light)}
-        difference = ratio(of.losses - base.losses, jointly=len(AT_EQUAL_COST))
+        numbers = by_policy[each.name]
+        passes = {model: numbers.per_sample("forwards", model) for model in (heavy, light)}
+        difference = ratio(numbers.losses - base.losses, jointly=len(AT_EQUAL_COST))
         row: dict[str, Any] = {
             "name": each.name,
             "policy": written(each.policy, heavy, light),
@@ -218,15 +218,15 @@ def policy_rows(
             "heavy_forwards": sum(blocks[m] * n for m, n in passes.items()) / blocks[heavy],
             "forwards_heavy": passes[heavy],
             "forwards_light": passes[light],
-            "sequential_heavy": of.per_sample("sequential", heavy),
+            "sequential_heavy": numbers.per_sample("sequential", heavy),
             **each.nelbo.columns("predicted_nelbo_nats"),
             **each.path_kl.columns("predicted_path_kl_nats"),
-            **ratio(of.losses).columns("nelbo_nats"),
+            **ratio(numbers.losses).columns("nelbo_nats"),
             **difference.columns("nelbo_diff_nats"),
-            **quality_columns(of.scores, of.entropy),
-            **ratio(of.scores.log_ppl - base.scores.log_ppl).columns("log_ppl_diff"),
-            "seconds": sum(batch["seconds"] for batch in of.batches),
-            "empty": unscorable(of.scores, judge),
+            **quality_columns(numbers.scores, numbers.entropy),
+            **ratio(numbers.scores.log_ppl - base.scores.log_ppl).columns("log_ppl_diff"),
+            "seconds": sum(batch["seconds"] for batch in numbers.batches),
+            "empty": unscorable(numbers.scores, judge),
             "verdict": verdict(each.name, difference),
         }
         rows.append(typed(PolicyRow, row))

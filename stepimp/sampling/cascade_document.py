@@ -102,8 +102,8 @@ def cascade_rows(
         rows.append({"name": name, "threshold_nats": threshold, "escalated": float(share)})
         rows[-1]["saved_flops"] = float(most - share)
         statistics += [predicted["nelbo"], predicted["path_kl"], predicted["nelbo"] - fixed]
-    every = np.ones(len(events.entropy), dtype=bool)
-    for name, heavy, saved in (("all-heavy", every, 0.0), ("all-light", ~every, most)):
+    all_events = np.ones(len(events.entropy), dtype=bool)
+    for name, heavy, saved in (("all-heavy", all_events, 0.0), ("all-light", ~all_events, most)):
         predicted = events.predicted(heavy)
         rows.append({"name": name, "saved_flops": saved})
         statistics += [predicted["nelbo"], predicted["path_kl"], np.zeros(len(events.tokens))]

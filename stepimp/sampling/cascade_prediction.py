@@ -21,7 +21,7 @@ from stepimp.checks import is_array, is_whole, span
 from stepimp.curves.inputs import Inputs
 from stepimp.curves.measure import masked_positions
 from stepimp.errors import StepimpError
-from stepimp.journals import Kept
+from stepimp.journals import MemoryJournal
 from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.denoiser import Denoiser
 from stepimp.processes import Processes
@@ -46,7 +46,7 @@ class HeldOutEvents:
     ce_light: np.ndarray
     """[E] sum over the positions of -log p of the light model at the clean token."""
     ce_heavy: np.ndarray
-    """[E] the same of the heavy model."""
+    """[E] sum over the positions of -log p of the heavy model at the clean token."""
     kl_light: np.ndarray
     """[E] sum over the positions of KL(heavy || light)."""
     tokens: np.ndarray
@@ -94,7 +94,7 @@ def measure_events(
     steps are cut into; as many as steps, or more, takes every step. journal: keeps finished chunks.
     Raises StepimpError where the text has nothing to mask.
     """
-    journal, models = journal or Kept(), (denoisers[heavy], denoisers[light])
+    journal, models = journal or MemoryJournal(), (denoisers[heavy], denoisers[light])
     chunks = [
         (start, min(start + batch_size, len(inputs))) for start in range(0, len(inputs), batch_size)
     ]
@@ -157,13 +157,12 @@ def measured_chunk(models, inputs: Inputs, start, stop, steps, strata, seed) -> 
         time = at / totals[rows] if steps is not None else times[rows, at - 1]
         statistics = position_statistics(models, tokens[rows], masked, time)
         for r, (i, step) in enumerate(zip(rows, at)):
-            here = np.flatnonzero(masked[r])
-            if not len(here):
+            positions = np.flatnonzero(masked[r])
+            if not len(positions):
                 continue
-            event, sizes = np.unique(unmask_step[i, here], return_inverse=True, return_counts=True)[
-                1:
-            ]
-            entropy, *sums = (np.bincount(event, values[r][here]) for values in statistics)
+            steps_here = unmask_step[i, positions]
+            _, event, sizes = np.unique(steps_here, return_inverse=True, return_counts=True)
+            entropy, *sums = (np.bincount(event, values[r][positions]) for values in statistics)
             weight = totals[i] / len(chosen[i]) / step
             columns = (start + i, k, weight, entropy / sizes, *sums)
             for name, column in zip(parts, columns):

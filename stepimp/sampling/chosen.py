@@ -120,9 +120,9 @@ def policy_of(options: GenerateOptions) -> Policy:
         first_hitting = steps is None and not isinstance(schedule, (Schedule, Plan))
     else:
         first_hitting = options.sampler == "first-hitting"
-    own = isinstance(schedule, (Schedule, Plan)) or first_hitting
+    needs_no_steps = isinstance(schedule, (Schedule, Plan)) or first_hitting
     order = None if options.order is None else Order.parse(options.order)
-    return Policy(schedule, None if own else steps, first_hitting, kernel, order)
+    return Policy(schedule, None if needs_no_steps else steps, first_hitting, kernel, order)
 
 
 def read_threshold(text: str) -> float:

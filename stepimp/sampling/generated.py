@@ -210,13 +210,13 @@ def newest_recommendation(options: GenerateOptions) -> dict | None:
 
     def fits(document: dict) -> bool:
         params = document["params"]
-        asked = (
+        matches = (
             params["family"] == family
             and options.steps in (None, params["steps"] or options.steps)
             and options.heavy in (None, params["heavy"])
             and (options.light is None or params["lights"] == [options.light])
         )
-        return asked and (asked_for(document) or not replaced(weights_of(document), folder))
+        return matches and (asked_for(document) or not replaced(weights_of(document), folder))
 
     document = newest(options.out, "recommend", fits)
     if document and (outdated := replaced(weights_of(document), folder)):

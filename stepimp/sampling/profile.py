@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from stepimp.columns import typed
-from stepimp.journals import Kept
+from stepimp.journals import MemoryJournal
 from stepimp.models.denoiser import Denoiser
 from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import load
@@ -80,7 +80,8 @@ def profile_models(options: ProfileOptions, progress: Progress = no_progress) ->
     """
     schedules = options.schedules()
     results_folder(options.out)
-    names = [options.heavy, options.light, *(name for plan in schedules for name in plan.models)]
+    scheduled = (name for schedule in schedules for name in schedule.models)
+    names = [options.heavy, options.light, *scheduled]
     processes, folder = Processes(), family_folder(options.family)
     device = processes.device(options.device)
     family = load(names, folder, device, options.dtype, options.attn)
@@ -143,7 +144,7 @@ def timing_rows(
     # First calls build caches.
     time_run(denoisers, Schedule.of([light]), 1, length, options.seed, batch_size=1)
     numbers = range(options.repeats)
-    repetitions = processes.finish_units(dict(zip(numbers, numbers)), repetition, Kept())
+    repetitions = processes.finish_units(dict(zip(numbers, numbers)), repetition, MemoryJournal())
     pairs: dict[Schedule, list[tuple[Timing, Timing]]] = defaultdict(list)
     of_model: dict[str, list[Timing]] = defaultdict(list)
     for all_heavy, timings in (repetitions[number] for number in numbers):

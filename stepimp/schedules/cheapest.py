@@ -168,8 +168,8 @@ class Bounds:
             possible = first <= last
             low[possible] = np.minimum(low[possible], first[possible])
             high[possible] = np.maximum(high[possible], last[possible])
-        some = low <= high
-        return Windows(at[some], low[some], high[some])
+        open_ends = low <= high
+        return Windows(at[open_ends], low[open_ends], high[open_ends])
 
 
 def nothing(reduced: list[np.ndarray], at: int) -> np.ndarray:

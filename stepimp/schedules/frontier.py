@@ -26,7 +26,7 @@ class Windows:
 
     @classmethod
     def all(cls, steps: int, gains: list[int], shortest: int, least: int, most: int) -> "Windows":
-        """Those of all schedules that save from `least` to `most` units."""
+        """The windows of all schedules that save from `least` to `most` units."""
         ends = np.arange(shortest, steps - shortest + 1)
         low = np.maximum(min(gains) * ends, least - max(gains) * (steps - ends))
         high = np.minimum(max(gains) * ends, most - min(gains) * (steps - ends))

@@ -160,5 +160,5 @@ def plan_from(
     Besides what `plan` returns, "curves": the `CurveRow`s of these light models.
     """
     measurements = replace(Measurements.unpack(curves), lights=tuple(lights))
-    made = plan(measurements, curves["blocks"], forwards, budget, **options)
-    return made | {"curves": curve_rows(measurements, curves["params"]["seed"])}
+    document = plan(measurements, curves["blocks"], forwards, budget, **options)
+    return document | {"curves": curve_rows(measurements, curves["params"]["seed"])}

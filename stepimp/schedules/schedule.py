@@ -35,8 +35,8 @@ class Schedule:
         """From (model name, number of steps) pairs in the order of sampling: pairs of no steps are
         left out, and neighbours of one model become one segment.
         """
-        some = [(model, count) for model, count in parts if count > 0]
-        runs = groupby(some, key=lambda part: part[0])
+        nonempty = [(model, count) for model, count in parts if count > 0]
+        runs = groupby(nonempty, key=lambda part: part[0])
         return cls(tuple((model, sum(count for _, count in run)) for model, run in runs))
 
     @property

@@ -1,6 +1,7 @@
 """How a model is trained, apart from its shape, its seed and its text."""
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 
 KEPT_CHECKPOINTS = 2  # the older one serves while the newer is being written
@@ -70,3 +71,15 @@ class Recipe:
 
     def as_dict(self) -> dict:
         return asdict(self)
+
+
+def members_to_train(
+    depths: Collection[int], seed: int, baseline_seed: int | None
+) -> dict[str, tuple[int, int]]:
+    """name -> (blocks, seed) of a family's members: one per depth, and the deepest again from
+    `baseline_seed`, if any.
+    """
+    members = {f"{depth}b": (depth, seed) for depth in depths}
+    if baseline_seed is not None:
+        members[f"{max(depths)}b_seed{baseline_seed}"] = (max(depths), baseline_seed)
+    return members

@@ -271,7 +271,7 @@ def training_arguments(work: Path, recipe: Recipe, seed: int) -> TrainingArgumen
 
 
 def start_training(seed: int):
-    """The same draws for the same seed, and no progress but our own."""
+    """Seeds all random draws and turns off the progress bars of transformers."""
     quiet_transformers()
     set_seed(seed)
 

@@ -114,7 +114,9 @@ def check(config: dict):
 
 
 def time_conditioning(config: dict) -> bool:
-    """Of the config, or of its algorithm as later versions of the trainer write it."""
+    """Whether the config, or its algorithm as later versions of the trainer write it, has time
+    conditioning.
+    """
     places = {"time_conditioning": config, "algo.time_conditioning": part(config, "algo")}
     values = {
         name: fields["time_conditioning"]
