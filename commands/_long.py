@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from stepimp.launcher import launched
-from stepimp.memory import free_memory, size
+from stepimp.memory import free_memory
 
+from ._print import size
 from ._work import CURVES, cores, default_models, missing_curves, planned
 
 HOUR = 3600.0

@@ -103,6 +103,22 @@ family_option = click.option(
     help="Folder of a trained family. [env: STEPIMP_FAMILY; default: the bundled family]",
 )
 
+results_option = click.option(
+    "--results",
+    type=click.Path(file_okay=False),
+    envvar="STEPIMP_RESULTS",
+    default="results",
+    show_default=True,
+    help="Folder of the results files. [env: STEPIMP_RESULTS]",
+)
+figures_option = click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    default="figures",
+    show_default=True,
+    help="Folder the figures are written to.",
+)
+
 device_options = together(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option(

@@ -19,7 +19,7 @@ from ._options import (
     yes_option,
 )
 from ._policies import compare_policies
-from ._print import banded, print_json, print_table, rounded
+from ._print import banded, print_json, print_table, rounded, warn_of_empty
 from ._progress import progress, status
 from ._workers import workers_option
 
@@ -176,11 +176,7 @@ def show(document: dict):
         [cells(row, len(params["lights"]) > 1) for row in rows],
         spare=("entropy", "FLOPs"),
     )
-    if empty := sum(row["empty"] for row in rows):
-        click.echo(
-            f"{empty} samples had nothing to score and count as one token of probability 1/V.",
-            err=True,
-        )
+    warn_of_empty(sum(row["empty"] for row in rows))
     if document["pairs"]:
         click.echo(placement_line(document["pairs"]))
     scheduled = [row for row in rows if row["name"] not in ("all-heavy", "all-light")] or rows

@@ -2,8 +2,10 @@
 
 import click
 
+from stepimp.wording import duration
+
 from ._estimates import TIMED, workers_of
-from ._print import duration, print_json, print_table, size
+from ._print import print_json, print_table, size
 from ._progress import status
 from ._threads import choose_threads
 from ._work import JUDGED, PLANNED

@@ -5,7 +5,7 @@ import click
 from stepimp.wording import counted
 
 from ._options import device_options, family_option, judge_option, output_options, piped
-from ._print import banded, print_json
+from ._print import banded, print_json, warn_of_empty
 from ._progress import progress, status
 from ._workers import workers_option
 
@@ -70,16 +70,11 @@ def evaluate(as_json, **options):
 def show(document: dict):
     """What was found, in a line."""
     (row,), params = document["rows"], document["params"]
-    if row["empty"]:
-        click.echo(
-            f"{row['empty']} samples had nothing to score and count as one token of probability "
-            "1/V.",
-            err=True,
-        )
+    warn_of_empty(row["empty"])
     if document["dropped"]:
         click.echo(
-            f"{document['dropped']} samples beyond the last whole batch of "
-            f"{params['batch_size']} were dropped, as the MDLM repository does.",
+            f"Dropped, as the MDLM repository does: {counted(document['dropped'], 'sample')} "
+            f"beyond the last whole batch of {params['batch_size']}.",
             err=True,
         )
     drawn = f" with {row['schedule']}" if row["schedule"] else ""

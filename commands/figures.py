@@ -2,6 +2,7 @@
 
 import click
 
+from ._options import figures_option, results_option
 from ._progress import progress
 
 
@@ -24,27 +25,14 @@ class Names(click.ParamType):
 
 @click.command()
 @click.option("--only", type=Names(), help="These alone, such as 5,12,table3.  [default: all]")
-@click.option(
-    "--results",
-    type=click.Path(file_okay=False),
-    envvar="STEPIMP_RESULTS",
-    default="results",
-    show_default=True,
-    help="Folder of the results files. [env: STEPIMP_RESULTS]",
-)
+@results_option
 @click.option(
     "--family",
     type=click.Path(file_okay=False),
     envvar="STEPIMP_FAMILY",
     help="Family whose results are drawn. [env: STEPIMP_FAMILY; default: the bundled family]",
 )
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False),
-    default="figures",
-    show_default=True,
-    help="Folder the figures are written to.",
-)
+@figures_option
 @click.option(
     "--json", "as_json", is_flag=True, help="Print what was written and what is missing as JSON."
 )

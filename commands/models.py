@@ -4,16 +4,12 @@ import json
 
 import click
 
+from ._options import family_option
 from ._print import print_table
 
 
 @click.command()
-@click.option(
-    "--family",
-    type=click.Path(file_okay=False),
-    envvar="STEPIMP_FAMILY",
-    help="Folder of a trained family. [env: STEPIMP_FAMILY; default: the bundled family]",
-)
+@family_option
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the members as JSON on stdout and nothing else."
 )

@@ -7,7 +7,7 @@ from contextlib import closing
 import click
 
 from ._long import confirm_steps
-from ._options import yes_option
+from ._options import figures_option, results_option, yes_option
 from ._work import cores
 
 SCALES = ("quick", "full")
@@ -42,21 +42,8 @@ DTYPES = ("auto", "float32", "bfloat16")
     envvar="STEPIMP_FAMILY",
     help="Family in the role of the paper's. [env: STEPIMP_FAMILY; default: the bundled family]",
 )
-@click.option(
-    "--results",
-    type=click.Path(file_okay=False),
-    envvar="STEPIMP_RESULTS",
-    default="results",
-    show_default=True,
-    help="Folder of the results files. [env: STEPIMP_RESULTS]",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False),
-    default="figures",
-    show_default=True,
-    help="Folder the figures are written to.",
-)
+@results_option
+@figures_option
 @click.option(
     "--json",
     "as_json",
@@ -180,8 +167,9 @@ def show_resolution(documents: dict, family: str | None):
     with its expected time by the rate of this machine.
     """
     from stepimp.paper.resolution import MOST, effects
+    from stepimp.wording import duration
 
-    from ._print import duration, print_table
+    from ._print import print_table
 
     rows, more = [], []
     for effect in effects(documents):

@@ -88,10 +88,9 @@ def curves_work(
     points: int,
     length: int,
     batch_size: int,
-    noise: NoiseSchedule | None = None,
 ) -> Work:
     """The work of `curves.measure.measure`. models: heavy, light ones and baseline."""
-    work, noise = Work(length, min(batch_size, sequences)), noise or NoiseSchedule()
+    work, noise = Work(length, min(batch_size, sequences)), NoiseSchedule()
     chunks = -(-sequences // batch_size) * repeats
     masked = [noise.masked(k / points) for k in range(1, points + 1)]
     # At t = 1 all inputs are equal where everything is masked, and one serves for all of a chunk.

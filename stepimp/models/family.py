@@ -154,6 +154,11 @@ def text_column(folder: Path) -> str:
     return next((facts["column"] for facts in members if "column" in facts), "text")
 
 
+def chosen_text(data: str | None, column: str | None, folder: Path) -> tuple[str, str]:
+    """The text that is asked for and its column, by default those that a family was trained on."""
+    return data or corpus(folder), column or ("text" if data else text_column(folder))
+
+
 def resolve(name: str, folder: Path) -> str:
     """The checkpoint a model name means: a member of the family, else a path or a hub id."""
     members = read_manifest(folder)["members"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from stepimp.errors import StepimpError
 from stepimp.journals import MemoryJournal
-from stepimp.models.family import corpus, family_folder, recorded, text_column
+from stepimp.models.family import chosen_text, family_folder, recorded
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
@@ -75,10 +75,7 @@ class CompareOptions(ModelOptions):
         return given_candidates(self.steps, self.schedules, self.fractions, self.heavy, self.lights)
 
 
-def compare_models(
-    options: CompareOptions,
-    progress: Progress = no_progress,
-) -> dict:
+def compare_models(options: CompareOptions, progress: Progress = no_progress) -> dict:
     """The results document of `stepimp compare`, written to the results folder.
 
     progress: called with the batches of samples drawn and to draw. Raises StepimpError for models,
@@ -96,8 +93,7 @@ def compare_models(
     length = options.length or family.length
     data, column, prefixes, text = None, None, None, None
     if options.prefix_length:
-        data = options.data or corpus(folder)
-        column = options.column or ("text" if options.data else text_column(folder))
+        data, column = chosen_text(options.data, options.column, folder)
         sizes = (options.samples, length, options.prefix_length)
         prefixes, text = processes.one_before_others(
             lambda: text_prefixes(data, family, *sizes, options.seed, column)
@@ -111,15 +107,15 @@ def compare_models(
     setting = Setting(
         family,
         heavy,
-        options.steps,
-        options.samples,
-        length,
-        options.seed,
-        options.out,
-        prefixes,
-        text,
-        options.batch_size,
-        options.dtype,
+        steps=options.steps,
+        samples=options.samples,
+        length=length,
+        seed=options.seed,
+        out=options.out,
+        prefixes=prefixes,
+        text=text,
+        batch_size=options.batch_size,
+        dtype=options.dtype,
     )
     params = dict(
         heavy=heavy,

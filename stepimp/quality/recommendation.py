@@ -82,11 +82,11 @@ def recommendation(
         setting = Setting(
             family,
             measured["heavy"],
-            steps,
-            verification.samples,
-            measured["length"],
-            seed,
-            str(run.path.parent),
+            steps=steps,
+            samples=verification.samples,
+            length=measured["length"],
+            seed=seed,
+            out=str(run.path.parent),
             dtype=verification.dtype,
         )
         advice["verification"] = verify(

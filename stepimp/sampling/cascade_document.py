@@ -12,7 +12,7 @@ from stepimp.curves.options import CurveOptions
 from stepimp.errors import StepimpError
 from stepimp.intervals import bootstrap, resampled_means
 from stepimp.models import loading
-from stepimp.models.family import corpus, family_folder, text_column
+from stepimp.models.family import family_folder
 from stepimp.processes import Processes
 from stepimp.progress import Progress, no_progress
 from stepimp.results import Run, results_folder
@@ -59,7 +59,7 @@ def tune_cascade(
             f"{light} runs in every event: a budget of {wanted.budget:.1%} cannot be met."
         )
     warn_of_times(family)
-    complete = completed(options, family, corpus(folder), text_column(folder))
+    complete = completed(options, family)
     inputs, source = Processes().one_before_others(lambda: curve_inputs(complete, family))
     params = complete.params() | {"budget": wanted.budget, "steps": wanted.steps}
     fingerprints = {"models": family.fingerprints, "data": source}

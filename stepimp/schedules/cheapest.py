@@ -75,9 +75,9 @@ class Bounds:
         self._prices = self.price + offsets
         self._before, self._after = self.before(self._prices)[0], self.after(self._prices)
 
-    def _saved(self, prices: np.ndarray, already=0) -> np.ndarray:
-        """Least value of what a schedule saves, of [least, most] less the units saved already."""
-        return np.minimum(prices * (self._least - already), prices * (self._most - already))
+    def _saved(self, prices: np.ndarray) -> np.ndarray:
+        """Least value of what a schedule saves, which is from `least` to `most` units."""
+        return np.minimum(prices * self._least, prices * self._most)
 
     def _best_price(self) -> tuple[float, float]:
         """The price whose bound on the whole schedule is greatest, and that bound: it is concave

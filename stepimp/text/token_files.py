@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from stepimp.errors import StepimpError, advice
 from stepimp.scratch import replacing
+from stepimp.wording import duration
 
 MANY = 10_000_000  # characters from which on progress is logged
 EVERY = 10.0  # seconds between two messages, and between two notes of what is done
@@ -94,5 +95,5 @@ def message(characters: int, total: int, fresh: int, seconds: float) -> str:
     left = seconds * (total - characters) / max(1, fresh)
     return (
         f"Tokenizing: {characters / 1e6:,.0f} of {total / 1e6:,.0f} million characters, about "
-        f"{f'{left:.0f} s' if left < 90 else f'{left / 60:.0f} min'} left."
+        f"{duration(left)} left."
     )

@@ -5,13 +5,8 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 
 KEPT_CHECKPOINTS = 2  # the older one serves while the newer is being written
-SCHEDULES = ("cosine", "trapezoid")
-MAY_CHANGE = (
-    "save_every",
-    "snapshot_every",
-    "compile",
-    "weights",
-)  # while a training is unfinished
+# Fields that may change while a training is unfinished.
+MAY_CHANGE = ("save_every", "snapshot_every", "compile", "weights")
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,13 @@ FOREIGN_FIELDS = (
     "_name_or_path",
 )
 
-
 NUMBERS = (int, float)
 # type of a default: what a config.json may have in its place
 KINDS: dict[type, Any] = {bool: bool, int: int, float: NUMBERS, str: str}
 WRAPPERS = ("_orig_mod.", "module.")  # of torch.compile and of distributed training
+# Reasons for which a model is refused.
+UNIFORM = "its corruption replaces tokens by random ones (uniform state); there is no mask token"
+CAUSAL = "it is autoregressive and reads from left to right"
 
 
 def is_int(value) -> bool:
@@ -175,7 +177,3 @@ def refuse_more_blocks_than_tensors(layout: Layout, shapes: Shapes):
 def count(shapes: Shapes, pattern: str) -> int:
     """Numbered layers: how many different numbers the first group of `pattern` takes."""
     return len({match[1] for name in shapes if (match := re.search(pattern, name))})
-
-
-def parameters(shapes: Shapes) -> int:
-    return sum(math.prod(shape) for shape in shapes.values())

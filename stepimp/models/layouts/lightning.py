@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stepimp.errors import StepimpError
 from stepimp.models.inert_pickle import StoredTensor, load_inert, plain
-from stepimp.models.layouts.layout import Layout, refuse_more_blocks_than_tensors
+from stepimp.models.layouts.layout import CAUSAL, UNIFORM, Layout, refuse_more_blocks_than_tensors
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.models.strict import check_tensors, empty_model
@@ -16,7 +16,6 @@ from stepimp.models.weights import StoredWeights
 
 PREFIXES = re.compile(r"(^module\.)|(_orig_mod\.)|((?<=\.)module\.)")
 EMBEDDING = "backbone.vocab_embed.embedding"
-UNIFORM = "its corruption replaces tokens by random ones (uniform state); there is no mask token"
 # Reasons for what the repository and its successors train beside MDLM.
 REASONS = {
     "duo": UNIFORM,
@@ -24,7 +23,7 @@ REASONS = {
     "udlm": UNIFORM,
     "uniform": UNIFORM,
     "sedd": "it predicts ratios of probabilities (SEDD), not the clean token",
-    "ar": "it is autoregressive and reads from left to right",
+    "ar": CAUSAL,
     "d3pm": "it carries no unmasked tokens over (D3PM parameterisation)",
     "bd3lm": "it denoises block after block (semi-autoregressive)",
 }

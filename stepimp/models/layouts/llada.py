@@ -18,10 +18,7 @@ KEYS = (
     ("mlp.up_proj.", "up_proj."),
     ("mlp.down_proj.", "ff_out."),
 )
-
-
-# What changes the forward pass, and the values with which it is that of LLaDA 8B. Where a field is
-# absent or null, so it is.
+# Fields that change the forward pass, and their values for LLaDA 8B, which are also the defaults.
 FORWARD: dict[str, tuple] = {
     "block_type": ("llama",),
     "layer_norm_type": ("rms",),
