@@ -44,6 +44,7 @@ class Edition:
         self.written[name] = [str(path) for path in paths]
 
     def draw(self, name: str) -> tuple:
+        """(figure, its files) of this name."""
         from stepimp.paper.contents import DRAWN
         from stepimp.plots import figures, style
 
@@ -53,6 +54,7 @@ class Edition:
         return figure, style.save(figure, self.folder, name)
 
     def tabulate(self, name: str) -> tuple:
+        """(table, its files) of this name."""
         from stepimp.paper import formats
         from stepimp.paper.claims import as_table
         from stepimp.paper.contents import CLAIMS
@@ -65,6 +67,7 @@ class Edition:
         return table, formats.save(table, self.folder, name)
 
     def claims(self) -> list:
+        """The verdict on each of the paper's claims."""
         from stepimp.paper.claims import claims
 
         return claims(self.documents)

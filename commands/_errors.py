@@ -29,6 +29,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def terminate(number, frame):
+    """A signal handler that raises `Terminated`."""
     raise Terminated(number)
 
 

@@ -59,6 +59,7 @@ def is_interactive() -> bool:
 
 
 def family_of(params: dict) -> Path:
+    """The folder of the family that a command is about."""
     from stepimp.models.family import family_folder
 
     return family_folder(params.get("family"))

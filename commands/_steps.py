@@ -59,6 +59,7 @@ class Child:
         return bool(received)
 
     def end(self) -> Ended:
+        """Waits for the process and returns what it printed."""
         code = self.process.wait()
         texts = []
         for file in (self.output, self.errors):
@@ -68,12 +69,14 @@ class Child:
         return Ended(self.step, code, *texts)
 
     def close(self):
+        """Closes the pipe and the files."""
         os.close(self.reports)
         self.output.close()
         self.errors.close()
 
 
 def start(step: Step, results: Path, workers: int) -> Child:
+    """Starts a step in a process of its own, `workers` of which run at once."""
     reports, pipe = os.pipe()
     environment = os.environ | {"STEPIMP_RESULTS": str(results), PIPE: str(pipe)}
     environment["STEPIMP_YES"] = "1"  # whoever runs all of them has agreed

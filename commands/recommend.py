@@ -237,6 +237,7 @@ def show_masked(document: dict, tradeoff: bool):
 
 
 def masked_cells(row: dict) -> list[str]:
+    """`cells`, and the difference to the best schedule over steps."""
     return [*cells(row), banded(row, "over_steps_diff_nats")]
 
 

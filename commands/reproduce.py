@@ -124,12 +124,14 @@ def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):
 
 
 def command_line(step) -> str:
+    """The command line of a step."""
     import shlex
 
     return shlex.join(["stepimp", *step.arguments])
 
 
 def title(step, number: int, count: int) -> str:
+    """What the bar calls a step."""
     return f"Step {number} of {count}: {command_line(step)}"
 
 
@@ -145,6 +147,7 @@ def shipped(family: str | None) -> dict[str, dict]:
 
 
 def present(documents: dict[str, dict | None]) -> dict[str, dict]:
+    """The documents that there are."""
     return {need: document for need, document in documents.items() if document}
 
 

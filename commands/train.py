@@ -16,6 +16,7 @@ from ._training import family_shape, recipe_of
 
 
 def depth_list(ctx, param, value):
+    """The depths of an option such as 4,6,8."""
     try:
         depths = sorted({int(part) for part in value.split(",")})
     except ValueError:

@@ -56,6 +56,7 @@ def explorer(document: dict) -> dict[str, str]:
 
 
 def budget_column(params: dict) -> str:
+    """The column that holds the budget."""
     return "saved_flops" if params["save_flops"] else "light_fraction"
 
 

@@ -79,10 +79,12 @@ def page(
 
 
 def part(name: str) -> str:
+    """The content of a file of the page."""
     return (files("stepimp.plots") / "page" / name).read_text("utf-8")
 
 
 def fill(name: str, **places: str) -> str:
+    """A template of the page with its places filled in."""
     return Template(part(name)).substitute(places)
 
 
@@ -98,6 +100,7 @@ def policy(script: str) -> str:
 
 
 def summary(documents: list[dict]) -> str:
+    """What the report is made from, in a sentence."""
     versions = sorted({document["provenance"]["version"] for document in documents})
     models = dict.fromkeys(
         model
@@ -121,6 +124,7 @@ def claim_list(claims: list[dict]) -> str:
 
 
 def claim_line(number: int, claim: dict) -> str:
+    """A claim with its verdict as a list item."""
     verdict = claim["verdict"]
     badge = tag(
         "strong", f"{SIGNS[verdict]} {verdict}", class_=f"verdict {verdict.replace(' ', '-')}"
@@ -140,6 +144,7 @@ def sentence(text: str) -> str:
 
 
 def figure_list(figures: dict) -> str:
+    """All figures as HTML."""
     listed = "\n".join(figure(name, *shown) for name, shown in figures.items())
     return tag("div", listed, class_="figures") if figures else ""
 
@@ -173,6 +178,7 @@ def inline(plot, name: str) -> tuple[str, str, str]:
 
 
 def titled_table(shown: dict) -> str:
+    """A table with its note as HTML."""
     note = tag("p", escape(shown["note"]), class_="note") if shown["note"] else ""
     return tag(
         "div", table(shown["columns"], shown["rows"], shown["title"]) + note, id=shown["name"]
@@ -192,6 +198,7 @@ def absent(missing: dict[str, list[str]]) -> str:
 
 
 def chain(commands) -> str:
+    """Commands as HTML, in the order in which they run."""
     return ", then ".join(tag("code", escape(command)) for command in commands)
 
 

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def chosen_family(family: str | None) -> str | None:
+    """The family asked for, else that of the environment variable; None for the bundled one."""
     return family or os.environ.get("STEPIMP_FAMILY")
 
 
@@ -45,6 +46,7 @@ def named(models: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def chosen_out(out: str | None) -> str:
+    """The results folder asked for, else that of the environment variable, else `results`."""
     return out or os.environ.get("STEPIMP_RESULTS") or ModelOptions.out
 
 

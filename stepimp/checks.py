@@ -77,6 +77,7 @@ def fields(kind) -> dict[str, Any]:
 
 
 def not_a(value, words: str, where: str) -> str:
+    """What is wrong with a value, in words."""
     return f"{where} is {shortened(value)}, not {words}"
 
 

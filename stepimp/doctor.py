@@ -50,6 +50,7 @@ class Check(NamedTuple):
 
     @property
     def passed(self) -> bool:
+        """Whether the difference is allowed."""
         return self.difference <= self.allowed
 
 

@@ -242,6 +242,7 @@ def part_fault(document: dict, part: str, row_types: tuple[type, ...]) -> str:
 
 
 def row_fault(row: dict, declared: tuple[Column, ...], where: str) -> str:
+    """What keeps a row from having the declared columns, in words; empty where nothing does."""
     for column in declared:
         if column.name not in row:
             if column.required:

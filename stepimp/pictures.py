@@ -32,6 +32,7 @@ def shades(models) -> dict[str, str]:
 
 
 def text(x: float, y: float, content: str, anchor: str = "start", more: str = TEXT) -> str:
+    """An SVG text element."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {more}>{escape(content)}</text>'
 
 
@@ -125,4 +126,5 @@ def curve(model: str, points: list[Point], colour: str, x, y) -> list[str]:
 
 
 def joined(points: list[tuple[float, float]]) -> str:
+    """Points as SVG attributes have them."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

@@ -132,6 +132,7 @@ class Run:
         return open_journal(self.journal_path, self.key, check, self.processes.rank)
 
     def provenance(self) -> dict:
+        """Where the document comes from: versions, command line, device, fingerprints and times."""
         import torch
 
         cuda = self.device.startswith("cuda")

@@ -60,6 +60,7 @@ class Probe(TrainerCallback):
         self.marks: list[list[float]] = []
 
     def now(self) -> list[float]:
+        """The time on each clock, once the device has finished its work."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return [clock() for clock in self.clocks]

@@ -37,6 +37,7 @@ class Buffers:
         self.free: list[torch.Tensor] = []
 
     def take(self, elements: int) -> torch.Tensor:
+        """A buffer of this many bf16 elements: a free one, else a new one."""
         self.free = [buffer for buffer in self.free if len(buffer) == elements]
         return self.free.pop() if self.free else torch.empty(elements, dtype=torch.bfloat16)
 

@@ -131,6 +131,7 @@ def fast_in_bf16(path: str) -> bool:
 
 
 def read_config(folder: Path) -> dict:
+    """The config.json of a model folder. Raises StepimpError where it is not a JSON object."""
     file = folder / "config.json"
     refuse_pointer(file)
     try:
@@ -167,6 +168,7 @@ def load_checkpoint(
 
 
 def build(checkpoint: Checkpoint, device, dtype, attn: str, tokenizer) -> Denoiser:
+    """`load_checkpoint` of an opened checkpoint, on a device and in a dtype of torch."""
     layout, weights = checkpoint.layout, checkpoint.weights
     ids = vocabulary(layout, tokenizer)
     if layout.mdlm:

@@ -125,6 +125,7 @@ def rescue(folder: Path) -> str:
 
 
 def write_manifest(folder: Path, manifest: dict):
+    """Writes a family's manifest, whole or not at all."""
     write_atomically(Path(folder) / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 

@@ -117,6 +117,8 @@ def rebuild_tensor(storage, offset, shape, stride, *_) -> StoredTensor | Inert:
 
 
 class Unpickler(pickle.Unpickler):
+    """Unpickles without importing anything that the pickle names."""
+
     def __init__(self, data: bytes, records: Records):
         super().__init__(io.BytesIO(data))
         self.records = records

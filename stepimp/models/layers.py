@@ -148,6 +148,9 @@ class Block(nn.Module):
         return linear(out.reshape(batch, -1, dim), weights["out"])
 
     def forward(self, x, modulation, cos, sin, at=None):
+        """x: [B, L, D] -> [B, L, D], with `at`, [B, n] positions: [B, n, D]. modulation: shift,
+        scale and gate of the attention, then of the MLP, [1, D] or [B, D] each.
+        """
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation
         drop = self.config.dropout if self.training else 0.0
         y = self.attention(modulated_norm(x, self.norm1.weight, shift1, scale1), cos, sin, at)
@@ -160,6 +163,8 @@ class Block(nn.Module):
 
 
 class Embedding(nn.Module):
+    """The token embedding."""
+
     def __init__(self, config: MDLMConfig):
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.hidden_dim))
@@ -170,6 +175,8 @@ class Embedding(nn.Module):
 
 
 class TimestepEmbedder(nn.Module):
+    """Sinusoidal features of the noise level, then an MLP."""
+
     def __init__(self, config: MDLMConfig):
         super().__init__()
         self.mlp = nn.Sequential(
@@ -209,6 +216,8 @@ class Rotary(nn.Module):
 
 
 class OutputLayer(nn.Module):
+    """The final norm and the vocabulary projection."""
+
     def __init__(self, config: MDLMConfig):
         super().__init__()
         self.norm_final = Norm(config.hidden_dim)
@@ -217,6 +226,8 @@ class OutputLayer(nn.Module):
 
 
 class Backbone(nn.Module):
+    """All parameters of an MDLM; `MDLMForMaskedLM` runs them."""
+
     def __init__(self, config: MDLMConfig):
         super().__init__()
         self.vocab_embed = Embedding(config)

@@ -75,6 +75,7 @@ class Family:
 
     @property
     def fingerprints(self) -> dict[str, str]:
+        """model -> fingerprint of its weights."""
         return {name: model.fingerprint for name, model in self.denoisers.items()}
 
     @property

@@ -124,6 +124,7 @@ def peak_claim(documents: dict) -> Decision:
 
 
 def peaks_in_the_middle(document: dict) -> Evidence:
+    """Whether the shallowest light model's importance peaks in the paper's middle."""
     rows, column = document["rows"], importance(document["rows"])
     if column == "kl_nats":
         reason = "no baseline was measured, and without one there is no relative KL"
@@ -140,6 +141,7 @@ def peaks_in_the_middle(document: dict) -> Evidence:
 
 
 def banded(row: dict, column: str) -> str:
+    """`with_brackets` of a column."""
     return with_brackets(Estimate.of(row, column))
 
 
@@ -239,6 +241,7 @@ def search_claim(documents: dict) -> Decision:
 
 
 def light_at_the_ends(document: dict) -> Evidence:
+    """Whether the best schedules are light more often at the ends, and the worst less often."""
     top, bottom = light_shares(document)
     centres = np.array([(row["t_from"] + row["t_to"]) / 2 for row in document["influence"]])
     ends = abs(centres - 0.5) > MIDDLE + 1e-9

@@ -31,6 +31,7 @@ VIEWS = ("loss", "kl")  # commands that write the same document of curves
 
 
 def unprefixed(document: dict) -> bool:
+    """Whether samples were drawn without a prefix."""
     return not document["params"]["prefix_length"]
 
 
@@ -59,6 +60,7 @@ def as_lm1b(document: dict) -> bool:
 
 
 def anything(document: dict) -> bool:
+    """The check that accepts every document."""
     return True
 
 

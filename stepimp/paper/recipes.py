@@ -110,6 +110,7 @@ def family_of(need: str, family: str | None) -> str | None:
 
 
 def is_bundled(folder: Path) -> bool:
+    """Whether a folder is that of a bundled family."""
     return folder.resolve().parent == family_folder().resolve().parent
 
 

@@ -50,6 +50,7 @@ def hand_crafted(document: dict, light: str | None = None) -> dict[str, dict]:
 
 
 def has_all_seven(document: dict, light: str | None = None) -> bool:
+    """Whether all of the paper's seven schedules were compared."""
     return len(hand_crafted(document, light)) == len(HAND_CRAFTED)
 
 

@@ -72,6 +72,7 @@ class Judge:
 
     @property
     def vocab_size(self) -> int:
+        """Rows V of its head."""
         return self.model.get_output_embeddings().weight.shape[0]
 
     @cached_property

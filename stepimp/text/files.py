@@ -82,6 +82,7 @@ def json_rows(path: Path, column: str) -> Iterator[dict]:
 
 
 def json_value(text: str, where: str):
+    """The JSON value of a text. Raises StepimpError, which says where it is, for any other text."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -65,6 +65,7 @@ def files_of(builder) -> dict[str, list[str]]:
 
 
 def is_parquet(file: str) -> bool:
+    """Whether a file is a parquet file, by its name."""
     return file.endswith(".parquet")
 
 
@@ -96,6 +97,7 @@ def is_prepared(builder) -> bool:
 
 
 def numbered(rows: Iterable[dict], first: int = 0) -> Iterator[tuple[str, dict]]:
+    """(number, row) of each row."""
     return ((str(number), row) for number, row in enumerate(rows, first))
 
 

@@ -30,6 +30,7 @@ Fragments = Iterator[tuple[str, str]]
 
 
 def is_compressed(path: Path) -> bool:
+    """Whether a file is compressed, by its name."""
     return path.suffix.lower() in (".gz", ".zst")
 
 

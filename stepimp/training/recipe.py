@@ -11,6 +11,8 @@ MAY_CHANGE = ("save_every", "snapshot_every", "compile", "weights")
 
 @dataclass(frozen=True)
 class Recipe:
+    """Optimizer, learning rate, precision, and what is saved when."""
+
     steps: int
     """Optimizer steps."""
     batch_size: int
@@ -62,9 +64,11 @@ class Recipe:
         return replace(earlier, **same) == self
 
     def extends(self, earlier: "Recipe") -> bool:
+        """Whether this is a longer trapezoid than the earlier recipe."""
         return self.schedule == "trapezoid" and self.steps > earlier.steps
 
     def as_dict(self) -> dict:
+        """The recipe as JSON has it."""
         return asdict(self)
 
 

@@ -38,6 +38,8 @@ NOTE = "training.json"  # what is trained in a work folder
 
 
 class TokenDataset(Dataset):
+    """Sequences [N, L] as the Trainer's inputs."""
+
     def __init__(self, tokens: torch.Tensor):
         self.tokens = tokens
 
@@ -247,6 +249,7 @@ def check_enough(tokens: torch.Tensor, recipe: Recipe, processes: int):
 
 
 def training_arguments(work: Path, recipe: Recipe, seed: int) -> TrainingArguments:
+    """The Trainer's arguments for a recipe, with checkpoints in `work`."""
     gpu = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(work),

@@ -66,6 +66,7 @@ def detect(config: dict, shapes: Shapes) -> Layout:
 
 
 def layout_of(config: dict, shapes: Shapes) -> Layout:
+    """`detect`, without its checks of the layout."""
     kind = config.get("model_type")
     if not isinstance(kind, str | None):
         raise describes_no_model(f"model_type is {kind!r:.50}")

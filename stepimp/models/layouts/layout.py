@@ -46,10 +46,12 @@ CAUSAL = "it is autoregressive and reads from left to right"
 
 
 def is_int(value) -> bool:
+    """Whether a value is an integer; true and false are not."""
     return type(value) is int
 
 
 def whole(native: str, stored: torch.Tensor) -> torch.Tensor:
+    """The stored tensor itself."""
     return stored
 
 
@@ -102,11 +104,13 @@ class Layout:
         NoiseSchedule(self.noise)
 
     def stored_name(self, native: str) -> str:
+        """The stored name of a native model's tensor."""
         for ours, theirs in self.keys:
             native = native.replace(ours, theirs)
         return native
 
     def skips(self, stored: str) -> bool:
+        """Whether a stored tensor belongs to no denoiser."""
         return any(re.search(pattern, stored) for pattern in self.left_out)
 
     @property

@@ -85,6 +85,7 @@ def part(config: dict, name: str) -> dict:
 
 
 def tokenizer_name(config: dict) -> str:
+    """The tokenizer's name or path. Raises StepimpError for anything but a string."""
     name = part(config, "data").get("tokenizer_name_or_path", "gpt2")
     if not isinstance(name, str):
         raise StepimpError(f"its config names the tokenizer {name!r:.50}, which is not a name.")
@@ -130,6 +131,7 @@ def time_conditioning(config: dict) -> bool:
 
 
 def mdlm_config(config: dict, rows: int) -> MDLMConfig:
+    """The shape of the model. rows: of its embedding. Raises StepimpError for a missing field."""
     shape = config["model"]
     for name in ("length", "hidden_size", "cond_dim", "n_blocks", "n_heads"):
         if name not in shape:

@@ -18,6 +18,7 @@ RECORDED = (
 
 
 def matches(config: dict) -> bool:
+    """Whether `stepimp convert` wrote this config.json."""
     return isinstance(config.get(FIELD), dict)
 
 
