@@ -65,17 +65,13 @@ def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):
     Example:
       stepimp reproduce --scale quick
     """
-    from pathlib import Path
-
     from stepimp.paper.contents import CLAIMS
     from stepimp.paper.needs import find_documents
     from stepimp.results import results_folder
 
     from ._edition import Edition
-    from ._overall import Overall
     from ._progress import log, status
     from ._protocol import is_there, plan
-    from ._steps import run_steps
     from .figures import as_json_text, show
 
     status("Looking at what is there ...")
@@ -92,20 +88,9 @@ def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):
     workers = workers or cores()
     confirm_steps(open_steps, workers, yes)
     failed = []
-    overall = Overall(sum(step.work for step in open_steps))
-    ending = run_steps(
-        open_steps,
-        workers,
-        Path(results),
-        lambda step: overall.begun(titles[step]),
-        lambda step, done, total: overall.moved(titles[step], step.work * done / total),
-    )
-    with overall, closing(ending):  # an interrupt while figures are drawn ends the running steps
+    # Closed by an interrupt while figures are drawn, it ends the running steps.
+    with closing(run_shown(open_steps, titles, workers, results, as_json)) as ending:
         for ended in ending:
-            overall.moved(titles[ended.step], ended.step.work)
-            with overall.paused():
-                click.echo(ended.output, nl=False, err=as_json)
-                click.echo(ended.errors, nl=False, err=True)
             if ended.code:
                 failed.append(command_line(ended.step))
             else:
@@ -121,6 +106,33 @@ def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):
         raise click.ClickException(
             f"Failed: {'; '.join(failed)}. The same command continues from there."
         )
+
+
+def run_shown(steps, titles: dict, workers: int, results: str, as_json: bool):
+    """Runs steps under one bar and prints what each of them prints; yields each as it ends.
+
+    titles: what the bar calls each step.
+    """
+    from pathlib import Path
+
+    from ._overall import Overall
+    from ._steps import run_steps
+
+    overall = Overall(sum(step.work for step in steps))
+    ending = run_steps(
+        steps,
+        workers,
+        Path(results),
+        lambda step: overall.begun(titles[step]),
+        lambda step, done, total: overall.moved(titles[step], step.work * done / total),
+    )
+    with overall, closing(ending):
+        for ended in ending:
+            overall.moved(titles[ended.step], ended.step.work)
+            with overall.paused():
+                click.echo(ended.output, nl=False, err=as_json)
+                click.echo(ended.errors, nl=False, err=True)
+            yield ended
 
 
 def command_line(step) -> str:

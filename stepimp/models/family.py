@@ -240,9 +240,7 @@ def default_members(folder: Path) -> tuple[str, str]:
     )
     depths = {members[name]["blocks"]: name for name in preferred_last}
     if not depths:
-        raise StepimpError(
-            f"There is no family in {folder}: train one with stepimp train, or name another folder."
-        )
+        raise no_family(folder)
     if len(depths) < 2:
         raise StepimpError(
             f"All members of the family in {folder} have the same depth: name the heavy and the "

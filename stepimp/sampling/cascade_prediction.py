@@ -157,20 +157,27 @@ def measured_chunk(models, inputs: Inputs, start, stop, steps, strata, seed) -> 
         time = at / totals[rows] if steps is not None else times[rows, at - 1]
         statistics = position_statistics(models, tokens[rows], masked, time)
         for r, (i, step) in enumerate(zip(rows, at)):
-            positions = np.flatnonzero(masked[r])
-            if not len(positions):
-                continue
-            steps_here = unmask_step[i, positions]
-            _, event, sizes = np.unique(steps_here, return_inverse=True, return_counts=True)
-            entropy, *sums = (np.bincount(event, values[r][positions]) for values in statistics)
+            events = event_statistics(unmask_step[i] * masked[r], statistics[:, r])
             weight = totals[i] / len(chosen[i]) / step
-            columns = (start + i, k, weight, entropy / sizes, *sums)
-            for name, column in zip(parts, columns):
-                parts[name].append(np.broadcast_to(column, len(sizes)))
+            for name, column in zip(parts, (start + i, k, weight, *events)):
+                parts[name].append(np.broadcast_to(column, len(events[0])))
     flat = {
         name: np.concatenate(columns).tolist() if columns else [] for name, columns in parts.items()
     }
     return {**flat, "start": start, "tokens": counts.tolist()}
+
+
+def event_statistics(unmask_step: np.ndarray, statistics: np.ndarray) -> list[np.ndarray]:
+    """[E] each, for the E events of one state: the mean entropy, and the sums of the others.
+
+    unmask_step: [L], 0 at positions that are not masked; statistics: [4, L], as of
+    `position_statistics`.
+    """
+    positions = np.flatnonzero(unmask_step)
+    steps = unmask_step[positions]
+    _, event, sizes = np.unique(steps, return_inverse=True, return_counts=True)
+    entropy, *sums = (np.bincount(event, values[positions]) for values in statistics)
+    return [entropy / sizes, *sums]
 
 
 def stratified_steps(total: int, strata: int, seed: int, sequence: int) -> list[int]:

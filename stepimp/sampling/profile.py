@@ -123,35 +123,12 @@ def timing_rows(
 
     Each schedule is timed against an all-heavy run of the same repeat.
     """
-    heavy, light, schedules = options.heavy, options.light, options.schedules()
-
-    def timed(schedule: Schedule) -> Timing:
-        return time_run(
-            denoisers, schedule, options.samples, length, options.seed, options.batch_size
-        )
-
-    processes = Processes()
-    count, total = processes.counter(), options.repeats * len(schedules)
-
-    def repetition(number: int) -> tuple[Timing, list[Timing]]:
-        """One process times all-heavy and all schedules, so that the times can be compared."""
-        all_heavy, timings = timed(Schedule.of([heavy] * options.steps)), []
-        for schedule in schedules:
-            timings.append(timed(schedule))
-            progress(count(1), total)
-        return all_heavy, timings
-
-    # First calls build caches.
-    time_run(denoisers, Schedule.of([light]), 1, length, options.seed, batch_size=1)
-    numbers = range(options.repeats)
-    repetitions = processes.finish_units(dict(zip(numbers, numbers)), repetition, MemoryJournal())
-    pairs: dict[Schedule, list[tuple[Timing, Timing]]] = defaultdict(list)
+    heavy, light = options.heavy, options.light
+    pairs = time_schedules(denoisers, options, length, progress)
     of_model: dict[str, list[Timing]] = defaultdict(list)
-    for all_heavy, timings in (repetitions[number] for number in numbers):
-        for schedule, timing in zip(schedules, timings):
-            pairs[schedule].append((all_heavy, timing))
-            if len(schedule.models) == 1:
-                of_model[schedule.models[0]].append(timing)
+    for schedule, paired in pairs.items():
+        if len(schedule.models) == 1:
+            of_model[schedule.models[0]] += [timing for _, timing in paired]
     rows: list[PartRow | SavingRow] = []
     for name in (heavy, light):
         timings = sorted(of_model[name], key=lambda timing: timing.seconds)
@@ -171,6 +148,35 @@ def timing_rows(
         }
         rows.append(typed(SavingRow, row | costs))
     return rows
+
+
+def time_schedules(
+    denoisers: dict[str, Denoiser], options: ProfileOptions, length: int, progress: Progress
+) -> dict[Schedule, list[tuple[Timing, Timing]]]:
+    """Schedule -> (all-heavy, the schedule) of each repeat.
+
+    One process times all-heavy and all schedules of a repeat, so that the times can be compared.
+    """
+    schedules, processes = options.schedules(), Processes()
+    count, total = processes.counter(), options.repeats * len(schedules)
+
+    def timed(schedule: Schedule) -> Timing:
+        return time_run(
+            denoisers, schedule, options.samples, length, options.seed, options.batch_size
+        )
+
+    def repetition(number: int) -> list[tuple[Timing, Timing]]:
+        all_heavy, pairs = timed(Schedule.of([options.heavy] * options.steps)), []
+        for schedule in schedules:
+            pairs.append((all_heavy, timed(schedule)))
+            progress(count(1), total)
+        return pairs
+
+    # First calls build caches.
+    time_run(denoisers, Schedule.of([options.light]), 1, length, options.seed, batch_size=1)
+    numbers = range(options.repeats)
+    repetitions = processes.finish_units(dict(zip(numbers, numbers)), repetition, MemoryJournal())
+    return dict(zip(schedules, map(list, zip(*(repetitions[number] for number in numbers)))))
 
 
 @torch.no_grad()
