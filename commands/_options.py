@@ -5,14 +5,17 @@ from contextlib import contextmanager
 
 import click
 
+from stepimp.models.options import MOST_SEED
+from stepimp.schedules.schedule import MOST_STEPS
+
 from ._threads import few_threads
 
 ARGUMENTS = "stepimp.arguments"
 """Where the context keeps the command line."""
-SEED = click.IntRange(0, 2**32 - 1)  # as NumPy and transformers take them
+SEED = click.IntRange(0, MOST_SEED)
 MOST_VOCABULARY = 1_000_000
 POINTS = click.IntRange(1, 100_000)  # times of a curve
-STEPS = click.IntRange(1, 1_000_000)  # `stepimp.schedules.schedule.MOST_STEPS`
+STEPS = click.IntRange(1, MOST_STEPS)
 
 
 class FloatRange(click.FloatRange):

@@ -66,6 +66,11 @@ def laid_out(columns: list[str], rows: list[list[str]], kept: list[int]) -> "Tab
     return table
 
 
+def or_dash(value, form: str = "{}") -> str:
+    """A value in a format, or a dash for None."""
+    return "-" if value is None else form.format(value)
+
+
 def banded(row: dict, name: str, digits: int | None = None) -> str:
     """A statistic of a row with its 95% interval, see `Estimate.text`."""
     from stepimp.intervals import Estimate

@@ -7,7 +7,11 @@ import click
 from stepimp.wording import counted
 
 from ._options import family_option
-from ._print import print_table
+from ._print import or_dash, print_table
+
+KEYS = ("name", "layout", "blocks", "block_flops", "seed", "fingerprint", "checkpoint")
+FORMS = dict.fromkeys(KEYS, "{}") | {"block_flops": "{:.3g}"}
+"""Field of a member -> how it is shown."""
 
 folder_argument = click.argument("folder", type=click.Path(file_okay=False))
 
@@ -83,7 +87,7 @@ def show(folder, family, as_json):
         "fingerprint",
         "checkpoint",
     ]
-    rows = [[shown(member[key]) for key in KEYS] for member in listed]
+    rows = [[or_dash(member[key], form) for key, form in FORMS.items()] for member in listed]
     print_table(f"Family in {folder}", columns, rows)
     costs = {member["block_flops"] for member in listed}
     click.echo(
@@ -91,13 +95,3 @@ def show(folder, family, as_json):
         if len(costs) == 1
         else "Saved FLOPs of a schedule: by the FLOPs of all blocks, since widths differ."
     )
-
-
-KEYS = ("name", "layout", "blocks", "block_flops", "seed", "fingerprint", "checkpoint")
-
-
-def shown(value) -> str:
-    """A dash where the manifest does not say."""
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "-" if value is None else str(value)

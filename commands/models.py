@@ -5,7 +5,7 @@ import json
 import click
 
 from ._options import family_option
-from ._print import print_table
+from ._print import or_dash, print_table
 
 
 @click.command()
@@ -33,16 +33,11 @@ def models(family, as_json):
         [
             member["name"],
             str(member["blocks"]),
-            shown(member["parameters"], "{:,}"),
-            shown(member["seed"]),
-            shown(member["heldout_nelbo_nats"], "{:.4f}"),
-            shown(member["fingerprint"]),
+            or_dash(member["parameters"], "{:,}"),
+            or_dash(member["seed"]),
+            or_dash(member["heldout_nelbo_nats"], "{:.4f}"),
+            or_dash(member["fingerprint"]),
         ]
         for member in listed
     ]
     print_table(f"Family in {folder}", columns, rows)
-
-
-def shown(value, form: str = "{}") -> str:
-    """A dash where the manifest does not say."""
-    return "-" if value is None else form.format(value)

@@ -21,8 +21,7 @@ def trade_off(document: dict) -> Figure:
     """The least predicted objective for every budget, and the schedules it was compared with."""
     params, rows = document["params"], document["rows"]
     figure = Figure(figsize=(COLUMN, 4.0))
-    by = "relative_kl" if params["by"] == "kl" and params["baseline"] else params["by"]
-    budget = "saved_flops" if params["save_flops"] else "light_fraction"
+    by, budget = tradeoff.objective_of(params), tradeoff.budget_of(params)
     tradeoff.draw(figure.subplots(), rows, document["tradeoff"], by, budget)
     annotate(
         figure,
@@ -39,8 +38,7 @@ def masked(document: dict) -> Figure:
     """The trade-off of schedules over the number of masked positions."""
     params, rows = document["params"], document["rows"]
     figure, best = Figure(figsize=(COLUMN, 4.0)), rows[0]
-    by = "relative_kl" if params["by"] == "kl" and params["baseline"] else params["by"]
-    budget = "saved_flops" if params["save_flops"] else "light_fraction"
+    by, budget = tradeoff.objective_of(params), tradeoff.budget_of(params)
     ax, named = figure.subplots(), [row for row in rows if row["name"] != "best over steps"]
     tradeoff.draw(ax, named, document["tradeoff"], by, budget)
     if not params["save_flops"]:

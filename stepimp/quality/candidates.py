@@ -12,10 +12,9 @@ from stepimp.sampling.chosen import read_saved, read_schedule
 from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.saved import AnySchedule
-from stepimp.schedules.schedule import Schedule, hand_crafted, parse, sandwich
+from stepimp.schedules.schedule import LIGHT_SHARE, Schedule, hand_crafted, parse, sandwich
 
 log = logging.getLogger(__name__)
-LIGHT_SHARE = 0.25  # light steps of the paper's hand-crafted schedules
 
 
 @dataclass(frozen=True)

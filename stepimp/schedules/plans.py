@@ -18,14 +18,13 @@ from stepimp.rows import FixedRow, PlanRow
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.plan_frontier import PlanFrontier
 from stepimp.schedules.predicted import Predictor, cost
-from stepimp.schedules.schedule import Schedule, sandwich
+from stepimp.schedules.schedule import LIGHT_SHARE, Schedule, sandwich
 
 OBJECTIVES = {"nelbo": "nelbo", "kl": "chain"}
 """What a plan minimises -> the curve of `costs.cost_curves` that a group costs."""
 MOST_ROWS = 8192  # of the table over budgets
 FRONTIER_POINTS = 40
 FIXED_POINTS = 12
-LIGHT_SHARE = 0.25  # light steps of the sandwich among the fixed schedules
 
 
 def pass_units(blocks: Mapping[str, int], heavy: str, passes: float) -> dict[str, int]:

@@ -145,6 +145,7 @@ def quarters(steps: int, heavy: str, light: str) -> list[Schedule]:
     return [light_window(steps, a, b, heavy, light) for a, b in zip(edges, edges[1:]) if a < b]
 
 
+LIGHT_SHARE = 0.25  # of the steps of the paper's hand-crafted schedules
 QUARTERS = ("1st quarter", "2nd quarter", "3rd quarter", "4th quarter")
 
 
