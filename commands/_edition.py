@@ -11,7 +11,7 @@ class Edition:
     {name: the model that the family would need}.
     """
 
-    def __init__(self, folder: Path, documents: dict[str, dict | None], family: str | None = None):
+    def __init__(self, folder: Path, documents: dict[str, dict | None], family: str | None):
         self.folder, self.documents, self.family = folder, documents, family
         self.made: dict = {}
         self.written: dict[str, list[str]] = {}

@@ -41,19 +41,19 @@ class Share(FloatRange):
 
 
 def piped(ctx, param, value):
-    """The value of an option that names a file; of a pipe, the file that its content is kept in."""
+    """The value of an option that names a file; for a pipe, a file with its content."""
     if value is None:
         return None
-    from stepimp.text.pipes import is_pipe, keep_pipe
+    from stepimp.text.pipes import is_pipe, save_pipe
 
     if not is_pipe(value):
         return value
-    kept = str(keep_pipe(value))
-    # Processes that are started with these arguments read what was kept.
+    file = str(save_pipe(value))
+    # Processes that are started with these arguments read the file.
     arguments = ctx.find_root().meta.get(ARGUMENTS, [])
-    same = {value: kept, f"--data={value}": f"--data={kept}"}
-    arguments[:] = [same.get(word, word) for word in arguments]
-    return kept
+    replaced = {value: file, f"--data={value}": f"--data={file}"}
+    arguments[:] = [replaced.get(word, word) for word in arguments]
+    return file
 
 
 def refuse(names, reason: str):

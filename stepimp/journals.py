@@ -133,7 +133,7 @@ def open_journal(path: Path, key: str, check: Check = anything, rank: int = 0) -
     return journal
 
 
-def join_journals(path: Path, key: str, done: dict[str, Any], check: Check = anything):
+def join_journals(path: Path, key: str, done: dict[str, Any], check: Check):
     """Adds the units of all processes to the first process's file, as one process alone would have
     left it.
     """

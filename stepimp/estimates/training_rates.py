@@ -61,7 +61,7 @@ def family_calibration(
 
 
 def judge_calibration(
-    folder: Path, shape: dict, recipe: Recipe, data: str, vocab_size: int, column: str = "text"
+    folder: Path, shape: dict, recipe: Recipe, data: str, vocab_size: int, column: str
 ) -> Calibration:
     """Rates of `train_judge`, for one model named "judge".
 

@@ -24,8 +24,9 @@ def rope_frequencies(head_dim: int) -> torch.Tensor:
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding in the rotate-half layout. x: [..., d]; cos, sin: what `Rotary` returns, for
-    x's positions.
+    """Rotary embedding (arXiv 2104.09864) in the rotate-half layout.
+
+    x: [..., d]; cos, sin: what `Rotary` returns, for x's positions.
     """
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
@@ -77,8 +78,8 @@ class Modulation(nn.Linear):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each behind a modulated norm and a gate; the attention module that
-    transformers dispatches on.
+    """Attention and MLP, each behind a modulated norm and a gate (adaLN of DiT, arXiv 2212.09748);
+    the attention module that transformers dispatches on.
     """
 
     is_causal = False

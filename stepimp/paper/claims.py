@@ -101,9 +101,7 @@ def decide(documents: dict, tests: dict[str, Test]) -> Decision:
     evidence = [test(documents[need]) for need, test in tests.items() if documents.get(need)]
     absent = [need for need in tests if not documents.get(need)]
     missing = [
-        made_by(need, documents=documents)
-        for need in absent
-        if not lacks(need, documents=documents)
+        made_by(need, documents=documents) for need in absent if not lacks(need, None, documents)
     ]
     if any(part.contradicted for part in evidence):
         verdict = "not reproduced"

@@ -10,7 +10,7 @@ from stepimp.wording import counted
 PAPER_DEPTHS = {"light_6": 6, "light_8": 8, "light_10": 10}  # of 12 blocks
 
 
-def lacks(need: str, family: str | None = None, documents: dict | None = None) -> str:
+def lacks(need: str, family: str | None, documents: dict | None) -> str:
     """Which models the family, as for `made_by`, would need to fill a need; empty where it has
     them or is not there.
     """

@@ -101,7 +101,7 @@ def effects(documents: dict[str, dict | None]) -> list[Effect]:
     return listed
 
 
-def drawing_seconds(document: dict, light: str | None = None) -> float:
+def drawing_seconds(document: dict, light: str | None) -> float:
     """Seconds that drawing the samples took, of all schedules or of one light model's."""
     rows = {
         row["schedule"] + str(row["light"]): row

@@ -49,7 +49,7 @@ def masked_recommendation(
         steps=steps,
         seed=seed,
     )
-    run, chosen = begun("recommend_masked", curves, out, heavy, lights, save_flops, options)
+    run, chosen = run_of("recommend_masked", curves, out, heavy, lights, save_flops, options)
     advice = recommend_masked_from(curves, chosen, **options)
     return run.finish(**advice, blocks=curves["blocks"], curve_params=curves["params"])
 
@@ -72,12 +72,12 @@ def plan_document(
     `schedules.plans.plan`. Raises StepimpError if the curves have another heavy model.
     """
     options: dict[str, Any] = dict(forwards=forwards, budget=budget, by=by, seed=seed)
-    run, chosen = begun("plan", curves, out, heavy, lights, True, options)
+    run, chosen = run_of("plan", curves, out, heavy, lights, True, options)
     parts = plan_from(curves, chosen, **options)
     return run.finish(**parts, blocks=curves["blocks"], curve_params=curves["params"])
 
 
-def begun(
+def run_of(
     command: str, curves: dict, out, heavy: str | None, lights, all_lights: bool, options: dict
 ) -> tuple[Run, list[str]]:
     """The run of a document made from curves, and the light models to use."""

@@ -39,7 +39,7 @@ def write_token_file(
                 file.truncate(size)
                 file.seek(size)
                 append_tokens(file, note, parts, encoder, done, total)
-                settle(file)
+                flush_to_disk(file)
             part_file.replace(path)
             note.unlink(missing_ok=True)
     except OSError as error:
@@ -74,23 +74,23 @@ def append_tokens(
             continue
         encoder(part).tofile(file)
         if time.monotonic() - noted > EVERY:
-            settle(file)
+            flush_to_disk(file)
             with replacing(note) as scratch:
                 scratch.write_text(f"{number} {file.tell()}", "utf-8")
             noted = time.monotonic()
             if total > MANY:
-                log.info(message(characters, total, characters - skipped, noted - start))
+                log.info(progress_message(characters, total, characters - skipped, noted - start))
 
 
-def settle(file):
-    """What was written is on the disk: a loss of power must not leave a shorter file whose name
-    says that it is whole.
+def flush_to_disk(file):
+    """Waits until what was written is on the disk: a loss of power must not leave a shorter file
+    under a name that says it is whole.
     """
     file.flush()
     os.fsync(file.fileno())
 
 
-def message(characters: int, total: int, fresh: int, seconds: float) -> str:
+def progress_message(characters: int, total: int, fresh: int, seconds: float) -> str:
     """How far the tokenizing is. fresh: characters that this run has done in these seconds."""
     left = seconds * (total - characters) / max(1, fresh)
     return (

@@ -15,7 +15,7 @@ from stepimp.models.loading import load_tokenizer
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.processes import Processes
-from stepimp.progress import Progress, no_progress
+from stepimp.progress import Progress
 from stepimp.results import results_folder
 from stepimp.text.blocks import tokenizer_fingerprint
 from stepimp.training.family_text import open_text, source_name, vocabulary_of
@@ -56,9 +56,9 @@ def train_member(
     tokenizer,
     recipe: Recipe,
     seed: int,
-    callbacks=(),
-    teacher=None,
-    progress: Progress = no_progress,
+    callbacks,
+    teacher,
+    progress: Progress,
 ) -> float:
     """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint
     in its work folder.

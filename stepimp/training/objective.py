@@ -13,8 +13,8 @@ MIN_T = 1e-3  # the weight 1/t has no upper bound
 
 
 def low_discrepancy_times(n: int, device) -> torch.Tensor:
-    """n times in (MIN_T, 1], one in each of n equal intervals, all shifted by one uniform draw.
-    Returns [n].
+    """n times in (MIN_T, 1], one in each of n equal intervals, all shifted by one uniform draw: the
+    low-discrepancy sampler of Kingma et al. (arXiv 2107.00630). Returns [n].
     """
     u = torch.rand(1, device=device)
     return MIN_T + (1 - MIN_T) * (1 - (u + torch.arange(n, device=device) / n) % 1)

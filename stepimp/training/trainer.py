@@ -168,7 +168,7 @@ def fit(
     seed: int,
     tokenizer,
     held_out_loss,
-    callbacks=(),
+    callbacks,
 ):
     """Trains a model and returns its averaged weights, in eval mode. Resumes from the newest
     checkpoint.
