@@ -9,7 +9,9 @@ from ._long import confirm
 from ._options import (
     POINTS,
     FloatRange,
+    choice_option,
     chosen_members,
+    count_option,
     data_option,
     full_name,
     heavy_option,
@@ -29,28 +31,22 @@ curve_options = together(
         "--baseline", help="The heavy model trained from another seed, such as 12b_seed2."
     ),
     data_option,
-    click.option(
+    choice_option(
         "--split",
-        type=click.Choice(["heldout", "all"]),
+        choices=["heldout", "all"],
         default=CurveOptions.split,
-        show_default=True,
         help="Documents that training never saw, or all of them.",
     ),
-    click.option(
+    choice_option(
         "--inputs",
-        type=click.Choice(["text", "samples"]),
+        choices=["text", "samples"],
         default=CurveOptions.inputs,
-        show_default=True,
         help="What is corrupted: text of --data, or text the heavy model samples in 1000 steps, "
         "masked as it was on the way. For samples the path KL is exact; --data and --split do not "
         "matter.",
     ),
-    click.option(
-        "--sequences",
-        type=click.IntRange(min=2),
-        default=CurveOptions.sequences,
-        show_default=True,
-        help="Sequences to average over.",
+    count_option(
+        "--sequences", default=CurveOptions.sequences, help="Sequences to average over.", least=2
     ),
     click.option(
         "--until",
@@ -60,13 +56,7 @@ curve_options = together(
         "baseline, of the KL) is nowhere wider than plus or minus NATS, to the end of the text or "
         f"to {MOST_SAMPLES} samples.",
     ),
-    click.option(
-        "--repeats",
-        type=click.IntRange(min=1),
-        default=CurveOptions.repeats,
-        show_default=True,
-        help="Corruptions per sequence.",
-    ),
+    count_option("--repeats", default=CurveOptions.repeats, help="Corruptions per sequence."),
     click.option(
         "--points",
         type=POINTS,
@@ -85,12 +75,8 @@ curve_options = together(
         type=click.IntRange(min=1),
         help="Tokens per sequence.  [default: the models' maximum]",
     ),
-    click.option(
-        "--batch-size",
-        type=click.IntRange(min=1),
-        default=CurveOptions.batch_size,
-        show_default=True,
-        help="Sequences per forward pass.",
+    count_option(
+        "--batch-size", default=CurveOptions.batch_size, help="Sequences per forward pass."
     ),
     model_options,
     yes_option,

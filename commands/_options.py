@@ -1,6 +1,7 @@
 """Options that several commands share, as decorators."""
 
 import math
+from collections.abc import Sequence
 from contextlib import contextmanager
 
 import click
@@ -79,6 +80,23 @@ def together(*decorators):
     return apply
 
 
+def count_option(*names: str, default: int, help: str, least: int = 1):
+    """An option that takes a whole number of at least `least`."""
+    number = click.IntRange(min=least)
+    return click.option(*names, type=number, default=default, show_default=True, help=help)
+
+
+def choice_option(*names: str, choices: Sequence[str], default: str, help: str):
+    """An option that takes one of several words."""
+    words = click.Choice(choices)
+    return click.option(*names, type=words, default=default, show_default=True, help=help)
+
+
+def json_option(help: str):
+    """The flag to print JSON instead of text."""
+    return click.option("--json", "as_json", is_flag=True, help=help)
+
+
 output_options = together(
     click.option(
         "--seed", type=SEED, default=0, show_default=True, help="Seed of every random draw."
@@ -91,12 +109,7 @@ output_options = together(
         show_default=True,
         help="Folder the results are written to. [env: STEPIMP_RESULTS]",
     ),
-    click.option(
-        "--json",
-        "as_json",
-        is_flag=True,
-        help="Print the results document on stdout and nothing else.",
-    ),
+    json_option("Print the results document on stdout and nothing else."),
 )
 
 family_option = click.option(
@@ -124,11 +137,10 @@ figures_option = click.option(
 
 device_options = together(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-    click.option(
+    choice_option(
         "--dtype",
-        type=click.Choice(["float32", "bfloat16", "float16", "float64"]),
+        choices=["float32", "bfloat16", "float16", "float64"],
         default="float32",
-        show_default=True,
         help="Dtype of the models' bodies; logits are always float32 or wider.",
     ),
 )

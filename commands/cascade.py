@@ -10,6 +10,7 @@ from ._options import (
     STEPS,
     Share,
     chosen_members,
+    count_option,
     data_option,
     heavy_option,
     light_option,
@@ -39,12 +40,11 @@ from ._workers import workers_option
 @heavy_option
 @light_option
 @data_option
-@click.option(
+@count_option(
     "--sequences",
-    type=click.IntRange(min=2),
     default=CurveOptions.sequences,
-    show_default=True,
     help="Held-out sequences to average over.",
+    least=2,
 )
 @click.option(
     "--points",
@@ -58,13 +58,7 @@ from ._workers import workers_option
     type=click.IntRange(min=1),
     help="Tokens per sequence.  [default: the models' maximum]",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=CurveOptions.batch_size,
-    show_default=True,
-    help="Sequences per forward pass.",
-)
+@count_option("--batch-size", default=CurveOptions.batch_size, help="Sequences per forward pass.")
 @model_options
 @yes_option
 @workers_option

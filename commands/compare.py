@@ -9,6 +9,7 @@ from ._options import (
     STEPS,
     Share,
     chosen_members,
+    count_option,
     data_option,
     heavy_option,
     judge_option,
@@ -74,40 +75,30 @@ class Sweep(click.ParamType):
     show_default=True,
     help="With --policies: the share of the all-heavy FLOPs to save, counting blocks.",
 )
-@click.option(
+@count_option(
     "--sequences",
-    type=click.IntRange(min=2),
     default=100,
-    show_default=True,
     help="With --policies: held-out sequences that measure the NELBO.",
+    least=2,
 )
 @click.option("--steps", type=STEPS, default=1000, show_default=True, help="T.")
-@click.option(
-    "--samples",
-    type=click.IntRange(min=2),
-    default=32,
-    show_default=True,
-    help="Samples per schedule.",
-)
+@count_option("--samples", default=32, help="Samples per schedule.", least=2)
 @click.option(
     "--length",
     type=click.IntRange(min=1),
     help="Tokens per sample.  [default: the models' maximum]",
 )
-@click.option(
+@count_option(
     "--prefix-length",
-    type=click.IntRange(min=0),
     default=0,
-    show_default=True,
     help="Start each sample with this many tokens of a held-out sequence of --data; they are not "
     "scored.",
+    least=0,
 )
 @data_option
-@click.option(
+@count_option(
     "--batch-size",
-    type=click.IntRange(min=1),
     default=8,
-    show_default=True,
     help="Samples drawn together with one schedule before it is the next one's turn.",
 )
 @judge_option

@@ -6,6 +6,7 @@ import click
 
 from stepimp.wording import counted
 
+from ._options import json_option
 from ._print import print_json, print_table
 from ._progress import status
 
@@ -21,9 +22,7 @@ USES = {
 
 @click.command()
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print what was found as JSON on stdout, nothing else."
-)
+@json_option("Print what was found as JSON on stdout, nothing else.")
 def doctor(device, as_json):
     """Check the installation, with a self-test.
 

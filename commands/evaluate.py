@@ -4,7 +4,14 @@ import click
 
 from stepimp.wording import counted
 
-from ._options import device_options, family_option, judge_option, output_options, piped
+from ._options import (
+    count_option,
+    device_options,
+    family_option,
+    judge_option,
+    output_options,
+    piped,
+)
 from ._print import banded, print_json, warn_of_empty
 from ._progress import progress, status
 from ._workers import workers_option
@@ -28,13 +35,7 @@ from ._workers import workers_option
     "padded with end-of-text, of which the first in a chunk counts; prefixes are scored, and "
     "samples beyond the last whole batch are dropped. Its number is the corpus-level one.",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=16,
-    show_default=True,
-    help="Texts per forward pass.",
-)
+@count_option("--batch-size", default=16, help="Texts per forward pass.")
 @family_option
 @device_options
 @output_options

@@ -6,7 +6,7 @@ import click
 
 from stepimp.wording import counted
 
-from ._options import family_option
+from ._options import family_option, json_option
 from ._print import or_dash, print_table
 
 KEYS = ("name", "layout", "blocks", "block_flops", "seed", "fingerprint", "checkpoint")
@@ -33,7 +33,7 @@ def family():
 @click.argument("name")
 @click.argument("checkpoint")
 @click.option("--seed-of", metavar="NAME", help="The member that it is another seed of.")
-@click.option("--json", "as_json", is_flag=True, help="Print the member as JSON and nothing else.")
+@json_option("Print the member as JSON and nothing else.")
 def add(folder, name, checkpoint, seed_of, as_json):
     """Add CHECKPOINT to the family in FOLDER under NAME.
 
@@ -62,7 +62,7 @@ def add(folder, name, checkpoint, seed_of, as_json):
 @family.command()
 @click.argument("folder", type=click.Path(file_okay=False), required=False)
 @family_option
-@click.option("--json", "as_json", is_flag=True, help="Print the members as JSON and nothing else.")
+@json_option("Print the members as JSON and nothing else.")
 def show(folder, family, as_json):
     """Show the layout, depth, block cost and weights of each member of the family in FOLDER.
 

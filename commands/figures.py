@@ -2,7 +2,7 @@
 
 import click
 
-from ._options import figures_option, results_option
+from ._options import figures_option, json_option, results_option
 from ._progress import progress
 
 
@@ -33,9 +33,7 @@ class Names(click.ParamType):
     help="Family whose results are drawn. [env: STEPIMP_FAMILY; default: the bundled family]",
 )
 @figures_option
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print what was written and what is missing as JSON."
-)
+@json_option("Print what was written and what is missing as JSON.")
 def figures(only, results, family, out, as_json):
     """Draw the paper's figures and tables from results files.
 

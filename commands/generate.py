@@ -9,7 +9,16 @@ import click
 from stepimp.wording import counted
 
 from ._long import confirm
-from ._options import STEPS, FloatRange, full_name, model_options, usage_errors, yes_option
+from ._options import (
+    STEPS,
+    FloatRange,
+    choice_option,
+    count_option,
+    full_name,
+    model_options,
+    usage_errors,
+    yes_option,
+)
 from ._print import print_json
 from ._progress import progress, status, stderr
 from ._recommend import recommend_now
@@ -53,13 +62,7 @@ from ._workers import workers_option
     help="ancestral: each position unmasks at one of T steps. first-hitting: one position at a "
     "time, the limit of T to infinity.  [default: ancestral where there is a T]",
 )
-@click.option(
-    "--samples",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    help="How many texts, of each prompt.",
-)
+@count_option("--samples", default=4, help="How many texts, of each prompt.")
 @click.option(
     "--length",
     type=click.IntRange(min=1),
@@ -81,18 +84,11 @@ from ._workers import workers_option
     'filled in. JSON Lines (.jsonl) are many: {"prompt": "..."}, with "suffix" if wanted, or '
     '{"infill": "..."}.',
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=16,
-    show_default=True,
-    help="Sequences per forward pass.",
-)
-@click.option(
+@count_option("--batch-size", default=16, help="Sequences per forward pass.")
+@choice_option(
     "--precision",
-    type=click.Choice(["exact", "mdlm"]),
+    choices=["exact", "mdlm"],
     default="exact",
-    show_default=True,
     help="exact: float64 Gumbel-max. mdlm: the published sampler, for comparison with published "
     "numbers only: bf16 log-probabilities and 32-bit Gumbel noise over V+1 outcomes, which cuts "
     "off unlikely tokens and so lowers gen-PPL and entropy; it is also many times slower.",

@@ -11,7 +11,16 @@ from stepimp.launcher import launched
 from stepimp.progress import no_progress
 
 from ._long import confirm_training
-from ._options import MOST_VOCABULARY, SEED, FloatRange, training_data_option, yes_option
+from ._options import (
+    MOST_VOCABULARY,
+    SEED,
+    FloatRange,
+    choice_option,
+    count_option,
+    json_option,
+    training_data_option,
+    yes_option,
+)
 from ._print import print_json
 from ._progress import progress_bar, status
 from ._training import judge_shape, recipe_of
@@ -21,30 +30,10 @@ from ._training import judge_shape, recipe_of
 @click.argument("folder", type=click.Path(file_okay=False))
 @training_data_option
 @click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of the training.")
-@click.option(
-    "--layers",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    help="Layers of the model.",
-)
-@click.option(
-    "--width",
-    type=click.IntRange(min=1),
-    default=128,
-    show_default=True,
-    help="Width of the model.",
-)
-@click.option(
-    "--heads", type=click.IntRange(min=1), default=4, show_default=True, help="Attention heads."
-)
-@click.option(
-    "--context",
-    type=click.IntRange(min=2),
-    default=256,
-    show_default=True,
-    help="Tokens it reads at once.",
-)
+@count_option("--layers", default=4, help="Layers of the model.")
+@count_option("--width", default=128, help="Width of the model.")
+@count_option("--heads", default=4, help="Attention heads.")
+@count_option("--context", default=256, help="Tokens it reads at once.", least=2)
 @click.option(
     "--dropout",
     type=FloatRange(0, 1, max_open=True),
@@ -59,20 +48,8 @@ from ._training import judge_shape, recipe_of
     show_default=True,
     help="Size of its own BPE.",
 )
-@click.option(
-    "--steps",
-    type=click.IntRange(min=1),
-    default=700,
-    show_default=True,
-    help="Steps of the training.",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Sequences per step and process.",
-)
+@count_option("--steps", default=700, help="Steps of the training.")
+@count_option("--batch-size", default=8, help="Sequences per step and process.")
 @click.option(
     "--muon-lr",
     type=FloatRange(min=0, min_open=True),
@@ -87,13 +64,7 @@ from ._training import judge_shape, recipe_of
     show_default=True,
     help="Peak rate of AdamW, for everything else.",
 )
-@click.option(
-    "--warmup",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    help="Steps of linear warm-up.",
-)
+@count_option("--warmup", default=50, help="Steps of linear warm-up.")
 @click.option(
     "--ema",
     type=FloatRange(0, 1, max_open=True),
@@ -101,24 +72,15 @@ from ._training import judge_shape, recipe_of
     show_default=True,
     help="Decay of the averaged weights, which are the ones kept.",
 )
-@click.option(
-    "--save-every",
-    type=click.IntRange(min=1),
-    default=200,
-    show_default=True,
-    help="Steps between checkpoints.",
-)
+@count_option("--save-every", default=200, help="Steps between checkpoints.")
 @click.option("--bf16", is_flag=True, help="Mixed precision.")
-@click.option(
+@choice_option(
     "--weights",
-    type=click.Choice(["float32", "float16", "bfloat16"]),
+    choices=["float32", "float16", "bfloat16"],
     default="float16",
-    show_default=True,
     help="Dtype of the stored weights.",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the recipe as JSON on stdout and nothing else."
-)
+@json_option("Print the recipe as JSON on stdout and nothing else.")
 @yes_option
 def judge(
     folder,

@@ -4,15 +4,13 @@ import json
 
 import click
 
-from ._options import family_option
+from ._options import family_option, json_option
 from ._print import or_dash, print_table
 
 
 @click.command()
 @family_option
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the members as JSON on stdout and nothing else."
-)
+@json_option("Print the members as JSON on stdout and nothing else.")
 def models(family, as_json):
     """List the members of the family.
 

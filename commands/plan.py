@@ -7,7 +7,7 @@ import click
 from stepimp.models.options import ModelOptions
 
 from ._curves import measure_first
-from ._options import FloatRange, Share, model_options
+from ._options import FloatRange, Share, choice_option, model_options
 from ._print import banded, print_json, print_table
 from ._recommend import save_option
 
@@ -26,11 +26,10 @@ from ._recommend import save_option
     show_default=True,
     help="The share of their cost to spend, counting blocks.",
 )
-@click.option(
+@choice_option(
     "--by",
-    type=click.Choice(["nelbo", "kl"]),
+    choices=["nelbo", "kl"],
     default="nelbo",
-    show_default=True,
     help="What a plan minimises: the cross-entropy of held-out text, or the KL from the heavy "
     "model that reveals one token at a time.",
 )

@@ -8,6 +8,7 @@ from ._long import confirm
 from ._options import (
     STEPS,
     chosen_members,
+    count_option,
     heavy_option,
     light_option,
     model_options,
@@ -23,28 +24,14 @@ from ._workers import workers_option
 @light_option
 @click.option("--schedule", help="A schedule to time beside the sandwiches.")
 @click.option("--steps", type=STEPS, default=1000, show_default=True, help="T.")
-@click.option(
-    "--samples", type=click.IntRange(min=1), default=8, show_default=True, help="Samples per run."
-)
+@count_option("--samples", default=8, help="Samples per run.")
 @click.option(
     "--length",
     type=click.IntRange(min=1),
     help="Tokens per sample.  [default: the models' maximum]",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Sequences per forward pass.",
-)
-@click.option(
-    "--repeats",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Runs of each schedule; medians are kept.",
-)
+@count_option("--batch-size", default=8, help="Sequences per forward pass.")
+@count_option("--repeats", default=3, help="Runs of each schedule; medians are kept.")
 @click.option(
     "--points",
     type=click.IntRange(2, 1000),

@@ -7,7 +7,7 @@ from contextlib import closing
 import click
 
 from ._long import confirm_steps
-from ._options import figures_option, results_option, yes_option
+from ._options import choice_option, figures_option, json_option, results_option, yes_option
 from ._work import cores
 
 SCALES = ("quick", "full")
@@ -15,19 +15,17 @@ DTYPES = ("auto", "float32", "bfloat16")
 
 
 @click.command()
-@click.option(
+@choice_option(
     "--scale",
-    type=click.Choice(SCALES),
+    choices=SCALES,
     default="quick",
-    show_default=True,
     help="quick: a quarter of an hour on two cores. full: the paper's protocol, 1600 samples per "
     "schedule.",
 )
-@click.option(
+@choice_option(
     "--dtype",
-    type=click.Choice(DTYPES),
+    choices=DTYPES,
     default="auto",
-    show_default=True,
     help="Dtype of the models that comparisons and the search sample from. auto: bfloat16 where "
     "this machine runs the family much faster in it, else float32. Curves are always float32.",
 )
@@ -44,12 +42,7 @@ DTYPES = ("auto", "float32", "bfloat16")
 )
 @results_option
 @figures_option
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print what was written and what is missing as JSON on stdout and nothing else.",
-)
+@json_option("Print what was written and what is missing as JSON on stdout and nothing else.")
 @yes_option
 @click.pass_context
 def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):

@@ -14,6 +14,7 @@ from ._options import (
     STEPS,
     FloatRange,
     chosen_members,
+    count_option,
     heavy_option,
     judge_option,
     light_option,
@@ -38,20 +39,8 @@ NAMES = {
 @click.command()
 @heavy_option
 @light_option
-@click.option(
-    "--segments",
-    type=click.IntRange(min=2),
-    default=10,
-    show_default=True,
-    help="Parts of the trajectory.",
-)
-@click.option(
-    "--light-segments",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    help="How many of them run light.",
-)
+@count_option("--segments", default=10, help="Parts of the trajectory.", least=2)
+@count_option("--light-segments", default=4, help="How many of them run light.")
 @click.option(
     "--steps",
     type=STEPS,
@@ -59,13 +48,7 @@ NAMES = {
     show_default=True,
     help="T, the number of denoising steps.",
 )
-@click.option(
-    "--samples",
-    type=click.IntRange(min=2),
-    default=160,
-    show_default=True,
-    help="Samples per schedule.",
-)
+@count_option("--samples", default=160, help="Samples per schedule.", least=2)
 @click.option(
     "--length",
     type=click.IntRange(min=2),
@@ -81,13 +64,7 @@ NAMES = {
     is_flag=True,
     help="After each chunk drop the schedules that cannot be among the best --top.",
 )
-@click.option(
-    "--top",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="How many of the best --race looks for.",
-)
+@count_option("--top", default=5, help="How many of the best --race looks for.")
 @click.option(
     "--confidence",
     type=FloatRange(0, 1, min_open=True, max_open=True),
@@ -95,20 +72,10 @@ NAMES = {
     show_default=True,
     help="Probability with which --race drops none of the best.",
 )
-@click.option(
-    "--chunk",
-    type=click.IntRange(min=2),
-    default=32,
-    show_default=True,
-    help="Samples that are drawn together; --race looks after each.",
+@count_option(
+    "--chunk", default=32, help="Samples that are drawn together; --race looks after each.", least=2
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=16,
-    show_default=True,
-    help="Sequences per forward pass.",
-)
+@count_option("--batch-size", default=16, help="Sequences per forward pass.")
 @judge_option
 @model_options
 @yes_option

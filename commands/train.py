@@ -9,7 +9,17 @@ import click
 from stepimp.launcher import launched
 
 from ._long import confirm_training, missing_depths
-from ._options import MOST_VOCABULARY, SEED, FloatRange, refuse, training_data_option, yes_option
+from ._options import (
+    MOST_VOCABULARY,
+    SEED,
+    FloatRange,
+    choice_option,
+    count_option,
+    json_option,
+    refuse,
+    training_data_option,
+    yes_option,
+)
 from ._print import print_json
 from ._progress import progress_bar, status
 from ._training import family_shape, recipe_of
@@ -50,46 +60,17 @@ def depth_list(ctx, param, value):
     help="Seed of the family; each depth draws its own numbers from it.",
 )
 @click.option("--baseline-seed", type=SEED, help="Train the deepest once more from this seed.")
-@click.option(
-    "--steps",
-    type=click.IntRange(min=1),
-    default=20_000,
-    show_default=True,
-    help="Steps of each member.",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    help="Sequences per step and process.",
-)
-@click.option(
-    "--length",
-    type=click.IntRange(min=2),
-    default=64,
-    show_default=True,
-    help="Tokens per sequence.",
-)
-@click.option(
-    "--width", type=click.IntRange(min=2), default=64, show_default=True, help="Width of the model."
-)
-@click.option(
-    "--heads", type=click.IntRange(min=1), default=2, show_default=True, help="Attention heads."
-)
-@click.option(
-    "--cond-dim",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    help="Width of the conditioning.",
-)
+@count_option("--steps", default=20_000, help="Steps of each member.")
+@count_option("--batch-size", default=32, help="Sequences per step and process.")
+@count_option("--length", default=64, help="Tokens per sequence.", least=2)
+@count_option("--width", default=64, help="Width of the model.", least=2)
+@count_option("--heads", default=2, help="Attention heads.")
+@count_option("--cond-dim", default=4, help="Width of the conditioning.")
 @click.option("--time-conditioning", is_flag=True, help="Feed the noise level to the denoiser.")
-@click.option(
+@choice_option(
     "--noise",
-    type=click.Choice(["linear", "loglinear"]),
+    choices=["linear", "loglinear"],
     default="linear",
-    show_default=True,
     help="linear: alpha_t = 1 - t. loglinear: MDLM's, which ends at 0.001.",
 )
 @click.option(
@@ -126,13 +107,7 @@ def depth_list(ctx, param, value):
     show_default=True,
     help="Peak rate of AdamW, for everything else.",
 )
-@click.option(
-    "--warmup",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    help="Steps of linear warm-up.",
-)
+@count_option("--warmup", default=100, help="Steps of linear warm-up.")
 @click.option(
     "--ema",
     type=FloatRange(0, 1, max_open=True),
@@ -140,28 +115,20 @@ def depth_list(ctx, param, value):
     show_default=True,
     help="Decay of the averaged weights, which are the ones kept.",
 )
-@click.option(
-    "--save-every",
-    type=click.IntRange(min=1),
-    default=500,
-    show_default=True,
-    help="Steps between checkpoints.",
-)
-@click.option(
+@count_option("--save-every", default=500, help="Steps between checkpoints.")
+@choice_option(
     "--schedule",
-    type=click.Choice(["cosine", "trapezoid"]),
+    choices=["cosine", "trapezoid"],
     default="cosine",
-    show_default=True,
     help="Learning rate after the warm-up. trapezoid: constant, then down to 0 over the last "
     "fifth; the same command with more --steps then extends a training, finished or not.",
 )
-@click.option(
+@count_option(
     "--snapshots",
     "snapshot_every",
-    type=click.IntRange(min=0),
     default=0,
-    show_default=True,
     help="Every N steps keep the averaged weights as a model in FOLDER/NAME.snapshots/STEP.",
+    least=0,
 )
 @click.option(
     "--minutes",
@@ -174,19 +141,13 @@ def depth_list(ctx, param, value):
     is_flag=True,
     help="Run the blocks in their fastest way, which needs a C++ compiler or Triton.",
 )
-@click.option(
+@choice_option(
     "--weights",
-    type=click.Choice(["float32", "float16", "bfloat16"]),
+    choices=["float32", "float16", "bfloat16"],
     default="float32",
-    show_default=True,
     help="Dtype of the stored weights.",
 )
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print the new members, or what --prepare wrote, as JSON on stdout and nothing else.",
-)
+@json_option("Print the new members, or what --prepare wrote, as JSON on stdout and nothing else.")
 @yes_option
 def train(
     folder,
