@@ -8,7 +8,7 @@ from stepimp.models.options import ModelOptions
 from ._long import confirm
 from ._options import (
     POINTS,
-    FloatRange,
+    POSITIVE,
     choice_option,
     chosen_members,
     count_option,
@@ -17,6 +17,7 @@ from ._options import (
     heavy_option,
     lights_option,
     model_options,
+    number_option,
     refuse,
     together,
     usage_errors,
@@ -50,18 +51,17 @@ curve_options = together(
     ),
     click.option(
         "--until",
-        type=FloatRange(min=0, min_open=True),
+        type=POSITIVE,
         metavar="NATS",
         help="Instead of --sequences: measure until the 95% band of the relative KL (without a "
         "baseline, of the KL) is nowhere wider than plus or minus NATS, to the end of the text or "
         f"to {MOST_SAMPLES} samples.",
     ),
     count_option("--repeats", default=CurveOptions.repeats, help="Corruptions per sequence."),
-    click.option(
+    number_option(
         "--points",
         type=POINTS,
         default=CurveOptions.points,
-        show_default=True,
         help="Times t, equally spaced up to 1; with --by-masked numbers of masked positions.",
     ),
     click.option(

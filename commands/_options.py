@@ -29,6 +29,10 @@ class FloatRange(click.FloatRange):
         return number
 
 
+POSITIVE = FloatRange(min=0, min_open=True)
+BELOW_ONE = FloatRange(0, 1, max_open=True)
+
+
 class Share(FloatRange):
     """A fraction, as 0.25 or 25%."""
 
@@ -80,10 +84,14 @@ def together(*decorators):
     return apply
 
 
+def number_option(*names: str, type: click.ParamType, default: float, help: str):
+    """An option that takes a number, and shows its default."""
+    return click.option(*names, type=type, default=default, show_default=True, help=help)
+
+
 def count_option(*names: str, default: int, help: str, least: int = 1):
     """An option that takes a whole number of at least `least`."""
-    number = click.IntRange(min=least)
-    return click.option(*names, type=number, default=default, show_default=True, help=help)
+    return number_option(*names, type=click.IntRange(min=least), default=default, help=help)
 
 
 def choice_option(*names: str, choices: Sequence[str], default: str, help: str):
@@ -98,9 +106,7 @@ def json_option(help: str):
 
 
 output_options = together(
-    click.option(
-        "--seed", type=SEED, default=0, show_default=True, help="Seed of every random draw."
-    ),
+    number_option("--seed", type=SEED, default=0, help="Seed of every random draw."),
     click.option(
         "--out",
         type=click.Path(file_okay=False),

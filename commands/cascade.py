@@ -15,6 +15,7 @@ from ._options import (
     heavy_option,
     light_option,
     model_options,
+    number_option,
     usage_errors,
     yes_option,
 )
@@ -24,11 +25,10 @@ from ._workers import workers_option
 
 
 @click.command()
-@click.option(
+@number_option(
     "--budget",
     type=Share(0, 1),
     default=0.25,
-    show_default=True,
     help="Share of the all-heavy FLOPs to save, by blocks; an escalated event pays for both "
     "models.",
 )
@@ -46,11 +46,10 @@ from ._workers import workers_option
     help="Held-out sequences to average over.",
     least=2,
 )
-@click.option(
+@number_option(
     "--points",
     type=POINTS,
     default=CurveOptions.points,
-    show_default=True,
     help="States of each sequence, one in each of as many parts of the trajectory.",
 )
 @click.option(

@@ -15,6 +15,7 @@ from ._options import (
     judge_option,
     lights_option,
     model_options,
+    number_option,
     refuse,
     usage_errors,
     yes_option,
@@ -68,11 +69,10 @@ class Sweep(click.ParamType):
     help="Compare ways to use the two models instead, all at the same mean cost: the best schedule "
     "over steps, over masked positions, the best plan, an entropy cascade, and drafting.",
 )
-@click.option(
+@number_option(
     "--budget",
     type=Share(0, 1),
     default=0.25,
-    show_default=True,
     help="With --policies: the share of the all-heavy FLOPs to save, counting blocks.",
 )
 @count_option(
@@ -81,7 +81,7 @@ class Sweep(click.ParamType):
     help="With --policies: held-out sequences that measure the NELBO.",
     least=2,
 )
-@click.option("--steps", type=STEPS, default=1000, show_default=True, help="T.")
+@number_option("--steps", type=STEPS, default=1000, help="T.")
 @count_option("--samples", default=32, help="Samples per schedule.", least=2)
 @click.option(
     "--length",

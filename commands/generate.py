@@ -16,6 +16,7 @@ from ._options import (
     count_option,
     full_name,
     model_options,
+    number_option,
     usage_errors,
     yes_option,
 )
@@ -93,19 +94,17 @@ from ._workers import workers_option
     "numbers only: bf16 log-probabilities and 32-bit Gumbel noise over V+1 outcomes, which cuts "
     "off unlikely tokens and so lowers gen-PPL and entropy; it is also many times slower.",
 )
-@click.option(
+@number_option(
     "--temperature",
     type=FloatRange(min=0),
     default=1.0,
-    show_default=True,
     help="Sharpens (below 1) what tokens are drawn from; 0 takes the likeliest. Another law than "
     "the model's own: NELBO and path KL do not apply.",
 )
-@click.option(
+@number_option(
     "--top-p",
     type=FloatRange(0, 1, min_open=True),
     default=1.0,
-    show_default=True,
     help="Draws from the likeliest tokens that together have this probability (nucleus). Another "
     "law as well.",
 )

@@ -12,12 +12,14 @@ from stepimp.progress import no_progress
 
 from ._long import confirm_training
 from ._options import (
+    BELOW_ONE,
     MOST_VOCABULARY,
+    POSITIVE,
     SEED,
-    FloatRange,
     choice_option,
     count_option,
     json_option,
+    number_option,
     training_data_option,
     yes_option,
 )
@@ -29,47 +31,31 @@ from ._training import judge_shape, recipe_of
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False))
 @training_data_option
-@click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of the training.")
+@number_option("--seed", type=SEED, default=1, help="Seed of the training.")
 @count_option("--layers", default=4, help="Layers of the model.")
 @count_option("--width", default=128, help="Width of the model.")
 @count_option("--heads", default=4, help="Attention heads.")
 @count_option("--context", default=256, help="Tokens it reads at once.", least=2)
-@click.option(
-    "--dropout",
-    type=FloatRange(0, 1, max_open=True),
-    default=0.1,
-    show_default=True,
-    help="In training.",
-)
-@click.option(
+@number_option("--dropout", type=BELOW_ONE, default=0.1, help="In training.")
+@number_option(
     "--vocab-size",
     type=click.IntRange(260, MOST_VOCABULARY),
     default=1024,
-    show_default=True,
     help="Size of its own BPE.",
 )
 @count_option("--steps", default=700, help="Steps of the training.")
 @count_option("--batch-size", default=8, help="Sequences per step and process.")
-@click.option(
-    "--muon-lr",
-    type=FloatRange(min=0, min_open=True),
-    default=0.02,
-    show_default=True,
-    help="Peak rate of Muon, for the layers' matrices.",
+@number_option(
+    "--muon-lr", type=POSITIVE, default=0.02, help="Peak rate of Muon, for the layers' matrices."
 )
-@click.option(
-    "--adamw-lr",
-    type=FloatRange(min=0, min_open=True),
-    default=0.01,
-    show_default=True,
-    help="Peak rate of AdamW, for everything else.",
+@number_option(
+    "--adamw-lr", type=POSITIVE, default=0.01, help="Peak rate of AdamW, for everything else."
 )
 @count_option("--warmup", default=50, help="Steps of linear warm-up.")
-@click.option(
+@number_option(
     "--ema",
-    type=FloatRange(0, 1, max_open=True),
+    type=BELOW_ONE,
     default=0.99,
-    show_default=True,
     help="Decay of the averaged weights, which are the ones kept.",
 )
 @count_option("--save-every", default=200, help="Steps between checkpoints.")

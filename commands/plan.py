@@ -7,7 +7,7 @@ import click
 from stepimp.models.options import ModelOptions
 
 from ._curves import measure_first
-from ._options import FloatRange, Share, choice_option, model_options
+from ._options import POSITIVE, Share, choice_option, model_options, number_option
 from ._print import banded, print_json, print_table
 from ._recommend import save_option
 
@@ -15,15 +15,14 @@ from ._recommend import save_option
 @click.command()
 @click.option(
     "--forwards",
-    type=FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     required=True,
     help="Forward passes of the heavy model per sample that the plan may cost as much as.",
 )
-@click.option(
+@number_option(
     "--budget",
     type=Share(0, 1, min_open=True),
     default=1.0,
-    show_default=True,
     help="The share of their cost to spend, counting blocks.",
 )
 @choice_option(

@@ -12,6 +12,7 @@ from ._options import (
     heavy_option,
     light_option,
     model_options,
+    number_option,
     yes_option,
 )
 from ._print import print_json, print_table
@@ -23,7 +24,7 @@ from ._workers import workers_option
 @heavy_option
 @light_option
 @click.option("--schedule", help="A schedule to time beside the sandwiches.")
-@click.option("--steps", type=STEPS, default=1000, show_default=True, help="T.")
+@number_option("--steps", type=STEPS, default=1000, help="T.")
 @count_option("--samples", default=8, help="Samples per run.")
 @click.option(
     "--length",
@@ -32,12 +33,8 @@ from ._workers import workers_option
 )
 @count_option("--batch-size", default=8, help="Sequences per forward pass.")
 @count_option("--repeats", default=3, help="Runs of each schedule; medians are kept.")
-@click.option(
-    "--points",
-    type=click.IntRange(2, 1000),
-    default=6,
-    show_default=True,
-    help="Light fractions from 0 to 1.",
+@number_option(
+    "--points", type=click.IntRange(2, 1000), default=6, help="Light fractions from 0 to 1."
 )
 @model_options
 @yes_option

@@ -15,6 +15,7 @@ from ._options import (
     full_name,
     judge_option,
     model_options,
+    number_option,
     refuse,
     together,
     yes_option,
@@ -30,11 +31,10 @@ NOT_RESOLVED = (
 )
 
 recommend_options = together(
-    click.option(
+    number_option(
         "--budget",
         type=Share(0, 1),
         default=0.25,
-        show_default=True,
         help="Fraction of the steps that run light, such as 0.25 or 25%.",
     ),
     click.option(
@@ -50,13 +50,7 @@ recommend_options = together(
     ),
     count_option("--segments", default=3, help="Most segments of the schedule."),
     count_option("--shortest", default=1, help="Fewest steps in a segment."),
-    click.option(
-        "--steps",
-        type=STEPS,
-        default=1000,
-        show_default=True,
-        help="T, the number of denoising steps.",
-    ),
+    number_option("--steps", type=STEPS, default=1000, help="T, the number of denoising steps."),
     choice_option(
         "--over",
         choices=["steps", "masked"],

@@ -19,6 +19,7 @@ from ._options import (
     judge_option,
     light_option,
     model_options,
+    number_option,
     refuse,
     usage_errors,
     yes_option,
@@ -41,13 +42,7 @@ NAMES = {
 @light_option
 @count_option("--segments", default=10, help="Parts of the trajectory.", least=2)
 @count_option("--light-segments", default=4, help="How many of them run light.")
-@click.option(
-    "--steps",
-    type=STEPS,
-    default=1000,
-    show_default=True,
-    help="T, the number of denoising steps.",
-)
+@number_option("--steps", type=STEPS, default=1000, help="T, the number of denoising steps.")
 @count_option("--samples", default=160, help="Samples per schedule.", least=2)
 @click.option(
     "--length",
@@ -65,11 +60,10 @@ NAMES = {
     help="After each chunk drop the schedules that cannot be among the best --top.",
 )
 @count_option("--top", default=5, help="How many of the best --race looks for.")
-@click.option(
+@number_option(
     "--confidence",
     type=FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
-    show_default=True,
     help="Probability with which --race drops none of the best.",
 )
 @count_option(

@@ -10,12 +10,14 @@ from stepimp.launcher import launched
 
 from ._long import confirm_training, missing_depths
 from ._options import (
+    BELOW_ONE,
     MOST_VOCABULARY,
+    POSITIVE,
     SEED,
-    FloatRange,
     choice_option,
     count_option,
     json_option,
+    number_option,
     refuse,
     training_data_option,
     yes_option,
@@ -52,11 +54,10 @@ def depth_list(ctx, param, value):
     callback=depth_list,
     help="Block counts to train.",
 )
-@click.option(
+@number_option(
     "--seed",
     type=SEED,
     default=1,
-    show_default=True,
     help="Seed of the family; each depth draws its own numbers from it.",
 )
 @click.option("--baseline-seed", type=SEED, help="Train the deepest once more from this seed.")
@@ -73,13 +74,7 @@ def depth_list(ctx, param, value):
     default="linear",
     help="linear: alpha_t = 1 - t. loglinear: MDLM's, which ends at 0.001.",
 )
-@click.option(
-    "--dropout",
-    type=FloatRange(0, 1, max_open=True),
-    default=0.0,
-    show_default=True,
-    help="In the blocks.",
-)
+@number_option("--dropout", type=BELOW_ONE, default=0.0, help="In the blocks.")
 @click.option(
     "--tokenizer",
     help="Tokenizer folder or hub id.  [default: a byte-level BPE trained on the data]",
@@ -93,26 +88,17 @@ def depth_list(ctx, param, value):
     type=click.IntRange(260, MOST_VOCABULARY),
     help="Size of that BPE; 260 reads bytes.  [default: 512]",
 )
-@click.option(
-    "--muon-lr",
-    type=FloatRange(min=0, min_open=True),
-    default=0.015,
-    show_default=True,
-    help="Peak rate of Muon, for the blocks' matrices.",
+@number_option(
+    "--muon-lr", type=POSITIVE, default=0.015, help="Peak rate of Muon, for the blocks' matrices."
 )
-@click.option(
-    "--adamw-lr",
-    type=FloatRange(min=0, min_open=True),
-    default=0.007,
-    show_default=True,
-    help="Peak rate of AdamW, for everything else.",
+@number_option(
+    "--adamw-lr", type=POSITIVE, default=0.007, help="Peak rate of AdamW, for everything else."
 )
 @count_option("--warmup", default=100, help="Steps of linear warm-up.")
-@click.option(
+@number_option(
     "--ema",
-    type=FloatRange(0, 1, max_open=True),
+    type=BELOW_ONE,
     default=0.999,
-    show_default=True,
     help="Decay of the averaged weights, which are the ones kept.",
 )
 @count_option("--save-every", default=500, help="Steps between checkpoints.")
@@ -132,7 +118,7 @@ def depth_list(ctx, param, value):
 )
 @click.option(
     "--minutes",
-    type=FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     help="Save a checkpoint and stop after this time; the same command continues.",
 )
 @click.option("--bf16", is_flag=True, help="Mixed precision.")
