@@ -1,5 +1,7 @@
 """What commands share that measure curves or need them: the options and the measurement."""
 
+from functools import partial
+
 import click
 
 from stepimp.curves.options import MOST_SAMPLES, CurveOptions
@@ -109,6 +111,23 @@ def measure_curves(options: CurveOptions, device: str, attn: str, out) -> dict:
     for remark in remarks(document):
         click.echo(remark, err=True)
     return document
+
+
+def chosen_curves(
+    models: ModelOptions, file: str | None, by: str, heavy, lights, by_masked: bool = False
+) -> dict:
+    """The curves document of a file, else the newest that matches, else one that is measured now.
+
+    The other arguments are those of `sampling.curves.curves_for`.
+    """
+    from stepimp.curves.document import read_curves
+    from stepimp.results import results_folder
+    from stepimp.sampling.curves import curves_for
+
+    results_folder(models.out)
+    if file:
+        return read_curves(file, by_masked)
+    return curves_for(by, heavy, lights, models, partial(measure_first, models), by_masked)
 
 
 def measure_first(models: ModelOptions, options: CurveOptions) -> dict:

@@ -1,12 +1,10 @@
 """`stepimp plan`: how many forward passes, of which model, for which quality."""
 
-from functools import partial
-
 import click
 
 from stepimp.models.options import ModelOptions
 
-from ._curves import measure_first
+from ._curves import chosen_curves
 from ._options import POSITIVE, Share, choice_option, model_options, number_option
 from ._print import banded, print_json, print_table
 from ._recommend import save_option
@@ -62,21 +60,12 @@ def plan(save, curves, heavy, lights, family, device, dtype, attn, out, as_json,
       stepimp plan --forwards 64 --budget 0.6
       stepimp plan --forwards 64 --light 4b --light 8b --save plan.json
     """
-    from stepimp.curves.document import read_curves
     from stepimp.quality.planned import plan_document, save_schedule
-    from stepimp.results import results_folder
-    from stepimp.sampling.curves import curves_for
 
-    results_folder(out)
     models = ModelOptions(
         family=family, device=device, dtype=dtype, attn=attn, out=out, seed=options["seed"]
     )
-    if curves:
-        measured = read_curves(curves, by_masked=True)
-    else:
-        measured = curves_for(
-            options["by"], heavy, lights, models, partial(measure_first, models), by_masked=True
-        )
+    measured = chosen_curves(models, curves, options["by"], heavy, lights, by_masked=True)
     document = plan_document(measured, out, heavy=heavy, lights=lights, **options)
     saved = save_schedule(document, save) if save else None
     if as_json:
