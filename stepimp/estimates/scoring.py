@@ -69,11 +69,11 @@ def scoring(options: EvaluateOptions) -> Scoring:
 
 def measure_scoring(samples: Samples, source: str, options: EvaluateOptions) -> Scoring:
     """`scoring`, measured. source: folder or id of the judge."""
-    begun = timing.Begun()
+    watch = timing.Stopwatch()
     judge = load_judge(source, options.device, options.dtype)
     device = judge.model.device
     clock = timing.clock_for(device)
-    startup, start = begun.seconds(clock), clock()
+    startup, start = watch.seconds(clock), clock()
     runs = judge_batches(judge, samples, options.compat, options.batch_size)
     reading = clock() - start
     return Scoring(

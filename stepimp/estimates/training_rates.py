@@ -50,11 +50,11 @@ def family_calibration(
     words = (vocab_size, timing.stamp(tokenizer_name or ""), timing.stamp(teacher or ""))
 
     def measured() -> Calibration:
-        begun = timing.Begun()
+        watch = timing.Stopwatch()
         from stepimp.estimates.training_timing import time_family
 
         return time_family(
-            begun, folder, depths, shape, recipe, data, tokenizer_name, vocab_size, teacher, column
+            watch, folder, depths, shape, recipe, data, tokenizer_name, vocab_size, teacher, column
         )
 
     return calibration(("train", depths, shape, *steps_key(recipe), *text, *words), measured)
@@ -70,10 +70,10 @@ def judge_calibration(
     """
 
     def measured() -> Calibration:
-        begun = timing.Begun()
+        watch = timing.Stopwatch()
         from stepimp.estimates.training_timing import time_judge
 
-        return time_judge(begun, folder, shape, recipe, data, vocab_size, column)
+        return time_judge(watch, folder, shape, recipe, data, vocab_size, column)
 
     text = (data, timing.stamp(data), column, vocab_size)
     return calibration(("judge", shape, *steps_key(recipe), *text), measured)
