@@ -106,8 +106,8 @@ def measure_curves(options: CurveOptions, device: str, attn: str, out) -> dict:
     from stepimp.curves.document import remarks
     from stepimp.sampling.curves import measure_curves
 
-    with progress("sequences") as moved:
-        document = measure_curves(options, out, device=device, attn=attn, progress=moved)
+    with progress("sequences") as report:
+        document = measure_curves(options, out, device=device, attn=attn, progress=report)
     for remark in remarks(document):
         click.echo(remark, err=True)
     return document

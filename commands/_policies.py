@@ -28,8 +28,8 @@ def compare_policies(heavy: str, lights: tuple[str, ...], as_json: bool, yes: bo
     confirm(sizes | {"heavy": heavy, "lights": lights}, yes)
     with usage_errors():
         chosen = PolicyOptions(heavy=heavy, light=lights[0], **options)
-    with progress("batches") as moved:
-        document = compare_policies(chosen, partial(measure_first, chosen), moved)
+    with progress("batches") as report:
+        document = compare_policies(chosen, partial(measure_first, chosen), report)
     if as_json:
         return print_json(document)
     show(document)

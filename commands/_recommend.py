@@ -42,5 +42,5 @@ def recommend_now(
     document = chosen_curves(models, curves, by, heavy, lights)
     options |= dict(by=by, heavy=heavy, lights=lights)
     what = "batches of samples" if options.get("verification") else "search of the best schedule"
-    with progress(what) as moved:
-        return recommendation(document, models.out, progress=moved, **options)
+    with progress(what) as report:
+        return recommendation(document, models.out, progress=report, **options)

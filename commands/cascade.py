@@ -81,14 +81,14 @@ def cascade(budget, steps, heavy, light, device, attn, out, as_json, yes, **opti
     status("Loading models ...")
     from stepimp.sampling.cascade_document import CascadeOptions, tune_cascade
 
-    with progress("sequences") as moved:
+    with progress("sequences") as report:
         document = tune_cascade(
             chosen,
             CascadeOptions(budget, steps),
             out,
             device=device,
             attn=attn,
-            progress=moved,
+            progress=report,
         )
     if as_json:
         return print_json(document)

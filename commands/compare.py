@@ -149,8 +149,8 @@ def compare(heavy, lights, policies, budget, sequences, as_json, yes, **options)
     options["fractions"] = tuple(options["fractions"] or ())
     with usage_errors():
         chosen = CompareOptions(heavy=heavy, lights=lights, **options)
-    with progress("batches of samples") as moved:
-        document = compare_models(chosen, moved)
+    with progress("batches of samples") as report:
+        document = compare_models(chosen, report)
     if as_json:
         return print_json(document)
     show(document)

@@ -61,8 +61,8 @@ def evaluate(as_json, **options):
     status("Loading the judge ...")
     from stepimp.quality.evaluation import EvaluateOptions, evaluate_file
 
-    with progress("texts") as moved:
-        document = evaluate_file(EvaluateOptions(**options), moved)
+    with progress("texts") as report:
+        document = evaluate_file(EvaluateOptions(**options), report)
     if as_json:
         return print_json(document)
     show(document)

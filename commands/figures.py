@@ -65,9 +65,9 @@ def figures(only, results, family, out, as_json):
             f"such as `{made_by('kl', family)}`, or name --results DIR."
         )
     edition, names = Edition(results_folder(out), documents, family), only or names_for(documents)
-    with progress("figures and tables") as moved:
+    with progress("figures and tables") as report:
         for done, name in enumerate(names):
-            moved(done, len(names))
+            report(done, len(names))
             edition.make(name)
     if not only:
         edition.write_report()

@@ -59,8 +59,8 @@ def profile(heavy, light, as_json, yes, **options):
     heavy, (light,) = chosen_members(heavy, (light,) if light else (), options["family"])
     chosen = ProfileOptions(heavy=heavy, light=light, **options)
     confirm(vars(chosen), yes)
-    with progress("runs") as moved:
-        document = profile_models(chosen, moved)
+    with progress("runs") as report:
+        document = profile_models(chosen, report)
     if as_json:
         return print_json(document)
     show(document)

@@ -116,12 +116,12 @@ def run_shown(steps, titles: dict, workers: int, results: str, as_json: bool):
         steps,
         workers,
         Path(results),
-        lambda step: overall.begun(titles[step]),
-        lambda step, done, total: overall.moved(titles[step], step.work * done / total),
+        lambda step: overall.started(titles[step]),
+        lambda step, done, total: overall.report(titles[step], step.work * done / total),
     )
     with overall, closing(ending):
         for ended in ending:
-            overall.moved(titles[ended.step], ended.step.work)
+            overall.report(titles[ended.step], ended.step.work)
             with overall.paused():
                 click.echo(ended.output, nl=False, err=as_json)
                 click.echo(ended.errors, nl=False, err=True)

@@ -63,7 +63,7 @@ def generate_texts(
     run = Run(options.out, "generate", params, fingerprints, family.any.device, options.dtype)
     first = processes.rank == 0
     view = watching(family) if watching and first else nullcontext()
-    with progress() as moved, view as watch:
+    with progress() as report, view as watch:
         started = time.perf_counter()
         texts, counts = generate(
             family,
@@ -75,7 +75,7 @@ def generate_texts(
             precision=options.precision,
             batch_size=options.batch_size,
             watch=watch,
-            progress=moved or no_progress,
+            progress=report or no_progress,
         )
         seconds = time.perf_counter() - started
     if options.prompt is not None:

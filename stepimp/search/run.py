@@ -122,7 +122,7 @@ def search_models(
         log_ppl = scoring.score(judge, texts, batch_size=options.batch_size).log_ppl
         return log_ppl, scoring.unigram_entropy(tokens.tolist())
 
-    with progress() as moved:
+    with progress() as report:
         log_ppl, entropy = search(
             family.denoisers,
             coarse,
@@ -136,7 +136,7 @@ def search_models(
             journal=run.journal(score_check(coarse)),
             processes=processes,
             counts=counts,
-            progress=moved or no_progress,
+            progress=report or no_progress,
         )
     forwards = sum(processes.gather({processes.rank: counts.forwards.total()}).values())
     parts = ranking.results(coarse, log_ppl, entropy, predicted, options.seed)

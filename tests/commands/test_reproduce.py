@@ -39,11 +39,11 @@ def ran(monkeypatch, tmp_path):
     """
     steps = []
 
-    def run_steps(open_steps, workers, results, begun, moved):
+    def run_steps(open_steps, workers, results, started, report):
         for number, step in enumerate(open_steps):
             steps.append(step)
-            begun(step)
-            moved(step, 1, 2)
+            started(step)
+            report(step, 1, 2)
             if step.arguments[0] in ran.failing:
                 yield Ended(step, 1, "", "it failed\n")
                 continue
