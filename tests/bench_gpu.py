@@ -144,7 +144,8 @@ def main(arguments=None) -> list[dict]:
         start = time.perf_counter()
         try:
             document = run_stage(name, size, device, attn, given.out, given.limit)
-        except (Exception, SystemExit, TooLong) as error:  # whatever happened, the next stage gets its turn
+        # Whatever happened, the next stage gets its turn.
+        except (Exception, SystemExit, TooLong) as error:
             traceback.print_exception(error)
             failed.append(name)
             continue
