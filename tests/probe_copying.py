@@ -68,7 +68,7 @@ def main():
         corpus(folder), open_tokenizer(str(folder)), config.model_length, "heldout"
     ).tokens
     generator = torch.Generator().manual_seed(0)
-    x = x[torch.randperm(len(x), generator=generator)[:SEQUENCES]]
+    x = x[torch.randperm(len(x), generator=generator)[:SEQUENCES]].long()
     z = x.masked_fill(torch.rand(x.shape, generator=generator) < T, mask_id)
     left, right = (same_neighbour(z, mask_id, side) for side in (-1, 1))
     copied = ((left | right) & (x[:, :, None] == x[:, None])).any(-1)
