@@ -20,12 +20,12 @@ STEPS = click.IntRange(1, MOST_STEPS)
 
 
 class FloatRange(click.FloatRange):
-    """click's FloatRange, which refuses NaN as well."""
+    """click's FloatRange, which refuses NaN and infinity as well."""
 
     def convert(self, value, param, ctx):
         number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number.", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
 
 

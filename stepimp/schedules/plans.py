@@ -76,9 +76,11 @@ def plan(
         floor = curves[heavy].mean(1, keepdims=True)
         curves = {m: values - floor for m, values in curves.items()}
         predictor.curves["objective"] = curves
-    passes = max(positions, math.ceil(forwards * budget))
+    # No plan costs more than one pass of the deepest model per token.
+    spent = min(forwards * budget, positions * max(blocks[m] for m in models) / blocks[heavy])
+    passes = max(positions, math.ceil(spent))
     units = pass_units({m: blocks[m] for m in models}, heavy, passes)
-    allowed = math.floor(forwards * budget * units[heavy] + 1e-9)
+    allowed = math.floor(spent * units[heavy] + 1e-9)
     measured = {m: curves[m][0] for m in models}
     frontier = PlanFrontier(measured, units, passes * units[heavy])
     if allowed < min(units.values()):

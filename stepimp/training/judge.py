@@ -100,11 +100,10 @@ def read_recipe(folder: Path) -> dict | None:
 
 def open_text(work: Path, data: str, length: int, vocab_size: int, column: str):
     """(tokenizer, training blocks, held-out blocks): the tokenizer of an unfinished training in the
-    work folder, else a BPE trained on the text.
+    work folder, where it has this size, else a BPE trained on the text.
     """
-    if (work / "tokenizer.json").exists():
-        tokenizer = open_tokenizer(str(work))
-    else:
+    tokenizer = open_tokenizer(str(work)) if (work / "tokenizer.json").exists() else None
+    if tokenizer is None or len(tokenizer) != vocab_size:  # smaller where the text is short
         tokenizer = train_tokenizer(data, vocab_size, column)
     splits = ("train", "heldout")
     return tokenizer, *(load_blocks(data, tokenizer, length, split, column) for split in splits)

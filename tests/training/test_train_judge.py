@@ -75,9 +75,9 @@ def test_a_killed_training_goes_on_to_the_same_weights(train, tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(judge.JudgeTrainer, "compute_loss", killed)
         train("stopped", code=130)
-    assert "unfinished training with other options" in train(
-        "stopped", "--steps", 7, code=1
-    ).stderr.replace("\n", " ")
+    for change in (["--steps", 7], ["--vocab-size", 265]):
+        refused = train("stopped", *change, code=1).stderr.replace("\n", " ")
+        assert "unfinished training with other options" in refused
     train("stopped")
     whole, stopped = (
         load_file(tmp_path / name / "judge" / "model.safetensors") for name in ("whole", "stopped")
