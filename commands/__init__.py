@@ -16,7 +16,7 @@ from ._options import ARGUMENTS
 from ._terminal import ERRORS
 from ._workers import end_with_launcher
 
-COMMANDS = (
+SHARED = (
     "train",
     "judge",
     "loss",
@@ -29,18 +29,11 @@ COMMANDS = (
     "compare",
     "search",
     "profile",
-    "models",
-    "family",
-    "convert",
-    "figures",
-    "reproduce",
-    "estimate",
-    "cache",
-    "doctor",
 )
-
-UNSHARED = ("models", "family", "convert", "figures", "reproduce", "estimate", "cache", "doctor")
+"""Commands that run in all processes of a launcher, which divide the work."""
+ALONE = ("models", "family", "convert", "figures", "reproduce", "estimate", "cache", "doctor")
 """Commands that the first process runs alone, whatever a launcher has started."""
+COMMANDS = (*SHARED, *ALONE)
 
 
 class Messages(logging.Handler):
@@ -68,7 +61,7 @@ class Stepimp(click.Group):
         try:
             with explained():
                 command = ctx.meta[ARGUMENTS][0]
-                if command in UNSHARED and launched() != (0, 1):
+                if command in ALONE and launched() != (0, 1):
                     if launched()[0]:
                         return None
                     leave_others()

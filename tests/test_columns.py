@@ -93,4 +93,5 @@ def test_the_page_of_columns_is_what_the_types_say():
     spec = importlib.util.spec_from_file_location("make_results", docs / "make_results.py")
     make_results = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_results)
-    assert (docs / "results.md").read_text("utf-8") == make_results.page()
+    written = (docs / "results.md").read_text("utf-8")
+    assert written == make_results.page(), "write it again: python docs/make_results.py"

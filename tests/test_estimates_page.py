@@ -9,4 +9,5 @@ def test_the_page_is_what_the_counts_say():
     spec = importlib.util.spec_from_file_location("make_estimates", docs / "make_estimates.py")
     make_estimates = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_estimates)
-    assert (docs / "estimates.md").read_text("utf-8") == make_estimates.page()
+    written = (docs / "estimates.md").read_text("utf-8")
+    assert written == make_estimates.page(), "write it again: python docs/make_estimates.py"

@@ -124,8 +124,10 @@ def test_a_command_in_running_text_exists_with_its_options(mention):
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_each_command_is_in_the_documentation_beside_its_help(path):
-    pages = "\n".join(page.read_text("utf-8") for page in PAGES)
-    assert f"stepimp {' '.join(path)}" in pages
+    line = f"stepimp {' '.join(path)}"
+    assert any(line in page.read_text("utf-8") for page in PAGES), (
+        f"show `{line}` in README.md or a page of docs/"
+    )
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -134,12 +136,15 @@ def test_the_page_of_commands_has_each_with_all_its_options(path):
     (section,) = re.findall(rf"^## stepimp {' '.join(path)}\n(.*?)(?=^## |\Z)", page, re.M | re.S)
     for option in COMMANDS[path].params:
         if isinstance(option, click.Option):
-            assert option.help and set(option.opts) <= set(re.findall(r"--?[a-z][\w-]*", section))
+            assert option.help, f"{option.opts[0]} has no help="
+            assert set(option.opts) <= set(re.findall(r"--?[a-z][\w-]*", section))
 
 
 def test_the_tables_of_the_bundled_families_are_those_of_the_reference_run():
     page = (ROOT / "docs" / "bundled.md").read_text("utf-8")
-    assert page == made("make_bundled").page() and "| 12b_seed2 |" in page
+    made_now = made("make_bundled").page()
+    assert page == made_now, "write it again: python docs/make_bundled.py"
+    assert "| 12b_seed2 |" in page
 
 
 def made(name: str):

@@ -12,7 +12,8 @@ LEAVES = [path for path, command in COMMANDS.items() if not isinstance(command, 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
 def test_every_command_has_it(path):
-    assert "--json" in {name for option in COMMANDS[path].params for name in option.opts}
+    options = {name for option in COMMANDS[path].params for name in option.opts}
+    assert "--json" in options, "add output_options of commands/_options.py, or --json alone"
 
 
 def test_convert_says_what_it_wrote(tiny_family, tmp_path):

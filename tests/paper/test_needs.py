@@ -143,4 +143,5 @@ def test_one_document_of_all_sizes_fills_five_needs(tmp_path):
     documents = find_documents(tmp_path)
     assert {need for need in NEEDS if documents[need]} == {"unconditional", *SHARED}
     assert len(documents["unconditional"]["rows"]) == 25, "28 bars: all-heavy is one of each seven"
-    assert set(filled()) | set(SHARED) == set(NEEDS)
+    written = set(filled()) | set(SHARED)
+    assert written == set(NEEDS), "add a document of each new need to `filled` in tests/filled.py"

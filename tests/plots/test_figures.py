@@ -16,7 +16,7 @@ from stepimp.paper.numbers import paper
 from stepimp.paper.rows import hand_crafted
 from stepimp.plots import kl, loss, style
 from stepimp.plots.bars import PAPER_LABEL
-from stepimp.plots.figures import draw
+from stepimp.plots.figures import BUILDS, draw
 
 DOCUMENTS = by_need()
 # figure: (light model, table of the paper)
@@ -38,6 +38,12 @@ SEGMENTS = [
     "(L1, H6, L1)",
     "(H8)",
 ]
+
+
+def test_each_figure_is_drawn_and_titled():
+    untitled, undrawn = BUILDS.keys() - DRAWN.keys(), DRAWN.keys() - BUILDS.keys()
+    assert not untitled, "give them a title and a need in EXTRAS of stepimp/paper/contents.py"
+    assert not undrawn, "give them a function in BUILDS of a file such as plots/costs.py"
 
 
 def axes(name, document=None):
