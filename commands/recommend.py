@@ -1,10 +1,12 @@
 """`stepimp recommend`: curves and a budget to a schedule."""
 
 from collections.abc import Callable
+from typing import get_args
 
 import click
 
 from stepimp.models.options import ModelOptions
+from stepimp.rows import Objective
 
 from ._long import confirm
 from ._options import (
@@ -42,7 +44,7 @@ recommend_options = together(
     ),
     click.option(
         "--by",
-        type=click.Choice(["kl", "loss", "nelbo"]),
+        type=click.Choice(get_args(Objective)),
         default="kl",
         show_default=True,
         help="What a light step costs: relative KL, |CE difference|, or cross-entropy.",
