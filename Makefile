@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Models as small as the bundled ones run fastest on one thread.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: figures test test-processors test-lowest torture lint docs tutorial bench bench-gpu families families-gpu reference clean
+.PHONY: figures test test-processors test-lowest test-gpu torture lint docs tutorial bench bench-gpu families families-gpu reference clean
 
 # Draws the shipped reference run at once, then measures with as many commands at a time as there
 # are cores: a quarter of an hour on two.
@@ -73,9 +73,14 @@ bench: .venv/ready
 	$(BIN)/python tests/bench_workers.py
 	$(BIN)/python tests/bench_train.py
 
-# Needs a CUDA device; says so where there is none.
-bench-gpu: .venv/ready
-	$(BIN)/python tests/bench_gpu.py --out $(RESULTS)
+# On a GPU, in the order of docs/gpus.md: with the torch of PYTHON, in place, without .venv and network.
+GPU := PYTHONPATH=. $(PYTHON)
+STAGES ?= kernels,body,sampler,curves,train
+LIMIT ?= 240
+test-gpu:
+	$(GPU) $(PYTEST) tests/test_gpu.py tests/kernels
+bench-gpu:
+	$(GPU) tests/bench_gpu.py --only $(STAGES) --limit $(LIMIT) --out $(RESULTS)
 
 # The recipe of the bundled families and their judges: about three hours on one idle CPU core
 # with bf16, by the rates of its steps. Resumes where it was; more --steps continue a finished training.
@@ -92,14 +97,16 @@ families: .venv/ready
 	$(TRAIN) runs/code $(CODE) --depths 12 --seed 3 --baseline-seed 2
 	$(BIN)/stepimp judge runs/code --data code --bf16 --steps 2500
 
-# A larger family on a GPU, in pieces of eight minutes (run it again until it ends without an error). TOKENS is made beforehand by
+# A larger family on a GPU, in pieces of MINUTES (run it again until it ends without an error). TOKENS is made beforehand by
 # `stepimp train --prepare tokens.safetensors runs/large --data docs --vocab-size 260 --length 512`; needs torch,
 # transformers, accelerate and tokenizers, not datasets.
 TOKENS ?= tokens.safetensors
+STEPS ?= 20000
+MINUTES ?= 8
 families-gpu:
 	$(PYTHON) -m stepimp train runs/large --data $(TOKENS) --length 512 --width 256 --heads 4 --batch-size 64 \
-		--steps 20000 --depths 4,6,8,10,12 --baseline-seed 2 --bf16 --compile --weights float16 \
-		--schedule trapezoid --snapshots 2000 --minutes 8
+		--steps $(STEPS) --depths 4,6,8,10,12 --baseline-seed 2 --bf16 --compile --weights float16 \
+		--schedule trapezoid --snapshots 2000 --minutes $(MINUTES)
 
 # The run that fixtures/reference holds; the gallery is drawn from it. What samples runs in bf16, several times as fast
 # where the blocks run as one function; the curves are in fp32.

@@ -1,5 +1,7 @@
 """What commands share that measure curves or need them: the options and the measurement."""
 
+from functools import partial
+
 import click
 
 from stepimp.curves.options import MOST_SAMPLES, CurveOptions
@@ -8,13 +10,16 @@ from stepimp.models.options import ModelOptions
 from ._long import confirm
 from ._options import (
     POINTS,
-    FloatRange,
+    POSITIVE,
+    choice_option,
     chosen_members,
+    count_option,
     data_option,
     full_name,
     heavy_option,
     lights_option,
     model_options,
+    number_option,
     refuse,
     together,
     usage_errors,
@@ -29,49 +34,36 @@ curve_options = together(
         "--baseline", help="The heavy model trained from another seed, such as 12b_seed2."
     ),
     data_option,
-    click.option(
+    choice_option(
         "--split",
-        type=click.Choice(["heldout", "all"]),
+        choices=["heldout", "all"],
         default=CurveOptions.split,
-        show_default=True,
         help="Documents that training never saw, or all of them.",
     ),
-    click.option(
+    choice_option(
         "--inputs",
-        type=click.Choice(["text", "samples"]),
+        choices=["text", "samples"],
         default=CurveOptions.inputs,
-        show_default=True,
         help="What is corrupted: text of --data, or text the heavy model samples in 1000 steps, "
         "masked as it was on the way. For samples the path KL is exact; --data and --split do not "
         "matter.",
     ),
-    click.option(
-        "--sequences",
-        type=click.IntRange(min=2),
-        default=CurveOptions.sequences,
-        show_default=True,
-        help="Sequences to average over.",
+    count_option(
+        "--sequences", default=CurveOptions.sequences, help="Sequences to average over.", least=2
     ),
     click.option(
         "--until",
-        type=FloatRange(min=0, min_open=True),
+        type=POSITIVE,
         metavar="NATS",
         help="Instead of --sequences: measure until the 95% band of the relative KL (without a "
         "baseline, of the KL) is nowhere wider than plus or minus NATS, to the end of the text or "
         f"to {MOST_SAMPLES} samples.",
     ),
-    click.option(
-        "--repeats",
-        type=click.IntRange(min=1),
-        default=CurveOptions.repeats,
-        show_default=True,
-        help="Corruptions per sequence.",
-    ),
-    click.option(
+    count_option("--repeats", default=CurveOptions.repeats, help="Corruptions per sequence."),
+    number_option(
         "--points",
         type=POINTS,
         default=CurveOptions.points,
-        show_default=True,
         help="Times t, equally spaced up to 1; with --by-masked numbers of masked positions.",
     ),
     click.option(
@@ -85,12 +77,8 @@ curve_options = together(
         type=click.IntRange(min=1),
         help="Tokens per sequence.  [default: the models' maximum]",
     ),
-    click.option(
-        "--batch-size",
-        type=click.IntRange(min=1),
-        default=CurveOptions.batch_size,
-        show_default=True,
-        help="Sequences per forward pass.",
+    count_option(
+        "--batch-size", default=CurveOptions.batch_size, help="Sequences per forward pass."
     ),
     model_options,
     yes_option,
@@ -118,11 +106,28 @@ def measure_curves(options: CurveOptions, device: str, attn: str, out) -> dict:
     from stepimp.curves.document import remarks
     from stepimp.sampling.curves import measure_curves
 
-    with progress("sequences") as moved:
-        document = measure_curves(options, out, device=device, attn=attn, progress=moved)
+    with progress("sequences") as report:
+        document = measure_curves(options, out, device=device, attn=attn, progress=report)
     for remark in remarks(document):
         click.echo(remark, err=True)
     return document
+
+
+def chosen_curves(
+    models: ModelOptions, file: str | None, by: str, heavy, lights, by_masked: bool = False
+) -> dict:
+    """The curves document of a file, else the newest that matches, else one that is measured now.
+
+    The other arguments are those of `sampling.curves.curves_for`.
+    """
+    from stepimp.curves.document import read_curves
+    from stepimp.results import results_folder
+    from stepimp.sampling.curves import curves_for
+
+    results_folder(models.out)
+    if file:
+        return read_curves(file, by_masked)
+    return curves_for(by, heavy, lights, models, partial(measure_first, models), by_masked)
 
 
 def measure_first(models: ModelOptions, options: CurveOptions) -> dict:

@@ -11,7 +11,7 @@ class Edition:
     {name: the model that the family would need}.
     """
 
-    def __init__(self, folder: Path, documents: dict[str, dict | None], family: str | None = None):
+    def __init__(self, folder: Path, documents: dict[str, dict | None], family: str | None):
         self.folder, self.documents, self.family = folder, documents, family
         self.made: dict = {}
         self.written: dict[str, list[str]] = {}
@@ -22,7 +22,8 @@ class Edition:
         """Draws a figure or writes a table, or notes the command that makes what it needs."""
         from stepimp.paper.contents import CLAIMS, DRAWN, TABLES
         from stepimp.paper.lacks import lacks
-        from stepimp.paper.needs import incomplete, made_by
+        from stepimp.paper.needs import incomplete
+        from stepimp.paper.recipes import made_by
 
         sources = [document for document in self.documents.values() if document]
         if name != CLAIMS:
@@ -43,6 +44,7 @@ class Edition:
         self.written[name] = [str(path) for path in paths]
 
     def draw(self, name: str) -> tuple:
+        """(figure, its files) of this name."""
         from stepimp.paper.contents import DRAWN
         from stepimp.plots import figures, style
 
@@ -52,6 +54,7 @@ class Edition:
         return figure, style.save(figure, self.folder, name)
 
     def tabulate(self, name: str) -> tuple:
+        """(table, its files) of this name."""
         from stepimp.paper import formats
         from stepimp.paper.claims import as_table
         from stepimp.paper.contents import CLAIMS
@@ -64,6 +67,7 @@ class Edition:
         return table, formats.save(table, self.folder, name)
 
     def claims(self) -> list:
+        """The verdict on each of the paper's claims."""
         from stepimp.paper.claims import claims
 
         return claims(self.documents)

@@ -29,6 +29,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def terminate(number, frame):
+    """A signal handler that raises `Terminated`."""
     raise Terminated(number)
 
 
@@ -78,15 +79,15 @@ def explained():
     except (click.exceptions.Exit, click.Abort):
         raise
     except Exception as error:
-        if said := out_of_memory(error):
-            raise click.ClickException(said) from error
+        if message := out_of_memory(error):
+            raise click.ClickException(message) from error
         error.add_note(BUG)  # whatever is left is a bug
         raise
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of a library in Rust: no Exception
             raise
         raise click.ClickException(
-            f"A library cannot go on ({error}). A smaller text or tokenizer may help."
+            f"A library failed ({error}). A smaller text or tokenizer may help."
         ) from error
 
 

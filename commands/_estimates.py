@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._training import family_shape, judge_shape, member_depths, recipe_of
+from ._training import family_shape, judge_shape, recipe_of
 from ._workers import default_workers, threads_each
 
 if TYPE_CHECKING:
@@ -27,15 +27,16 @@ def workers_of(context: click.Context) -> int:
 def of_train(context: click.Context) -> dict:
     """The estimate of `stepimp train`."""
     from stepimp.estimates.training_rates import family_calibration
+    from stepimp.training.recipe import members_to_train
 
     params = context.params
     if params["prepare"]:
         raise click.UsageError("--prepare only tokenises the text: there is nothing to estimate.")
-    depths = member_depths(params["depths"], params["baseline_seed"])
+    members = members_to_train(params["depths"], params["seed"], params["baseline_seed"])
     recipe = recipe_of(params)
     calibration = family_calibration(
         Path(params["folder"]).expanduser(),
-        depths.values(),
+        params["depths"],
         family_shape(params),
         recipe,
         params["data"],
@@ -44,7 +45,7 @@ def of_train(context: click.Context) -> dict:
         params["teacher"],
         params["column"],
     )
-    names = {name: f"{depth}b" for name, depth in depths.items()}
+    names = {name: f"{depth}b" for name, (depth, _) in members.items()}
     document = of_trainings(names, recipe, calibration)
     if params["minutes"]:  # it saves a checkpoint then, and ends
         document["seconds"] = min(document["seconds"], 60 * params["minutes"])
@@ -70,22 +71,24 @@ def of_judge(context: click.Context) -> dict:
 
 
 def of_trainings(names: dict[str, str], recipe: "Recipe", calibration: "Calibration") -> dict:
-    """The sum of trainings, one after the other. names: of each model, and of its rates."""
+    """The sum of trainings, one after the other. names: member -> model whose rates it has."""
     training = calibration.training(recipe)
-    every = [calibration.models[rates] for rates in names.values()]
-    kept = sum(training.kept_bytes(rates.model_bytes, rates.checkpoint_bytes) for rates in every)
-    warmup = calibration.startup + sum(rates.warmup for rates in every)
+    all_rates = [calibration.models[model] for model in names.values()]
+    kept = sum(
+        training.kept_bytes(rates.model_bytes, rates.checkpoint_bytes) for rates in all_rates
+    )
+    warmup = calibration.startup + sum(rates.warmup for rates in all_rates)
     return {
         "steps": {name: recipe.steps for name in names},
         "forwards": {name: training.forwards for name in names},
-        "flops": sum(training.flops(rates.costs) for rates in every),
-        "seconds": calibration.startup + sum(rates.seconds(training) for rates in every),
+        "flops": sum(training.flops(rates.costs) for rates in all_rates),
+        "seconds": calibration.startup + sum(rates.seconds(training) for rates in all_rates),
         "warmup_seconds": warmup,
         "processes": 1,
         "memory_bytes": calibration.memory,
         "disk_bytes": round(kept),
         "checkpoint_bytes": round(
-            max(training.scratch_bytes(rates.checkpoint_bytes) for rates in every)
+            max(training.scratch_bytes(rates.checkpoint_bytes) for rates in all_rates)
         ),
     }
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from stepimp.launcher import launched
-from stepimp.memory import free_memory, size
+from stepimp.memory import free_memory
 
-from ._training import member_depths
+from ._print import size
 from ._work import CURVES, cores, default_models, missing_curves, planned
 
 HOUR = 3600.0
@@ -59,6 +59,7 @@ def is_interactive() -> bool:
 
 
 def family_of(params: dict) -> Path:
+    """The folder of the family that a command is about."""
     from stepimp.models.family import family_folder
 
     return family_folder(params.get("family"))
@@ -166,7 +167,7 @@ def refuse_over(needed: float, what: str):
 
 
 def confirm_steps(steps, workers: int, yes: bool):
-    """The same for the steps of `stepimp reproduce`, `workers` of them at once."""
+    """Asks before a long `stepimp reproduce`, which runs `workers` of its steps at once."""
     seconds = sum(
         step.work * block_flops(step.folder) / RATE["cpu"] / speed_of(step) for step in steps
     )
@@ -190,7 +191,7 @@ def block_flops(folder: Path) -> float:
 
 
 def confirm_training(depths, shape: dict, params: dict, yes: bool):
-    """The same for a training.
+    """Asks before a long training, and refuses one that cannot fit into the memory.
 
     depths: numbers of blocks, one for each model to train; shape: width, length, cond_dim and
     vocab_size; params: steps, batch_size and minutes.
@@ -211,10 +212,11 @@ def confirm_training(depths, shape: dict, params: dict, yes: bool):
     ask(min(seconds, 60 * (params.get("minutes") or float("inf"))), yes)
 
 
-def missing_depths(folder, depths, baseline_seed) -> list[int]:
+def missing_depths(folder: Path, depths: list[int], baseline_seed: int | None) -> list[int]:
     """Depths of the members that are still to be trained."""
     from stepimp.models.family import read_manifest
+    from stepimp.training.recipe import members_to_train
 
-    there = read_manifest(folder)["members"]
-    asked = member_depths(depths, baseline_seed)
-    return [depth for name, depth in asked.items() if name not in there]
+    finished = read_manifest(folder)["members"]
+    members = members_to_train(depths, 0, baseline_seed)  # of any seed
+    return [depth for name, (depth, _) in members.items() if name not in finished]

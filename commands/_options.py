@@ -1,28 +1,36 @@
 """Options that several commands share, as decorators."""
 
 import math
+from collections.abc import Sequence
 from contextlib import contextmanager
 
 import click
+
+from stepimp.models.options import MOST_SEED
+from stepimp.schedules.schedule import MOST_STEPS
 
 from ._threads import few_threads
 
 ARGUMENTS = "stepimp.arguments"
 """Where the context keeps the command line."""
-SEED = click.IntRange(0, 2**32 - 1)  # as NumPy and transformers take them
+SEED = click.IntRange(0, MOST_SEED)
 MOST_VOCABULARY = 1_000_000
 POINTS = click.IntRange(1, 100_000)  # times of a curve
-STEPS = click.IntRange(1, 1_000_000)  # `stepimp.schedules.schedule.MOST_STEPS`
+STEPS = click.IntRange(1, MOST_STEPS)
 
 
 class FloatRange(click.FloatRange):
-    """click's FloatRange, which refuses NaN as well."""
+    """click's FloatRange, which refuses NaN and infinity as well."""
 
     def convert(self, value, param, ctx):
         number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number.", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
+
+
+POSITIVE = FloatRange(min=0, min_open=True)
+BELOW_ONE = FloatRange(0, 1, max_open=True)
 
 
 class Share(FloatRange):
@@ -38,19 +46,19 @@ class Share(FloatRange):
 
 
 def piped(ctx, param, value):
-    """The value of an option that names a file; of a pipe, the file that its content is kept in."""
+    """The value of an option that names a file; for a pipe, a file with its content."""
     if value is None:
         return None
-    from stepimp.text.pipes import is_pipe, keep_pipe
+    from stepimp.text.pipes import is_pipe, save_pipe
 
     if not is_pipe(value):
         return value
-    kept = str(keep_pipe(value))
-    # Processes that are started with these arguments read what was kept.
+    file = str(save_pipe(value))
+    # Processes that are started with these arguments read the file.
     arguments = ctx.find_root().meta.get(ARGUMENTS, [])
-    same = {value: kept, f"--data={value}": f"--data={kept}"}
-    arguments[:] = [same.get(word, word) for word in arguments]
-    return kept
+    replaced = {value: file, f"--data={value}": f"--data={file}"}
+    arguments[:] = [replaced.get(word, word) for word in arguments]
+    return file
 
 
 def refuse(names, reason: str):
@@ -76,10 +84,29 @@ def together(*decorators):
     return apply
 
 
+def number_option(*names: str, type: click.ParamType, default: float, help: str):
+    """An option that takes a number, and shows its default."""
+    return click.option(*names, type=type, default=default, show_default=True, help=help)
+
+
+def count_option(*names: str, default: int, help: str, least: int = 1):
+    """An option that takes a whole number of at least `least`."""
+    return number_option(*names, type=click.IntRange(min=least), default=default, help=help)
+
+
+def choice_option(*names: str, choices: Sequence[str], default: str, help: str):
+    """An option that takes one of several words."""
+    words = click.Choice(choices)
+    return click.option(*names, type=words, default=default, show_default=True, help=help)
+
+
+def json_option(help: str):
+    """The flag to print JSON instead of text."""
+    return click.option("--json", "as_json", is_flag=True, help=help)
+
+
 output_options = together(
-    click.option(
-        "--seed", type=SEED, default=0, show_default=True, help="Seed of every random draw."
-    ),
+    number_option("--seed", type=SEED, default=0, help="Seed of every random draw."),
     click.option(
         "--out",
         type=click.Path(file_okay=False),
@@ -88,12 +115,7 @@ output_options = together(
         show_default=True,
         help="Folder the results are written to. [env: STEPIMP_RESULTS]",
     ),
-    click.option(
-        "--json",
-        "as_json",
-        is_flag=True,
-        help="Print the results document on stdout and nothing else.",
-    ),
+    json_option("Print the results document on stdout and nothing else."),
 )
 
 family_option = click.option(
@@ -103,13 +125,28 @@ family_option = click.option(
     help="Folder of a trained family. [env: STEPIMP_FAMILY; default: the bundled family]",
 )
 
+results_option = click.option(
+    "--results",
+    type=click.Path(file_okay=False),
+    envvar="STEPIMP_RESULTS",
+    default="results",
+    show_default=True,
+    help="Folder of the results files. [env: STEPIMP_RESULTS]",
+)
+figures_option = click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    default="figures",
+    show_default=True,
+    help="Folder the figures are written to.",
+)
+
 device_options = together(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-    click.option(
+    choice_option(
         "--dtype",
-        type=click.Choice(["float32", "bfloat16", "float16", "float64"]),
+        choices=["float32", "bfloat16", "float16", "float64"],
         default="float32",
-        show_default=True,
         help="Dtype of the models' bodies; logits are always float32 or wider.",
     ),
 )

@@ -30,9 +30,9 @@ class TimeLeft(ProgressColumn):
 
 
 class Overall:
-    """One bar over several steps that may run at once; a line per step where there is no terminal.
+    """One bar over several steps that may run at once; or a line per step outside a terminal.
 
-    work: how much all steps are together, in the unit of `moved`.
+    work: how much all steps are together, in the unit of `report`.
     """
 
     def __init__(self, work: float):
@@ -58,11 +58,11 @@ class Overall:
     def __exit__(self, *error):
         self.bar.stop()
 
-    def begun(self, title: str):
+    def started(self, title: str):
         log(title)
         self.bar.update(self.task, description=title)
 
-    def moved(self, title: str, work: float):
+    def report(self, title: str, work: float):
         """work: what this step has done so far."""
         self.done[title] = work
         self.bar.update(self.task, completed=sum(self.done.values()))

@@ -28,8 +28,8 @@ def compare_policies(heavy: str, lights: tuple[str, ...], as_json: bool, yes: bo
     confirm(sizes | {"heavy": heavy, "lights": lights}, yes)
     with usage_errors():
         chosen = PolicyOptions(heavy=heavy, light=lights[0], **options)
-    with progress("batches") as moved:
-        document = compare_policies(chosen, partial(measure_first, chosen), moved)
+    with progress("batches") as report:
+        document = compare_policies(chosen, partial(measure_first, chosen), report)
     if as_json:
         return print_json(document)
     show(document)
@@ -75,9 +75,9 @@ def show(document: dict):
 
 def sentence(row: dict) -> str:
     """The verdict on a policy in a sentence."""
-    said = {
+    outcome = {
         "better": "beats the best schedule over steps",
         "not better": "does not beat the best schedule over steps",
         "worse": "is worse than the best schedule over steps",
     }[row["verdict"]]
-    return f"{row['name']}: {said}, {banded(row, 'nelbo_diff_nats', 4)} nats per token."
+    return f"{row['name']}: {outcome}, {banded(row, 'nelbo_diff_nats', 4)} nats per token."

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stepimp.wording import counted
+
 from ._terminal import BARS
 
 if TYPE_CHECKING:
@@ -64,6 +66,11 @@ def laid_out(columns: list[str], rows: list[list[str]], kept: list[int]) -> "Tab
     return table
 
 
+def or_dash(value, form: str = "{}") -> str:
+    """A value in a format, or a dash for None."""
+    return "-" if value is None else form.format(value)
+
+
 def banded(row: dict, name: str, digits: int | None = None) -> str:
     """A statistic of a row with its 95% interval, see `Estimate.text`."""
     from stepimp.intervals import Estimate
@@ -82,6 +89,16 @@ def rounded(row: dict, name: str) -> str:
     if estimate.half > 0:
         decimals = min(2, max(0, 1 - math.floor(math.log10(estimate.half))))
     return estimate.text(decimals)
+
+
+def warn_of_empty(count: int):
+    """Says on stderr that this many samples had nothing to score."""
+    if count:
+        click.echo(
+            f"{counted(count, 'sample')} had nothing to score; each counts as one token of "
+            "probability 1/V.",
+            err=True,
+        )
 
 
 def sparkline(values: list[float]) -> str:
@@ -119,17 +136,8 @@ def extreme(row: dict, column: str) -> list[str]:
     return [banded(row, column), str(row["masked"]) if "masked" in row else f"{row['t']:.2f}"]
 
 
-def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.5 h` or `4.2 days`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
-
-
 def size(count: float) -> str:
     """`3.2 GB`, `45 MB` or `550 kB`: three digits, never an exponent."""
-    units = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+    units = ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
     unit, name = next((row for row in units if count >= row[0]), units[-1])
     return f"{float(f'{count / unit:.3g}'):g} {name}"

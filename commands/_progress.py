@@ -29,6 +29,7 @@ def stderr() -> "Console":
 
 
 def progress_bar(transient: bool = True) -> "Progress":
+    """A rich Progress on stderr, disabled outside a terminal."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

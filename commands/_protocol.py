@@ -27,7 +27,8 @@ def plan(scale: str, family: str | None, group: click.Group, dtype: str) -> list
     """
     from stepimp.models.family import MANIFEST, family_folder
     from stepimp.paper.contents import OPTIONAL
-    from stepimp.paper.needs import LM1B_NEEDS, NEEDS, READS, arguments, family_of, members_of
+    from stepimp.paper.needs import LM1B_NEEDS, NEEDS, READS
+    from stepimp.paper.recipes import arguments, family_of, members_of
 
     from ._steps import Step
     from ._work import work

@@ -1,12 +1,10 @@
 """What commands share that need a recommendation."""
 
-from functools import partial
-
 import click
 
 from stepimp.models.options import ModelOptions
 
-from ._curves import measure_first
+from ._curves import chosen_curves
 from ._progress import progress
 
 save_option = click.option(
@@ -25,17 +23,9 @@ def recommend_masked_now(
 
     options: those of `quality.planned.masked_recommendation`.
     """
-    from stepimp.curves.document import read_curves
     from stepimp.quality.planned import masked_recommendation
-    from stepimp.results import results_folder
-    from stepimp.sampling.curves import curves_for
 
-    results_folder(models.out)
-    if curves:
-        document = read_curves(curves, by_masked=True)
-    else:
-        measure = partial(measure_first, models)
-        document = curves_for(by, heavy, lights, models, measure, by_masked=True)
+    document = chosen_curves(models, curves, by, heavy, lights, by_masked=True)
     return masked_recommendation(document, models.out, by=by, heavy=heavy, lights=lights, **options)
 
 
@@ -47,17 +37,10 @@ def recommend_now(
 
     options: those of `quality.recommendation.recommendation`.
     """
-    from stepimp.curves.document import read_curves
     from stepimp.quality.recommendation import recommendation
-    from stepimp.results import results_folder
-    from stepimp.sampling.curves import curves_for
 
-    results_folder(models.out)
-    if curves:
-        document = read_curves(curves)
-    else:
-        document = curves_for(by, heavy, lights, models, partial(measure_first, models))
+    document = chosen_curves(models, curves, by, heavy, lights)
     options |= dict(by=by, heavy=heavy, lights=lights)
     what = "batches of samples" if options.get("verification") else "search of the best schedule"
-    with progress(what) as moved:
-        return recommendation(document, models.out, progress=moved, **options)
+    with progress(what) as report:
+        return recommendation(document, models.out, progress=report, **options)

@@ -49,16 +49,17 @@ class Child:
     errors: IO
     unread: bytes = field(default=b"")
 
-    def read(self, moved: Callable[[Step, int, int], None]) -> bool:
+    def read(self, report: Callable[[Step, int, int], None]) -> bool:
         """Passes on the progress reported since the last call; False once the step has ended."""
         received = os.read(self.reports, 65536)
         *lines, self.unread = (self.unread + received).split(b"\n")
         if lines:
             done, total = map(int, lines[-1].split())
-            moved(self.step, done, total)
+            report(self.step, done, total)
         return bool(received)
 
     def end(self) -> Ended:
+        """Waits for the process and returns what it printed."""
         code = self.process.wait()
         texts = []
         for file in (self.output, self.errors):
@@ -68,12 +69,14 @@ class Child:
         return Ended(self.step, code, *texts)
 
     def close(self):
+        """Closes the pipe and the files."""
         os.close(self.reports)
         self.output.close()
         self.errors.close()
 
 
 def start(step: Step, results: Path, workers: int) -> Child:
+    """Starts a step in a process of its own, `workers` of which run at once."""
     reports, pipe = os.pipe()
     environment = os.environ | {"STEPIMP_RESULTS": str(results), PIPE: str(pipe)}
     environment["STEPIMP_YES"] = "1"  # whoever runs all of them has agreed
@@ -101,12 +104,12 @@ def run_steps(
     steps: list[Step],
     workers: int,
     results: Path,
-    begun: Callable[[Step], None],
-    moved: Callable[[Step, int, int], None],
+    started: Callable[[Step], None],
+    report: Callable[[Step, int, int], None],
 ) -> Generator[Ended, None, None]:
     """Runs steps in their order, up to `workers` at once, and yields each as it ends.
 
-    A step waits for those whose documents it reads. begun: called as a step starts; moved: with
+    A step waits for those whose documents it reads. started: called as a step starts; report: with
     what a step has done and its total. Where the caller closes the generator early, running steps
     are killed: what they have finished is in their journals.
     """
@@ -116,13 +119,13 @@ def run_steps(
             while waiting or running:
                 for step in ready(waiting, running)[: workers - len(running)]:
                     waiting.remove(step)
-                    begun(step)
+                    started(step)
                     child = start(step, results, workers)
                     running.append(child)
                     selector.register(child.reports, selectors.EVENT_READ, child)
                 for key, _ in selector.select():
                     child = key.data
-                    if not child.read(moved):
+                    if not child.read(report):
                         selector.unregister(child.reports)
                         running.remove(child)
                         yield child.end()

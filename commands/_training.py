@@ -57,11 +57,3 @@ def recipe_of(params: dict[str, Any]) -> "Recipe":
 
     names = [field.name for field in fields(Recipe)]
     return Recipe(**{name: params[name] for name in names if name in params})
-
-
-def member_depths(depths: list[int], baseline_seed: int | None) -> dict[str, int]:
-    """Name -> blocks of the members that a training makes."""
-    asked = {f"{depth}b": depth for depth in depths}
-    if baseline_seed is not None:
-        asked[f"{max(depths)}b_seed{baseline_seed}"] = max(depths)
-    return asked

@@ -100,7 +100,7 @@ def planned(
     params: its options as click has parsed them. first: the curves that it measures before.
     Raises StepimpError for sizes that do not go together.
     """
-    from stepimp.paper.needs import members_of
+    from stepimp.paper.recipes import members_of
 
     params = params | default_models(params, folder)
     length = params.get("length") or members_of(folder).length
@@ -127,7 +127,7 @@ def curves_of(params: dict[str, Any], length: int) -> "Work":
 def requested(command: str, params: dict[str, Any], length: int) -> "Work":
     """What a command runs beside curves that it needs."""
     from stepimp.curves.options import CurveOptions
-    from stepimp.estimates import work as of
+    from stepimp.estimates.work import Work, sampling_work, search_work
 
     if command == "cascade" and "lights" not in params:  # as the command line has them
         params = params | {"lights": (params["light"],), "baseline": None}
@@ -137,18 +137,18 @@ def requested(command: str, params: dict[str, Any], length: int) -> "Work":
     if command in CURVES:
         return curves_of(params, length)
     if command == "plan" or (command == "recommend" and not params.get("verify", True)):
-        return of.Work(length, CurveOptions.batch_size)
+        return Work(length, CurveOptions.batch_size)
     if command == "search":
         from stepimp.search.coarse import Coarse
 
         names = ("heavy", "light", "steps", "segments", "light_segments")
         coarse = Coarse(*(params[name] for name in names))
         coarse.check()
-        return of.search_work(coarse, samples, length, batch_size, params["chunk"])
+        return search_work(coarse, samples, length, batch_size, params["chunk"])
     plans = schedules(command, params)
     given = min(params.get("prefix_length", 0), length)  # a longer one will be refused
     together = 2 * batch_size if command == "generate" else batch_size
-    drawn = of.sampling_work(
+    drawn = sampling_work(
         plans, samples, length, length - given, batch_size, together, shared_start=not given
     )
     if command in JUDGED:
@@ -180,7 +180,7 @@ def schedules(command: str, params: dict) -> list:
     recommendation, which is not known yet.
     """
     from stepimp.errors import StepimpError
-    from stepimp.quality.candidates import given, papers_seven, sandwiches
+    from stepimp.quality.candidates import given_candidates, papers_seven, sandwiches
     from stepimp.schedules.schedule import Schedule, parse, sandwich
 
     heavy = params["heavy"]
@@ -201,7 +201,7 @@ def schedules(command: str, params: dict) -> list:
         swept = sandwiches(steps, [k / parts for k in range(parts + 1)], heavy, params["light"])
         return [all_heavy(heavy, steps), *(candidate.schedule for candidate in swept)]
     lights, fractions = params["lights"], params["fractions"] or ()
-    compared = given(steps, params["schedules"], fractions, heavy, lights)
+    compared = given_candidates(steps, params["schedules"], fractions, heavy, lights)
     if not compared:
         compared = [each for light in lights for each in papers_seven(steps, heavy, light)]
     # Others, over masked positions or of a plan, are counted as all-heavy, which costs more.

@@ -174,11 +174,11 @@ def launch(arguments: list[str], count: int) -> int:
     children = []
     try:
         for rank in range(count):
-            own = {**common, "RANK": rank, "LOCAL_RANK": rank}
+            variables = {**common, "RANK": rank, "LOCAL_RANK": rank}
             children.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "stepimp", *arguments],
-                    env=os.environ | {name: str(value) for name, value in own.items()},
+                    env=os.environ | {name: str(value) for name, value in variables.items()},
                     pass_fds=[alive],
                     # The first one may ask something at the terminal. Ctrl-C does not reach the
                     # others: the launcher ends them.

@@ -2,11 +2,12 @@
 
 import click
 
+from ._options import json_option
 from ._print import print_json, print_table, size
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print what there is as JSON.")
+@json_option("Print what there is as JSON.")
 @click.pass_context
 def cache(ctx, as_json):
     """Show what is kept between runs, where, and how large it is.
@@ -35,7 +36,7 @@ def cache(ctx, as_json):
 
 
 @cache.command()
-@click.option("--json", "as_json", is_flag=True, help="Print what was removed as JSON.")
+@json_option("Print what was removed as JSON.")
 def clear(as_json):
     """Empty the cache; results and models are not in it.
 

@@ -10,10 +10,12 @@ from ._options import (
     STEPS,
     Share,
     chosen_members,
+    count_option,
     data_option,
     heavy_option,
     light_option,
     model_options,
+    number_option,
     usage_errors,
     yes_option,
 )
@@ -23,11 +25,10 @@ from ._workers import workers_option
 
 
 @click.command()
-@click.option(
+@number_option(
     "--budget",
     type=Share(0, 1),
     default=0.25,
-    show_default=True,
     help="Share of the all-heavy FLOPs to save, by blocks; an escalated event pays for both "
     "models.",
 )
@@ -39,18 +40,16 @@ from ._workers import workers_option
 @heavy_option
 @light_option
 @data_option
-@click.option(
+@count_option(
     "--sequences",
-    type=click.IntRange(min=2),
     default=CurveOptions.sequences,
-    show_default=True,
     help="Held-out sequences to average over.",
+    least=2,
 )
-@click.option(
+@number_option(
     "--points",
     type=POINTS,
     default=CurveOptions.points,
-    show_default=True,
     help="States of each sequence, one in each of as many parts of the trajectory.",
 )
 @click.option(
@@ -58,13 +57,7 @@ from ._workers import workers_option
     type=click.IntRange(min=1),
     help="Tokens per sequence.  [default: the models' maximum]",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=CurveOptions.batch_size,
-    show_default=True,
-    help="Sequences per forward pass.",
-)
+@count_option("--batch-size", default=CurveOptions.batch_size, help="Sequences per forward pass.")
 @model_options
 @yes_option
 @workers_option
@@ -88,14 +81,14 @@ def cascade(budget, steps, heavy, light, device, attn, out, as_json, yes, **opti
     status("Loading models ...")
     from stepimp.sampling.cascade_document import CascadeOptions, tune_cascade
 
-    with progress("sequences") as moved:
+    with progress("sequences") as report:
         document = tune_cascade(
             chosen,
             CascadeOptions(budget, steps),
             out,
             device=device,
             attn=attn,
-            progress=moved,
+            progress=report,
         )
     if as_json:
         return print_json(document)

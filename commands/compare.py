@@ -9,17 +9,19 @@ from ._options import (
     STEPS,
     Share,
     chosen_members,
+    count_option,
     data_option,
     heavy_option,
     judge_option,
     lights_option,
     model_options,
+    number_option,
     refuse,
     usage_errors,
     yes_option,
 )
 from ._policies import compare_policies
-from ._print import banded, print_json, print_table, rounded
+from ._print import banded, print_json, print_table, rounded, warn_of_empty
 from ._progress import progress, status
 from ._workers import workers_option
 
@@ -67,47 +69,36 @@ class Sweep(click.ParamType):
     help="Compare ways to use the two models instead, all at the same mean cost: the best schedule "
     "over steps, over masked positions, the best plan, an entropy cascade, and drafting.",
 )
-@click.option(
+@number_option(
     "--budget",
     type=Share(0, 1),
     default=0.25,
-    show_default=True,
     help="With --policies: the share of the all-heavy FLOPs to save, counting blocks.",
 )
-@click.option(
+@count_option(
     "--sequences",
-    type=click.IntRange(min=2),
     default=100,
-    show_default=True,
     help="With --policies: held-out sequences that measure the NELBO.",
+    least=2,
 )
-@click.option("--steps", type=STEPS, default=1000, show_default=True, help="T.")
-@click.option(
-    "--samples",
-    type=click.IntRange(min=2),
-    default=32,
-    show_default=True,
-    help="Samples per schedule.",
-)
+@number_option("--steps", type=STEPS, default=1000, help="T.")
+@count_option("--samples", default=32, help="Samples per schedule.", least=2)
 @click.option(
     "--length",
     type=click.IntRange(min=1),
     help="Tokens per sample.  [default: the models' maximum]",
 )
-@click.option(
+@count_option(
     "--prefix-length",
-    type=click.IntRange(min=0),
     default=0,
-    show_default=True,
     help="Start each sample with this many tokens of a held-out sequence of --data; they are not "
     "scored.",
+    least=0,
 )
 @data_option
-@click.option(
+@count_option(
     "--batch-size",
-    type=click.IntRange(min=1),
     default=8,
-    show_default=True,
     help="Samples drawn together with one schedule before it is the next one's turn.",
 )
 @judge_option
@@ -158,8 +149,8 @@ def compare(heavy, lights, policies, budget, sequences, as_json, yes, **options)
     options["fractions"] = tuple(options["fractions"] or ())
     with usage_errors():
         chosen = CompareOptions(heavy=heavy, lights=lights, **options)
-    with progress("batches of samples") as moved:
-        document = compare_models(chosen, moved)
+    with progress("batches of samples") as report:
+        document = compare_models(chosen, report)
     if as_json:
         return print_json(document)
     show(document)
@@ -176,11 +167,7 @@ def show(document: dict):
         [cells(row, len(params["lights"]) > 1) for row in rows],
         spare=("entropy", "FLOPs"),
     )
-    if empty := sum(row["empty"] for row in rows):
-        click.echo(
-            f"{empty} samples had nothing to score and count as one token of probability 1/V.",
-            err=True,
-        )
+    warn_of_empty(sum(row["empty"] for row in rows))
     if document["pairs"]:
         click.echo(placement_line(document["pairs"]))
     scheduled = [row for row in rows if row["name"] not in ("all-heavy", "all-light")] or rows

@@ -2,20 +2,19 @@
 
 import click
 
+from ._options import choice_option, json_option
+
 
 @click.command()
 @click.argument("checkpoint")
 @click.argument("folder", type=click.Path(file_okay=False))
-@click.option(
+@choice_option(
     "--dtype",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
+    choices=["float32", "bfloat16", "float16"],
     default="float32",
-    show_default=True,
     help="Dtype of the written weights.",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print what was written as JSON and nothing else."
-)
+@json_option("Print what was written as JSON and nothing else.")
 def convert(checkpoint, folder, dtype, as_json):
     """Write a checkpoint as a Hugging Face folder.
 

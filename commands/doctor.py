@@ -4,6 +4,9 @@ import textwrap
 
 import click
 
+from stepimp.wording import counted
+
+from ._options import json_option
 from ._print import print_json, print_table
 from ._progress import status
 
@@ -19,9 +22,7 @@ USES = {
 
 @click.command()
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print what was found as JSON on stdout, nothing else."
-)
+@json_option("Print what was found as JSON on stdout, nothing else.")
 def doctor(device, as_json):
     """Check the installation, with a self-test.
 
@@ -37,16 +38,16 @@ def doctor(device, as_json):
     status("Comparing kernels and a bundled model with their float64 references ...")
     from stepimp.doctor import diagnose
 
-    found = diagnose(device)
+    report = diagnose(device)
     if as_json:
-        print_json(found)
+        print_json(report)
     else:
-        show(found)
-    if not all(check["passed"] for check in found["checks"]):
+        show(report)
+    if not all(check["passed"] for check in report["checks"]):
         raise SystemExit(1)
 
 
-def show(found: dict):
+def show(report: dict):
     """The self-test, what can be used, and the block."""
     rows = [
         [
@@ -55,19 +56,19 @@ def show(found: dict):
             f"{check['allowed']:g} {check['unit']}",
             "passed" if check["passed"] else "FAILED",
         ]
-        for check in found["checks"]
+        for check in report["checks"]
     ]
     print_table(
-        f"Self-test against float64, {found['self_test_seconds']} s",
+        f"Self-test against float64, {report['self_test_seconds']} s",
         ["", "largest difference", "allowed", ""],
         rows,
     )
     for key, (name, remark) in USES.items():
-        click.echo(wrapped(f"{name}: " + ("yes" if found["usable"][key] else f"no ({remark})")))
-    if problem := found["cache"]["problem"]:
+        click.echo(wrapped(f"{name}: " + ("yes" if report["usable"][key] else f"no ({remark})")))
+    if problem := report["cache"]["problem"]:
         click.echo(problem)
     click.echo("\nFor a bug report, with the command and what it printed:\n\n```")
-    click.echo("\n".join(map(wrapped, block(found))))
+    click.echo("\n".join(map(wrapped, block(report))))
     click.echo("```")
 
 
@@ -78,21 +79,22 @@ def wrapped(line: str) -> str:
     )
 
 
-def block(found: dict) -> list[str]:
+def block(report: dict) -> list[str]:
     """The lines of a bug report: versions, machine, cache and outcome."""
-    machine, cache = found["machine"], found["cache"]
-    failed = [check["name"] for check in found["checks"] if not check["passed"]]
-    packages = [f"{name} {version or '-'}" for name, version in found["versions"].items()]
-    commit = f" (commit {found['git_commit'][:12]})" if found["git_commit"] else ""
+    machine, cache = report["machine"], report["cache"]
+    failed = [check["name"] for check in report["checks"] if not check["passed"]]
+    packages = [f"{name} {version or '-'}" for name, version in report["versions"].items()]
+    commit = f" (commit {report['git_commit'][:12]})" if report["git_commit"] else ""
     stepimp, python, *libraries = packages
     return [
         f"{stepimp}{commit}, {python}, {machine['system']}",
         ", ".join(libraries),
-        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads "
+        f"{machine['processor']}, {counted(machine['cores'], 'core')}, "
+        f"{counted(machine['threads'], 'thread')} "
         f"(OMP_NUM_THREADS {machine['omp_num_threads'] or 'unset'})",
         f"device {machine['device']}, {machine['free_memory_gb']} GB free, "
-        f"{machine['cuda_devices']} CUDA devices",
-        "usable: " + (", ".join(name for name, ok in found["usable"].items() if ok) or "none"),
+        f"{counted(machine['cuda_devices'], 'CUDA device')}",
+        "usable: " + (", ".join(name for name, ok in report["usable"].items() if ok) or "none"),
         f"cache {cache['folder']}, {cache['megabytes']} MB",
         f"self-test: {'failed: ' + ', '.join(failed) if failed else 'passed'}",
     ]

@@ -2,8 +2,11 @@
 
 import click
 
+from stepimp.wording import duration
+
 from ._estimates import TIMED, workers_of
-from ._print import duration, print_json, print_table, size
+from ._options import json_option
+from ._print import print_json, print_table, size
 from ._progress import status
 from ._threads import choose_threads
 from ._work import JUDGED, PLANNED
@@ -12,7 +15,7 @@ TIMING = "Timing the models for a few seconds, unless it was done before ..."
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("--json", "as_json", is_flag=True, help="Print the estimate as JSON.")
+@json_option("Print the estimate as JSON.")
 @click.argument("command", type=click.Choice([*PLANNED, *TIMED]), metavar="COMMAND")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF COMMAND]...")
 @click.pass_context

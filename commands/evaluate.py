@@ -2,8 +2,17 @@
 
 import click
 
-from ._options import device_options, family_option, judge_option, output_options, piped
-from ._print import banded, print_json
+from stepimp.wording import counted
+
+from ._options import (
+    count_option,
+    device_options,
+    family_option,
+    judge_option,
+    output_options,
+    piped,
+)
+from ._print import banded, print_json, warn_of_empty
 from ._progress import progress, status
 from ._workers import workers_option
 
@@ -26,13 +35,7 @@ from ._workers import workers_option
     "padded with end-of-text, of which the first in a chunk counts; prefixes are scored, and "
     "samples beyond the last whole batch are dropped. Its number is the corpus-level one.",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=16,
-    show_default=True,
-    help="Texts per forward pass.",
-)
+@count_option("--batch-size", default=16, help="Texts per forward pass.")
 @family_option
 @device_options
 @output_options
@@ -58,8 +61,8 @@ def evaluate(as_json, **options):
     status("Loading the judge ...")
     from stepimp.quality.evaluation import EvaluateOptions, evaluate_file
 
-    with progress("texts") as moved:
-        document = evaluate_file(EvaluateOptions(**options), moved)
+    with progress("texts") as report:
+        document = evaluate_file(EvaluateOptions(**options), report)
     if as_json:
         return print_json(document)
     show(document)
@@ -68,21 +71,16 @@ def evaluate(as_json, **options):
 def show(document: dict):
     """What was found, in a line."""
     (row,), params = document["rows"], document["params"]
-    if row["empty"]:
-        click.echo(
-            f"{row['empty']} samples had nothing to score and count as one token of probability "
-            "1/V.",
-            err=True,
-        )
+    warn_of_empty(row["empty"])
     if document["dropped"]:
         click.echo(
-            f"{document['dropped']} samples beyond the last whole batch of "
-            f"{params['batch_size']} were dropped, as the MDLM repository does.",
+            f"Dropped, as the MDLM repository does: {counted(document['dropped'], 'sample')} "
+            f"beyond the last whole batch of {params['batch_size']}.",
             err=True,
         )
     drawn = f" with {row['schedule']}" if row["schedule"] else ""
     click.echo(
-        f"{row['samples']} samples{drawn}, judge {params['judge']}: gen-PPL "
+        f"{counted(row['samples'], 'sample')}{drawn}, judge {params['judge']}: gen-PPL "
         f"{banded(row, 'gen_ppl', 2)}, corpus PPL {banded(row, 'corpus_ppl', 2)}, entropy "
         f"{banded(row, 'entropy_nats', 2)} nats -> {document['path']}"
     )

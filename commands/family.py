@@ -4,8 +4,14 @@ import json
 
 import click
 
-from ._options import family_option
-from ._print import print_table
+from stepimp.wording import counted
+
+from ._options import family_option, json_option
+from ._print import or_dash, print_table
+
+KEYS = ("name", "layout", "blocks", "block_flops", "seed", "fingerprint", "checkpoint")
+FORMS = dict.fromkeys(KEYS, "{}") | {"block_flops": "{:.3g}"}
+"""Field of a member -> how it is shown."""
 
 folder_argument = click.argument("folder", type=click.Path(file_okay=False))
 
@@ -27,7 +33,7 @@ def family():
 @click.argument("name")
 @click.argument("checkpoint")
 @click.option("--seed-of", metavar="NAME", help="The member that it is another seed of.")
-@click.option("--json", "as_json", is_flag=True, help="Print the member as JSON and nothing else.")
+@json_option("Print the member as JSON and nothing else.")
 def add(folder, name, checkpoint, seed_of, as_json):
     """Add CHECKPOINT to the family in FOLDER under NAME.
 
@@ -47,15 +53,16 @@ def add(folder, name, checkpoint, seed_of, as_json):
     if as_json:
         return click.echo(json.dumps({"name": name} | facts))
     click.echo(
-        f"{name}: {facts['layout']}, {facts['blocks']} blocks, {facts['parameters']:,} parameters, "
-        f"up to {facts['max_length']} tokens -> {Path(folder) / 'family.json'}"
+        f"{name}: {facts['layout']}, {counted(facts['blocks'], 'block')}, "
+        f"{facts['parameters']:,} parameters, up to {facts['max_length']} tokens "
+        f"-> {Path(folder) / 'family.json'}"
     )
 
 
 @family.command()
 @click.argument("folder", type=click.Path(file_okay=False), required=False)
 @family_option
-@click.option("--json", "as_json", is_flag=True, help="Print the members as JSON and nothing else.")
+@json_option("Print the members as JSON and nothing else.")
 def show(folder, family, as_json):
     """Show the layout, depth, block cost and weights of each member of the family in FOLDER.
 
@@ -80,7 +87,7 @@ def show(folder, family, as_json):
         "fingerprint",
         "checkpoint",
     ]
-    rows = [[shown(member[key]) for key in KEYS] for member in listed]
+    rows = [[or_dash(member[key], form) for key, form in FORMS.items()] for member in listed]
     print_table(f"Family in {folder}", columns, rows)
     costs = {member["block_flops"] for member in listed}
     click.echo(
@@ -88,13 +95,3 @@ def show(folder, family, as_json):
         if len(costs) == 1
         else "Saved FLOPs of a schedule: by the FLOPs of all blocks, since widths differ."
     )
-
-
-KEYS = ("name", "layout", "blocks", "block_flops", "seed", "fingerprint", "checkpoint")
-
-
-def shown(value) -> str:
-    """A dash where the manifest does not say."""
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "-" if value is None else str(value)

@@ -2,6 +2,7 @@
 
 import click
 
+from ._options import figures_option, json_option, results_option
 from ._progress import progress
 
 
@@ -18,36 +19,21 @@ class Names(click.ParamType):
         for name in names:
             if name not in NAMES:
                 others = ", ".join(NAMES[len(FIGURES) :])
-                self.fail(f"{name!r} is none of 1 to {len(FIGURES)}, {others}.", param, ctx)
+                self.fail(f"{name!r} is not one of 1 to {len(FIGURES)}, {others}.", param, ctx)
         return names
 
 
 @click.command()
 @click.option("--only", type=Names(), help="These alone, such as 5,12,table3.  [default: all]")
-@click.option(
-    "--results",
-    type=click.Path(file_okay=False),
-    envvar="STEPIMP_RESULTS",
-    default="results",
-    show_default=True,
-    help="Folder of the results files. [env: STEPIMP_RESULTS]",
-)
+@results_option
 @click.option(
     "--family",
     type=click.Path(file_okay=False),
     envvar="STEPIMP_FAMILY",
     help="Family whose results are drawn. [env: STEPIMP_FAMILY; default: the bundled family]",
 )
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False),
-    default="figures",
-    show_default=True,
-    help="Folder the figures are written to.",
-)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print what was written and what is missing as JSON."
-)
+@figures_option
+@json_option("Print what was written and what is missing as JSON.")
 def figures(only, results, family, out, as_json):
     """Draw the paper's figures and tables from results files.
 
@@ -66,7 +52,8 @@ def figures(only, results, family, out, as_json):
     """
     from stepimp.errors import StepimpError
     from stepimp.paper.contents import CLAIMS, names_for
-    from stepimp.paper.needs import find_documents, made_by
+    from stepimp.paper.needs import find_documents
+    from stepimp.paper.recipes import made_by
     from stepimp.results import results_folder
 
     from ._edition import Edition
@@ -78,9 +65,9 @@ def figures(only, results, family, out, as_json):
             f"such as `{made_by('kl', family)}`, or name --results DIR."
         )
     edition, names = Edition(results_folder(out), documents, family), only or names_for(documents)
-    with progress("figures and tables") as moved:
+    with progress("figures and tables") as report:
         for done, name in enumerate(names):
-            moved(done, len(names))
+            report(done, len(names))
             edition.make(name)
     if not only:
         edition.write_report()

@@ -6,8 +6,20 @@ from pathlib import Path
 
 import click
 
+from stepimp.wording import counted
+
 from ._long import confirm
-from ._options import STEPS, FloatRange, full_name, model_options, usage_errors, yes_option
+from ._options import (
+    STEPS,
+    FloatRange,
+    choice_option,
+    count_option,
+    full_name,
+    model_options,
+    number_option,
+    usage_errors,
+    yes_option,
+)
 from ._print import print_json
 from ._progress import progress, status, stderr
 from ._recommend import recommend_now
@@ -51,13 +63,7 @@ from ._workers import workers_option
     help="ancestral: each position unmasks at one of T steps. first-hitting: one position at a "
     "time, the limit of T to infinity.  [default: ancestral where there is a T]",
 )
-@click.option(
-    "--samples",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    help="How many texts, of each prompt.",
-)
+@count_option("--samples", default=4, help="How many texts, of each prompt.")
 @click.option(
     "--length",
     type=click.IntRange(min=1),
@@ -79,35 +85,26 @@ from ._workers import workers_option
     'filled in. JSON Lines (.jsonl) are many: {"prompt": "..."}, with "suffix" if wanted, or '
     '{"infill": "..."}.',
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=16,
-    show_default=True,
-    help="Sequences per forward pass.",
-)
-@click.option(
+@count_option("--batch-size", default=16, help="Sequences per forward pass.")
+@choice_option(
     "--precision",
-    type=click.Choice(["exact", "mdlm"]),
+    choices=["exact", "mdlm"],
     default="exact",
-    show_default=True,
     help="exact: float64 Gumbel-max. mdlm: the published sampler, for comparison with published "
     "numbers only: bf16 log-probabilities and 32-bit Gumbel noise over V+1 outcomes, which cuts "
     "off unlikely tokens and so lowers gen-PPL and entropy; it is also many times slower.",
 )
-@click.option(
+@number_option(
     "--temperature",
     type=FloatRange(min=0),
     default=1.0,
-    show_default=True,
     help="Sharpens (below 1) what tokens are drawn from; 0 takes the likeliest. Another law than "
     "the model's own: NELBO and path KL do not apply.",
 )
-@click.option(
+@number_option(
     "--top-p",
     type=FloatRange(0, 1, min_open=True),
     default=1.0,
-    show_default=True,
     help="Draws from the likeliest tokens that together have this probability (nucleus). Another "
     "law as well.",
 )
@@ -174,7 +171,7 @@ def summary(document: dict) -> str:
     params, cost, row = document["params"], document["cost"], document["rows"][0]
     speed = f"{cost['tokens'] / cost['seconds']:,.0f} tokens/s" if cost["seconds"] else ""
     passes = f"{cost['forwards']} forward passes{of_how_many(params, row)}"
-    lines = [f"{row['samples']} samples with {params['schedule']}: {speed}, {passes}"]
+    lines = [f"{counted(row['samples'], 'sample')} with {params['schedule']}: {speed}, {passes}"]
     if params["schedule"].startswith("draft("):
         heavy = params["heavy"]
         calls = cost["sequential_of"].get(heavy, 0) / row["samples"]

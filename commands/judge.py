@@ -8,9 +8,21 @@ from functools import partial
 import click
 
 from stepimp.launcher import launched
+from stepimp.progress import no_progress
 
 from ._long import confirm_training
-from ._options import MOST_VOCABULARY, SEED, FloatRange, training_data_option, yes_option
+from ._options import (
+    BELOW_ONE,
+    MOST_VOCABULARY,
+    POSITIVE,
+    SEED,
+    choice_option,
+    count_option,
+    json_option,
+    number_option,
+    training_data_option,
+    yes_option,
+)
 from ._print import print_json
 from ._progress import progress_bar, status
 from ._training import judge_shape, recipe_of
@@ -19,105 +31,42 @@ from ._training import judge_shape, recipe_of
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False))
 @training_data_option
-@click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of the training.")
-@click.option(
-    "--layers",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    help="Layers of the model.",
-)
-@click.option(
-    "--width",
-    type=click.IntRange(min=1),
-    default=128,
-    show_default=True,
-    help="Width of the model.",
-)
-@click.option(
-    "--heads", type=click.IntRange(min=1), default=4, show_default=True, help="Attention heads."
-)
-@click.option(
-    "--context",
-    type=click.IntRange(min=2),
-    default=256,
-    show_default=True,
-    help="Tokens it reads at once.",
-)
-@click.option(
-    "--dropout",
-    type=FloatRange(0, 1, max_open=True),
-    default=0.1,
-    show_default=True,
-    help="In training.",
-)
-@click.option(
+@number_option("--seed", type=SEED, default=1, help="Seed of the training.")
+@count_option("--layers", default=4, help="Layers of the model.")
+@count_option("--width", default=128, help="Width of the model.")
+@count_option("--heads", default=4, help="Attention heads.")
+@count_option("--context", default=256, help="Tokens it reads at once.", least=2)
+@number_option("--dropout", type=BELOW_ONE, default=0.1, help="In training.")
+@number_option(
     "--vocab-size",
     type=click.IntRange(260, MOST_VOCABULARY),
     default=1024,
-    show_default=True,
     help="Size of its own BPE.",
 )
-@click.option(
-    "--steps",
-    type=click.IntRange(min=1),
-    default=700,
-    show_default=True,
-    help="Steps of the training.",
+@count_option("--steps", default=700, help="Steps of the training.")
+@count_option("--batch-size", default=8, help="Sequences per step and process.")
+@number_option(
+    "--muon-lr", type=POSITIVE, default=0.02, help="Peak rate of Muon, for the layers' matrices."
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Sequences per step and process.",
+@number_option(
+    "--adamw-lr", type=POSITIVE, default=0.01, help="Peak rate of AdamW, for everything else."
 )
-@click.option(
-    "--muon-lr",
-    type=FloatRange(min=0, min_open=True),
-    default=0.02,
-    show_default=True,
-    help="Peak rate of Muon, for the layers' matrices.",
-)
-@click.option(
-    "--adamw-lr",
-    type=FloatRange(min=0, min_open=True),
-    default=0.01,
-    show_default=True,
-    help="Peak rate of AdamW, for everything else.",
-)
-@click.option(
-    "--warmup",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    help="Steps of linear warm-up.",
-)
-@click.option(
+@count_option("--warmup", default=50, help="Steps of linear warm-up.")
+@number_option(
     "--ema",
-    type=FloatRange(0, 1, max_open=True),
+    type=BELOW_ONE,
     default=0.99,
-    show_default=True,
     help="Decay of the averaged weights, which are the ones kept.",
 )
-@click.option(
-    "--save-every",
-    type=click.IntRange(min=1),
-    default=200,
-    show_default=True,
-    help="Steps between checkpoints.",
-)
+@count_option("--save-every", default=200, help="Steps between checkpoints.")
 @click.option("--bf16", is_flag=True, help="Mixed precision.")
-@click.option(
+@choice_option(
     "--weights",
-    type=click.Choice(["float32", "float16", "bfloat16"]),
+    choices=["float32", "float16", "bfloat16"],
     default="float16",
-    show_default=True,
     help="Dtype of the stored weights.",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the recipe as JSON on stdout and nothing else."
-)
+@json_option("Print the recipe as JSON on stdout and nothing else.")
 @yes_option
 def judge(
     folder,
@@ -179,7 +128,7 @@ def judge(
             command,
             [shown] if shown else [],
             column,
-            partial(shown.measured, FOLDER) if shown else lambda done, total: None,
+            partial(shown.measured, FOLDER) if shown else no_progress,
         )
     if not main_process:
         return

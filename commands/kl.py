@@ -2,6 +2,8 @@
 
 import click
 
+from stepimp.wording import counted
+
 from ._curves import chosen_options, curve_options, measure_curves
 from ._print import print_curves, print_json
 from ._workers import workers_option
@@ -30,4 +32,4 @@ def kl(device, attn, out, as_json, yes, **options):
     if "relative_kl_nats" in rows[0]:
         title = "Relative KL, KL(heavy || light) - KL(heavy || baseline), nats per masked token"
         print_curves(title, rows, "relative_kl_nats")
-    click.echo(f"{rows[-1]['sequences']} sequences -> {document['path']}")
+    click.echo(f"{counted(rows[-1]['sequences'], 'sequence')} -> {document['path']}")

@@ -2,6 +2,8 @@
 
 import click
 
+from stepimp.wording import counted
+
 from ._curves import chosen_options, curve_options, measure_curves
 from ._print import banded, print_curves, print_json, print_table
 from ._workers import workers_option
@@ -32,7 +34,7 @@ def loss(device, attn, out, as_json, yes, **options):
     heavy = document["params"]["heavy"]
     nelbo = [line for row in document["nelbo"] for line in nelbo_lines(row, heavy)]
     print_table(title, ["model", "NELBO", "difference", "to"], nelbo)
-    click.echo(f"{rows[-1]['sequences']} sequences -> {document['path']}")
+    click.echo(f"{counted(rows[-1]['sequences'], 'sequence')} -> {document['path']}")
 
 
 def nelbo_lines(row: dict, heavy: str) -> list[list[str]]:

@@ -4,19 +4,13 @@ import json
 
 import click
 
-from ._print import print_table
+from ._options import family_option, json_option
+from ._print import or_dash, print_table
 
 
 @click.command()
-@click.option(
-    "--family",
-    type=click.Path(file_okay=False),
-    envvar="STEPIMP_FAMILY",
-    help="Folder of a trained family. [env: STEPIMP_FAMILY; default: the bundled family]",
-)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the members as JSON on stdout and nothing else."
-)
+@family_option
+@json_option("Print the members as JSON on stdout and nothing else.")
 def models(family, as_json):
     """List the members of the family.
 
@@ -37,16 +31,11 @@ def models(family, as_json):
         [
             member["name"],
             str(member["blocks"]),
-            shown(member["parameters"], "{:,}"),
-            shown(member["seed"]),
-            shown(member["heldout_nelbo_nats"], "{:.4f}"),
-            shown(member["fingerprint"]),
+            or_dash(member["parameters"], "{:,}"),
+            or_dash(member["seed"]),
+            or_dash(member["heldout_nelbo_nats"], "{:.4f}"),
+            or_dash(member["fingerprint"]),
         ]
         for member in listed
     ]
     print_table(f"Family in {folder}", columns, rows)
-
-
-def shown(value, form: str = "{}") -> str:
-    """A dash where the manifest does not say."""
-    return "-" if value is None else form.format(value)

@@ -1,13 +1,11 @@
 """`stepimp plan`: how many forward passes, of which model, for which quality."""
 
-from functools import partial
-
 import click
 
 from stepimp.models.options import ModelOptions
 
-from ._curves import measure_first
-from ._options import FloatRange, Share, model_options
+from ._curves import chosen_curves
+from ._options import POSITIVE, Share, choice_option, model_options, number_option
 from ._print import banded, print_json, print_table
 from ._recommend import save_option
 
@@ -15,22 +13,20 @@ from ._recommend import save_option
 @click.command()
 @click.option(
     "--forwards",
-    type=FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     required=True,
     help="Forward passes of the heavy model per sample that the plan may cost as much as.",
 )
-@click.option(
+@number_option(
     "--budget",
     type=Share(0, 1, min_open=True),
     default=1.0,
-    show_default=True,
     help="The share of their cost to spend, counting blocks.",
 )
-@click.option(
+@choice_option(
     "--by",
-    type=click.Choice(["nelbo", "kl"]),
+    choices=["nelbo", "kl"],
     default="nelbo",
-    show_default=True,
     help="What a plan minimises: the cross-entropy of held-out text, or the KL from the heavy "
     "model that reveals one token at a time.",
 )
@@ -64,21 +60,12 @@ def plan(save, curves, heavy, lights, family, device, dtype, attn, out, as_json,
       stepimp plan --forwards 64 --budget 0.6
       stepimp plan --forwards 64 --light 4b --light 8b --save plan.json
     """
-    from stepimp.curves.document import read_curves
     from stepimp.quality.planned import plan_document, save_schedule
-    from stepimp.results import results_folder
-    from stepimp.sampling.curves import curves_for
 
-    results_folder(out)
     models = ModelOptions(
         family=family, device=device, dtype=dtype, attn=attn, out=out, seed=options["seed"]
     )
-    if curves:
-        measured = read_curves(curves, by_masked=True)
-    else:
-        measured = curves_for(
-            options["by"], heavy, lights, models, partial(measure_first, models), by_masked=True
-        )
+    measured = chosen_curves(models, curves, options["by"], heavy, lights, by_masked=True)
     document = plan_document(measured, out, heavy=heavy, lights=lights, **options)
     saved = save_schedule(document, save) if save else None
     if as_json:

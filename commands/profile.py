@@ -2,13 +2,17 @@
 
 import click
 
+from stepimp.wording import counted
+
 from ._long import confirm
 from ._options import (
     STEPS,
     chosen_members,
+    count_option,
     heavy_option,
     light_option,
     model_options,
+    number_option,
     yes_option,
 )
 from ._print import print_json, print_table
@@ -20,35 +24,17 @@ from ._workers import workers_option
 @heavy_option
 @light_option
 @click.option("--schedule", help="A schedule to time beside the sandwiches.")
-@click.option("--steps", type=STEPS, default=1000, show_default=True, help="T.")
-@click.option(
-    "--samples", type=click.IntRange(min=1), default=8, show_default=True, help="Samples per run."
-)
+@number_option("--steps", type=STEPS, default=1000, help="T.")
+@count_option("--samples", default=8, help="Samples per run.")
 @click.option(
     "--length",
     type=click.IntRange(min=1),
     help="Tokens per sample.  [default: the models' maximum]",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Sequences per forward pass.",
-)
-@click.option(
-    "--repeats",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Runs of each schedule; medians are kept.",
-)
-@click.option(
-    "--points",
-    type=click.IntRange(2, 1000),
-    default=6,
-    show_default=True,
-    help="Light fractions from 0 to 1.",
+@count_option("--batch-size", default=8, help="Sequences per forward pass.")
+@count_option("--repeats", default=3, help="Runs of each schedule; medians are kept.")
+@number_option(
+    "--points", type=click.IntRange(2, 1000), default=6, help="Light fractions from 0 to 1."
 )
 @model_options
 @yes_option
@@ -73,8 +59,8 @@ def profile(heavy, light, as_json, yes, **options):
     heavy, (light,) = chosen_members(heavy, (light,) if light else (), options["family"])
     chosen = ProfileOptions(heavy=heavy, light=light, **options)
     confirm(vars(chosen), yes)
-    with progress("runs") as moved:
-        document = profile_models(chosen, moved)
+    with progress("runs") as report:
+        document = profile_models(chosen, report)
     if as_json:
         return print_json(document)
     show(document)
@@ -89,8 +75,8 @@ def show(document: dict):
         rows[row["kind"]].append(row)
     show_parts(rows["part"])
     show_savings(rows["saving"], document["params"])
-    repeats = document["params"]["repeats"]
-    click.echo(f"Median of {repeats} runs, range in brackets -> {document['path']}")
+    runs = counted(document["params"]["repeats"], "run")
+    click.echo(f"Median of {runs}, range in brackets -> {document['path']}")
     click.echo(summary(rows["reproducibility"]))
 
 

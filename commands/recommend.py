@@ -12,9 +12,12 @@ from ._long import confirm
 from ._options import (
     STEPS,
     Share,
+    choice_option,
+    count_option,
     full_name,
     judge_option,
     model_options,
+    number_option,
     refuse,
     together,
     yes_option,
@@ -30,11 +33,10 @@ NOT_RESOLVED = (
 )
 
 recommend_options = together(
-    click.option(
+    number_option(
         "--budget",
         type=Share(0, 1),
         default=0.25,
-        show_default=True,
         help="Fraction of the steps that run light, such as 0.25 or 25%.",
     ),
     click.option(
@@ -42,47 +44,26 @@ recommend_options = together(
         is_flag=True,
         help="The budget is saved FLOPs, formula (3), instead: what several light models need.",
     ),
-    click.option(
+    choice_option(
         "--by",
-        type=click.Choice(get_args(Objective)),
+        choices=get_args(Objective),
         default="kl",
-        show_default=True,
         help="What a light step costs: relative KL, |CE difference|, or cross-entropy.",
     ),
-    click.option(
-        "--segments",
-        type=click.IntRange(min=1),
-        default=3,
-        show_default=True,
-        help="Most segments of the schedule.",
-    ),
-    click.option(
-        "--shortest",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Fewest steps in a segment.",
-    ),
-    click.option(
-        "--steps",
-        type=STEPS,
-        default=1000,
-        show_default=True,
-        help="T, the number of denoising steps.",
-    ),
-    click.option(
+    count_option("--segments", default=3, help="Most segments of the schedule."),
+    count_option("--shortest", default=1, help="Fewest steps in a segment."),
+    number_option("--steps", type=STEPS, default=1000, help="T, the number of denoising steps."),
+    choice_option(
         "--over",
-        type=click.Choice(["steps", "masked"]),
+        choices=["steps", "masked"],
         default="steps",
-        show_default=True,
         help="A schedule over the T steps, or over the number of masked positions that are left; "
         "then the budget is the fraction of the expected forward passes.",
     ),
-    click.option(
+    choice_option(
         "--sampler",
-        type=click.Choice(["ancestral", "first-hitting"]),
+        choices=["ancestral", "first-hitting"],
         default="ancestral",
-        show_default=True,
         help="With --over masked: sampling in T steps, or one token at a time (T to infinity).",
     ),
     click.option("--heavy", help="The large model.  [default: that of the curves]"),
@@ -110,13 +91,7 @@ recommend_options = together(
         "as stepimp compare does, and show gen-PPL and entropy of the text beside the predicted "
         "path KL.",
     ),
-    click.option(
-        "--samples",
-        type=click.IntRange(min=2),
-        default=32,
-        show_default=True,
-        help="Samples per schedule for --verify.",
-    ),
+    count_option("--samples", default=32, help="Samples per schedule for --verify.", least=2),
     judge_option,
     save_option,
     model_options,
@@ -239,6 +214,7 @@ def show_masked(document: dict, tradeoff: bool):
 
 
 def masked_cells(row: dict) -> list[str]:
+    """`cells`, and the difference to the best schedule over steps."""
     return [*cells(row), banded(row, "over_steps_diff_nats")]
 
 

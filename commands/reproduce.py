@@ -7,7 +7,7 @@ from contextlib import closing
 import click
 
 from ._long import confirm_steps
-from ._options import yes_option
+from ._options import choice_option, figures_option, json_option, results_option, yes_option
 from ._work import cores
 
 SCALES = ("quick", "full")
@@ -15,19 +15,17 @@ DTYPES = ("auto", "float32", "bfloat16")
 
 
 @click.command()
-@click.option(
+@choice_option(
     "--scale",
-    type=click.Choice(SCALES),
+    choices=SCALES,
     default="quick",
-    show_default=True,
     help="quick: a quarter of an hour on two cores. full: the paper's protocol, 1600 samples per "
     "schedule.",
 )
-@click.option(
+@choice_option(
     "--dtype",
-    type=click.Choice(DTYPES),
+    choices=DTYPES,
     default="auto",
-    show_default=True,
     help="Dtype of the models that comparisons and the search sample from. auto: bfloat16 where "
     "this machine runs the family much faster in it, else float32. Curves are always float32.",
 )
@@ -42,27 +40,9 @@ DTYPES = ("auto", "float32", "bfloat16")
     envvar="STEPIMP_FAMILY",
     help="Family in the role of the paper's. [env: STEPIMP_FAMILY; default: the bundled family]",
 )
-@click.option(
-    "--results",
-    type=click.Path(file_okay=False),
-    envvar="STEPIMP_RESULTS",
-    default="results",
-    show_default=True,
-    help="Folder of the results files. [env: STEPIMP_RESULTS]",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False),
-    default="figures",
-    show_default=True,
-    help="Folder the figures are written to.",
-)
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print what was written and what is missing as JSON on stdout and nothing else.",
-)
+@results_option
+@figures_option
+@json_option("Print what was written and what is missing as JSON on stdout and nothing else.")
 @yes_option
 @click.pass_context
 def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):
@@ -78,17 +58,13 @@ def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):
     Example:
       stepimp reproduce --scale quick
     """
-    from pathlib import Path
-
     from stepimp.paper.contents import CLAIMS
     from stepimp.paper.needs import find_documents
     from stepimp.results import results_folder
 
     from ._edition import Edition
-    from ._overall import Overall
     from ._progress import log, status
     from ._protocol import is_there, plan
-    from ._steps import run_steps
     from .figures import as_json_text, show
 
     status("Looking at what is there ...")
@@ -105,20 +81,9 @@ def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):
     workers = workers or cores()
     confirm_steps(open_steps, workers, yes)
     failed = []
-    overall = Overall(sum(step.work for step in open_steps))
-    ending = run_steps(
-        open_steps,
-        workers,
-        Path(results),
-        lambda step: overall.begun(titles[step]),
-        lambda step, done, total: overall.moved(titles[step], step.work * done / total),
-    )
-    with overall, closing(ending):  # an interrupt while figures are drawn ends the running steps
+    # Closed by an interrupt while figures are drawn, it ends the running steps.
+    with closing(run_shown(open_steps, titles, workers, results, as_json)) as ending:
         for ended in ending:
-            overall.moved(titles[ended.step], ended.step.work)
-            with overall.paused():
-                click.echo(ended.output, nl=False, err=as_json)
-                click.echo(ended.errors, nl=False, err=True)
             if ended.code:
                 failed.append(command_line(ended.step))
             else:
@@ -136,13 +101,42 @@ def reproduce(ctx, scale, dtype, workers, family, results, out, as_json, yes):
         )
 
 
+def run_shown(steps, titles: dict, workers: int, results: str, as_json: bool):
+    """Runs steps under one bar and prints what each of them prints; yields each as it ends.
+
+    titles: what the bar calls each step.
+    """
+    from pathlib import Path
+
+    from ._overall import Overall
+    from ._steps import run_steps
+
+    overall = Overall(sum(step.work for step in steps))
+    ending = run_steps(
+        steps,
+        workers,
+        Path(results),
+        lambda step: overall.started(titles[step]),
+        lambda step, done, total: overall.report(titles[step], step.work * done / total),
+    )
+    with overall, closing(ending):
+        for ended in ending:
+            overall.report(titles[ended.step], ended.step.work)
+            with overall.paused():
+                click.echo(ended.output, nl=False, err=as_json)
+                click.echo(ended.errors, nl=False, err=True)
+            yield ended
+
+
 def command_line(step) -> str:
+    """The command line of a step."""
     import shlex
 
     return shlex.join(["stepimp", *step.arguments])
 
 
 def title(step, number: int, count: int) -> str:
+    """What the bar calls a step."""
     return f"Step {number} of {count}: {command_line(step)}"
 
 
@@ -158,6 +152,7 @@ def shipped(family: str | None) -> dict[str, dict]:
 
 
 def present(documents: dict[str, dict | None]) -> dict[str, dict]:
+    """The documents that there are."""
     return {need: document for need, document in documents.items() if document}
 
 
@@ -180,8 +175,9 @@ def show_resolution(documents: dict, family: str | None):
     with its expected time by the rate of this machine.
     """
     from stepimp.paper.resolution import MOST, effects
+    from stepimp.wording import duration
 
-    from ._print import duration, print_table
+    from ._print import print_table
 
     rows, more = [], []
     for effect in effects(documents):
@@ -204,7 +200,8 @@ def more_samples(effect, family: str | None) -> str:
     """The command that measures enough to resolve an effect as large as measured."""
     import shlex
 
-    from stepimp.paper.needs import NEEDS, arguments
+    from stepimp.paper.needs import NEEDS
+    from stepimp.paper.recipes import arguments
 
     size = "--sequences" if NEEDS[effect.need][0] in ("loss", "kl") else "--samples"
     line = arguments(effect.need, family, [size, str(effect.count_needed)], effect.light)

@@ -6,16 +6,20 @@ from functools import partial
 
 import click
 
+from stepimp.wording import counted
+
 from ._curves import measure_first
 from ._long import confirm
 from ._options import (
     STEPS,
     FloatRange,
     chosen_members,
+    count_option,
     heavy_option,
     judge_option,
     light_option,
     model_options,
+    number_option,
     refuse,
     usage_errors,
     yes_option,
@@ -36,34 +40,10 @@ NAMES = {
 @click.command()
 @heavy_option
 @light_option
-@click.option(
-    "--segments",
-    type=click.IntRange(min=2),
-    default=10,
-    show_default=True,
-    help="Parts of the trajectory.",
-)
-@click.option(
-    "--light-segments",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    help="How many of them run light.",
-)
-@click.option(
-    "--steps",
-    type=STEPS,
-    default=1000,
-    show_default=True,
-    help="T, the number of denoising steps.",
-)
-@click.option(
-    "--samples",
-    type=click.IntRange(min=2),
-    default=160,
-    show_default=True,
-    help="Samples per schedule.",
-)
+@count_option("--segments", default=10, help="Parts of the trajectory.", least=2)
+@count_option("--light-segments", default=4, help="How many of them run light.")
+@number_option("--steps", type=STEPS, default=1000, help="T, the number of denoising steps.")
+@count_option("--samples", default=160, help="Samples per schedule.", least=2)
 @click.option(
     "--length",
     type=click.IntRange(min=2),
@@ -79,34 +59,17 @@ NAMES = {
     is_flag=True,
     help="After each chunk drop the schedules that cannot be among the best --top.",
 )
-@click.option(
-    "--top",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="How many of the best --race looks for.",
-)
-@click.option(
+@count_option("--top", default=5, help="How many of the best --race looks for.")
+@number_option(
     "--confidence",
     type=FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
-    show_default=True,
     help="Probability with which --race drops none of the best.",
 )
-@click.option(
-    "--chunk",
-    type=click.IntRange(min=2),
-    default=32,
-    show_default=True,
-    help="Samples that are drawn together; --race looks after each.",
+@count_option(
+    "--chunk", default=32, help="Samples that are drawn together; --race looks after each.", least=2
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=16,
-    show_default=True,
-    help="Sequences per forward pass.",
-)
+@count_option("--batch-size", default=16, help="Sequences per forward pass.")
 @judge_option
 @model_options
 @yes_option
@@ -176,8 +139,8 @@ def show(document: dict):
         last = document["race"]["rounds"][-1]
         saved = f"{document['race']['saved']:.0%}"
         click.echo(
-            f"Elimination left {last['schedules']} schedules and saved {saved} of the segments; "
-            "influence and correlations are of the samples that all schedules have."
+            f"Elimination left {counted(last['schedules'], 'schedule')} and saved {saved} of "
+            "the segments; influence and correlations are of the samples that all schedules have."
         )
     best, worst = rows[0], rows[-1]
     click.echo(
@@ -239,7 +202,7 @@ def show_predictions(rows: list[dict], curves: str):
 
 
 def show_held_out(rows: list[dict]):
-    """The same against the NELBO on text that did not predict."""
+    """How each kind of prediction ranks the schedules by their NELBO on other text."""
     from stepimp.intervals import Estimate
 
     table = []

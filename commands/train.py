@@ -9,13 +9,26 @@ import click
 from stepimp.launcher import launched
 
 from ._long import confirm_training, missing_depths
-from ._options import MOST_VOCABULARY, SEED, FloatRange, refuse, training_data_option, yes_option
+from ._options import (
+    BELOW_ONE,
+    MOST_VOCABULARY,
+    POSITIVE,
+    SEED,
+    choice_option,
+    count_option,
+    json_option,
+    number_option,
+    refuse,
+    training_data_option,
+    yes_option,
+)
 from ._print import print_json
 from ._progress import progress_bar, status
 from ._training import family_shape, recipe_of
 
 
 def depth_list(ctx, param, value):
+    """The depths of an option such as 4,6,8."""
     try:
         depths = sorted({int(part) for part in value.split(",")})
     except ValueError:
@@ -41,63 +54,27 @@ def depth_list(ctx, param, value):
     callback=depth_list,
     help="Block counts to train.",
 )
-@click.option(
+@number_option(
     "--seed",
     type=SEED,
     default=1,
-    show_default=True,
     help="Seed of the family; each depth draws its own numbers from it.",
 )
 @click.option("--baseline-seed", type=SEED, help="Train the deepest once more from this seed.")
-@click.option(
-    "--steps",
-    type=click.IntRange(min=1),
-    default=20_000,
-    show_default=True,
-    help="Steps of each member.",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    help="Sequences per step and process.",
-)
-@click.option(
-    "--length",
-    type=click.IntRange(min=2),
-    default=64,
-    show_default=True,
-    help="Tokens per sequence.",
-)
-@click.option(
-    "--width", type=click.IntRange(min=2), default=64, show_default=True, help="Width of the model."
-)
-@click.option(
-    "--heads", type=click.IntRange(min=1), default=2, show_default=True, help="Attention heads."
-)
-@click.option(
-    "--cond-dim",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    help="Width of the conditioning.",
-)
+@count_option("--steps", default=20_000, help="Steps of each member.")
+@count_option("--batch-size", default=32, help="Sequences per step and process.")
+@count_option("--length", default=64, help="Tokens per sequence.", least=2)
+@count_option("--width", default=64, help="Width of the model.", least=2)
+@count_option("--heads", default=2, help="Attention heads.")
+@count_option("--cond-dim", default=4, help="Width of the conditioning.")
 @click.option("--time-conditioning", is_flag=True, help="Feed the noise level to the denoiser.")
-@click.option(
+@choice_option(
     "--noise",
-    type=click.Choice(["linear", "loglinear"]),
+    choices=["linear", "loglinear"],
     default="linear",
-    show_default=True,
     help="linear: alpha_t = 1 - t. loglinear: MDLM's, which ends at 0.001.",
 )
-@click.option(
-    "--dropout",
-    type=FloatRange(0, 1, max_open=True),
-    default=0.0,
-    show_default=True,
-    help="In the blocks.",
-)
+@number_option("--dropout", type=BELOW_ONE, default=0.0, help="In the blocks.")
 @click.option(
     "--tokenizer",
     help="Tokenizer folder or hub id.  [default: a byte-level BPE trained on the data]",
@@ -111,60 +88,37 @@ def depth_list(ctx, param, value):
     type=click.IntRange(260, MOST_VOCABULARY),
     help="Size of that BPE; 260 reads bytes.  [default: 512]",
 )
-@click.option(
-    "--muon-lr",
-    type=FloatRange(min=0, min_open=True),
-    default=0.015,
-    show_default=True,
-    help="Peak rate of Muon, for the blocks' matrices.",
+@number_option(
+    "--muon-lr", type=POSITIVE, default=0.015, help="Peak rate of Muon, for the blocks' matrices."
 )
-@click.option(
-    "--adamw-lr",
-    type=FloatRange(min=0, min_open=True),
-    default=0.007,
-    show_default=True,
-    help="Peak rate of AdamW, for everything else.",
+@number_option(
+    "--adamw-lr", type=POSITIVE, default=0.007, help="Peak rate of AdamW, for everything else."
 )
-@click.option(
-    "--warmup",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    help="Steps of linear warm-up.",
-)
-@click.option(
+@count_option("--warmup", default=100, help="Steps of linear warm-up.")
+@number_option(
     "--ema",
-    type=FloatRange(0, 1, max_open=True),
+    type=BELOW_ONE,
     default=0.999,
-    show_default=True,
     help="Decay of the averaged weights, which are the ones kept.",
 )
-@click.option(
-    "--save-every",
-    type=click.IntRange(min=1),
-    default=500,
-    show_default=True,
-    help="Steps between checkpoints.",
-)
-@click.option(
+@count_option("--save-every", default=500, help="Steps between checkpoints.")
+@choice_option(
     "--schedule",
-    type=click.Choice(["cosine", "trapezoid"]),
+    choices=["cosine", "trapezoid"],
     default="cosine",
-    show_default=True,
     help="Learning rate after the warm-up. trapezoid: constant, then down to 0 over the last "
     "fifth; the same command with more --steps then extends a training, finished or not.",
 )
-@click.option(
+@count_option(
     "--snapshots",
     "snapshot_every",
-    type=click.IntRange(min=0),
     default=0,
-    show_default=True,
     help="Every N steps keep the averaged weights as a model in FOLDER/NAME.snapshots/STEP.",
+    least=0,
 )
 @click.option(
     "--minutes",
-    type=FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     help="Save a checkpoint and stop after this time; the same command continues.",
 )
 @click.option("--bf16", is_flag=True, help="Mixed precision.")
@@ -173,19 +127,13 @@ def depth_list(ctx, param, value):
     is_flag=True,
     help="Run the blocks in their fastest way, which needs a C++ compiler or Triton.",
 )
-@click.option(
+@choice_option(
     "--weights",
-    type=click.Choice(["float32", "float16", "bfloat16"]),
+    choices=["float32", "float16", "bfloat16"],
     default="float32",
-    show_default=True,
     help="Dtype of the stored weights.",
 )
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print the new members, or what --prepare wrote, as JSON on stdout and nothing else.",
-)
+@json_option("Print the new members, or what --prepare wrote, as JSON on stdout and nothing else.")
 @yes_option
 def train(
     folder,
@@ -232,7 +180,8 @@ def train(
     from pathlib import Path
 
     from stepimp.training.callbacks import Deadline
-    from stepimp.training.family import prepare_text, train_family
+    from stepimp.training.family import train_family
+    from stepimp.training.family_text import prepare_text
 
     from ._training_progress import TrainingProgress
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from stepimp.commands._print import duration
 from stepimp.estimates.work import Work, curves_work, sampling_work, search_work
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.paper.numbers import paper
 from stepimp.quality.candidates import papers_seven, sandwiches
 from stepimp.search.coarse import Coarse
+from stepimp.wording import duration
 
 PEAK = 989e12  # FLOPs a second of an H100 SXM in bf16 without sparsity, by its data sheet
 UTILISATION = 0.3

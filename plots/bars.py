@@ -52,6 +52,7 @@ def margin(ax, lines: list[str], heading: str):
 
 
 def rows_of(ax, bars: list[Bar], label: str):
+    """Labels the rows of a panel of bars. label: of the values."""
     ax.set_yticks(range(len(bars)), [bar.label for bar in bars])
     ax.set(ylim=(len(bars) - 0.5, -0.5), xlabel=label, ylabel="")
     ax.xaxis.set_major_locator(MaxNLocator(5))

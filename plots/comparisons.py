@@ -65,6 +65,7 @@ def printed_change(row: dict | None, heavy: dict) -> Estimate | None:
 
 
 def printed_ppl(row: dict | None) -> str:
+    """The paper's gen-PPL with its interval, as it prints them."""
     if row is None:
         return ""
     return f"{row['gen_ppl']:.1f}" + (f" ±{row['ci']:.1f}" if "ci" in row else "")

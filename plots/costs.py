@@ -9,6 +9,7 @@ from stepimp.paper.contents import title
 from stepimp.paper.describe import family_name, in_the_paper, measured, origin
 from stepimp.paper.numbers import paper
 from stepimp.paper.policies import compared
+from stepimp.wording import counted
 
 from . import breakdown, frontier, savings, tradeoff
 from . import policies as differences
@@ -20,8 +21,7 @@ def trade_off(document: dict) -> Figure:
     """The least predicted objective for every budget, and the schedules it was compared with."""
     params, rows = document["params"], document["rows"]
     figure = Figure(figsize=(COLUMN, 4.0))
-    by = "relative_kl" if params["by"] == "kl" and params["baseline"] else params["by"]
-    budget = "saved_flops" if params["save_flops"] else "light_fraction"
+    by, budget = tradeoff.objective_of(params), tradeoff.budget_of(params)
     tradeoff.draw(figure.subplots(), rows, document["tradeoff"], by, budget)
     annotate(
         figure,
@@ -38,8 +38,7 @@ def masked(document: dict) -> Figure:
     """The trade-off of schedules over the number of masked positions."""
     params, rows = document["params"], document["rows"]
     figure, best = Figure(figsize=(COLUMN, 4.0)), rows[0]
-    by = "relative_kl" if params["by"] == "kl" and params["baseline"] else params["by"]
-    budget = "saved_flops" if params["save_flops"] else "light_fraction"
+    by, budget = tradeoff.objective_of(params), tradeoff.budget_of(params)
     ax, named = figure.subplots(), [row for row in rows if row["name"] != "best over steps"]
     tradeoff.draw(ax, named, document["tradeoff"], by, budget)
     if not params["save_flops"]:
@@ -108,10 +107,10 @@ def profile(document: dict) -> Figure:
         figure,
         title("profile"),
         f"{origin(document)}Family {family_name(document)}, heavy {params['heavy']}, light "
-        f"{params['light']}; {params['samples']} samples of {params['length']} tokens, "
+        f"{params['light']}; {counted(params['samples'], 'sample')} of {params['length']} tokens, "
         f"T = {params['steps']}, batch {params['batch_size']}, {params['dtype']} on "
-        f"{provenance['device']}; median and range of {params['repeats']} runs; stepimp "
-        f"{provenance['version']}. Light steps lie at both ends.",
+        f"{provenance['device']}; median and range of {counted(params['repeats'], 'run')}; "
+        f"stepimp {provenance['version']}. Light steps lie at both ends.",
         "At most: the speed-up that fewer blocks can bring, 1/a for the share a of the time "
         "outside the body, formula (7). The paper prints 1/(1 - a) for this a; its own "
         "decomposition gives 1/a.",

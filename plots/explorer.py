@@ -14,14 +14,16 @@ from matplotlib.ticker import MaxNLocator
 
 from stepimp.paper.describe import measured
 from stepimp.paper.peak import by_model, importance, peak_statement
+from stepimp.schedules.recommend import kl_is_resolved
 from stepimp.schedules.schedule import parse
+from stepimp.wording import counted
 
 from . import kl, loss
 from .charts import chart, place, ticks
 from .markup import table, tag
 from .schedule import ink_on
 from .style import INK, colours
-from .tradeoff import BUDGETS, OBJECTIVES
+from .tradeoff import BUDGETS, OBJECTIVES, budget_of, objective_of
 
 TIME_TICKS = [(1, "1"), (0.75, "0.75"), (0.5, "0.5"), (0.25, "0.25"), (0, "0")]
 COSTS = ("path_kl_nats", "nelbo_nats", "objective")
@@ -38,29 +40,20 @@ def explorer(document: dict) -> dict[str, str]:
     models = (params["heavy"], *params["lights"])
     looks = {model: {"colour": tint[model], "ink": ink_on(tint[model])} for model in models}
     return {
-        "budget_label": escape("Budget: " + BUDGETS[budget_column(params)]),
+        "budget_label": escape("Budget: " + BUDGETS[budget_of(params)]),
         "last": str(len(points) - 1),
         "start": str(start),
         "chosen": texts(points[start], points[0], document)["budget"],
         "keys": "".join(key(model, tint[model], document) for model in models),
         "curve": importance_chart(curves, tint),
-        "cost": cost_chart(points, budget_column(params)),
-        "objective": escape(f"Objective: {OBJECTIVES[objective(params)]}"),
+        "cost": cost_chart(points, budget_of(params)),
+        "objective": escape(f"Objective: {OBJECTIVES[objective_of(params)]}"),
         "comparison": comparison(document),
         "notes": "".join(tag("p", escape(text)) for text in notes(document, curves)),
         "schedules": embedded(
             {"models": looks, "start": start, "tradeoff": placed(points, document)}
         ),
     }
-
-
-def budget_column(params: dict) -> str:
-    return "saved_flops" if params["save_flops"] else "light_fraction"
-
-
-def objective(params: dict) -> str:
-    """A key of OBJECTIVES."""
-    return "relative_kl" if params["by"] == "kl" and params["baseline"] else params["by"]
 
 
 def embedded(data) -> str:
@@ -73,14 +66,14 @@ def best_schedules(document: dict) -> list[dict]:
     of the budget.
     """
     by_schedule = {row["schedule"]: row for row in (document["rows"][0], *document["tradeoff"])}
-    return sorted(by_schedule.values(), key=lambda row: row[budget_column(document["params"])])
+    return sorted(by_schedule.values(), key=lambda row: row[budget_of(document["params"])])
 
 
 def placed(points: list[dict], document: dict) -> list[dict]:
     """The points with all that the script shows of them; x and y: of the dot in the cost chart, in
     percent.
     """
-    budget, heights = budget_column(document["params"]), ticks(points, "path_kl_nats")
+    budget, heights = budget_of(document["params"]), ticks(points, "path_kl_nats")
     return [
         point
         | {
@@ -142,7 +135,7 @@ def banded(row: dict, name: str) -> str:
 def key(model: str, colour: str, document: dict) -> str:
     """One entry of the legend."""
     chip = tag("i", style=f"background:{colour}", class_="chip")
-    return tag("li", f"{chip}{escape(model)}, {document['blocks'][model]} blocks")
+    return tag("li", f"{chip}{escape(model)}, {counted(document['blocks'][model], 'block')}")
 
 
 def importance_chart(curves: list[dict], tint: dict) -> str:
@@ -236,8 +229,7 @@ def unresolved(params: dict, curves: list[dict]) -> list[str]:
     """What `stepimp recommend` warns of, where its objective is a relative KL that is nowhere above
     0 by its band.
     """
-    lows = [row.get("relative_kl_nats_low") for row in curves]
-    if objective(params) != "relative_kl" or any(low is None or low > 0 for low in lows):
+    if objective_of(params) != "relative_kl" or kl_is_resolved(curves, params["lights"]):
         return []
     return [
         "Nowhere is the relative KL resolved above 0, so it cannot tell steps apart: use --by "

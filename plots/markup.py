@@ -30,5 +30,6 @@ def table(columns: list, rows: list[list], title: str) -> str:
 
 
 def cells(row: list) -> list[str]:
+    """The cells of a row as HTML, the first a header."""
     first, *others = (escape("–" if cell is None else str(cell)) for cell in row)
     return [tag("th", first, scope="row"), *(tag("td", other) for other in others)]

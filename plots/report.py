@@ -14,6 +14,7 @@ from string import Template
 
 from stepimp.paper.contents import label
 from stepimp.paper.describe import is_reference
+from stepimp.wording import counted
 
 from .explorer import explorer
 from .markup import table, tag
@@ -61,11 +62,11 @@ def page(
         "missing": ("Not there yet", absent(missing)),
         "provenance": ("Where the results come from", "\n".join(map(origin, documents))),
     }
-    there = [(name, *section) for name, section in sections.items() if section[1]]
-    links = (tag("a", heading, href=f"#{name}") for name, heading, _ in there)
+    filled = [(name, *section) for name, section in sections.items() if section[1]]
+    links = (tag("a", heading, href=f"#{name}") for name, heading, _ in filled)
     shown = (
         tag("section", f"{tag('h2', heading)}\n{content}\n", id=name)
-        for name, heading, content in there
+        for name, heading, content in filled
     )
     return fill(
         "template.html",
@@ -78,10 +79,12 @@ def page(
 
 
 def part(name: str) -> str:
+    """The content of a file of the page."""
     return (files("stepimp.plots") / "page" / name).read_text("utf-8")
 
 
 def fill(name: str, **places: str) -> str:
+    """A template of the page with its places filled in."""
     return Template(part(name)).substitute(places)
 
 
@@ -97,6 +100,7 @@ def policy(script: str) -> str:
 
 
 def summary(documents: list[dict]) -> str:
+    """What the report is made from, in a sentence."""
     versions = sorted({document["provenance"]["version"] for document in documents})
     models = dict.fromkeys(
         model
@@ -104,14 +108,12 @@ def summary(documents: list[dict]) -> str:
         for model in document["provenance"].get("fingerprints", {}).get("models", {})
     )
     of = f" on the models {', '.join(models)}" if models else ""
-    count = "1 results document" if len(documents) == 1 else f"{len(documents)} results documents"
     shipped = sum(map(is_reference, documents))
-    here = (
-        f" {shipped} of them from the shipped reference run, not measured here." if shipped else ""
-    )
+    of_reference = f" {shipped} of them from the shipped reference run, not measured here."
+    count = counted(len(documents), "results document")
     return escape(
         f"{count} of stepimp {', '.join(versions)}{of}, beside what the paper printed."
-        f"{here if shipped else ''}"
+        f"{of_reference if shipped else ''}"
     )
 
 
@@ -122,6 +124,7 @@ def claim_list(claims: list[dict]) -> str:
 
 
 def claim_line(number: int, claim: dict) -> str:
+    """A claim with its verdict as a list item."""
     verdict = claim["verdict"]
     badge = tag(
         "strong", f"{SIGNS[verdict]} {verdict}", class_=f"verdict {verdict.replace(' ', '-')}"
@@ -129,9 +132,9 @@ def claim_line(number: int, claim: dict) -> str:
     wanting = (
         f" To decide it, run {chain(claim['needs'].split(', then '))}." if claim["needs"] else ""
     )
-    said = tag("p", f"{number}. {escape(sentence(claim['claim']))}")
+    text = tag("p", f"{number}. {escape(sentence(claim['claim']))}")
     return tag(
-        "li", badge + said + tag("p", escape(sentence(claim["reason"])) + wanting, class_="reason")
+        "li", badge + text + tag("p", escape(sentence(claim["reason"])) + wanting, class_="reason")
     )
 
 
@@ -141,6 +144,7 @@ def sentence(text: str) -> str:
 
 
 def figure_list(figures: dict) -> str:
+    """All figures as HTML."""
     listed = "\n".join(figure(name, *shown) for name, shown in figures.items())
     return tag("div", listed, class_="figures") if figures else ""
 
@@ -174,6 +178,7 @@ def inline(plot, name: str) -> tuple[str, str, str]:
 
 
 def titled_table(shown: dict) -> str:
+    """A table with its note as HTML."""
     note = tag("p", escape(shown["note"]), class_="note") if shown["note"] else ""
     return tag(
         "div", table(shown["columns"], shown["rows"], shown["title"]) + note, id=shown["name"]
@@ -193,6 +198,7 @@ def absent(missing: dict[str, list[str]]) -> str:
 
 
 def chain(commands) -> str:
+    """Commands as HTML, in the order in which they run."""
     return ", then ".join(tag("code", escape(command)) for command in commands)
 
 

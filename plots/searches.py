@@ -18,6 +18,7 @@ KEY = "95%, bootstrap over samples, paired."
 
 
 def figure2(document: dict) -> Figure:
+    """The best and the worst coarse schedules."""
     rows, params = document["rows"], document["params"]
     shown = min(SHOWN, len(rows) // 2)
     figure = Figure(figsize=(WIDE, 1.9 + 0.16 * shown))

@@ -15,10 +15,18 @@ BUDGETS = {
     "light_fraction": "light fraction of the steps",
     "saved_flops": "saved FLOPs of the blocks",
 }
-ASIDE, REACH = (
-    0.06,
-    0.24,
-)  # of the width: from a point to its label; labels of points nearer than this may meet
+# Shares of the width: from a point to its label, and up to where labels of two points may meet.
+ASIDE, REACH = 0.06, 0.24
+
+
+def objective_of(params: dict) -> str:
+    """What a recommendation minimises, a key of OBJECTIVES."""
+    return "relative_kl" if params["by"] == "kl" and params["baseline"] else params["by"]
+
+
+def budget_of(params: dict) -> str:
+    """The column that holds the budget of a recommendation, a key of BUDGETS."""
+    return "saved_flops" if params["save_flops"] else "light_fraction"
 
 
 def spread(points: list[tuple], reach: float, gap: float) -> list[float]:

@@ -8,7 +8,7 @@ bundled one, and the results folder that of STEPIMP_RESULTS, else `results`.
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -22,6 +22,7 @@ from stepimp.models import loading
 from stepimp.models.family import chosen_members, family_folder, members
 from stepimp.models.loading import Family
 from stepimp.models.options import ModelOptions
+from stepimp.progress import Progress, no_progress
 from stepimp.quality.recommendation import recommendation
 from stepimp.sampling.chosen import GenerateOptions
 from stepimp.sampling.curves import curves_for, measure_curves
@@ -32,14 +33,10 @@ from stepimp.schedules.schedule import Schedule, parse
 __all__ = ["Curves", "Recommendation", "Texts", "curves", "load", "recommend", "sample"]
 
 log = logging.getLogger(__name__)
-Progress = Callable[[int, int], None]
-
-
-def unseen(done: int, total: int):
-    """Progress that nobody watches."""
 
 
 def chosen_family(family: str | None) -> str | None:
+    """The family asked for, else that of the environment variable; None for the bundled one."""
     return family or os.environ.get("STEPIMP_FAMILY")
 
 
@@ -49,6 +46,7 @@ def named(models: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def chosen_out(out: str | None) -> str:
+    """The results folder asked for, else that of the environment variable, else `results`."""
     return out or os.environ.get("STEPIMP_RESULTS") or ModelOptions.out
 
 
@@ -114,12 +112,12 @@ class Recommendation(Result):
 
     def _repr_html_(self) -> str:
         row = self.rows[0]
-        said = (
+        summary = (
             f"Saves {row['saved_flops']:.1%} of the FLOPs; predicted path KL "
             f"{Estimate.of(row, 'path_kl_nats').text()}, NELBO "
             f"{Estimate.of(row, 'nelbo_nats').text()} nats per token."
         )
-        return f"<div>{self.schedule._repr_html_()}<p>{escape(said)}</p></div>"
+        return f"<div>{self.schedule._repr_html_()}<p>{escape(summary)}</p></div>"
 
 
 @dataclass(frozen=True, repr=False)
@@ -172,7 +170,7 @@ def curves(
     out: str | None = None,
     device: str = "auto",
     attn: str = "auto",
-    progress: Progress = unseen,
+    progress: Progress = no_progress,
     **options,
 ) -> Curves:
     """Measures KL and loss of light models against the heavy one over t, on shared corrupted
@@ -191,7 +189,7 @@ def curves(
 
 
 def measured(
-    options: CurveOptions, out: str, device: str, attn: str, progress: Progress = unseen
+    options: CurveOptions, out: str, device: str, attn: str, progress: Progress = no_progress
 ) -> Curves:
     """`measure_curves`, which also logs what is unusual about the measurement."""
     document = measure_curves(options, out, device=device, attn=attn, progress=progress)
@@ -211,7 +209,7 @@ def recommend(
     out: str | None = None,
     device: str = "auto",
     attn: str = "auto",
-    progress: Progress = unseen,
+    progress: Progress = no_progress,
     **options,
 ) -> Recommendation:
     """The schedule that loses least under a budget, from curves and without sampling.

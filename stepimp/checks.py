@@ -22,7 +22,9 @@ def parsed(text: bytes, names: bool = False) -> Any:
 
 
 def is_number(value) -> bool:
-    """Whether a value is a finite number, if whole one of 64 bits; true and false are none."""
+    """Whether a value is a finite number; an integer must fit into 64 bits, and true and false are
+    not numbers.
+    """
     if type(value) is int:
         return is_whole(value)
     return isinstance(value, float) and math.isfinite(value)
@@ -59,7 +61,7 @@ SCALARS: dict[Any, tuple] = {
 }
 
 
-def called(kind) -> str:
+def in_words(kind) -> str:
     """A type in words."""
     if kind in SCALARS:
         return SCALARS[kind][1]
@@ -75,6 +77,7 @@ def fields(kind) -> dict[str, Any]:
 
 
 def not_a(value, words: str, where: str) -> str:
+    """What is wrong with a value, in words."""
     return f"{where} is {shortened(value)}, not {words}"
 
 
@@ -103,18 +106,18 @@ def fault(value: Any, kind, where: str = "") -> str:
         return "" if fits(value) else not_a(value, words, where)
     if origin is Literal:
         fits = any(type(value) is type(part) and value == part for part in parts)
-        return "" if fits else not_a(value, called(kind), where)
+        return "" if fits else not_a(value, in_words(kind), where)
     if type(value) is not (list if origin is list else dict):
-        return not_a(value, called(kind), where or "the content")
+        return not_a(value, in_words(kind), where or "the content")
     if is_typeddict(kind) and (missing := sorted(kind.__required_keys__.difference(value))):
         return f"{where or 'the content'} lacks {missing[0]!r}"
     if origin is list and parts[0] in SCALARS and all(map(SCALARS[parts[0]][0], value)):
         return ""  # the usual case of a long list, and the fastest way to see it
-    faults = (fault(item, part, name) for name, item, part in inside(value, kind, where))
+    faults = (fault(item, part, name) for name, item, part in parts_of(value, kind, where))
     return next(filter(None, faults), "")
 
 
-def inside(value: Any, kind, where: str) -> list[tuple[str, Any, Any]]:
+def parts_of(value: Any, kind, where: str) -> list[tuple[str, Any, Any]]:
     """(what it is called, value, declared type) of each part of a list or object."""
     if get_origin(kind) is list:
         (part,) = get_args(kind)
@@ -130,11 +133,11 @@ def union_fault(value, parts, where: str) -> str:
     if not all(faults):
         return ""
     inner = [text for text in faults if not text.startswith(f"{where} is ")]
-    return (inner or [not_a(value, " or ".join(map(called, parts)), where)])[0]
+    return (inner or [not_a(value, " or ".join(map(in_words, parts)), where)])[0]
 
 
 def span(text: str) -> int:
-    """Number of items of a range such as `32:64`; 0 for a text that is no such range."""
+    """Number of items of a range such as `32:64`; 0 for any other text."""
     start, _, stop = text.partition(":")
     if not (start.isdecimal() and stop.isdecimal()):
         return 0

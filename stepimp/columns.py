@@ -49,11 +49,6 @@ def columns(row_type: type) -> tuple[Column, ...]:
     return tuple(listed)
 
 
-def document_columns(kind: str) -> dict[str, list[tuple[Column, ...]]]:
-    """{part: the columns of each type of row it has} of a kind of document, such as "curves"."""
-    return {part: [*map(columns, row_types)] for part, row_types in PARTS[kind].items()}
-
-
 def mismatch(row_type: type, cells: Mapping[str, Any]) -> str:
     """What keeps cells from being a row of this type, in words; empty where nothing does."""
     declared = {column.name: column for column in columns(row_type)}

@@ -50,6 +50,7 @@ class Check(NamedTuple):
 
     @property
     def passed(self) -> bool:
+        """Whether the difference is allowed."""
         return self.difference <= self.allowed
 
 
@@ -148,7 +149,7 @@ def model_check(device: torch.device) -> Check:
     return Check(f"log-probabilities of {light}", float(worst), 1e-3, "nats")
 
 
-def diagnose(device: str = "auto") -> dict:
+def diagnose(device: str) -> dict:
     """All of it, the self-test of a few seconds included. Raises StepimpError for a device that
     torch does not see.
     """

@@ -34,7 +34,7 @@ class Provenance(TypedDict):
 
 
 class CurveParams(TypedDict):
-    """Of curves."""
+    """Parameters of curves."""
 
     heavy: str
     lights: list[str]
@@ -51,7 +51,7 @@ class CurveParams(TypedDict):
 
 
 class RecommendParams(TypedDict):
-    """Of a recommendation."""
+    """Parameters of a recommendation."""
 
     heavy: str
     lights: list[str]
@@ -67,7 +67,7 @@ class RecommendParams(TypedDict):
 
 
 class ModelParams(TypedDict):
-    """Of a plan or a schedule over masked positions."""
+    """Parameters of a plan or a schedule over masked positions."""
 
     heavy: str
     lights: list[str]
@@ -75,7 +75,7 @@ class ModelParams(TypedDict):
 
 
 class SampledParams(TypedDict):
-    """Of documents whose numbers come from samples."""
+    """Parameters of documents whose numbers come from samples."""
 
     family: str | None
     heavy: str
@@ -85,7 +85,7 @@ class SampledParams(TypedDict):
 
 
 class CompareParams(SampledParams):
-    """Of a comparison."""
+    """Parameters of a comparison."""
 
     lights: list[str]
     prefix_length: int
@@ -94,7 +94,7 @@ class CompareParams(SampledParams):
 
 
 class SearchParams(SampledParams):
-    """Of a search."""
+    """Parameters of a search."""
 
     light: str
     segments: int
@@ -104,7 +104,7 @@ class SearchParams(SampledParams):
 
 
 class ProfileParams(SampledParams):
-    """Of a profile."""
+    """Parameters of a profile."""
 
     light: str
     schedule: str | None
@@ -112,7 +112,7 @@ class ProfileParams(SampledParams):
 
 
 class GenerateParams(TypedDict):
-    """Of generated text."""
+    """Parameters of generated text."""
 
     schedule: str
     heavy: str | None
@@ -122,7 +122,7 @@ class GenerateParams(TypedDict):
 
 
 class Header(TypedDict):
-    """What stands before the rows of every document."""
+    """The parts before the rows of every document."""
 
     schema: str
     command: str
@@ -130,7 +130,7 @@ class Header(TypedDict):
     provenance: Provenance
 
 
-class Whole(Header):
+class Document(Header):
     """What every document has."""
 
     rows: list[dict[str, Any]]
@@ -150,7 +150,7 @@ PARAMS: dict[str, Any] = {
     "profile": ProfileParams,
     "generate": GenerateParams,
 }
-# kind: {part beside the rows: (its type, whether it may be absent)}
+# kind -> {part beside the rows, which may be absent: its type}
 OTHERS: dict[str, dict[str, Any]] = {
     "recommend": {"curve_params": CurveParams, "boundaries": dict[str, Any]},
     "compare": {"per_sample": Schedules},
@@ -160,7 +160,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 def document_fault(document) -> str:
     """What keeps a JSON value from being a results document, in words; empty where nothing does."""
-    if text := fault(document, Whole):
+    if text := fault(document, Document):
         return text
     kind = document["command"]
     if kind not in PARTS:
@@ -215,7 +215,9 @@ def curves_fault(document: dict) -> str:
             curve = (row["model"], name)
             measured[curve] = measured.get(curve, False) or row[name] is not None
     empty = [
-        f"{part} has no {name} of {model}" for (model, name), there in measured.items() if not there
+        f"{part} has no {name} of {model}"
+        for (model, name), has_value in measured.items()
+        if not has_value
     ]
     return min(empty, default="")
 
@@ -240,6 +242,7 @@ def part_fault(document: dict, part: str, row_types: tuple[type, ...]) -> str:
 
 
 def row_fault(row: dict, declared: tuple[Column, ...], where: str) -> str:
+    """What keeps a row from having the declared columns, in words; empty where nothing does."""
     for column in declared:
         if column.name not in row:
             if column.required:
@@ -266,7 +269,7 @@ def blocks_fault(document: dict) -> str:
 
 
 def header_fault(header: dict) -> str:
-    """`document_fault` of what stands before the rows."""
+    """`document_fault` of the parts before the rows."""
     if text := fault(header, Header):
         return text
     return fault(header["params"], PARAMS.get(header["command"], dict[str, Any]), "params")

@@ -1,4 +1,4 @@
-"""Reads results documents: each is checked against the types that are declared of it."""
+"""Reads results documents: each is checked against the types declared for it."""
 
 import logging
 import shlex
@@ -51,7 +51,7 @@ def command_of(document: dict) -> list[str]:
 
 @cache
 def skip(message: str):
-    """Logs, once, which file is not read and why."""
+    """Logs once why a file is skipped."""
     log.warning("Skipped: %s", message)
 
 
@@ -84,7 +84,7 @@ def newest_first(files: Iterable[Path]) -> list[Path]:
 
 
 def headers_in(folder, kinds: tuple[str, ...]) -> Iterator[dict]:
-    """What stands before the rows of each document of these commands, the newest file first.
+    """The parts before the rows of each document of these commands, the newest file first.
 
     A file that is not a results document is skipped with a warning.
     """

@@ -22,6 +22,11 @@ class Contradiction(StepimpError):
     """Options that exclude each other, or what is there already."""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type where there is none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def advice(error: OSError) -> str:
     """What helps against an error of the system."""
     if error.errno in FULL:

@@ -8,7 +8,7 @@ HEADER = ("schema", "command", "params", "provenance")
 
 
 def read_header(path) -> dict[str, Any] | None:
-    """What stands before the rows of a results document, with its path under "path".
+    """The parts before the rows of a results document, with its path under "path".
 
     None for a file that is not laid out as `results.in_lines` does, a part to a line: only reading
     all of it says what it is.

@@ -70,6 +70,7 @@ class Estimate(NamedTuple):
 def ratio(values, weights=None, log_scale: bool = False, jointly: int = 1) -> Estimate:
     """sum(values) / sum(weights) over N samples; without weights the mean.
 
+    The standard error is that of the ratio estimator (Cochran 1977, "Sampling techniques", ch. 6).
     values, weights: [N]. log_scale: the interval is symmetric on the log scale, for a positive
     statistic. jointly: number of intervals that must hold jointly at 95% (Bonferroni). A single
     sample has no interval: NaN.
@@ -92,7 +93,8 @@ def ratio(values, weights=None, log_scale: bool = False, jointly: int = 1) -> Es
 def resampled_means(
     values: np.ndarray, seed: int, weights: np.ndarray | None = None, resamples=RESAMPLES
 ) -> np.ndarray:
-    """Means over the measured sequences, followed by the means of each bootstrap resample.
+    """Means over the measured sequences, followed by the means of each bootstrap resample (Efron
+    and Tibshirani 1993, "An introduction to the bootstrap").
 
     values: [S, N], NaN where a sequence does not count; weights: [S, N], by default all equal.
     Returns [S, 1 + resamples]. A resample draws N sequences with replacement, the same ones for all

@@ -54,7 +54,7 @@ class Journal:
 
     @staticmethod
     def _record(line: bytes) -> Any:
-        """The JSON value of a line, None where it is none."""
+        """The JSON value of a line, None where it is not valid JSON."""
         try:
             return parsed(line)
         except ValueError:
@@ -133,7 +133,7 @@ def open_journal(path: Path, key: str, check: Check = anything, rank: int = 0) -
     return journal
 
 
-def join_journals(path: Path, key: str, done: dict[str, Any], check: Check = anything):
+def join_journals(path: Path, key: str, done: dict[str, Any], check: Check):
     """Adds the units of all processes to the first process's file, as one process alone would have
     left it.
     """
@@ -142,8 +142,8 @@ def join_journals(path: Path, key: str, done: dict[str, Any], check: Check = any
         journal.add(unit, done[unit])
 
 
-class Kept:
-    """A journal in memory only."""
+class MemoryJournal:
+    """A journal that is never written to a file."""
 
     def __init__(self):
         self.done: dict[str, Any] = {}

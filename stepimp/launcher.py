@@ -29,10 +29,10 @@ def launched() -> tuple[int, int]:
         if not 0 <= rank < count:
             raise ValueError
     except ValueError as error:
-        said = ", ".join(f"{name}={value}" for name, value in given.items())
+        variables = ", ".join(f"{name}={value}" for name, value in given.items())
         raise StepimpError(
-            f"{said} in the environment name no process of a group: unset them, or start with "
-            "torchrun."
+            f"{variables} in the environment do not name a process of a group: unset them, or "
+            "start with torchrun."
         ) from error
     return rank, count
 
@@ -75,7 +75,7 @@ def refuse_bare_tasks():
 
 
 def leave_others():
-    """Makes this process one of its own: neither it nor those that it starts join a group."""
+    """Makes this process run alone: neither it nor a process that it starts joins a group."""
     for name in (*LAUNCH, *MASTER):
         os.environ.pop(name, None)
 

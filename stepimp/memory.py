@@ -11,12 +11,3 @@ def free_memory() -> int | None:
         return None
     lines = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines())
     return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None
-
-
-def size(count: float) -> str:
-    """Bytes to read: `1.6 TB`."""
-    for unit in ("MB", "GB", "TB", "PB"):
-        count /= 1000 if unit != "MB" else 1e6
-        if count < 1000:
-            break
-    return f"{count:,.1f} {unit}"

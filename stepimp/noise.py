@@ -51,10 +51,6 @@ class NoiseSchedule:
         """
         return -self.alpha_derivative(t) / self.masked(t)
 
-    def inverse(self, alpha):
-        """The t at which alpha_t = alpha."""
-        return (1 - alpha) / (1 - self.eps)
-
 
 def corrupt(x, uniforms, t, mask_id: int, noise: NoiseSchedule):
     """Formula (1): z_t, x with the mask token where the position's uniform is below 1 - alpha_t.

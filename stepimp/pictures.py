@@ -32,11 +32,12 @@ def shades(models) -> dict[str, str]:
 
 
 def text(x: float, y: float, content: str, anchor: str = "start", more: str = TEXT) -> str:
+    """An SVG text element."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {more}>{escape(content)}</text>'
 
 
 def picture(height: float, label: str, *parts: str) -> str:
-    """An SVG element of the given height. label: what a screen reader says of it."""
+    """An SVG element of the given height. label: what a screen reader reads out."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
         f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">'
@@ -59,15 +60,15 @@ def strip(
     colour = shades(model for model, _ in segments)
     total, parts, x = sum(size for _, size in segments), [], 0.0
     for model, size in segments:
-        width, said = WIDTH * size / total, f"{model}, {size} {unit}"
+        width, words = WIDTH * size / total, f"{model}, {size} {unit}"
         parts.append(
             f'<rect x="{x:.1f}" y="0" width="{width:.1f}" height="24" fill="{colour[model]}" '
-            f'stroke="white"><title>{escape(said)}</title></rect>'
+            f'stroke="white"><title>{escape(words)}</title></rect>'
         )
-        if width > CHARACTER * len(said):
+        if width > CHARACTER * len(words):
             ink = "white" if colour[model] in DARK else "black"
             on_piece = TEXT.replace("currentColor", ink)
-            parts.append(text(x + width / 2, 16, said, "middle", on_piece))
+            parts.append(text(x + width / 2, 16, words, "middle", on_piece))
         x += width
     start, end = text(0, 38, ends[0]), text(WIDTH, 38, ends[1], "end")
     return picture(42, label, *parts, start, end, text(WIDTH / 2, 38, label, "middle"))
@@ -125,4 +126,5 @@ def curve(model: str, points: list[Point], colour: str, x, y) -> list[str]:
 
 
 def joined(points: list[tuple[float, float]]) -> str:
+    """Points as SVG attributes have them."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

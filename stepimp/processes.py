@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from stepimp.errors import StepimpError
 from stepimp.launcher import bare_tasks, forget_leftovers, launched, machine, refuse_bare_tasks
+from stepimp.progress import Progress, no_progress
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -139,8 +140,9 @@ def meet(rank: int, count: int):
 
 
 def interruptible(function: Callable[[], T], limit: timedelta) -> T:
-    """What a function returns. Ctrl-C is heard while it waits outside of Python, where another
-    program at the port could hold it forever: after a limit TimeoutError is raised.
+    """What a function returns. It runs in a thread of its own, so that Ctrl-C works while it waits
+    outside of Python. Raises TimeoutError after a limit: another program at the port could keep it
+    waiting forever.
     """
     result: Future[T] = Future()
 
@@ -227,7 +229,7 @@ class Processes:
         units: dict[Any, T],
         work: Callable[[T], Any],
         journal,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = no_progress,
     ) -> dict[Any, Any]:
         """The results of all units by name, in their order: those in the journals of all processes,
         and the missing ones, which the processes share.

@@ -24,7 +24,7 @@ from stepimp.processes import Processes
 from stepimp.scratch import replacing
 
 PATHS = ("data", "family", "judge", "samples_file")
-"""Parameters of a run that may be paths, each of which a fingerprint stands for."""
+"""Parameters of a run that may be paths; fingerprints identify what is there."""
 
 
 def results_folder(out: str | Path) -> Path:
@@ -132,6 +132,7 @@ class Run:
         return open_journal(self.journal_path, self.key, check, self.processes.rank)
 
     def provenance(self) -> dict:
+        """Where the document comes from: versions, command line, device, fingerprints and times."""
         import torch
 
         cuda = self.device.startswith("cuda")

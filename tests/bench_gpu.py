@@ -7,6 +7,7 @@ document as soon as it is done, and has a time limit; a stage that fails leaves 
 """
 
 import argparse
+import gc
 import signal
 import time
 import traceback
@@ -29,7 +30,7 @@ from rich.table import Table
 from stepimp.models.checkpoints import pick_attention
 from stepimp.results import Run
 
-LIMIT = 240  # seconds a stage may take, compilation included
+LIMIT = 240  # seconds
 
 
 def kernels(size, device, dtype, attn) -> list[dict]:
@@ -80,8 +81,8 @@ def show_compilation(models: dict):
         print(f"{name}: {len(first_seconds)} shapes compiled ({calls})")
 
 
-def too_long(number, frame):
-    raise TimeoutError(f"over the limit of {LIMIT} s")
+class TooLong(BaseException):
+    """Not an Exception: torch.compile would report one raised inside it as a failed compilation."""
 
 
 def show(rows: list[dict]):
@@ -94,10 +95,14 @@ def show(rows: list[dict]):
     Console(width=100).print(table)
 
 
-def run_stage(name: str, size: dict, device, attn: str, out: str) -> dict:
-    """One stage within its time limit; returns its results document."""
+def run_stage(name: str, size: dict, device, attn: str, out: str, limit: int) -> dict:
+    """One stage within its limit of seconds; returns its results document."""
+
+    def too_long(number, frame):
+        raise TooLong(f"over the limit of {limit} s")
+
     signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(LIMIT)
+    signal.alarm(limit)
     try:
         params = {**size, "stage": name, "attn": attn, "seed": 0}
         run = Run(out, "bench-gpu", params, {"models": {}, "data": None}, device, "bfloat16")
@@ -107,12 +112,22 @@ def run_stage(name: str, size: dict, device, attn: str, out: str) -> dict:
         signal.alarm(0)
 
 
+def free_memory(device):
+    """Frees a stage's models and CUDA graphs, so that the next one starts with all the memory."""
+    gc.collect()
+    if device.type == "cuda":
+        torch._dynamo.reset()
+        torch.cuda.empty_cache()
+
+
 def main(arguments=None) -> list[dict]:
     """Returns the documents of the stages that succeeded; exits with 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--attn", default="auto", help="as in the commands")
     parser.add_argument("--out", default="results", help="folder of the results documents")
     parser.add_argument("--only", default=",".join(STAGES), help="stages, separated by commas")
+    limit = "seconds that a stage may take, compilation included"
+    parser.add_argument("--limit", type=int, default=LIMIT, help=limit)
     tiny = "run all of it at no size worth measuring, on any device"
     parser.add_argument("--tiny", action="store_true", help=tiny)
     given = parser.parse_args(arguments)
@@ -128,11 +143,14 @@ def main(arguments=None) -> list[dict]:
     for name in names:
         start = time.perf_counter()
         try:
-            document = run_stage(name, size, device, attn, given.out)
-        except (Exception, SystemExit) as error:  # whatever happened, the next stage gets its turn
+            document = run_stage(name, size, device, attn, given.out, given.limit)
+        # Whatever happened, the next stage gets its turn.
+        except (Exception, SystemExit, TooLong) as error:
             traceback.print_exception(error)
             failed.append(name)
             continue
+        finally:
+            free_memory(device)
         show(document["rows"])
         print(f"{name}, {attn}: {time.perf_counter() - start:.0f} s -> {document['path']}")
         documents.append(document)

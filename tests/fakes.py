@@ -4,7 +4,6 @@ import itertools
 import json
 
 import numpy as np
-import pyarrow
 import torch
 from scipy import stats
 
@@ -126,6 +125,8 @@ def chi_square(observed, expected):
 
 def zstd(content: bytes) -> bytes:
     """A frame of Zstandard."""
+    import pyarrow  # which comes with `datasets`
+
     return pyarrow.Codec("zstd").compress(content, asbytes=True)
 
 

@@ -9,7 +9,7 @@ from by_hand import comparison, curves, fractions, search, sizes
 from documents import unfit_rows
 
 import stepimp.fixtures
-from stepimp.columns import columns, document_columns, mismatch, typed, view
+from stepimp.columns import columns, mismatch, typed, view
 from stepimp.documents import read_document
 from stepimp.rows import PARTS, BoundaryRow, EvaluateRow, KlRow, LossRow, NelboRow
 
@@ -42,8 +42,8 @@ def test_a_column_says_its_type_and_meaning_and_an_interval_stands_for_three():
     assert (low.type, low.meaning) == (float, "lower end of its 95% interval")
     assert columns(EvaluateRow)[-3].type is str
     for kind in PARTS:
-        for row_types in document_columns(kind).values():
-            for column in (column for row_type in row_types for column in row_type):
+        for row_types in PARTS[kind].values():
+            for column in (column for row_type in row_types for column in columns(row_type)):
                 assert column.type in (float, int, str) and len(column.meaning) > 2, column
 
 

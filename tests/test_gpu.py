@@ -51,6 +51,7 @@ def test_draws_at_full_size(dtype):
     assert (found == right).double().mean() >= 0.98  # but for ties
 
 
+@torch.no_grad()  # else half precision is widened before the product
 def test_half_precision_projects_into_fp32():
     (rows,), (head,), _ = on_gpu(*projections(40, 500, (64,), dtype=torch.bfloat16))
     logits = project(rows, head, 499)

@@ -17,12 +17,15 @@ SLOW |= {"rich"}
 LOADED_LATE = {"stepimp.commands._training_progress", "stepimp.commands._overall"}
 # All that a room may import of stepimp. Rooms stand in the order of the data.
 SMALL = {"errors", "randomness", "noise", "intervals", "scratch", "results", "text", "processes"}
+SMALL |= {"progress", "wording"}
 SMALL |= {"rows", "columns", "documents", "journals", "checks"}  # what files hold
 ROOMS = {
     "errors": set(),
     "randomness": set(),
+    "progress": set(),
+    "wording": set(),
     "launcher": {"errors"},
-    "processes": {"errors", "launcher"},
+    "processes": {"errors", "launcher", "progress"},
     "agreement": {"errors", "processes"},
     "predicted_rows": set(),
     "search_rows": {"predicted_rows"},
@@ -39,11 +42,12 @@ ROOMS = {
     "memory": set(),
     "scratch": set(),
     "results": {"errors", "scratch", "documents", "journals", "processes"} | {"agreement"},
-    "text": {"errors", "scratch"},
+    "text": {"errors", "scratch", "wording"},
     "kernels": {"errors", "randomness"},
     "models": {"errors", "checks", "noise", "memory", "results", "text", "kernels"},
     "curves": {"kernels", "models"} | SMALL,
-    "schedules": {"errors", "intervals", "rows", "columns", "pictures", "curves"},
+    "schedules": {"errors", "progress", "wording", "intervals", "rows", "columns", "pictures"}
+    | {"curves"},
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
     "search": {"models", "curves", "schedules", "sampling", "quality", "search_rows"} | SMALL,
@@ -51,7 +55,7 @@ ROOMS = {
     | {"training"}
     | SMALL,
     "training": {"errors", "checks", "noise", "processes", "agreement", "scratch", "results"}
-    | {"text"}
+    | {"text", "progress", "wording"}
     | {"kernels", "models", "quality"},
     "paper": {
         "errors",
@@ -62,10 +66,11 @@ ROOMS = {
         "checks",
         "models",
         "schedules",
+        "wording",
     },
     "doctor": {"errors", "kernels", "models", "results", "text"},
     "api": {"pictures", "models", "curves", "schedules", "sampling", "quality"} | SMALL,
-    "plots": {"intervals", "scratch", "paper", "schedules"},
+    "plots": {"intervals", "scratch", "paper", "schedules", "wording"},
 }
 
 
@@ -279,5 +284,5 @@ def test_the_library_names_no_option_of_a_command():
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 text = node.value
                 # Its recipes are command lines: the arguments of the command that fills a need.
-                argument = name == "stepimp.paper.needs" and option.fullmatch(text)
+                argument = name == "stepimp.paper.recipes" and option.fullmatch(text)
                 assert argument or not option.search(text), (name, text)

@@ -49,11 +49,6 @@ def test_masked_is_the_complement_of_alpha(noise, t):
     assert np.allclose(noise.masked(t) + noise.alpha(t), 1)
 
 
-def test_inverse_undoes_alpha(noise, t):
-    assert np.allclose(noise.inverse(noise.alpha(t)), t)
-    assert np.allclose(noise.alpha(noise.inverse(noise.alpha(t))), noise.alpha(t))
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_results_keep_the_kind_of_their_argument(noise, kind):
     t = KINDS[kind](TIMES)
@@ -62,7 +57,6 @@ def test_results_keep_the_kind_of_their_argument(noise, kind):
         noise.alpha_derivative,
         noise.masked,
         noise.nelbo_weight,
-        noise.inverse,
     ):
         assert type(function(t)) is type(t)
         assert np.shape(function(t)) == np.shape(t)

@@ -11,7 +11,7 @@ from together import run_together
 from stepimp.curves import measure as measuring
 from stepimp.curves.options import CurveOptions
 from stepimp.documents import read_document
-from stepimp.journals import Kept
+from stepimp.journals import MemoryJournal
 from stepimp.models import checkpoints
 from stepimp.processes import Processes
 from stepimp.quality import comparison, evaluation, paired_samples
@@ -214,7 +214,7 @@ def test_journals_in_separate_folders_are_gathered(tmp_path):
     """On machines without a common folder each process reads its own part of the work."""
 
     def run(rank):
-        journal = Kept()
+        journal = MemoryJournal()
         journal.done = {f"unit {rank}": rank}
         units = {f"unit {number}": number for number in range(4)}
         done = Processes().finish_units(units, lambda number: number, journal)

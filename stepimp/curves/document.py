@@ -7,6 +7,7 @@ from stepimp.curves.tables import widest_band
 from stepimp.documents import newest, read_document, skip
 from stepimp.errors import StepimpError
 from stepimp.models.family import family_folder, recorded, replaced
+from stepimp.wording import counted
 
 KINDS = ("curves", "kl", "loss")  # loss and kl had a document each before they shared one
 
@@ -132,7 +133,7 @@ def remarks(document: dict) -> list[str]:
             unusual.append(f"Warning: {light} is deeper than the heavy model {heavy}.")
     if until is None and count < params["sequences"]:
         text = f"{params['data']} ({params['split']})"
-        unusual.append(f"Only {count} sequences of {params['length']} tokens in {text}.")
+        unusual.append(f"Only {counted(count, 'sequence')} of {params['length']} tokens in {text}.")
     if until and (width := widest_band(measurements, params["seed"])) > until:
         unusual.append(
             f"All {count} sequences were used, and the band is still plus or minus {width:.2g} "

@@ -15,11 +15,12 @@ from stepimp.curves.inputs import Inputs
 from stepimp.curves.measurements import Measurements
 from stepimp.curves.tables import widest_band
 from stepimp.errors import StepimpError
-from stepimp.journals import Check, Kept
+from stepimp.journals import Check, MemoryJournal
 from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.denoiser import Denoiser
 from stepimp.noise import NoiseSchedule, corrupt
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 
 
 def time_grid(points: int) -> np.ndarray:
@@ -107,7 +108,7 @@ def measure(
     batch_size=32,
     journal=None,
     until: float | None = None,
-    progress=lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Measurements:
     """Runs every model on the same corrupted inputs.
 
@@ -130,7 +131,7 @@ def measure(
     )
     starts = range(0, len(inputs), batch_size)
     chunks = [(start, min(start + batch_size, len(inputs))) for start in starts]
-    journal, processes, repeats = journal or Kept(), Processes(), range(inputs.repeats)
+    journal, processes, repeats = journal or MemoryJournal(), Processes(), range(inputs.repeats)
 
     def measured(chunk: tuple[int, int], repeat: int) -> dict:
         return rounded(measure_chunk(order, *inputs.draw(*chunk, repeat), times, inputs.noise))

@@ -38,6 +38,7 @@ class Measurements:
 
     @property
     def sequences(self) -> int:
+        """Number of sequences."""
         return self.masked.shape[1]
 
     def per_sequence(self, sums: np.ndarray) -> np.ndarray:

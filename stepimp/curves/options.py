@@ -92,7 +92,7 @@ class CompleteOptions(CurveOptions):
 
 
 def default_options(
-    heavy: str | None, lights: Iterable[str], models: ModelOptions, by_masked: bool = False
+    heavy: str | None, lights: Iterable[str], models: ModelOptions, by_masked: bool
 ) -> CurveOptions:
     """Options of curves that nobody asked for: those of a bare `stepimp kl`, and another seed of
     the heavy model as the baseline where the family has one.

@@ -3,7 +3,6 @@ cache."""
 
 import json
 import statistics
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,16 +64,16 @@ def rates(work: Work, options: ModelOptions, judge: str | None = None) -> Rates:
     """
     if not work.models:
         return Rates(flops={}, startup=0.0, input=0.0, forward={}, text=0.0, memory=0)
-    known = known_rates(work, options, judge)
-    if known is None:
-        known = measure_rates(work, options, judge)
-        write_atomically(rates_file(work, options, judge), json.dumps(asdict(known)))
-    return known
+    measured = known_rates(work, options, judge)
+    if measured is None:
+        measured = measure_rates(work, options, judge)
+        write_atomically(rates_file(work, options, judge), json.dumps(asdict(measured)))
+    return measured
 
 
 def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates:
     """`rates`, measured."""
-    begun = timing.Begun()
+    watch = timing.Stopwatch()
     import torch
 
     from stepimp.models.loading import load
@@ -83,11 +82,10 @@ def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates
     folder = family_folder(options.family)
     family = load(work.models, folder, options.device, options.dtype, options.attn)
     scorer = load_judge(judge or judge_of(folder), options.device) if work.texts else None
-    if work.inputs:  # as their text is read with it
-        with suppress(ImportError):
-            import datasets  # noqa: F401
+    if work.inputs:
+        timing.import_datasets()
     clock = timing.clock_for(family.any.device)
-    startup = begun.seconds(clock)
+    startup = watch.seconds(clock)
     with torch.no_grad():
         per_input = seconds_of_input(family, work, clock) if work.inputs else 0.0
         forward = {
@@ -115,14 +113,14 @@ def seconds_of_input(family, work: Work, clock: Clock) -> float:
     ordered = {name: family.denoisers[name] for name in work.models}
     tokens = torch.randint(family.any.mask_id or 1, shape, generator=draws)
     uniforms = torch.rand(shape, generator=draws)
-    measure_chunk(ordered, tokens, uniforms, TIMES[:1], family.any.noise)  # builds caches
-    spent: list[float] = []
-    begun = clock()
-    while not spent or clock() - begun < timing.SECONDS * len(ordered):
-        start = clock()
-        measure_chunk(ordered, tokens, uniforms, TIMES, family.any.noise)
-        spent.append(clock() - start)
-    return statistics.median(spent) / (len(TIMES) * len(tokens))
+    noise = family.any.noise
+    measure_chunk(ordered, tokens, uniforms, TIMES[:1], noise)  # builds caches
+    seconds = timing.median_seconds(
+        lambda: measure_chunk(ordered, tokens, uniforms, TIMES, noise),
+        clock,
+        len(ordered),
+    )
+    return seconds / (len(TIMES) * len(tokens))
 
 
 def seconds_of_forward(denoiser, work: Work, clock: Clock) -> float:
@@ -134,7 +132,7 @@ def seconds_of_forward(denoiser, work: Work, clock: Clock) -> float:
 
     steps = 40 * SLICES
     schedule, spent = Schedule((("", steps),)), list[float]()
-    begun = clock()
+    started = clock()
     for seed in range(1, 100):
         state = sampler.begin(
             range(work.together), work.length, steps, denoiser.mask_id, seed,
@@ -149,7 +147,7 @@ def seconds_of_forward(denoiser, work: Work, clock: Clock) -> float:
                 pass
             if forwards := counts.forwards.total():
                 spent.append((clock() - start) / forwards)
-            if len(spent) > 3 and clock() - begun > timing.SECONDS:
+            if len(spent) > 3 and clock() - started > timing.SECONDS:
                 return statistics.median(spent[1:])  # the first one builds caches
     return statistics.median(spent)
 

@@ -55,26 +55,25 @@ def scoring(options: EvaluateOptions) -> Scoring:
 
     Raises StepimpError for samples and judges that cannot be used.
     """
-    file = options.file or newest_samples(options.out)
-    samples = read_samples(file, options.column)
+    samples = read_samples(options.file or newest_samples(options.out), options.column)
     origin = samples.document["params"] if samples.document else {}
     source = judge_of(family_folder(options.family or origin.get("family")), options.judge)
     run = (options.device, options.dtype, options.compat, options.batch_size)
     stamps = [timing.stamp(path) for path in (source, str(samples.path))]
-    kept = timing.rates_path("evaluate", run, stamps, options.column)
-    if not kept.exists():
+    file = timing.rates_path("evaluate", run, stamps, options.column)
+    if not file.exists():
         measured = measure_scoring(samples, source, options)
-        write_atomically(kept, json.dumps(asdict(measured)))
-    return Scoring(**json.loads(kept.read_text("utf-8")))
+        write_atomically(file, json.dumps(asdict(measured)))
+    return Scoring(**json.loads(file.read_text("utf-8")))
 
 
 def measure_scoring(samples: Samples, source: str, options: EvaluateOptions) -> Scoring:
     """`scoring`, measured. source: folder or id of the judge."""
-    begun = timing.Begun()
+    watch = timing.Stopwatch()
     judge = load_judge(source, options.device, options.dtype)
     device = judge.model.device
     clock = timing.clock_for(device)
-    startup, start = begun.seconds(clock), clock()
+    startup, start = watch.seconds(clock), clock()
     runs = judge_batches(judge, samples, options.compat, options.batch_size)
     reading = clock() - start
     return Scoring(

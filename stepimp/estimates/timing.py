@@ -3,9 +3,11 @@
 import json
 import os
 import platform
+import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from stepimp import __version__
@@ -15,8 +17,10 @@ Clock = Callable[[], float]
 SECONDS = 1.0  # that each model is timed for, at least
 
 
-class Begun:
-    """When this process began to work: the time that a command takes until it runs its models."""
+class Stopwatch:
+    """Runs from the start of this process: the time that a command takes until it runs its
+    models.
+    """
 
     def __init__(self):
         # The process's own time counts from its start, as that of the command will.
@@ -24,7 +28,7 @@ class Begun:
         self.times[time.perf_counter] = time.perf_counter()
 
     def seconds(self, clock: Clock) -> float:
-        """Seconds since then."""
+        """Seconds since the start."""
         return clock() - self.times[clock]
 
 
@@ -36,6 +40,23 @@ def clock_for(device) -> Clock:
 
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     return time.process_time if alone else time.perf_counter
+
+
+def median_seconds(work: Callable[[], object], clock: Clock, models: int = 1) -> float:
+    """Seconds of some work of this many models, which is repeated for SECONDS per model."""
+    spent: list[float] = []
+    started = clock()
+    while not spent or clock() - started < SECONDS * models:
+        start = clock()
+        work()
+        spent.append(clock() - start)
+    return statistics.median(spent)
+
+
+def import_datasets():
+    """Loads the library that text is read with, where it is installed, as the command will."""
+    with suppress(ImportError):
+        import datasets  # noqa: F401
 
 
 def stamp(source: str) -> str:

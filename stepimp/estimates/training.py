@@ -10,11 +10,11 @@ class TrainingCosts:
     """FLOPs of a model that is trained."""
 
     forward: float
-    """Of a sequence, with the projection at the positions that have a loss."""
+    """FLOPs of a sequence, with the projection at the positions that have a loss."""
     optimizer: float
-    """Of Muon in a step."""
+    """FLOPs of Muon in a step."""
     teacher: float = 0.0
-    """Of the teacher for a sequence."""
+    """FLOPs of the teacher for a sequence."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Training:
     @property
     def snapshots(self) -> int:
         """Times that the averaged weights are kept as a model."""
-        every = self.recipe.snapshot_every
-        return self.recipe.steps // every if every else 0
+        interval = self.recipe.snapshot_every
+        return self.recipe.steps // interval if interval else 0
 
     @property
     def evaluated(self) -> int:
@@ -115,7 +115,7 @@ class Calibration:
     held_out: int
     """Held-out sequences that a finished model is evaluated on."""
     snapshot_sequences: int
-    """Those of them that a snapshot is evaluated on."""
+    """Held-out sequences that a snapshot is evaluated on."""
     models: dict[str, TrainingRates]
 
     def training(self, recipe: Recipe) -> Training:

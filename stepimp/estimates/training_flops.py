@@ -26,8 +26,8 @@ def muon_flops(shapes: Iterable[torch.Size]) -> float:
 
 
 def member_costs(model: MDLMForMaskedLM, teacher: Denoiser | None = None) -> TrainingCosts:
-    """Those of a denoiser, with as many masked positions as are expected over the times of
-    training.
+    """FLOPs of training a denoiser, with the number of masked positions that is expected over the
+    times of training.
     """
     length = model.max_length
     masked = model.noise.masked((MIN_T + 1) / 2) * length  # linear in t
@@ -52,7 +52,7 @@ def head_flops(denoiser: Denoiser) -> float:
 
 
 def causal_costs(model, matrices: Iterable[torch.Tensor], length: int) -> TrainingCosts:
-    """Those of a causal language model of transformers on sequences of this length."""
+    """FLOPs of training a causal language model of transformers on sequences of this length."""
     forward = causal_body_flops(model, length) + length * causal_head_flops(model)
     return TrainingCosts(forward, muon_flops(matrix.shape for matrix in matrices))
 

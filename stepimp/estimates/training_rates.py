@@ -40,7 +40,7 @@ def family_calibration(
     teacher: str | None = None,
     column: str = "text",
 ) -> Calibration:
-    """Of `train_family`, for models named by their depth: 4b, 12b.
+    """Rates of `train_family`, for models named by their depth: 4b, 12b.
 
     The arguments are those of `train_family`; nothing is written to the folder. Raises StepimpError
     for what it refuses.
@@ -50,30 +50,30 @@ def family_calibration(
     words = (vocab_size, timing.stamp(tokenizer_name or ""), timing.stamp(teacher or ""))
 
     def measured() -> Calibration:
-        begun = timing.Begun()
+        watch = timing.Stopwatch()
         from stepimp.estimates.training_timing import time_family
 
         return time_family(
-            begun, folder, depths, shape, recipe, data, tokenizer_name, vocab_size, teacher, column
+            watch, folder, depths, shape, recipe, data, tokenizer_name, vocab_size, teacher, column
         )
 
     return calibration(("train", depths, shape, *steps_key(recipe), *text, *words), measured)
 
 
 def judge_calibration(
-    folder: Path, shape: dict, recipe: Recipe, data: str, vocab_size: int, column: str = "text"
+    folder: Path, shape: dict, recipe: Recipe, data: str, vocab_size: int, column: str
 ) -> Calibration:
-    """Of `train_judge`, for one model named "judge".
+    """Rates of `train_judge`, for one model named "judge".
 
     folder: of the judge; the other arguments are those of `train_judge`. Nothing is written to the
     folder.
     """
 
     def measured() -> Calibration:
-        begun = timing.Begun()
+        watch = timing.Stopwatch()
         from stepimp.estimates.training_timing import time_judge
 
-        return time_judge(begun, folder, shape, recipe, data, vocab_size, column)
+        return time_judge(watch, folder, shape, recipe, data, vocab_size, column)
 
     text = (data, timing.stamp(data), column, vocab_size)
     return calibration(("judge", shape, *steps_key(recipe), *text), measured)

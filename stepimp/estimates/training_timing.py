@@ -5,7 +5,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from stepimp.estimates.timing import Clock
 from stepimp.estimates.training import Calibration, TrainingCosts, TrainingRates
 from stepimp.estimates.training_flops import causal_costs, member_costs
 from stepimp.models.mdlm_config import MDLMConfig
-from stepimp.training import family, judge
+from stepimp.training import family, family_text, judge
 from stepimp.training.callbacks import EMA
 from stepimp.training.held_out import finished_part, snapshot_part
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo
@@ -60,6 +59,7 @@ class Probe(TrainerCallback):
         self.marks: list[list[float]] = []
 
     def now(self) -> list[float]:
+        """The time on each clock, once the device has finished its work."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return [clock() for clock in self.clocks]
@@ -134,14 +134,9 @@ def measure(
 
 def seconds_of_evaluation(subject: Subject, model, held_out: torch.Tensor, clock: Clock) -> float:
     """Seconds of one held-out sequence."""
-    part, spent = held_out[:EVALUATED], list[float]()
+    part = held_out[:EVALUATED]
     subject.evaluate(model, part)  # builds caches
-    begun = clock()
-    while not spent or clock() - begun < timing.SECONDS:
-        start = clock()
-        subject.evaluate(model, part)
-        spent.append(clock() - start)
-    return statistics.median(spent) / len(part)
+    return timing.median_seconds(lambda: subject.evaluate(model, part), clock) / len(part)
 
 
 def bytes_in(folder: Path) -> int:
@@ -149,13 +144,12 @@ def bytes_in(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def opened_again(open_text: Callable[[], tuple], begun: timing.Begun, clock: Clock):
+def opened_again(open_text: Callable[[], tuple], watch: timing.Stopwatch, clock: Clock):
     """(opened text, seconds until it was opened once its tokens are in the cache): they are there
     by the time that the training begins.
     """
-    with suppress(ImportError):
-        import datasets  # noqa: F401
-    startup = begun.seconds(clock)
+    timing.import_datasets()
+    startup = watch.seconds(clock)
     open_text()
     start = clock()
     opened = open_text()
@@ -163,7 +157,7 @@ def opened_again(open_text: Callable[[], tuple], begun: timing.Begun, clock: Clo
 
 
 def time_family(
-    begun: timing.Begun,
+    watch: timing.Stopwatch,
     folder: Path,
     depths: list[int],
     shape: dict,
@@ -181,13 +175,13 @@ def time_family(
     clock = timing.clock_for(device)
     length = shape["model_length"]
     opened, startup = opened_again(
-        lambda: family.open_text(folder, data, length, tokenizer_name, vocab_size, column),
-        begun,
+        lambda: family_text.open_text(folder, data, length, tokenizer_name, vocab_size, column),
+        watch,
         clock,
     )
     _, tokenizer, blocks, held_out = opened
     check_enough(blocks.tokens, recipe, 1)
-    shape = {**shape, **family.vocabulary_of(tokenizer)}
+    shape = {**shape, **family_text.vocabulary_of(tokenizer)}
     tutor = family.load_teacher(teacher, tokenizer, shape, device) if teacher else None
     models = {}
     for depth in depths:
@@ -213,7 +207,7 @@ def time_family(
 
 
 def time_judge(
-    begun: timing.Begun,
+    watch: timing.Stopwatch,
     folder: Path,
     shape: dict,
     recipe: Recipe,
@@ -225,7 +219,7 @@ def time_judge(
     device, length = join_processes().device, shape["n_positions"]
     clock = timing.clock_for(device)
     (tokenizer, blocks, held_out), startup = opened_again(
-        lambda: judge.open_text(work_folder(folder), data, length, vocab_size, column), begun, clock
+        lambda: judge.open_text(work_folder(folder), data, length, vocab_size, column), watch, clock
     )
     check_enough(blocks.tokens, recipe, 1)
     start_training(0)

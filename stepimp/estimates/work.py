@@ -88,10 +88,9 @@ def curves_work(
     points: int,
     length: int,
     batch_size: int,
-    noise: NoiseSchedule | None = None,
 ) -> Work:
-    """That of `curves.measure.measure`. models: the heavy one, the light ones and the baseline."""
-    work, noise = Work(length, min(batch_size, sequences)), noise or NoiseSchedule()
+    """The work of `curves.measure.measure`. models: heavy, light ones and baseline."""
+    work, noise = Work(length, min(batch_size, sequences)), NoiseSchedule()
     chunks = -(-sequences // batch_size) * repeats
     masked = [noise.masked(k / points) for k in range(1, points + 1)]
     # At t = 1 all inputs are equal where everything is masked, and one serves for all of a chunk.
@@ -123,7 +122,7 @@ def sampling_work(
     together: int,
     shared_start: bool = True,
 ) -> Work:
-    """That of drawing the samples with each schedule.
+    """The work of drawing the samples with each schedule.
 
     masked: positions that are drawn, of the length; together: samples per call of the sampler.
     shared_start: whether all samples begin with the same tokens, so that the first event of each
@@ -152,7 +151,7 @@ def add_events(work: Work, model: str, samples: int, events: float, first: float
 
 
 def search_work(coarse: Coarse, samples: int, length: int, batch_size: int, chunk: int) -> Work:
-    """That of `search.exhaustive.search` without elimination: schedules share the segments that
+    """The work of `search.exhaustive.search` without elimination: schedules share the segments that
     they begin with.
     """
     names = coarse.names()

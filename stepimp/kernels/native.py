@@ -34,9 +34,10 @@ def compile_source(name: str, **macros: int) -> ctypes.CDLL | None:
 
 
 def pointer(tensor):
+    """A C pointer to a tensor's data."""
     return ctypes.c_void_p(tensor.data_ptr())
 
 
 def pointers(tensors):
-    """As a C array of pointers, or a struct of them."""
+    """A C array, or struct, of pointers to the tensors' data."""
     return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))

@@ -58,7 +58,10 @@ def trunk(x, matrices, up_bias, down_bias, modulation, cos, sin, heads):
 
 
 def orthogonalize(matrices):
-    """Newton-Schulz iteration of Muon, [n, rows, columns]: U V^T, about, of each matrix U S V^T."""
+    """Newton-Schulz iteration of Muon, [n, rows, columns]: U V^T, about, of each matrix U S V^T.
+
+    https://kellerjordan.github.io/posts/muon
+    """
     x = matrices / matrices.norm(dim=(1, 2), keepdim=True)
     for _ in range(5):
         gram = x @ x.mT

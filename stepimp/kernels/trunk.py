@@ -37,6 +37,7 @@ class Buffers:
         self.free: list[torch.Tensor] = []
 
     def take(self, elements: int) -> torch.Tensor:
+        """A buffer of this many bf16 elements: a free one, else a new one."""
         self.free = [buffer for buffer in self.free if len(buffer) == elements]
         return self.free.pop() if self.free else torch.empty(elements, dtype=torch.bfloat16)
 
@@ -48,7 +49,7 @@ KEEP, DROP = ctypes.c_bool(True), ctypes.c_bool(False)  # what the backward pass
 
 
 class Trunk(torch.autograd.Function):
-    """Of `trunk`, the arguments in one row, the matrices last."""
+    """`trunk` as an autograd function, which takes tensors as separate arguments: matrices last."""
 
     @staticmethod
     def forward(ctx, x, cos, sin, heads, up_bias, down_bias, *tensors):
@@ -93,7 +94,7 @@ class Trunk(torch.autograd.Function):
 
 
 def by_kind(matrices) -> list:
-    """Those of qkv, out, up and down, of as many blocks each, from all in a row."""
+    """The matrices of qkv, of out, of up and of down, from one list of all in this order."""
     blocks = len(matrices) // 4
     return [matrices[n : n + blocks] for n in range(0, len(matrices), blocks)]
 

@@ -73,9 +73,10 @@ def complete(facts: dict, name: str, folder: Path) -> dict:
 
 
 def check_seed(name: str, facts: dict, first: str, others: dict):
-    for what, spoken in {"blocks": "depth", "parameters": "number of parameters"}.items():
-        if facts[what] != others[what]:
+    """Raises StepimpError where two members cannot be one model from two seeds."""
+    for fact, name_of_fact in {"blocks": "depth", "parameters": "number of parameters"}.items():
+        if facts[fact] != others[fact]:
             raise StepimpError(
-                f"{name} is not {first} from another seed: they differ in their {spoken} "
-                f"({facts[what]:,} and {others[what]:,})."
+                f"{name} is not {first} from another seed: they differ in their {name_of_fact} "
+                f"({facts[fact]:,} and {others[fact]:,})."
             )

@@ -10,7 +10,7 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from stepimp.checks import parsed
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, first_line
 from stepimp.kernels.blocks import EXCLUDED
 from stepimp.models.denoiser import Denoiser
 from stepimp.models.family import HUB_FILE, HUB_ID
@@ -23,7 +23,7 @@ from stepimp.models.layouts.layout import Layout
 from stepimp.models.native import NativeDenoiser
 from stepimp.models.placement import pick_attention, pick_device, require_memory
 from stepimp.models.strict import check_tensors, empty_model, fill
-from stepimp.models.tokenizers import load_tokenizer, quiet
+from stepimp.models.tokenizers import load_tokenizer, quiet_transformers
 from stepimp.models.vocabulary import vocabulary
 from stepimp.models.weights import SafetensorsWeights, Weights, open_weights
 
@@ -92,10 +92,9 @@ def local_place(path: str) -> Path:
             snapshot_download(path, allow_patterns=[*TEXT_FILES, "pytorch_model*.bin"])
         return fetched
     except UNREACHABLE as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise StepimpError(
             f"Cannot load {path} as a checkpoint: there is no such folder, "
-            f"and as a hub id: {reason}"
+            f"and as a hub id: {first_line(error)}"
         ) from error
 
 
@@ -105,7 +104,7 @@ def open_checkpoint(path: str) -> Checkpoint:
     path: a Hugging Face folder or hub id, a `.ckpt` of MDLM's trainer, or a `.safetensors` file.
     Raises StepimpError for what is not a checkpoint, or not one of a masked diffusion model.
     """
-    quiet()
+    quiet_transformers()
     place = local_place(path)
     bare = place.is_file() and place.suffix in BARE
     weights: Weights
@@ -132,6 +131,7 @@ def fast_in_bf16(path: str) -> bool:
 
 
 def read_config(folder: Path) -> dict:
+    """The config.json of a model folder. Raises StepimpError where it is not a JSON object."""
     file = folder / "config.json"
     refuse_pointer(file)
     try:
@@ -168,6 +168,7 @@ def load_checkpoint(
 
 
 def build(checkpoint: Checkpoint, device, dtype, attn: str, tokenizer) -> Denoiser:
+    """`load_checkpoint` of an opened checkpoint, on a device and in a dtype of torch."""
     layout, weights = checkpoint.layout, checkpoint.weights
     ids = vocabulary(layout, tokenizer)
     if layout.mdlm:

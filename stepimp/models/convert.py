@@ -17,7 +17,7 @@ def convert(source: str, folder: Path, dtype: str = "float32") -> str:
     """Writes config.json, safetensors and tokenizer into a new folder; returns the fingerprint.
 
     An MDLM is written in the layout of the public checkpoints, anything else in that of its
-    transformers class, with what the class cannot say under "stepimp" in config.json.
+    transformers class, with what the class cannot record under "stepimp" in config.json.
     Raises StepimpError where the folder has content or the checkpoint does not load.
     """
     if folder.exists() and any(folder.iterdir()):
@@ -29,17 +29,17 @@ def convert(source: str, folder: Path, dtype: str = "float32") -> str:
         mask_id = mask_token(layout, layout.config.vocab_size, tokenizer)
         model = empty_model(layout, "sdpa")
         check_tensors(model, layout, checkpoint.weights)
-        cpu, number = torch.device("cpu"), getattr(torch, dtype)
-        digest = fill(model, layout, checkpoint.weights, cpu, number)
+        written = getattr(torch, dtype)
+        digest = fill(model, layout, checkpoint.weights, torch.device("cpu"), written)
     except StepimpError as error:
         raise StepimpError(f"Cannot load {source} as a checkpoint: {error}") from error
     model.config.architectures = [type(model).__name__]
-    model.config.dtype = number
+    model.config.dtype = written
     if layout.mdlm:
         model.config.mask_token_id = mask_id
     else:
         make_bidirectional(model)
-        setattr(model.config, native.FIELD, native.said(layout) | {"mask_id": mask_id})
+        setattr(model.config, native.FIELD, native.recorded(layout) | {"mask_id": mask_id})
     try:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -125,6 +125,7 @@ def rescue(folder: Path) -> str:
 
 
 def write_manifest(folder: Path, manifest: dict):
+    """Writes a family's manifest, whole or not at all."""
     write_atomically(Path(folder) / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
@@ -152,6 +153,11 @@ def text_column(folder: Path) -> str:
     """The column of the text that a family was trained on, in files with several."""
     members = read_manifest(folder)["members"].values()
     return next((facts["column"] for facts in members if "column" in facts), "text")
+
+
+def chosen_text(data: str | None, column: str | None, folder: Path) -> tuple[str, str]:
+    """The text that is asked for and its column, by default those that a family was trained on."""
+    return data or corpus(folder), column or ("text" if data else text_column(folder))
 
 
 def resolve(name: str, folder: Path) -> str:
@@ -234,9 +240,7 @@ def default_members(folder: Path) -> tuple[str, str]:
     )
     depths = {members[name]["blocks"]: name for name in preferred_last}
     if not depths:
-        raise StepimpError(
-            f"There is no family in {folder}: train one with stepimp train, or name another folder."
-        )
+        raise no_family(folder)
     if len(depths) < 2:
         raise StepimpError(
             f"All members of the family in {folder} have the same depth: name the heavy and the "

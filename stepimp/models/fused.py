@@ -39,8 +39,8 @@ def fused(blocks, modulations, cos, sin, x):
 
 
 def frozen(blocks, modulations, cos, sin) -> FrozenTrunk | None:
-    """The same for inference in bf16 on a CPU; None where there is no library or torch's operators
-    are faster.
+    """The blocks for inference in bf16 on a CPU; None where they cannot be compiled or torch's
+    operators are faster.
     """
     if torch.get_num_threads() > FEW_THREADS or not runs_fused(blocks[0].config):
         return None
@@ -49,7 +49,7 @@ def frozen(blocks, modulations, cos, sin) -> FrozenTrunk | None:
 
 
 def shifts_gains_gates(blocks, modulations) -> tuple:
-    """Of the attention, then of the MLP, each [N, D]."""
+    """Shift, gain and gate of the attention, then of the MLP, each [N, D]."""
     shift1, scale1, gate1, shift2, scale2, gate2 = (
         torch.cat(parts).float() for parts in zip(*modulations)
     )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, first_line
 from stepimp.models.torch_zip import Records
 
 STORAGES = {
@@ -46,12 +46,7 @@ DAMAGED = (
     ImportError,
 )
 
-
 UNFINISHED = object()
-
-
-def first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 class Inert(dict):
@@ -63,9 +58,9 @@ class Inert(dict):
     listed: list
 
     def __new__(cls, *arguments, **_):
-        made = super().__new__(cls)
-        made.arguments, made.state, made.listed = arguments, None, []
-        return made
+        inert = super().__new__(cls)
+        inert.arguments, inert.state, inert.listed = arguments, None, []
+        return inert
 
     def __init__(self, *_, **__):
         super().__init__()
@@ -122,6 +117,8 @@ def rebuild_tensor(storage, offset, shape, stride, *_) -> StoredTensor | Inert:
 
 
 class Unpickler(pickle.Unpickler):
+    """Unpickles without importing anything that the pickle names."""
+
     def __init__(self, data: bytes, records: Records):
         super().__init__(io.BytesIO(data))
         self.records = records
@@ -201,14 +198,14 @@ def plain_part(value, done: dict[int, Any]):
     if id(value) in done:
         return done[id(value)]
     done[id(value)] = UNFINISHED
-    made: Any
+    content: Any
     if isinstance(value, Inert):
         state = value.state if isinstance(value.state, dict) else {}
         field = next((name for name in ("_content", "_val") if name in state), None)
-        made = value if field is None else plain_part(state[field], done)
+        content = value if field is None else plain_part(state[field], done)
     elif isinstance(value, dict):
-        made = {key: plain_part(item, done) for key, item in value.items()}
+        content = {key: plain_part(item, done) for key, item in value.items()}
     else:
-        made = [plain_part(item, done) for item in value]
-    done[id(value)] = made
-    return made
+        content = [plain_part(item, done) for item in value]
+    done[id(value)] = content
+    return content

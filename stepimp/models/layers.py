@@ -24,8 +24,9 @@ def rope_frequencies(head_dim: int) -> torch.Tensor:
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding in the rotate-half layout. x: [..., d]; cos, sin: what `Rotary` returns, for
-    x's positions.
+    """Rotary embedding (arXiv 2104.09864) in the rotate-half layout.
+
+    x: [..., d]; cos, sin: what `Rotary` returns, for x's positions.
     """
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
@@ -77,8 +78,8 @@ class Modulation(nn.Linear):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each behind a modulated norm and a gate; the attention module that
-    transformers dispatches on.
+    """Attention and MLP, each behind a modulated norm and a gate (adaLN of DiT, arXiv 2212.09748);
+    the attention module that transformers dispatches on.
     """
 
     is_causal = False
@@ -98,8 +99,8 @@ class Block(nn.Module):
         self._packed: dict[str, torch.Tensor] | None = None
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Of the dense layers: queries, keys and values together and apart, attention's output, the
-        MLP up and down.
+        """Weights of the dense layers: queries, keys and values together and apart, attention's
+        output, the MLP up and down.
         """
         if self._packed:
             return self._packed
@@ -148,6 +149,9 @@ class Block(nn.Module):
         return linear(out.reshape(batch, -1, dim), weights["out"])
 
     def forward(self, x, modulation, cos, sin, at=None):
+        """x: [B, L, D] -> [B, L, D], with `at`, [B, n] positions: [B, n, D]. modulation: shift,
+        scale and gate of the attention, then of the MLP, [1, D] or [B, D] each.
+        """
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation
         drop = self.config.dropout if self.training else 0.0
         y = self.attention(modulated_norm(x, self.norm1.weight, shift1, scale1), cos, sin, at)
@@ -160,6 +164,8 @@ class Block(nn.Module):
 
 
 class Embedding(nn.Module):
+    """The token embedding."""
+
     def __init__(self, config: MDLMConfig):
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.hidden_dim))
@@ -170,6 +176,8 @@ class Embedding(nn.Module):
 
 
 class TimestepEmbedder(nn.Module):
+    """Sinusoidal features of the noise level, then an MLP."""
+
     def __init__(self, config: MDLMConfig):
         super().__init__()
         self.mlp = nn.Sequential(
@@ -209,6 +217,8 @@ class Rotary(nn.Module):
 
 
 class OutputLayer(nn.Module):
+    """The final norm and the vocabulary projection."""
+
     def __init__(self, config: MDLMConfig):
         super().__init__()
         self.norm_final = Norm(config.hidden_dim)
@@ -217,6 +227,8 @@ class OutputLayer(nn.Module):
 
 
 class Backbone(nn.Module):
+    """All parameters of an MDLM; `MDLMForMaskedLM` runs them."""
+
     def __init__(self, config: MDLMConfig):
         super().__init__()
         self.vocab_embed = Embedding(config)

@@ -36,6 +36,11 @@ class Family:
         return min(model.max_length for model in self.denoisers.values())
 
     @property
+    def around(self) -> int:
+        """Special tokens around each text, counted in its length."""
+        return sum(map(len, self.any.frame))
+
+    @property
     def blocks(self) -> dict[str, int]:
         """What one step of each member costs: its blocks where depth alone differs.
 
@@ -70,6 +75,7 @@ class Family:
 
     @property
     def fingerprints(self) -> dict[str, str]:
+        """model -> fingerprint of its weights."""
         return {name: model.fingerprint for name, model in self.denoisers.items()}
 
     @property
@@ -92,10 +98,10 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
     from stepimp.models.together import check_together, shared_facts
 
     paths = {name: resolve(name, Path(folder)) for name in dict.fromkeys(names)}
-    place, number = pick_device(device), getattr(torch, dtype)
+    place, torch_dtype = pick_device(device), getattr(torch, dtype)
     opened = {name: open_checkpoint(path) for name, path in paths.items()}
-    needed = {name: checkpoint.bytes(number, place) for name, checkpoint in opened.items()}
-    require_memory(needed, place, number)
+    needed = {name: checkpoint.bytes(torch_dtype, place) for name, checkpoint in opened.items()}
+    require_memory(needed, place, torch_dtype)
     tokenizers = {name: checkpoint.tokenizer() for name, checkpoint in opened.items()}
     denoisers = {
         name: load_checkpoint(checkpoint, device, dtype, attn, tokenizers[name])

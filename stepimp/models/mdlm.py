@@ -115,9 +115,8 @@ class MDLMForMaskedLM(PreTrainedModel):
             if t is None:
                 raise ValueError("a time-conditioned denoiser needs t, [B]")
             alpha = self.noise.alpha(t.to(device, torch.float32))
-            sigma = -torch.log(
-                alpha.clamp_min(1e-3)
-            )  # MDLM's own cap; the linear alpha reaches 0 at t = 1
+            # MDLM's own cap; the linear alpha reaches 0 at t = 1.
+            sigma = -torch.log(alpha.clamp_min(1e-3))
         else:
             sigma = torch.zeros(1, device=device)
         c = self.backbone.sigma_map(sigma)
@@ -198,13 +197,11 @@ class MDLMForMaskedLM(PreTrainedModel):
         at the rows only.
         """
         dim = self.config.hidden_dim
-        row = (
-            2 * 10 * dim**2 + 4 * length * dim
-        )  # query, output and MLP; scores and weighted values
-        last = length * 2 * 2 * dim**2  # keys and values
-        return (self.blocks - 1) * self.block_flops(
-            length
-        ) + last, row + 2.0 * dim * self.vocab_size
+        # query, output and MLP; scores and weighted values
+        row = 2 * 10 * dim**2 + 4 * length * dim
+        keys_and_values = length * 2 * 2 * dim**2
+        whole = (self.blocks - 1) * self.block_flops(length) + keys_and_values
+        return whole, row + 2.0 * dim * self.vocab_size
 
     def block_flops(self, length: int) -> float:
         """FLOPs of one block on all positions of a sequence."""
@@ -232,15 +229,15 @@ class MDLMForMaskedLM(PreTrainedModel):
         hidden = self.hidden(input_ids, timesteps)
         if labels is None:
             return MaskedLMOutput(logits=self.logits(hidden))
-        asked = labels != -100
-        logits = self.logits(hidden[asked])
+        labelled = labels != -100
+        logits = self.logits(hidden[labelled])
         if label_probabilities is None:
-            losses = F.cross_entropy(logits, labels[asked], reduction="none")
+            losses = F.cross_entropy(logits, labels[labelled], reduction="none")
         else:  # which are 0 at the mask token, where the logarithm is not finite
             logs = logits.log_softmax(-1).clamp_min(torch.finfo(logits.dtype).min)
             losses = -(label_probabilities * logs).sum(-1)
         if label_weights is not None:
-            losses = losses * label_weights[asked]
+            losses = losses * label_weights[labelled]
         return MaskedLMOutput(loss=losses.sum() / labels.numel())
 
 

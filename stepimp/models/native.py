@@ -118,6 +118,7 @@ class NativeDenoiser:
         return self.blocks * self.block_flops(length) + outside, 2.0 * weight.numel()
 
     def block_flops(self, length: int) -> float:
+        """FLOPs of one block on all positions of a sequence."""
         return self._flops.block * length + self._flops.attention * length**2
 
 

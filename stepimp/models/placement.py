@@ -9,6 +9,9 @@ GIGABYTE = 1e9
 
 
 def pick_device(device: str) -> torch.device:
+    """The device of this name; auto is CUDA where it is available. Raises StepimpError where there
+    is no such device.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -50,6 +50,7 @@ def check_tensors(model: nn.Module, layout: Layout, weights: Weights):
 
 
 def part_shape(layout: Layout, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a native tensor that is part of a stored one."""
     return tuple(layout.part(name, torch.empty(shape, device="meta")).shape)
 
 
@@ -111,10 +112,12 @@ def fill(
 
 
 def stored_of(layout: Layout, weights: Weights, name: str) -> torch.Tensor:
+    """The stored tensor that holds a native one."""
     return weights[layout.stored_name(name)]
 
 
 def place(model, name: str, tensor: torch.Tensor, device, dtype):
+    """Puts a tensor into the model as the parameter or buffer of this name."""
     owner, attribute = owner_of(model, name)
     wanted = dtype if tensor.is_floating_point() else tensor.dtype
     # A copy in any case: the stored tensor may be mapped from its file, or part of another.
@@ -126,5 +129,6 @@ def place(model, name: str, tensor: torch.Tensor, device, dtype):
 
 
 def owner_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """(module, attribute) of a parameter or buffer."""
     path, _, attribute = name.rpartition(".")
     return model.get_submodule(path), attribute

@@ -6,13 +6,11 @@ from pathlib import Path
 import transformers
 from transformers.utils import logging
 
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, first_line
 from stepimp.models.headers import refuse_pointer
 from stepimp.text.hub import offline_unless_reachable
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt")
-
-
 AUTO = ("AutoTokenizer",)
 
 
@@ -20,7 +18,7 @@ def open_tokenizer(source: str, classes: tuple[str, ...] = AUTO):
     """A tokenizer from a folder or the hub, by the first of these classes of transformers that can
     open it.
     """
-    quiet()
+    quiet_transformers()
     folder = Path(source)
     if not folder.is_dir():
         offline_unless_reachable()
@@ -32,12 +30,15 @@ def open_tokenizer(source: str, classes: tuple[str, ...] = AUTO):
             return tokenizer.from_pretrained(source, trust_remote_code=False)
         except Exception as error:  # transformers and tokenizers document no common exception type
             errors.append(error)
-    reason = next(iter(str(errors[0]).strip().splitlines()), type(errors[0]).__name__)
-    raise StepimpError(f"Cannot load the tokenizer of {source}: {reason}") from errors[0]
+    raise StepimpError(
+        f"Cannot load the tokenizer of {source}: {first_line(errors[0])}"
+    ) from errors[0]
 
 
-def quiet():
-    """Silences what transformers says of checkpoints; what matters of it is checked strictly."""
+def quiet_transformers():
+    """Turns off the progress bars and warnings of transformers: what it would warn of is checked
+    strictly.
+    """
     logging.disable_progress_bar()
     logging.set_verbosity_error()
 

@@ -54,6 +54,7 @@ class Records:
             raise self.damaged(f"its byte order is {order[:20]!r}, not little")
 
     def damaged(self, reason: str) -> StepimpError:
+        """The error for a damaged file."""
         return StepimpError(f"{self.file} is truncated or damaged: {reason}.")
 
     def find(self, name: str) -> tuple[int, int]:
@@ -79,6 +80,7 @@ class Records:
         return start, entry.file_size
 
     def size(self, name: str) -> int:
+        """Size of a record in bytes."""
         return self.find(name)[1]
 
     def check(self, name: str):
@@ -86,10 +88,11 @@ class Records:
         start, size = self.find(name)
         written = self.entries[self.root + name].CRC
         with memoryview(self.mapped) as whole, whole[start : start + size] as part:
-            if written and zlib.crc32(part) != written:  # 0 where torch was told to write none
+            if written and zlib.crc32(part) != written:  # 0 where torch wrote no checksums
                 raise self.damaged(f"the checksum of {name} is wrong")
 
     def bytes(self, name: str) -> bytes:
+        """A record's content. Raises StepimpError for a wrong checksum."""
         self.check(name)
         start, size = self.find(name)
         return self.mapped[start : start + size]

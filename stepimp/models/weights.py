@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, first_line
 from stepimp.models.headers import read_header, refuse_pointer, safetensors_files, shards
-from stepimp.models.inert_pickle import DAMAGED, StoredTensor, first_line, load_inert
+from stepimp.models.inert_pickle import DAMAGED, StoredTensor, load_inert
 
 MORE = (
     "is a pickle of more than a dict of tensors, and stepimp executes none: "

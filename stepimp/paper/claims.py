@@ -17,9 +17,9 @@ import numpy as np
 from stepimp.intervals import Estimate, bootstrap, ratio, resampled_means
 from stepimp.paper.describe import REFERENCE, is_reference
 from stepimp.paper.lacks import lacks
-from stepimp.paper.needs import made_by
 from stepimp.paper.numbers import paper
 from stepimp.paper.peak import NAMES, by_model, importance, peak
+from stepimp.paper.recipes import made_by
 from stepimp.paper.rows import hand_crafted, schedule_of
 from stepimp.paper.tables import Table
 
@@ -101,9 +101,7 @@ def decide(documents: dict, tests: dict[str, Test]) -> Decision:
     evidence = [test(documents[need]) for need, test in tests.items() if documents.get(need)]
     absent = [need for need in tests if not documents.get(need)]
     missing = [
-        made_by(need, documents=documents)
-        for need in absent
-        if not lacks(need, documents=documents)
+        made_by(need, documents=documents) for need in absent if not lacks(need, None, documents)
     ]
     if any(part.contradicted for part in evidence):
         verdict = "not reproduced"
@@ -124,6 +122,7 @@ def peak_claim(documents: dict) -> Decision:
 
 
 def peaks_in_the_middle(document: dict) -> Evidence:
+    """Whether the shallowest light model's importance peaks in the paper's middle."""
     rows, column = document["rows"], importance(document["rows"])
     if column == "kl_nats":
         reason = "no baseline was measured, and without one there is no relative KL"
@@ -140,6 +139,7 @@ def peaks_in_the_middle(document: dict) -> Evidence:
 
 
 def banded(row: dict, column: str) -> str:
+    """`with_brackets` of a column."""
     return with_brackets(Estimate.of(row, column))
 
 
@@ -167,13 +167,13 @@ def in_order(document: dict, pairs, close=(), statements: int | None = None) -> 
     """Whether the better of each pair has the lower log-PPL. close: pairs that need not be
     resolved; statements: intervals that must hold jointly, by default these.
     """
-    log_ppl, every = per_sample(document, "log_ppl"), [*pairs, *close]
+    log_ppl, all_pairs = per_sample(document, "log_ppl"), [*pairs, *close]
     differences = {
-        (better, worse): difference(log_ppl[worse], log_ppl[better], statements or len(every))
-        for better, worse in every
+        (better, worse): difference(log_ppl[worse], log_ppl[better], statements or len(all_pairs))
+        for better, worse in all_pairs
     }
     as_claimed = [pair for pair in pairs if differences[pair].low > 0]
-    reversed_pairs = [pair for pair in every if differences[pair].high < 0]
+    reversed_pairs = [pair for pair in all_pairs if differences[pair].high < 0]
     least = min(reversed_pairs or pairs, key=lambda pair: differences[pair].value)
     better, worse = least
     reason = (
@@ -239,6 +239,7 @@ def search_claim(documents: dict) -> Decision:
 
 
 def light_at_the_ends(document: dict) -> Evidence:
+    """Whether the best schedules are light more often at the ends, and the worst less often."""
     top, bottom = light_shares(document)
     centres = np.array([(row["t_from"] + row["t_to"]) / 2 for row in document["influence"]])
     ends = abs(centres - 0.5) > MIDDLE + 1e-9

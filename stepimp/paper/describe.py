@@ -27,6 +27,7 @@ def listing(names: list[str]) -> str:
 
 
 def family_name(document: dict) -> str:
+    """The name of the family that a document is about."""
     return family_folder(document["params"].get("family")).name
 
 

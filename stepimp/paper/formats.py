@@ -22,6 +22,7 @@ def text(value) -> str:
 
 
 def escaped(words: str, special: dict[str, str]) -> str:
+    """The words with special characters replaced."""
     return "".join(special.get(letter, letter) for letter in words)
 
 

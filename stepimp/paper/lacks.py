@@ -3,13 +3,14 @@
 from fractions import Fraction
 
 from stepimp.models.family import family_folder, read_manifest
-from stepimp.paper.needs import family_of, named_family
+from stepimp.paper.recipes import family_of, named_family
 from stepimp.paper.rows import PAPER_BLOCKS
+from stepimp.wording import counted
 
 PAPER_DEPTHS = {"light_6": 6, "light_8": 8, "light_10": 10}  # of 12 blocks
 
 
-def lacks(need: str, family: str | None = None, documents: dict | None = None) -> str:
+def lacks(need: str, family: str | None, documents: dict | None) -> str:
     """Which models the family, as for `made_by`, would need to fill a need; empty where it has
     them or is not there.
     """
@@ -23,7 +24,7 @@ def lacks(need: str, family: str | None = None, documents: dict | None = None) -
             return ""
         if wanted.denominator > 1:
             return f"a model with {share} of the heavy model's blocks"
-        return f"a model of {wanted} blocks"
+        return f"a model of {counted(int(wanted), 'block')}"
     if need == "light_sizes" and len(blocks) in (1, 2):
         return "a second light model"
     return ""

@@ -65,6 +65,7 @@ class Peak:
 
 
 def in_the_middle(t: float) -> bool:
+    """Whether a time is where the paper finds the peak."""
     return PAPER_PEAK[0] <= round(t, 6) <= PAPER_PEAK[1]
 
 

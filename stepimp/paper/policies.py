@@ -5,7 +5,7 @@ equal mean cost.
 from stepimp.paper import contents
 from stepimp.paper.cells import Documents, Table, cell, with_half
 from stepimp.paper.describe import family_name, judge_name, origin
-from stepimp.paper.needs import made_by
+from stepimp.paper.recipes import made_by
 
 COLUMNS = {
     "cost (heavy passes)": "heavy_forwards",

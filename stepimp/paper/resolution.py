@@ -50,6 +50,7 @@ class Effect:
 
     @property
     def resolved(self) -> bool:
+        """Whether the interval leaves out 0."""
         return self.estimate.low > 0 or self.estimate.high < 0
 
     @property
@@ -100,7 +101,7 @@ def effects(documents: dict[str, dict | None]) -> list[Effect]:
     return listed
 
 
-def drawing_seconds(document: dict, light: str | None = None) -> float:
+def drawing_seconds(document: dict, light: str | None) -> float:
     """Seconds that drawing the samples took, of all schedules or of one light model's."""
     rows = {
         row["schedule"] + str(row["light"]): row
@@ -111,6 +112,7 @@ def drawing_seconds(document: dict, light: str | None = None) -> float:
 
 
 def of_comparison(document: dict, light: str | None = None) -> dict:
+    """An effect's count, seconds and light model, of a comparison."""
     return {
         "count": document["params"]["samples"],
         "seconds": drawing_seconds(document, light),
@@ -119,6 +121,7 @@ def of_comparison(document: dict, light: str | None = None) -> dict:
 
 
 def all_light(need: str, document: dict) -> Effect:
+    """All-light against all-heavy."""
     figure, depth = COMPARISONS[need]
     light = light_of_depth(document, depth) if depth else None
     row = hand_crafted(document, light)["all-light"]
@@ -139,6 +142,7 @@ def placement(document: dict) -> list[Effect]:
 
 
 def smallest_light(document: dict) -> Effect:
+    """The sandwich with the shallowest light model against all-heavy."""
     light, row = next(iter(by_light(document).items()))
     what = f"sandwich with {light} against all-heavy, log-PPL"
     estimate = Estimate.of(row, "log_ppl_diff")
@@ -172,6 +176,7 @@ def curve(need: str, figure: str, document: dict) -> Effect:
 
 
 def influence(document: dict) -> Effect:
+    """The largest influence of a segment."""
     rows = document["influence"]
     row = max(rows, key=lambda row: abs(row["influence_ppl"]))
     what = f"largest influence, of segment {rows.index(row)}, gen-PPL"

@@ -1,10 +1,16 @@
 """The rows of a comparison of schedules, by what the paper calls them."""
 
 from stepimp.schedules import schedule as schedules
-from stepimp.schedules.schedule import QUARTERS, Schedule, is_over_steps, parse, sandwich
+from stepimp.schedules.schedule import (
+    LIGHT_SHARE,
+    QUARTERS,
+    Schedule,
+    is_over_steps,
+    parse,
+    sandwich,
+)
 
 HAND_CRAFTED = ("all-light", *QUARTERS, "sandwich", "all-heavy")  # in the order of the paper
-LIGHT_SHARE = 0.25  # of the steps of the hand-crafted schedules
 PAPER_BLOCKS = 12  # of the paper's heavy model
 
 
@@ -50,6 +56,7 @@ def hand_crafted(document: dict, light: str | None = None) -> dict[str, dict]:
 
 
 def has_all_seven(document: dict, light: str | None = None) -> bool:
+    """Whether all of the paper's seven schedules were compared."""
     return len(hand_crafted(document, light)) == len(HAND_CRAFTED)
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from stepimp.paper import contents
 from stepimp.paper.cells import Documents, Table, cell, with_half
 from stepimp.paper.describe import in_the_paper, sampled
-from stepimp.paper.needs import made_by
 from stepimp.paper.numbers import paper
 from stepimp.paper.policies import policies_table
+from stepimp.paper.recipes import made_by
 from stepimp.paper.rows import HAND_CRAFTED, by_fraction, by_light, hand_crafted
 
 OURS = ["gen-PPL", "gen-PPL ±"]

@@ -12,10 +12,9 @@ from stepimp.sampling.chosen import read_saved, read_schedule
 from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.saved import AnySchedule
-from stepimp.schedules.schedule import Schedule, hand_crafted, parse, sandwich
+from stepimp.schedules.schedule import LIGHT_SHARE, Schedule, hand_crafted, parse, sandwich
 
 log = logging.getLogger(__name__)
-LIGHT_SHARE = 0.25  # light steps of the paper's hand-crafted schedules
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def sandwiches(steps: int, fractions: Iterable[float], heavy: str, light: str) -
     ]
 
 
-def given(
+def given_candidates(
     steps: int,
     schedules: Iterable[str],
     fractions: Iterable[float],
@@ -94,10 +93,10 @@ def read(text: str, heavy: str, light: str, steps: int) -> Candidate:
         over_masked = isinstance(schedule, MaskedSchedule)
         return Candidate(name, light, schedule, steps if over_masked else None)
     saved, name = read_saved(text), Path(text).name
-    of = saved.schedule.steps if isinstance(saved.schedule, Schedule) else saved.steps
-    if of not in (None, steps):
-        raise StepimpError(f"The schedule of {text} has {of} steps, not T = {steps}.")
-    if isinstance(saved.schedule, MaskedSchedule) and of is None:
+    own_steps = saved.schedule.steps if isinstance(saved.schedule, Schedule) else saved.steps
+    if own_steps not in (None, steps):
+        raise StepimpError(f"The schedule of {text} has {own_steps} steps, not T = {steps}.")
+    if isinstance(saved.schedule, MaskedSchedule) and own_steps is None:
         name += ", first-hitting"
     return Candidate(name, light, saved.schedule, saved.steps)
 
@@ -116,13 +115,8 @@ def recommended(
         weights = document["provenance"]["fingerprints"]["models"]
         names = ("heavy", "lights", "steps", "budget", "save_flops")
         same_models = all(weights.get(name) == fingerprints[name] for name in (heavy, light))
-        same_params = [params[name] for name in names] == [
-            heavy,
-            [light],
-            steps,
-            LIGHT_SHARE,
-            False,
-        ]
+        wanted = [heavy, [light], steps, LIGHT_SHARE, False]
+        same_params = [params[name] for name in names] == wanted
         return same_models and same_params
 
     document = newest(out, "recommend", matches)

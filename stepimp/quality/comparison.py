@@ -2,17 +2,21 @@
 cost counted and timed.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from stepimp.errors import StepimpError
-from stepimp.journals import Kept
-from stepimp.models.family import corpus, family_folder, recorded, text_column
+from stepimp.journals import MemoryJournal
+from stepimp.models.family import chosen_text, family_folder, recorded
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
-from stepimp.quality import candidates as of
-from stepimp.quality.candidates import Candidate
+from stepimp.progress import Progress, no_progress
+from stepimp.quality.candidates import (
+    Candidate,
+    all_heavy,
+    default_candidates,
+    given_candidates,
+)
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.paired_samples import Setting, draw_samples, text_prefixes
 from stepimp.quality.paired_statistics import (
@@ -68,13 +72,10 @@ class CompareOptions(ModelOptions):
         """The schedules of `schedules` and `fractions`. Raises StepimpError if one does not
         parse.
         """
-        return of.given(self.steps, self.schedules, self.fractions, self.heavy, self.lights)
+        return given_candidates(self.steps, self.schedules, self.fractions, self.heavy, self.lights)
 
 
-def compare_models(
-    options: CompareOptions,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict:
+def compare_models(options: CompareOptions, progress: Progress = no_progress) -> dict:
     """The results document of `stepimp compare`, written to the results folder.
 
     progress: called with the batches of samples drawn and to draw. Raises StepimpError for models,
@@ -83,44 +84,43 @@ def compare_models(
     candidates, heavy, lights = options.given(), options.heavy, options.lights
     results_folder(options.out)
     folder = family_folder(options.family)
-    names = [heavy, *lights, *(name for given in candidates for name in given.schedule.models)]
+    names = [heavy, *lights, *(name for each in candidates for name in each.schedule.models)]
     processes = Processes()
     device = processes.device(options.device)
     family = load(names, folder, device, options.dtype, options.attn)
     family.require_lighter(heavy, lights)
     judge = load_judge(judge_of(folder, options.judge), device)
-    length = options.length or min(model.max_length for model in family.denoisers.values())
+    length = options.length or family.length
     data, column, prefixes, text = None, None, None, None
     if options.prefix_length:
-        data = options.data or corpus(folder)
-        column = options.column or ("text" if options.data else text_column(folder))
+        data, column = chosen_text(options.data, options.column, folder)
         sizes = (options.samples, length, options.prefix_length)
         prefixes, text = processes.one_before_others(
             lambda: text_prefixes(data, family, *sizes, options.seed, column)
         )
     if not candidates:
         candidates = processes.from_first(
-            lambda: of.default_candidates(
+            lambda: default_candidates(
                 options.out, options.steps, heavy, lights, family.fingerprints
             )
         )
     setting = Setting(
         family,
         heavy,
-        options.steps,
-        options.samples,
-        length,
-        options.seed,
-        options.out,
-        prefixes,
-        text,
-        options.batch_size,
-        options.dtype,
+        steps=options.steps,
+        samples=options.samples,
+        length=length,
+        seed=options.seed,
+        out=options.out,
+        prefixes=prefixes,
+        text=text,
+        batch_size=options.batch_size,
+        dtype=options.dtype,
     )
     params = dict(
         heavy=heavy,
         lights=list(lights),
-        plans=[[plan.name, plan.light, plan.schedule.format()] for plan in candidates],
+        plans=[[each.name, each.light, each.schedule.format()] for each in candidates],
         steps=options.steps,
         samples=options.samples,
         length=length,
@@ -146,7 +146,7 @@ def compare(
     candidates: list[Candidate],
     judge: Judge,
     stamp: str,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> tuple[list[CompareRow], dict[str, dict]]:
     """Rows of `paired_statistics.compare_row`, and log_ppl and entropy_nats of every sample by
     schedule.
@@ -154,7 +154,7 @@ def compare(
     All-heavy is compared too, last if it is not a candidate. stamp: names this run in the samples
     it draws. Raises StepimpError for schedules, lengths and prefixes that cannot be sampled.
     """
-    heavy = of.all_heavy(setting.steps, setting.heavy)
+    heavy = all_heavy(setting.steps, setting.heavy)
     candidates = list(dict.fromkeys(candidates))
     if heavy.schedule not in (candidate.schedule for candidate in candidates):
         candidates.append(heavy)
@@ -165,7 +165,7 @@ def compare(
     scored = Processes().finish_units(
         dict(zip(schedules, schedules)),
         lambda schedule: score_samples(setting, drawn[schedule], judge),
-        Kept(),
+        MemoryJournal(),
     )
     rows = [
         compare_row(candidate, setting, scored[candidate.sampled], scored[heavy.sampled])

@@ -2,7 +2,6 @@
 entropy.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +11,11 @@ from stepimp.columns import typed
 from stepimp.documents import newest
 from stepimp.errors import StepimpError
 from stepimp.intervals import Estimate, ratio
-from stepimp.journals import Check, Journal, Kept
+from stepimp.journals import Check, Journal, MemoryJournal
 from stepimp.models.family import family_folder
 from stepimp.models.options import RunOptions
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.samples_file import Samples, read_samples
 from stepimp.quality.scoring import (
@@ -48,9 +48,7 @@ class EvaluateOptions(RunOptions):
     """Texts per forward pass."""
 
 
-def evaluate_file(
-    options: EvaluateOptions, progress: Callable[[int, int], None] = lambda done, total: None
-) -> dict:
+def evaluate_file(options: EvaluateOptions, progress: Progress = no_progress) -> dict:
     """The results document of `stepimp evaluate`, written to the results folder.
 
     It has one row, that of `evaluate` with the schedule of the samples, and as `dropped` the number
@@ -103,7 +101,7 @@ def evaluate(
     compat: str | None = None,
     batch_size: int = 16,
     journal: Journal | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> tuple[dict, dict]:
     """An `EvaluateRow` without its schedule, and log_ppl and entropy_nats of every sample.
 
@@ -117,7 +115,7 @@ def evaluate(
         scores = Processes().from_first(lambda: score_as_mdlm(judge, wholes, longest, batch_size))
         tokens = tokens[: len(scores.nll)]
     else:
-        scores = score_in_parts(judge, samples, batch_size, journal or Kept(), progress)
+        scores = score_in_parts(judge, samples, batch_size, journal or MemoryJournal(), progress)
     entropy = unigram_entropy(tokens)
     row = {
         "judge": judge.name,

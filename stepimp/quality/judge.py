@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
 from stepimp.checks import fault, parsed
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, first_line
 from stepimp.kernels.linear import linear
 from stepimp.models.checkpoints import fingerprint, read_config
 from stepimp.models.family import family_folder, read_manifest
@@ -21,6 +21,7 @@ from stepimp.models.headers import read_header, safetensors_files
 from stepimp.models.layouts.layout import check_types, is_int
 from stepimp.models.loading import open_tokenizer
 from stepimp.models.placement import pick_device
+from stepimp.models.tokenizers import quiet_transformers
 from stepimp.text.blocks import tokenizer_fingerprint
 from stepimp.text.bundled import BUNDLED
 from stepimp.text.cache import digest
@@ -62,7 +63,7 @@ class Judge:
     name: str
     """Its Hugging Face id, or the last two parts of its folder's path."""
     fingerprint: str
-    """Of weights and tokenizer."""
+    """Digest of weights and tokenizer."""
 
     @property
     def context(self) -> int | None:
@@ -71,6 +72,7 @@ class Judge:
 
     @property
     def vocab_size(self) -> int:
+        """Rows V of its head."""
         return self.model.get_output_embeddings().weight.shape[0]
 
     @cached_property
@@ -146,9 +148,9 @@ def judge_of(folder: Path, named: str | None = None) -> str:
     if named and Path(named).expanduser().exists():
         return named
     for family in (Path(folder), family_folder(named.partition("/")[0] if named else None)):
-        own = family / FOLDER
-        if named in (None, short_name(own)) and (own / "config.json").exists():
-            return str(own)
+        judge = family / FOLDER
+        if named in (None, short_name(judge)) and (judge / "config.json").exists():
+            return str(judge)
         if named is None:
             break
     return named or bundled_judge(Path(folder)) or GPT2
@@ -218,10 +220,8 @@ def check_folder(folder: Path, config) -> None:
 def load_causal(path: str, source: str) -> torch.nn.Module:
     """A causal language model in fp32. source: what to call it in messages."""
     from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # what it would warn of is checked below
+    quiet_transformers()
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         if Path(path).is_dir():
@@ -246,9 +246,10 @@ def load_causal(path: str, source: str) -> torch.nn.Module:
     except StepimpError as error:
         raise StepimpError(f"Cannot load {source} as a judge: {error}") from error
     except LOADING_ERRORS as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         offline = "" if Path(path).exists() else OFFLINE_HINT
-        raise StepimpError(f"Cannot load {source} as a judge: {reason}{offline}") from error
+        raise StepimpError(
+            f"Cannot load {source} as a judge: {first_line(error)}{offline}"
+        ) from error
     problems = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
     problems += [name for name in report["unexpected_keys"] if not NO_WEIGHTS.search(name)]
     if problems:

@@ -18,6 +18,7 @@ from stepimp.errors import StepimpError
 from stepimp.journals import Check, Journal, join_journals, journals_beside, open_journal
 from stepimp.models.loading import Family
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.results import results_folder, run_key
 from stepimp.sampling import sampler
 from stepimp.sampling.cost import Stopwatch, exact_flops
@@ -26,6 +27,7 @@ from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.saved import AnySchedule, kind_of, parts_of
 from stepimp.schedules.schedule import Schedule
 from stepimp.text.blocks import load_blocks
+from stepimp.wording import counted
 
 COSTS = ("seconds", "flops")  # of each batch of samples
 
@@ -71,7 +73,7 @@ class Setting:
     def masked(self) -> int:
         """Masked positions that a sample begins with."""
         given = 0 if self.prefixes is None else self.prefixes.shape[1]
-        return self.length - given - sum(map(len, self.family.any.frame))
+        return self.length - given - self.family.around
 
     @property
     def turns(self) -> list[range]:
@@ -100,8 +102,8 @@ def text_prefixes(
     blocks = load_blocks(data, family.tokenizer, length, "heldout", column, samples)
     if len(blocks.tokens) < samples:
         raise StepimpError(
-            f"{data} has {len(blocks.tokens)} held-out sequences of {length} tokens, and {samples} "
-            "prefixes are needed: use fewer samples or more text."
+            f"{data} has {counted(len(blocks.tokens), 'held-out sequence')} of {length} tokens, "
+            f"and {samples} prefixes are needed: use fewer samples or more text."
         )
     order = randomness.generator(seed, randomness.DATA).permutation(len(blocks.tokens))[:samples]
     return blocks.tokens[torch.as_tensor(order), :prefix_length].long(), blocks.fingerprint
@@ -173,7 +175,7 @@ def draw_samples(
     setting: Setting,
     schedules: list[Sampled],
     stamp: str,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> dict[Sampled, Drawn]:
     """Draws the samples that are not kept yet: schedule -> its samples.
 

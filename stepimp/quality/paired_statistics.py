@@ -32,7 +32,7 @@ class ScoredSamples:
     stamps: list[str]
     """[turns] the run that drew and timed each batch."""
     flops: float
-    """Of all samples."""
+    """FLOPs of all samples."""
     empty: int
     """Samples whose text has nothing to score."""
     file: str

@@ -49,7 +49,7 @@ def masked_recommendation(
         steps=steps,
         seed=seed,
     )
-    run, chosen = begun("recommend_masked", curves, out, heavy, lights, save_flops, options)
+    run, chosen = run_of("recommend_masked", curves, out, heavy, lights, save_flops, options)
     advice = recommend_masked_from(curves, chosen, **options)
     return run.finish(**advice, blocks=curves["blocks"], curve_params=curves["params"])
 
@@ -72,30 +72,40 @@ def plan_document(
     `schedules.plans.plan`. Raises StepimpError if the curves have another heavy model.
     """
     options: dict[str, Any] = dict(forwards=forwards, budget=budget, by=by, seed=seed)
-    run, chosen = begun("plan", curves, out, heavy, lights, True, options)
-    made = plan_from(curves, chosen, **options)
-    return run.finish(**made, blocks=curves["blocks"], curve_params=curves["params"])
+    run, chosen = run_of("plan", curves, out, heavy, lights, True, options)
+    parts = plan_from(curves, chosen, **options)
+    return run.finish(**parts, blocks=curves["blocks"], curve_params=curves["params"])
 
 
-def begun(
+def run_of(
     command: str, curves: dict, out, heavy: str | None, lights, all_lights: bool, options: dict
 ) -> tuple[Run, list[str]]:
     """The run of a document made from curves, and the light models to use."""
     results_folder(out)
+    params = params_from_curves(curves, heavy, lights, all_lights, options)
+    return Run(out, command, params, curves["provenance"]["fingerprints"]), params["lights"]
+
+
+def params_from_curves(
+    curves: dict, heavy: str | None, lights, all_lights: bool, options: dict
+) -> dict[str, Any]:
+    """The params of a document made from curves: its options, its models and the curves' file.
+
+    lights, all_lights: see `scheduled_lights`. Raises StepimpError if the curves have another heavy
+    model or were measured with other weights than the family has now.
+    """
     check_current(curves)
     measured = curves["params"]
     if heavy not in (None, measured["heavy"]):
         raise StepimpError(
             f"{curves['path']} has {measured['heavy']} as the heavy model, not {heavy}."
         )
-    chosen = scheduled_lights(curves, lights, all_lights)
-    params = {
+    return {
         **options,
-        "lights": chosen,
+        "lights": scheduled_lights(curves, lights, all_lights),
         **{name: measured[name] for name in ("heavy", "baseline", "family")},
         "curves": Path(curves["path"]).name,
     }
-    return Run(out, command, params, curves["provenance"]["fingerprints"]), chosen
 
 
 def recommended_schedule(document: dict) -> AnySchedule:

@@ -21,6 +21,7 @@ from stepimp.intervals import Estimate, ratio
 from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import Family, load
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.quality.evaluation import quality_columns
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.policy_choice import (
@@ -45,7 +46,7 @@ from stepimp.sampling.state import Counts
 def compare_policies(
     options: PolicyOptions,
     measure: Callable[[CurveOptions], dict],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> dict:
     """The document of the comparison, written to the results folder.
 
@@ -167,7 +168,7 @@ class Measured:
     losses: np.ndarray
     """[sequences] nats per token of the text."""
     scores: Scores
-    """Of the samples."""
+    """Scores of the samples."""
     entropy: np.ndarray
     """[samples] unigram entropy in nats."""
     batches: list[dict]
@@ -184,8 +185,9 @@ def measured(name: str, done: dict[str, dict], family: Family, judge: Judge) -> 
         [result for unit, result in done.items() if unit.startswith(f"{part}:{name}:")]
         for part in ("text", "samples")
     )
-    around = sum(map(len, family.any.frame))
-    losses = [loss / (batch["tokens"] - around) for batch in text for loss in batch["losses"]]
+    losses = [
+        loss / (batch["tokens"] - family.around) for batch in text for loss in batch["losses"]
+    ]
     texts = [each for batch in batches for each in batch["text"]]
     tokens = [row for batch in batches for row in batch["tokens"]]
     scores = score(judge, texts, [""] * len(texts))
@@ -203,12 +205,12 @@ def policy_rows(
     intervals of those in NELBO hold jointly for the policies at equal cost.
     """
     heavy, light, blocks = options.heavy, options.light, family.blocks
-    numbers = {each.name: measured(each.name, done, family, judge) for each in chosen}
-    base, rows = numbers[FIXED], []
+    by_policy = {each.name: measured(each.name, done, family, judge) for each in chosen}
+    base, rows = by_policy[FIXED], []
     for each in chosen:
-        of = numbers[each.name]
-        passes = {model: of.per_sample("forwards", model) for model in (heavy, light)}
-        difference = ratio(of.losses - base.losses, jointly=len(AT_EQUAL_COST))
+        numbers = by_policy[each.name]
+        passes = {model: numbers.per_sample("forwards", model) for model in (heavy, light)}
+        difference = ratio(numbers.losses - base.losses, jointly=len(AT_EQUAL_COST))
         row: dict[str, Any] = {
             "name": each.name,
             "policy": written(each.policy, heavy, light),
@@ -216,15 +218,15 @@ def policy_rows(
             "heavy_forwards": sum(blocks[m] * n for m, n in passes.items()) / blocks[heavy],
             "forwards_heavy": passes[heavy],
             "forwards_light": passes[light],
-            "sequential_heavy": of.per_sample("sequential", heavy),
+            "sequential_heavy": numbers.per_sample("sequential", heavy),
             **each.nelbo.columns("predicted_nelbo_nats"),
             **each.path_kl.columns("predicted_path_kl_nats"),
-            **ratio(of.losses).columns("nelbo_nats"),
+            **ratio(numbers.losses).columns("nelbo_nats"),
             **difference.columns("nelbo_diff_nats"),
-            **quality_columns(of.scores, of.entropy),
-            **ratio(of.scores.log_ppl - base.scores.log_ppl).columns("log_ppl_diff"),
-            "seconds": sum(batch["seconds"] for batch in of.batches),
-            "empty": unscorable(of.scores, judge),
+            **quality_columns(numbers.scores, numbers.entropy),
+            **ratio(numbers.scores.log_ppl - base.scores.log_ppl).columns("log_ppl_diff"),
+            "seconds": sum(batch["seconds"] for batch in numbers.batches),
+            "empty": unscorable(numbers.scores, judge),
             "verdict": verdict(each.name, difference),
         }
         rows.append(typed(PolicyRow, row))

@@ -25,6 +25,7 @@ from stepimp.schedules.predicted import Predictor
 from stepimp.schedules.recommend_masked import recommend_masked
 from stepimp.schedules.saved import AnySchedule
 from stepimp.schedules.schedule import Schedule, parse
+from stepimp.wording import counted
 
 FIXED = "best over steps"
 AT_EQUAL_COST = ("best over n", "plan", "cascade")
@@ -77,8 +78,9 @@ def split_text(
     inputs, source = text_inputs(complete, family.tokenizer, family.denoisers[options.heavy])
     if len(inputs) < used + options.sequences:
         raise StepimpError(
-            f"{params['data']} has {len(inputs)} held-out sequences, {used} of which measured the "
-            f"curves: {options.sequences} further ones are needed. Use fewer, or more text."
+            f"{params['data']} has {counted(len(inputs), 'held-out sequence')}, {used} of which "
+            f"measured the curves: {options.sequences} further ones are needed. Use fewer, "
+            "or more text."
         )
     return replace(inputs, tokens=inputs.tokens[:used]), inputs.tokens[used:], source
 

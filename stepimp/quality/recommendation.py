@@ -1,24 +1,23 @@
 """The recommendation document: a schedule from curves, on demand verified by sampling."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stepimp.columns import typed
-from stepimp.curves.document import check_current, check_weights
-from stepimp.errors import StepimpError
+from stepimp.curves.document import check_weights
 from stepimp.intervals import Estimate
 from stepimp.models import loading
 from stepimp.models.family import family_folder
 from stepimp.models.loading import Family
+from stepimp.progress import no_progress
 from stepimp.quality.candidates import Candidate
 from stepimp.quality.comparison import compare
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.paired_samples import Setting
+from stepimp.quality.planned import params_from_curves
 from stepimp.results import Run, results_folder
 from stepimp.rows import RecommendRow, VerificationRow
-from stepimp.schedules.frontier import ignored
-from stepimp.schedules.recommend import recommend_from, scheduled_lights, schedules_to_verify
+from stepimp.schedules.recommend import recommend_from, schedules_to_verify
 from stepimp.schedules.schedule import parse
 
 
@@ -49,7 +48,7 @@ def recommendation(
     steps: int = 1000,
     seed: int = 0,
     verification: Verification | None = None,
-    progress=ignored,
+    progress=no_progress,
 ) -> dict:
     """Writes the recommendation document of a curves document to the folder `out`, and returns it.
 
@@ -59,12 +58,6 @@ def recommendation(
     verification of its batches of samples.
     """
     results_folder(out)
-    check_current(curves)
-    measured = curves["params"]
-    if heavy not in (None, measured["heavy"]):
-        raise StepimpError(
-            f"{curves['path']} has {measured['heavy']} as the heavy model, not {heavy}."
-        )
     options: dict[str, Any] = dict(
         budget=budget,
         save_flops=save_flops,
@@ -74,16 +67,12 @@ def recommendation(
         steps=steps,
         seed=seed,
     )
-    lights = scheduled_lights(curves, lights, save_flops)
-    params = {
-        **options,
-        "lights": lights,
-        **{name: measured[name] for name in ("heavy", "baseline", "family")},
-        "curves": Path(curves["path"]).name,
+    params = params_from_curves(curves, heavy, lights, save_flops, options) | {
         "samples": verification and verification.samples,
         "dtype": verification and verification.dtype,
     }
-    searched = ignored if verification else progress
+    lights, measured = params["lights"], curves["params"]
+    searched = no_progress if verification else progress
     advice = recommend_from(curves, lights, progress=searched, **options)
     fingerprints = curves["provenance"]["fingerprints"]
     if verification:
@@ -93,11 +82,11 @@ def recommendation(
         setting = Setting(
             family,
             measured["heavy"],
-            steps,
-            verification.samples,
-            measured["length"],
-            seed,
-            str(run.path.parent),
+            steps=steps,
+            samples=verification.samples,
+            length=measured["length"],
+            seed=seed,
+            out=str(run.path.parent),
             dtype=verification.dtype,
         )
         advice["verification"] = verify(

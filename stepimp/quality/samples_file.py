@@ -75,7 +75,7 @@ def read_samples(path, column: str = "text") -> Samples:
     return Samples(prefixes, texts, tokens if len(tokens) == len(lines) else None, path, document)
 
 
-def read_lines(path: Path, column: str = "text") -> list[dict]:
+def read_lines(path: Path, column: str) -> list[dict]:
     """The objects of a samples file. Raises StepimpError for the first one that is not a sample."""
     try:
         text = path.read_text("utf-8")

@@ -70,7 +70,7 @@ def score(
 
 
 def read_whole(
-    judge: Judge, texts: list[str], prefixes: list[str] | None = None
+    judge: Judge, texts: list[str], prefixes: list[str] | None
 ) -> list[tuple[list[int], int]]:
     """(tokens of prefix and text, index of the first that is scored) of each text."""
     encoded_prefixes = judge.encode(prefixes) if prefixes is not None else [[]] * len(texts)

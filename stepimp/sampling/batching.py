@@ -1,10 +1,12 @@
 """Batches of the samples that wait for the same model, whatever event each of them is at."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
 import torch
+
+from stepimp.models.denoiser import Denoiser
 
 
 class Runner(Protocol):
@@ -59,6 +61,11 @@ def in_batches(runner: Runner, samples: int, models: int, batch_size: int) -> It
             if not runner.left(row):
                 waiting.remove(row)
                 yield row
+
+
+def body_of(denoiser: Denoiser) -> Callable[..., torch.Tensor]:
+    """A model's `hidden(z, t, at)`, in the form for many small batches where it has one."""
+    return getattr(denoiser, "replayed", None) or denoiser.hidden
 
 
 def uploaded(device, *integers) -> list[torch.Tensor]:

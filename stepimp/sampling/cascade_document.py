@@ -12,8 +12,9 @@ from stepimp.curves.options import CurveOptions
 from stepimp.errors import StepimpError
 from stepimp.intervals import bootstrap, resampled_means
 from stepimp.models import loading
-from stepimp.models.family import corpus, family_folder, text_column
+from stepimp.models.family import family_folder
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.results import Run, results_folder
 from stepimp.rows import CascadeRow
 from stepimp.sampling.cascade_prediction import HeldOutEvents, chunk_check, measure_events
@@ -39,7 +40,7 @@ def tune_cascade(
     *,
     device: str = "auto",
     attn: str = "auto",
-    progress=lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> dict:
     """Measures the cascade of the heavy and the light model on held-out text, and writes its
     document to the folder `out`.
@@ -58,7 +59,7 @@ def tune_cascade(
             f"{light} runs in every event: a budget of {wanted.budget:.1%} cannot be met."
         )
     warn_of_times(family)
-    complete = completed(options, family, corpus(folder), text_column(folder))
+    complete = completed(options, family)
     inputs, source = Processes().one_before_others(lambda: curve_inputs(complete, family))
     params = complete.params() | {"budget": wanted.budget, "steps": wanted.steps}
     fingerprints = {"models": family.fingerprints, "data": source}
@@ -101,8 +102,8 @@ def cascade_rows(
         rows.append({"name": name, "threshold_nats": threshold, "escalated": float(share)})
         rows[-1]["saved_flops"] = float(most - share)
         statistics += [predicted["nelbo"], predicted["path_kl"], predicted["nelbo"] - fixed]
-    every = np.ones(len(events.entropy), dtype=bool)
-    for name, heavy, saved in (("all-heavy", every, 0.0), ("all-light", ~every, most)):
+    all_events = np.ones(len(events.entropy), dtype=bool)
+    for name, heavy, saved in (("all-heavy", all_events, 0.0), ("all-light", ~all_events, most)):
         predicted = events.predicted(heavy)
         rows.append({"name": name, "saved_flops": saved})
         statistics += [predicted["nelbo"], predicted["path_kl"], np.zeros(len(events.tokens))]

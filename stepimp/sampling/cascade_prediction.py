@@ -21,10 +21,11 @@ from stepimp.checks import is_array, is_whole, span
 from stepimp.curves.inputs import Inputs
 from stepimp.curves.measure import masked_positions
 from stepimp.errors import StepimpError
-from stepimp.journals import Kept
+from stepimp.journals import MemoryJournal
 from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.denoiser import Denoiser
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.sampling.state import one_by_one
 
 COLUMNS = ("stratum", "weight", "entropy", "ce_light", "ce_heavy", "kl_light")
@@ -45,7 +46,7 @@ class HeldOutEvents:
     ce_light: np.ndarray
     """[E] sum over the positions of -log p of the light model at the clean token."""
     ce_heavy: np.ndarray
-    """[E] the same of the heavy model."""
+    """[E] sum over the positions of -log p of the heavy model at the clean token."""
     kl_light: np.ndarray
     """[E] sum over the positions of KL(heavy || light)."""
     tokens: np.ndarray
@@ -85,7 +86,7 @@ def measure_events(
     seed: int,
     batch_size: int = 32,
     journal=None,
-    progress=lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> HeldOutEvents:
     """Runs both models on states of held-out text, one in each stratum of each sequence's steps.
 
@@ -93,7 +94,7 @@ def measure_events(
     steps are cut into; as many as steps, or more, takes every step. journal: keeps finished chunks.
     Raises StepimpError where the text has nothing to mask.
     """
-    journal, models = journal or Kept(), (denoisers[heavy], denoisers[light])
+    journal, models = journal or MemoryJournal(), (denoisers[heavy], denoisers[light])
     chunks = [
         (start, min(start + batch_size, len(inputs))) for start in range(0, len(inputs), batch_size)
     ]
@@ -156,21 +157,27 @@ def measured_chunk(models, inputs: Inputs, start, stop, steps, strata, seed) -> 
         time = at / totals[rows] if steps is not None else times[rows, at - 1]
         statistics = position_statistics(models, tokens[rows], masked, time)
         for r, (i, step) in enumerate(zip(rows, at)):
-            here = np.flatnonzero(masked[r])
-            if not len(here):
-                continue
-            event, sizes = np.unique(unmask_step[i, here], return_inverse=True, return_counts=True)[
-                1:
-            ]
-            entropy, *sums = (np.bincount(event, values[r][here]) for values in statistics)
+            events = event_statistics(unmask_step[i] * masked[r], statistics[:, r])
             weight = totals[i] / len(chosen[i]) / step
-            columns = (start + i, k, weight, entropy / sizes, *sums)
-            for name, column in zip(parts, columns):
-                parts[name].append(np.broadcast_to(column, len(sizes)))
+            for name, column in zip(parts, (start + i, k, weight, *events)):
+                parts[name].append(np.broadcast_to(column, len(events[0])))
     flat = {
         name: np.concatenate(columns).tolist() if columns else [] for name, columns in parts.items()
     }
     return {**flat, "start": start, "tokens": counts.tolist()}
+
+
+def event_statistics(unmask_step: np.ndarray, statistics: np.ndarray) -> list[np.ndarray]:
+    """[E] each, for the E events of one state: the mean entropy, and the sums of the others.
+
+    unmask_step: [L], 0 at positions that are not masked; statistics: [4, L], as of
+    `position_statistics`.
+    """
+    positions = np.flatnonzero(unmask_step)
+    steps = unmask_step[positions]
+    _, event, sizes = np.unique(steps, return_inverse=True, return_counts=True)
+    entropy, *sums = (np.bincount(event, values[positions]) for values in statistics)
+    return [entropy / sizes, *sums]
 
 
 def stratified_steps(total: int, strata: int, seed: int, sequence: int) -> list[int]:

@@ -17,6 +17,7 @@ from stepimp.schedules import over_masked, plan
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.saved import AnySchedule, SavedSchedule, from_json
 from stepimp.schedules.schedule import Schedule, parse
+from stepimp.wording import counted
 
 NO_STEPS = (
     "A plan says how many tokens unmask together, and takes neither a T nor a sampler: leave them "
@@ -119,9 +120,9 @@ def policy_of(options: GenerateOptions) -> Policy:
         first_hitting = steps is None and not isinstance(schedule, (Schedule, Plan))
     else:
         first_hitting = options.sampler == "first-hitting"
-    own = isinstance(schedule, (Schedule, Plan)) or first_hitting
+    needs_no_steps = isinstance(schedule, (Schedule, Plan)) or first_hitting
     order = None if options.order is None else Order.parse(options.order)
-    return Policy(schedule, None if own else steps, first_hitting, kernel, order)
+    return Policy(schedule, None if needs_no_steps else steps, first_hitting, kernel, order)
 
 
 def read_threshold(text: str) -> float:
@@ -150,7 +151,8 @@ def read_schedule(
             raise StepimpError(NO_STEPS)
         if steps and isinstance(saved.schedule, Schedule) and saved.schedule.steps != steps:
             raise StepimpError(
-                f"The schedule of {text} has {saved.schedule.steps} steps, not T = {steps}."
+                f"The schedule of {text} has {counted(saved.schedule.steps, 'step')}, not "
+                f"T = {steps}."
             )
         return saved.schedule, steps or saved.steps
     if "@" in text:

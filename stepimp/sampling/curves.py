@@ -19,10 +19,11 @@ from stepimp.curves.options import (
 from stepimp.curves.tables import curve_rows, nelbo_rows
 from stepimp.errors import StepimpError
 from stepimp.models import loading
-from stepimp.models.family import corpus, family_folder, recorded, text_column
+from stepimp.models.family import chosen_text, corpus, family_folder, recorded
 from stepimp.models.loading import Family
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.results import Run, results_folder
 from stepimp.sampling.trajectories import SampleInputs
 
@@ -35,7 +36,7 @@ def measure_curves(
     *,
     device: str = "auto",
     attn: str = "auto",
-    progress=lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> dict:
     """The curves document of these options, measured unless it is in the folder `out` already.
 
@@ -49,7 +50,7 @@ def measure_curves(
     warn_of_times(family)
     if options.by_masked:
         warn_of_clocks(family)
-    complete = completed(options, family, corpus(folder), text_column(folder))
+    complete = completed(options, family)
     inputs, source = processes.one_before_others(lambda: curve_inputs(complete, family))
     fingerprints = {"models": family.fingerprints, "data": source}
     run = Run(out, "curves", complete.params(), fingerprints, family.any.device, options.dtype)
@@ -128,32 +129,31 @@ def warn_of_clocks(family: Family):
         )
 
 
-def completed(
-    options: CurveOptions, family: Family, data: str, column: str = "text"
-) -> CompleteOptions:
-    """The options with what the models decide: the length, the text `data` and its column, the
-    family's name.
+def completed(options: CurveOptions, family: Family) -> CompleteOptions:
+    """The options with what the family decides: the length, the text and its column, the family's
+    name.
 
     Options without effect get their defaults and the lights their order, shallowest first, so that
     measurements that are the same have the same name.
     """
-    longest = min(model.max_length for model in family.denoisers.values())
-    if options.length and options.length > longest:
+    if options.length and options.length > family.length:
         raise StepimpError(
-            f"A length of {options.length} is over the models' maximum of {longest}: choose a "
-            "smaller one."
+            f"A length of {options.length} is over the models' maximum of {family.length}: choose "
+            "a smaller one."
         )
+    folder = family_folder(options.family)
+    data, column = chosen_text(options.data, options.column, folder)
     decided = {
         "lights": tuple(sorted(options.lights, key=lambda name: (family.blocks[name], name))),
-        "length": options.length or longest,
-        "data": options.data or data,
-        "column": options.column or ("text" if options.data else column),
+        "length": options.length or family.length,
+        "data": data,
+        "column": column,
         "family": recorded(options.family),
     }
     if options.until is not None:
         decided["sequences"] = CurveOptions.sequences
     if options.inputs == "samples":
-        decided |= {"data": data, "column": "text", "split": CurveOptions.split}
+        decided |= {"data": corpus(folder), "column": "text", "split": CurveOptions.split}
     return CompleteOptions(**vars(options) | decided)
 
 

@@ -76,7 +76,7 @@ class DraftRunner(EventRunner):
         return self.events[row][-1 - len(self.drafted[row])]
 
     def finish_events(self, name: str, hidden, batch: list[int], positions: list[np.ndarray]):
-        """Keeps the events that the light model has drafted, and goes on from their tokens."""
+        """Keeps the events that the light model has drafted, and continues from their tokens."""
         log_p = self.log_p(name, hidden)
         rows, places = np.repeat(batch, [len(p) for p in positions]), np.concatenate(positions)
         with self.timed("draw"):
@@ -112,14 +112,14 @@ class DraftRunner(EventRunner):
     def scored(self, batch: list[int]) -> tuple[list[list[Drafted]], list[list[torch.Tensor]]]:
         """The drafted events of each row, and the heavy model's log-probabilities at each."""
         drafts = [self.drafted[row] for row in batch]
-        every = [(row, k) for row, drafted in zip(batch, drafts) for k in range(len(drafted))]
-        states = self.state.z[[row for row, _ in every]]
+        places = [(row, k) for row, drafted in zip(batch, drafts) for k in range(len(drafted))]
+        states = self.state.z[[row for row, _ in places]]
         mask_id = self.denoisers[self.draft.heavy].mask_id
-        for state, (row, k) in zip(states, every):
+        for state, (row, k) in zip(states, places):
             for later in self.drafted[row][k:]:
                 state[torch.from_numpy(later.positions).to(state.device)] = mask_id
-        events = [self.drafted[row][k] for row, k in every]
-        times = [self.state.time(row, event.step) for (row, _), event in zip(every, events)]
+        events = [self.drafted[row][k] for row, k in places]
+        times = [self.state.time(row, event.step) for (row, _), event in zip(places, events)]
         times, at, asked = uploaded(
             states.device, bits(times), *padded([event.positions for event in events])
         )

@@ -43,7 +43,7 @@ class _Forced(EventRunner):
 
 
 class _ForcedCascade(_Forced, CascadeRunner):
-    """The same for a cascade."""
+    """Events of a cascade that reveal the tokens of a text."""
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from stepimp.errors import StepimpError
 from stepimp.journals import Check, Journal
 from stepimp.models.loading import Family
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.sampling import mdlm_sampler
 from stepimp.sampling.policies import Policy, draw
 from stepimp.sampling.state import Counts, check
@@ -33,7 +34,7 @@ def generate(
     precision: str = "exact",
     batch_size: int = 16,
     watch: Watch | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> tuple[list[dict], Counts]:
     """Draws those of the samples that are not in the journal yet: sample i of prompt j has the
     index j * samples + i.
@@ -44,9 +45,8 @@ def generate(
     "text"} of each sample, with several prompts also {"prompt": j}, and the counts of what was
     drawn in this call. Raises StepimpError for what cannot be sampled.
     """
-    around = sum(map(len, family.any.frame))
     for tokens in prompts:
-        check(family.denoisers, policy.schedule, len(tokens) + around, tokens)
+        check(family.denoisers, policy.schedule, len(tokens) + family.around, tokens)
     counts, processes = Counts(), Processes()
     done = processes.gather(journal.done)
     if watch and "0" not in done and processes.rank == 0:
@@ -66,7 +66,7 @@ def generate(
         given = prompts[same[0] // samples]
         if len({index // samples for index in same}) > 1:
             given = torch.stack([prompts[index // samples] for index in same])
-        size = length(same[0]) + around
+        size = length(same[0]) + family.around
         arguments = (family, policy, same, size, seed, given, batch_size, counts)
         for place, tokens in source(*arguments):
             journal.add(str(same[place]), tokens)
@@ -163,7 +163,7 @@ def draw_watched(
 ) -> list[int]:
     """Tokens of sample 0, shown about FRAMES times on their way."""
     mask_id = family.any.mask_id
-    length = len(given) + sum(map(len, family.any.frame))
+    length = len(given) + family.around
     state = policy.begin(family.denoisers, [0], length, seed, given)
     runner = policy.runner(state, family.denoisers, seed, counts)
     masked = total = int((state.z == mask_id).sum())

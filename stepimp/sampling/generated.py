@@ -14,6 +14,7 @@ from stepimp.errors import StepimpError
 from stepimp.models.family import chosen_members, family_folder, recorded, replaced
 from stepimp.models.loading import Family, load
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.results import Run, results_folder, write_atomically
 from stepimp.rows import GenerateRow
 from stepimp.sampling import prompts
@@ -24,9 +25,6 @@ from stepimp.sampling.policies import Policy
 from stepimp.sampling.state import Counts
 
 __all__ = ["GenerateOptions", "generate_texts"]
-
-Progress = Callable[[int, int], None]
-
 
 ANOTHER_LAW = "another law than the model's own: no NELBO and no path KL"
 
@@ -61,12 +59,11 @@ def generate_texts(
     if options.prompt is not None:
         fingerprints["prompts"] = prompts.fingerprint(given)
     params = recorded_params(options, policy, family)
-    around = sum(map(len, family.any.frame))
-    lengths = [len(prompt) + around for prompt in tokens for _ in range(options.samples)]
+    lengths = [len(prompt) + family.around for prompt in tokens for _ in range(options.samples)]
     run = Run(options.out, "generate", params, fingerprints, family.any.device, options.dtype)
     first = processes.rank == 0
     view = watching(family) if watching and first else nullcontext()
-    with progress() as moved, view as watch:
+    with progress() as report, view as watch:
         started = time.perf_counter()
         texts, counts = generate(
             family,
@@ -78,7 +75,7 @@ def generate_texts(
             precision=options.precision,
             batch_size=options.batch_size,
             watch=watch,
-            progress=moved or (lambda done, total: None),
+            progress=report or no_progress,
         )
         seconds = time.perf_counter() - started
     if options.prompt is not None:
@@ -213,13 +210,13 @@ def newest_recommendation(options: GenerateOptions) -> dict | None:
 
     def fits(document: dict) -> bool:
         params = document["params"]
-        asked = (
+        matches = (
             params["family"] == family
             and options.steps in (None, params["steps"] or options.steps)
             and options.heavy in (None, params["heavy"])
             and (options.light is None or params["lights"] == [options.light])
         )
-        return asked and (asked_for(document) or not replaced(weights_of(document), folder))
+        return matches and (asked_for(document) or not replaced(weights_of(document), folder))
 
     document = newest(options.out, "recommend", fits)
     if document and (outdated := replaced(weights_of(document), folder)):

@@ -2,7 +2,6 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,12 +9,13 @@ import numpy as np
 import torch
 
 from stepimp.columns import typed
-from stepimp.journals import Kept
+from stepimp.journals import MemoryJournal
 from stepimp.models.denoiser import Denoiser
 from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.results import Run, results_folder
 from stepimp.rows import PartRow, SavingRow
 from stepimp.sampling import mdlm_sampler, sampler
@@ -72,9 +72,7 @@ class Timing(NamedTuple):
     """Forward passes and tokens."""
 
 
-def profile_models(
-    options: ProfileOptions, progress: Callable[[int, int], None] = lambda done, total: None
-) -> dict:
+def profile_models(options: ProfileOptions, progress: Progress = no_progress) -> dict:
     """The results document of `stepimp profile`, written to the results folder.
 
     Rows: those of `timing_rows` and of `reproducibility_rows`. Raises StepimpError for models,
@@ -82,12 +80,13 @@ def profile_models(
     """
     schedules = options.schedules()
     results_folder(options.out)
-    names = [options.heavy, options.light, *(name for plan in schedules for name in plan.models)]
+    scheduled = (name for schedule in schedules for name in schedule.models)
+    names = [options.heavy, options.light, *scheduled]
     processes, folder = Processes(), family_folder(options.family)
     device = processes.device(options.device)
     family = load(names, folder, device, options.dtype, options.attn)
     family.require_lighter(options.heavy, [options.light])
-    length = options.length or min(model.max_length for model in family.denoisers.values())
+    length = options.length or family.length
     for schedule in schedules:
         sampler.check(family.denoisers, schedule, length)
     params = dict(
@@ -118,41 +117,18 @@ def timing_rows(
     blocks: dict[str, int],
     options: ProfileOptions,
     length: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> list[PartRow | SavingRow]:
     """`part` rows per model and sampler, and a `saving` row per schedule.
 
     Each schedule is timed against an all-heavy run of the same repeat.
     """
-    heavy, light, schedules = options.heavy, options.light, options.schedules()
-
-    def timed(schedule: Schedule) -> Timing:
-        return time_run(
-            denoisers, schedule, options.samples, length, options.seed, options.batch_size
-        )
-
-    processes = Processes()
-    count, total = processes.counter(), options.repeats * len(schedules)
-
-    def repetition(number: int) -> tuple[Timing, list[Timing]]:
-        """One process times all-heavy and all schedules, so that the times can be compared."""
-        all_heavy, timings = timed(Schedule.of([heavy] * options.steps)), []
-        for schedule in schedules:
-            timings.append(timed(schedule))
-            progress(count(1), total)
-        return all_heavy, timings
-
-    # First calls build caches.
-    time_run(denoisers, Schedule.of([light]), 1, length, options.seed, batch_size=1)
-    numbers = range(options.repeats)
-    repetitions = processes.finish_units(dict(zip(numbers, numbers)), repetition, Kept())
-    pairs: dict[Schedule, list[tuple[Timing, Timing]]] = defaultdict(list)
+    heavy, light = options.heavy, options.light
+    pairs = time_schedules(denoisers, options, length, progress)
     of_model: dict[str, list[Timing]] = defaultdict(list)
-    for all_heavy, timings in (repetitions[number] for number in numbers):
-        for schedule, timing in zip(schedules, timings):
-            pairs[schedule].append((all_heavy, timing))
-            if len(schedule.models) == 1:
-                of_model[schedule.models[0]].append(timing)
+    for schedule, paired in pairs.items():
+        if len(schedule.models) == 1:
+            of_model[schedule.models[0]] += [timing for _, timing in paired]
     rows: list[PartRow | SavingRow] = []
     for name in (heavy, light):
         timings = sorted(of_model[name], key=lambda timing: timing.seconds)
@@ -172,6 +148,35 @@ def timing_rows(
         }
         rows.append(typed(SavingRow, row | costs))
     return rows
+
+
+def time_schedules(
+    denoisers: dict[str, Denoiser], options: ProfileOptions, length: int, progress: Progress
+) -> dict[Schedule, list[tuple[Timing, Timing]]]:
+    """Schedule -> (all-heavy, the schedule) of each repeat.
+
+    One process times all-heavy and all schedules of a repeat, so that the times can be compared.
+    """
+    schedules, processes = options.schedules(), Processes()
+    count, total = processes.counter(), options.repeats * len(schedules)
+
+    def timed(schedule: Schedule) -> Timing:
+        return time_run(
+            denoisers, schedule, options.samples, length, options.seed, options.batch_size
+        )
+
+    def repetition(number: int) -> list[tuple[Timing, Timing]]:
+        all_heavy, pairs = timed(Schedule.of([options.heavy] * options.steps)), []
+        for schedule in schedules:
+            pairs.append((all_heavy, timed(schedule)))
+            progress(count(1), total)
+        return pairs
+
+    # First calls build caches.
+    time_run(denoisers, Schedule.of([options.light]), 1, length, options.seed, batch_size=1)
+    numbers = range(options.repeats)
+    repetitions = processes.finish_units(dict(zip(numbers, numbers)), repetition, MemoryJournal())
+    return dict(zip(schedules, map(list, zip(*(repetitions[number] for number in numbers)))))
 
 
 @torch.no_grad()

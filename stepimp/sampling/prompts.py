@@ -13,6 +13,7 @@ from stepimp.errors import StepimpError
 from stepimp.models.loading import Family
 from stepimp.text.cache import digest
 from stepimp.text.encoding import encode
+from stepimp.wording import counted
 
 GAP = re.compile(r"\{\{(\d*)\}\}|\{(\d*)\}")
 OPEN = None  # a gap that shares with the others what the given text leaves
@@ -149,7 +150,7 @@ def tokens_of(prompt: Prompt, family: Family, length: int | None) -> torch.Tenso
     has. Raises StepimpError where the text does not fit, or leaves no position to fill.
     """
     sizes = [len(part) for part in encoded(prompt, family)]
-    around = sum(map(len, family.any.frame))
+    around = family.around
     open_gaps = prompt.parts.count(OPEN)
     if length is None:
         length = family.length if open_gaps else sum(sizes) + around
@@ -157,14 +158,14 @@ def tokens_of(prompt: Prompt, family: Family, length: int | None) -> torch.Tenso
     if left < open_gaps or not any(not isinstance(part, str) for part in prompt.parts):
         special = f" and there are {around} special tokens," if around else ""
         raise StepimpError(
-            f"The given text {prompt.describe()} has {sum(sizes)} tokens,{special} the whole "
-            f"length of {length} or more: shorten it or choose a larger length."
+            f"The given text {prompt.describe()} has {counted(sum(sizes), 'token')},{special} the "
+            f"whole length of {length} or more: shorten it or choose a larger length."
         )
     if left and not open_gaps:
         raise StepimpError(
-            f"The text {prompt.describe()} has {sum(sizes)} tokens and no open gap, so that "
-            f"{left} of a length of {length} are left over: leave the length out, or write {{}} "
-            "for a gap that takes them."
+            f"The text {prompt.describe()} has {counted(sum(sizes), 'token')} and no open gap, so "
+            f"that {left} of a length of {length} are left over: leave the length out, or write "
+            "{} for a gap that takes them."
         )
     shares = iter([left // open_gaps + (i < left % open_gaps) for i in range(open_gaps)])
     tokens: list[int] = []

@@ -15,6 +15,7 @@ from stepimp.kernels.draw import draw_tokens, projected
 from stepimp.models.denoiser import Denoiser
 from stepimp.rows import ReproducibilityRow
 from stepimp.sampling import sampler
+from stepimp.sampling.batching import body_of
 from stepimp.schedules.schedule import Schedule
 
 BATCH_SIZES = (2, 4, 8, 16)
@@ -75,7 +76,7 @@ def halfway(denoiser: Denoiser, length: int, sequences: int, seed: int):
 
 def logits_in_batches(denoiser: Denoiser, z, t, positions, batch_size: int) -> torch.Tensor:
     """[Q, N, V] logits at positions [N, Q], computed for `batch_size` sequences at a time."""
-    body = getattr(denoiser, "replayed", None) or denoiser.hidden
+    body = body_of(denoiser)
     columns = []
     for column in positions.T:
         at = column[:, None].expand(-1, sampler.FEWEST_QUERIES)

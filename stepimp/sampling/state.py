@@ -18,6 +18,7 @@ from stepimp import randomness
 from stepimp.errors import StepimpError
 from stepimp.models.denoiser import Denoiser
 from stepimp.sampling.prefix import check_prefix
+from stepimp.wording import counted
 
 Frame = tuple[tuple[int, ...], tuple[int, ...]]
 NO_FRAME: Frame = ((), ())
@@ -115,8 +116,8 @@ def check(
     if masked < 1 or given > length:
         special = f" and there are {around} special tokens," if around else ""
         raise StepimpError(
-            f"The prefix has {given - around} tokens,{special} the whole length of {length}: "
-            "shorten it or choose a larger length."
+            f"The prefix has {counted(given - around, 'token')},{special} the whole length of "
+            f"{length}: shorten it or choose a larger length."
         )
     made_for = getattr(schedule, "length", None)
     most = int((template(length, prefix, first) == first.mask_id).sum(-1).max())

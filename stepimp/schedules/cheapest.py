@@ -17,7 +17,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from stepimp.errors import StepimpError
-from stepimp.schedules.frontier import Frontier, Progress, Windows, ignored, running_sums
+from stepimp.progress import Progress, no_progress
+from stepimp.schedules.frontier import Frontier, Windows, running_sums
 from stepimp.schedules.schedule import Schedule
 
 MOST_BYTES = 2_000_000_000
@@ -59,7 +60,9 @@ class Bounds:
     progress: counts the zooms to the best price.
     """
 
-    def __init__(self, costs, gains, segments, shortest, least, most, progress: Progress = ignored):
+    def __init__(
+        self, costs, gains, segments, shortest, least, most, progress: Progress = no_progress
+    ):
         self._progress = progress
         self._gains, self._segments, self._shortest = list(gains.values()), segments, shortest
         self._sums = [running_sums(costs[model])[0] for model in gains]  # each [T + 1]
@@ -72,9 +75,9 @@ class Bounds:
         self._prices = self.price + offsets
         self._before, self._after = self.before(self._prices)[0], self.after(self._prices)
 
-    def _saved(self, prices: np.ndarray, already=0) -> np.ndarray:
-        """Least value of what a schedule saves, of [least, most] less the units saved already."""
-        return np.minimum(prices * (self._least - already), prices * (self._most - already))
+    def _saved(self, prices: np.ndarray) -> np.ndarray:
+        """Least value of what a schedule saves, which is from `least` to `most` units."""
+        return np.minimum(prices * self._least, prices * self._most)
 
     def _best_price(self) -> tuple[float, float]:
         """The price whose bound on the whole schedule is greatest, and that bound: it is concave
@@ -165,8 +168,8 @@ class Bounds:
             possible = first <= last
             low[possible] = np.minimum(low[possible], first[possible])
             high[possible] = np.maximum(high[possible], last[possible])
-        some = low <= high
-        return Windows(at[some], low[some], high[some])
+        open_ends = low <= high
+        return Windows(at[open_ends], low[open_ends], high[open_ends])
 
 
 def nothing(reduced: list[np.ndarray], at: int) -> np.ndarray:
@@ -222,7 +225,7 @@ def cheapest(
     shortest: int,
     least: int,
     most: int,
-    progress: Progress = ignored,
+    progress: Progress = no_progress,
 ) -> Schedule:
     """The cheapest schedule that saves from `least` to `most` units, under one cost table.
 

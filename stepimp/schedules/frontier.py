@@ -2,20 +2,15 @@
 one segment ends and the next begins."""
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from stepimp.errors import StepimpError
+from stepimp.progress import Progress, no_progress
 from stepimp.schedules.schedule import Schedule
 
-Progress = Callable[[int, int], None]
 REPORTED = 10_000  # ends of segments between two reports
-
-
-def ignored(done: int, total: int):
-    """The progress of a search that nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +26,7 @@ class Windows:
 
     @classmethod
     def all(cls, steps: int, gains: list[int], shortest: int, least: int, most: int) -> "Windows":
-        """Those of all schedules that save from `least` to `most` units."""
+        """The windows of all schedules that save from `least` to `most` units."""
         ends = np.arange(shortest, steps - shortest + 1)
         low = np.maximum(min(gains) * ends, least - max(gains) * (steps - ends))
         high = np.minimum(max(gains) * ends, most - min(gains) * (steps - ends))
@@ -66,7 +61,7 @@ class Frontier:
         least: int = 0,
         most: int | None = None,
         windows: Windows | None = None,
-        progress: Progress = ignored,
+        progress: Progress = no_progress,
     ):
         self.models, self.gains, self.shortest = list(costs), [gains[m] for m in costs], shortest
         self.steps = next(iter(costs.values())).shape[1]

@@ -28,7 +28,7 @@ class MaskedFrontier:
         positions, most = self._units.shape[1], int(self._units.max(0).sum())
         value = np.full((segments, len(self.models), most + 1), np.inf)
         value[0, :, 0] = 0
-        # 0: the segment goes on from the n before; 1 + m: it begins after one of model m
+        # 0: the segment continues from the n before; 1 + m: it begins after one of model m
         self._source = np.zeros((positions, *value.shape), np.uint8)
         for k in range(positions):
             if k:

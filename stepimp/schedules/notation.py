@@ -5,9 +5,7 @@ from collections.abc import Iterable
 from stepimp.errors import StepimpError
 
 
-def written_names(
-    models: Iterable[str], heavy: str | None = None, light: str | None = None
-) -> dict[str, str]:
+def written_names(models: Iterable[str], heavy: str | None, light: str | None) -> dict[str, str]:
     """model -> how a schedule names it: H and L where `heavy` and `light` are all its models, else
     by name.
     """

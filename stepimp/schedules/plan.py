@@ -13,6 +13,7 @@ from itertools import groupby
 from stepimp import pictures
 from stepimp.errors import StepimpError
 from stepimp.schedules.notation import model_of, written_names
+from stepimp.wording import counted
 
 PART = re.compile(r"([^,\s*]+)\*(\d+(?:x\d+)?(?:\+\d+(?:x\d+)?)*)")
 
@@ -91,6 +92,7 @@ def parse(
     plan = Plan(tuple(groups))
     if length is not None and plan.length != length:
         raise StepimpError(
-            f"Plan {text!r} reveals {plan.length} tokens, not {length}: change one of them."
+            f"Plan {text!r} reveals {counted(plan.length, 'token')}, not {length}: change one "
+            "of them."
         )
     return plan

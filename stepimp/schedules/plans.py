@@ -18,14 +18,13 @@ from stepimp.rows import FixedRow, PlanRow
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.plan_frontier import PlanFrontier
 from stepimp.schedules.predicted import Predictor, cost
-from stepimp.schedules.schedule import Schedule, sandwich
+from stepimp.schedules.schedule import LIGHT_SHARE, Schedule, sandwich
 
 OBJECTIVES = {"nelbo": "nelbo", "kl": "chain"}
 """What a plan minimises -> the curve of `costs.cost_curves` that a group costs."""
 MOST_ROWS = 8192  # of the table over budgets
 FRONTIER_POINTS = 40
 FIXED_POINTS = 12
-LIGHT_SHARE = 0.25  # light steps of the sandwich among the fixed schedules
 
 
 def pass_units(blocks: Mapping[str, int], heavy: str, passes: float) -> dict[str, int]:
@@ -77,9 +76,11 @@ def plan(
         floor = curves[heavy].mean(1, keepdims=True)
         curves = {m: values - floor for m, values in curves.items()}
         predictor.curves["objective"] = curves
-    passes = max(positions, math.ceil(forwards * budget))
+    # No plan costs more than one pass of the deepest model per token.
+    spent = min(forwards * budget, positions * max(blocks[m] for m in models) / blocks[heavy])
+    passes = max(positions, math.ceil(spent))
     units = pass_units({m: blocks[m] for m in models}, heavy, passes)
-    allowed = math.floor(forwards * budget * units[heavy] + 1e-9)
+    allowed = math.floor(spent * units[heavy] + 1e-9)
     measured = {m: curves[m][0] for m in models}
     frontier = PlanFrontier(measured, units, passes * units[heavy])
     if allowed < min(units.values()):
@@ -160,5 +161,5 @@ def plan_from(
     Besides what `plan` returns, "curves": the `CurveRow`s of these light models.
     """
     measurements = replace(Measurements.unpack(curves), lights=tuple(lights))
-    made = plan(measurements, curves["blocks"], forwards, budget, **options)
-    return made | {"curves": curve_rows(measurements, curves["params"]["seed"])}
+    document = plan(measurements, curves["blocks"], forwards, budget, **options)
+    return document | {"curves": curve_rows(measurements, curves["params"]["seed"])}

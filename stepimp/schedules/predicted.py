@@ -71,7 +71,7 @@ class Predictor:
         self._by_step = over_steps(np.eye(self.positions), self.steps)
 
     def with_steps(self, steps: int | None) -> "Predictor":
-        """The same curves for another T."""
+        """A predictor from the same curves for another T."""
         other = copy.copy(self)
         other.steps = steps
         other._weigh()

@@ -14,10 +14,11 @@ from stepimp.columns import typed
 from stepimp.curves.measurements import Measurements
 from stepimp.curves.tables import Means, curve_rows
 from stepimp.errors import StepimpError
+from stepimp.progress import Progress, no_progress
 from stepimp.rows import BoundaryRow, Objective, RecommendRow, TradeoffRow
 from stepimp.schedules.cheapest import cheapest, refuse_too_large
 from stepimp.schedules.costs import mean_curves, predict, saved_units, step_costs
-from stepimp.schedules.frontier import Frontier, Progress, ignored
+from stepimp.schedules.frontier import Frontier
 from stepimp.schedules.savings import reachable
 from stepimp.schedules.schedule import (
     QUARTERS,
@@ -107,7 +108,7 @@ def recommend(
     shortest: int = 1,
     save_flops: bool = False,
     seed: int = 0,
-    progress: Progress = ignored,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """The exact optimum under a budget, beside the hand-crafted schedules.
 

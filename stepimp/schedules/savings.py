@@ -10,7 +10,7 @@ def reachable(gains: list[int], steps: int, segments: int, shortest: int) -> np.
     ascending.
 
     gains: what a step of each model saves, in whole units. Only the number of steps that each gain
-    has matters: its steps can stand in one segment, which is as long or longer. So a schedule that
+    has matters: its steps can be in one segment, which is as long or longer. So a schedule that
     uses n gains gives each `shortest` steps and shares out what remains.
     """
     possible = np.zeros(steps * max(gains) + 1, dtype=bool)

@@ -11,6 +11,7 @@ from itertools import groupby
 from stepimp import pictures
 from stepimp.errors import StepimpError
 from stepimp.schedules.notation import model_of, written_names
+from stepimp.wording import counted
 
 MOST_STEPS = 1_000_000
 SEGMENT = re.compile(r"([HL])(\d+)|([^:,\s]+):(\d+)")
@@ -34,8 +35,8 @@ class Schedule:
         """From (model name, number of steps) pairs in the order of sampling: pairs of no steps are
         left out, and neighbours of one model become one segment.
         """
-        some = [(model, count) for model, count in parts if count > 0]
-        runs = groupby(some, key=lambda part: part[0])
+        nonempty = [(model, count) for model, count in parts if count > 0]
+        runs = groupby(nonempty, key=lambda part: part[0])
         return cls(tuple((model, sum(count for _, count in run)) for model, run in runs))
 
     @property
@@ -100,8 +101,8 @@ def parse(
         )
     if steps is not None and schedule.steps != steps:
         raise StepimpError(
-            f"Schedule {text!r} sums to {schedule.steps} steps, not to T = {steps}: change one of "
-            "them."
+            f"Schedule {text!r} sums to {counted(schedule.steps, 'step')}, not to T = {steps}: "
+            "change one of them."
         )
     return schedule
 
@@ -144,6 +145,7 @@ def quarters(steps: int, heavy: str, light: str) -> list[Schedule]:
     return [light_window(steps, a, b, heavy, light) for a, b in zip(edges, edges[1:]) if a < b]
 
 
+LIGHT_SHARE = 0.25  # of the steps of the paper's hand-crafted schedules
 QUARTERS = ("1st quarter", "2nd quarter", "3rd quarter", "4th quarter")
 
 

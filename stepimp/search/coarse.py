@@ -41,9 +41,9 @@ class Coarse:
             raise StepimpError(f"{self.steps} steps cannot be cut into {self.segments} segments.")
         count = comb(self.segments, self.light_segments)  # which may be too large for len()
         if count > MOST_SCHEDULES:
-            said = f"{count:,}" if count < 10**12 else "trillions of"
+            number = f"{count:,}" if count < 10**12 else "trillions of"
             raise StepimpError(
-                f"{self.segments} segments, {self.light_segments} of them light, make {said} "
+                f"{self.segments} segments, {self.light_segments} of them light, make {number} "
                 f"schedules; the most is {MOST_SCHEDULES:,}."
             )
 

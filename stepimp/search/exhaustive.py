@@ -12,9 +12,10 @@ import torch
 
 from stepimp.checks import is_array, span
 from stepimp.curves.measure import rounded
-from stepimp.journals import Check, Journal, Kept
+from stepimp.journals import Check, Journal, MemoryJournal
 from stepimp.models.denoiser import Denoiser
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.sampling import sampler
 from stepimp.schedules.schedule import Schedule
 from stepimp.search.coarse import Coarse
@@ -57,10 +58,10 @@ def search(
     batch_size: int = 16,
     chunk: int = 32,
     elimination: Elimination | None = None,
-    journal: Journal | Kept | None = None,
+    journal: Journal | MemoryJournal | None = None,
     processes: Processes | None = None,
     counts: sampler.Counts | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws samples 0..samples-1 with every schedule and scores them.
 
@@ -71,7 +72,7 @@ def search(
     each in the order of `coarse.names()`, NaN for samples of a schedule that was dropped before.
     Raises StepimpError for a length that cannot be sampled.
     """
-    journal, processes = journal or Kept(), processes or Processes()
+    journal, processes = journal or MemoryJournal(), processes or Processes()
     counts = counts or sampler.Counts()
     first, running = denoisers[coarse.heavy], coarse.names()
     sampler.check(denoisers, coarse.schedule(running[0]), length)

@@ -294,5 +294,5 @@ def elimination_rounds(coarse: Coarse, entropy: np.ndarray, chunk: int) -> dict:
             "segment_runs": segment_runs(running),
         }
         rounds.append(typed(RoundRow, row))
-    made = sum(row["samples"] * row["segment_runs"] for row in rounds)
-    return {"rounds": rounds, "saved": 1 - made / (samples * segment_runs(names))}
+    segments_run = sum(row["samples"] * row["segment_runs"] for row in rounds)
+    return {"rounds": rounds, "saved": 1 - segments_run / (samples * segment_runs(names))}

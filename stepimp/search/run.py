@@ -14,6 +14,7 @@ from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.quality import scoring
 from stepimp.quality.judge import judge_of, load_judge
 from stepimp.results import Run, results_folder
@@ -23,8 +24,6 @@ from stepimp.search import ranking
 from stepimp.search.coarse import Coarse
 from stepimp.search.elimination import Elimination
 from stepimp.search.exhaustive import score_check, search
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +90,7 @@ def search_models(
     device, folder = processes.device(options.device), family_folder(options.family)
     family = load([options.heavy, options.light], folder, device, options.dtype, options.attn)
     family.require_lighter(options.heavy, [options.light])
-    length = options.length or min(model.max_length for model in family.denoisers.values())
+    length = options.length or family.length
     sampler.check(family.denoisers, coarse.schedule(coarse.names()[0]), length)
     judge = load_judge(judge_of(folder, options.judge), device)
     curves = find_curves(options, family.fingerprints, measure)
@@ -123,7 +122,7 @@ def search_models(
         log_ppl = scoring.score(judge, texts, batch_size=options.batch_size).log_ppl
         return log_ppl, scoring.unigram_entropy(tokens.tolist())
 
-    with progress() as moved:
+    with progress() as report:
         log_ppl, entropy = search(
             family.denoisers,
             coarse,
@@ -137,7 +136,7 @@ def search_models(
             journal=run.journal(score_check(coarse)),
             processes=processes,
             counts=counts,
-            progress=moved or (lambda done, total: None),
+            progress=report or no_progress,
         )
     forwards = sum(processes.gather({processes.rank: counts.forwards.total()}).values())
     parts = ranking.results(coarse, log_ppl, entropy, predicted, options.seed)

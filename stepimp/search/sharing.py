@@ -13,9 +13,9 @@ class Unit(NamedTuple):
     start: int
     """The chunk's first sample."""
     stop: int
-    """The one after its last."""
+    """The sample after its last."""
     name: str
-    """Of the schedule."""
+    """Name of the schedule."""
 
     @property
     def key(self) -> str:

@@ -81,8 +81,7 @@ def refuse_broken(link: Path):
     try:
         link.stat()
     except OSError as error:
-        said = f"Cannot read {link} ({error.strerror}). {advice(error)}"
-        raise StepimpError(said) from error
+        raise StepimpError(f"Cannot read {link} ({error.strerror}). {advice(error)}") from error
 
 
 def load_blocks(

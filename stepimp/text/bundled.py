@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stepimp.text.cache import digest
 from stepimp.text.splits import split_of
-from stepimp.text.tables import kept
+from stepimp.text.tables import cached
 
 # Folders of the standard library that some installations of Python leave out, third-party packages
 # and tests.
@@ -124,4 +124,4 @@ def load_bundled(name: str, split: str):
     packages = documented() if name == "docs" else {}
     versions = [f"{package} {version(package)}" for package in packages]
     key = digest(name, split, sys.version, sysconfig.get_paths()["stdlib"], *versions)
-    return kept(key, texts())
+    return cached(key, texts())

@@ -29,8 +29,8 @@ def cache_folder() -> Path:
 
 def cache_file(name: str) -> Path:
     """Where a file or folder of this name is in the cache or is to be written."""
-    there = user_folder() / name
-    return there if there.exists() else cache_folder() / name
+    file = user_folder() / name
+    return file if file.exists() else cache_folder() / name
 
 
 @functools.cache
@@ -111,7 +111,7 @@ def contents() -> list[Kind]:
         size = sum(file.stat().st_size for file in files if file.is_file())
         if size:  # a lock has none
             sizes.setdefault(name, []).append(size)
-    kinds = [Kind(name, len(found), sum(found)) for name, found in sizes.items()]
+    kinds = [Kind(name, len(by_entry), sum(by_entry)) for name, by_entry in sizes.items()]
     return sorted(kinds, key=lambda kind: kind.bytes, reverse=True)
 
 

@@ -19,19 +19,9 @@ Fragment = tuple[str, str]
 """(name of its document, text): consecutive fragments of the same name are one document."""
 
 
-def token_stream(fragments: Iterable[Fragment], tokenizer) -> Iterator[np.ndarray]:
-    """Token ids in parts [n] int32: of each document, then the end-of-text token.
-
-    Plain text never becomes a special token, whatever it contains.
-    """
-    encoder = array_encoder(tokenizer)
-    for part in batches(all_pieces(fragments, tokenizer)):
-        yield token_ids(part, encoder, tokenizer)
-
-
 def token_ids(part: Part, encoder: ArrayEncoder, tokenizer) -> np.ndarray:
     """The tokens [n] int32 of consecutive pieces; the end-of-text token follows the last one of a
-    text.
+    text. Plain text never becomes a special token, whatever it contains.
     """
     last = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     ends = {True: np.array(last, dtype=np.int32), False: np.zeros(0, dtype=np.int32)}

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from stepimp.errors import StepimpError
 from stepimp.text.cache import digest, file_digest
-from stepimp.text.tables import kept, numbered
+from stepimp.text.tables import cached, numbered
+from stepimp.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ def json_rows(path: Path, column: str) -> Iterator[dict]:
 
 
 def json_value(text: str, where: str):
+    """The JSON value of a text. Raises StepimpError, which says where it is, for any other text."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -177,11 +179,6 @@ def documents_of(path: Path, column: str, rows: Iterable[dict] | None = None) ->
         raise StepimpError(f"Cannot read {path} after row {number}: {error}.") from error
 
 
-def counted(count: int, what: str) -> str:
-    """`1 file`, `2 files`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
 @functools.cache
 def say_once(message: str):
     """Logs a message the first time only: a corpus is read for each of its splits."""
@@ -230,8 +227,8 @@ def content_key(files: list[Path], column: str) -> str:
     return digest(column, *chain.from_iterable(named))
 
 
-def kept_unchanged(files: list[Path], column: str, rows: Iterable[tuple[str, str]], *names: str):
-    """`kept` rows of files under a name that their content, the column and further names give.
+def cached_unchanged(files: list[Path], column: str, rows: Iterable[tuple[str, str]], *names: str):
+    """`cached` rows of files under a name that their content, the column and further names give.
 
     Raises StepimpError where a file changes meanwhile: its new text would be kept under the name of
     the old one.
@@ -247,7 +244,7 @@ def kept_unchanged(files: list[Path], column: str, rows: Iterable[tuple[str, str
                     f"{file} changed while it was read: run again when nothing writes to it."
                 )
 
-    return kept(digest(key, *names) if names else key, checked())
+    return cached(digest(key, *names) if names else key, checked())
 
 
 def version_of(file: Path) -> tuple[int, int, int]:
@@ -256,7 +253,7 @@ def version_of(file: Path) -> tuple[int, int, int]:
     return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def load_files(path: Path, files: list[Path], column: str = "text"):
+def load_files(path: Path, files: list[Path], column: str):
     """A file or a folder of files as a datasets.Dataset of (name, text).
 
     Documents are named by their number. Raises StepimpError for a file that cannot be read, is not
@@ -268,6 +265,6 @@ def load_files(path: Path, files: list[Path], column: str = "text"):
 
     if next(texts(), None) is None:  # of which datasets makes no split
         raise StepimpError(f"{path} holds no documents: give a file with text in it.")
-    documents = kept_unchanged(files, column, numbered(texts()))
+    documents = cached_unchanged(files, column, numbered(texts()))
     say_once(f"{path}: {counted(len(documents), 'document')} in {counted(len(files), 'file')}.")
     return documents

@@ -103,10 +103,7 @@ def hub_split(splits, data: str, split: str, column: str):
 def as_documents(dataset, data: str, column: str):
     """A datasets.Dataset of (name, text) from the text column; documents are named by number."""
     name, *inner = [column] if column in dataset.column_names else column.split(".")
-    if name not in dataset.column_names:
-        columns = ", ".join(dataset.column_names)
-        raise StepimpError(f"{data} has no column {column!r}: its columns are {columns}.")
-    if inner:
+    if inner and name in dataset.column_names:
         dataset = dataset.select_columns([name]).flatten()
     if column not in dataset.column_names:
         columns = ", ".join(dataset.column_names)

@@ -11,7 +11,7 @@ from stepimp.text import large
 from stepimp.text.cache import digest
 from stepimp.text.files import cell, say_once
 from stepimp.text.hub import explained, held_out_count, open_builder, splits_for
-from stepimp.text.tables import kept
+from stepimp.text.tables import cached
 
 
 def load_beginning(data: str, split: str, column: str, characters: int):
@@ -34,7 +34,7 @@ def load_beginning(data: str, split: str, column: str, characters: int):
         f"{data} is large: sequences come from the first {sum(len(text) for _, text in head):,} "
         f"characters of the split {split}."
     )
-    return kept(digest(split, *(part for row in head for part in row)), head)
+    return cached(digest(split, *(part for row in head for part in row)), head)
 
 
 def is_large(builder) -> bool:
@@ -65,6 +65,7 @@ def files_of(builder) -> dict[str, list[str]]:
 
 
 def is_parquet(file: str) -> bool:
+    """Whether a file is a parquet file, by its name."""
     return file.endswith(".parquet")
 
 
@@ -96,6 +97,7 @@ def is_prepared(builder) -> bool:
 
 
 def numbered(rows: Iterable[dict], first: int = 0) -> Iterator[tuple[str, dict]]:
+    """(number, row) of each row."""
     return ((str(number), row) for number, row in enumerate(rows, first))
 
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from stepimp.text.cache import digest
 from stepimp.text.files import (
+    cached_unchanged,
     documents_of,
-    kept_unchanged,
     open_bytes,
     reader_of,
     say_once,
     text_rows,
 )
 from stepimp.text.splits import FEW_DOCUMENTS, cut, split_of
-from stepimp.text.tables import kept
+from stepimp.text.tables import cached
 
 LARGE = 50_000_000  # bytes of files from which on they are read so
 COMPRESSION = 4  # bytes of text, about, in one of a compressed file
@@ -30,6 +30,7 @@ Fragments = Iterator[tuple[str, str]]
 
 
 def is_compressed(path: Path) -> bool:
+    """Whether a file is compressed, by its name."""
     return path.suffix.lower() in (".gz", ".zst")
 
 
@@ -48,13 +49,13 @@ def load_large(path: Path, files: list[Path], column: str, split: str, character
     """
     fragments = split_fragments(files, column, split)
     if characters is None:
-        return kept_unchanged(files, column, fragments, split)
+        return cached_unchanged(files, column, fragments, split)
     head = list(beginning(fragments, characters))
     say_once(
         f"{path} is large: sequences come from the first {sum(len(text) for _, text in head):,} "
         f"characters of {'its text' if split == 'all' else f'the split {split}'}."
     )
-    return kept(digest(split, *chain.from_iterable(head)), head)
+    return cached(digest(split, *chain.from_iterable(head)), head)
 
 
 def beginning(fragments: Fragments, characters: int) -> Fragments:

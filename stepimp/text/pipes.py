@@ -28,7 +28,7 @@ def is_pipe(path: str) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
 
 
-def keep_pipe(path: str) -> Path:
+def save_pipe(path: str) -> Path:
     """Reads a pipe to its end into a file of the cache that is named by its content.
 
     It is a .jsonl file where its first line is a JSON object, else a .txt file. Raises StepimpError
@@ -37,12 +37,12 @@ def keep_pipe(path: str) -> Path:
     if path == STDIN:
         if sys.stdin is None:  # closed before the start
             raise StepimpError("The standard input is closed: give a file with text in it.")
-        return keep_stream(sys.stdin.buffer, "the standard input")
+        return save_stream(sys.stdin.buffer, "the standard input")
     with open(path, "rb") as stream:
-        return keep_stream(stream, path)
+        return save_stream(stream, path)
 
 
-def keep_stream(stream: BinaryIO, name: str) -> Path:
+def save_stream(stream: BinaryIO, name: str) -> Path:
     """Copies a stream into the cache. name: what to call it where it is empty."""
     folder, digest = cache_folder(), hashlib.sha256()
     with tempfile.TemporaryDirectory(dir=folder, prefix="unfinished-") as scratch:
@@ -61,9 +61,9 @@ def keep_stream(stream: BinaryIO, name: str) -> Path:
             ) from error
         if not copy.stat().st_size:
             raise StepimpError(f"Nothing came from {name}: give text, or a file with text in it.")
-        kept = folder / f"pipe-{digest.hexdigest()[:12]}{suffix(copy)}"
-        shutil.move(copy, kept)
-    return kept
+        saved = folder / f"pipe-{digest.hexdigest()[:12]}{suffix(copy)}"
+        shutil.move(copy, saved)
+    return saved
 
 
 def suffix(file: Path) -> str:

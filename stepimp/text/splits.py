@@ -3,7 +3,7 @@
 import zlib
 
 from stepimp.text.cache import digest
-from stepimp.text.tables import kept, numbered
+from stepimp.text.tables import cached, numbered
 
 # With fewer documents than this, the last tenth of each document is held out instead of a tenth of
 # the documents.
@@ -29,7 +29,7 @@ def split_documents(documents, split: str):
         return documents.select(np.flatnonzero(selected))
     train = split == "train"
     parts = (text[: cut(text)] if train else text[cut(text) :] for text in documents["text"])
-    return kept(digest(documents._fingerprint, split), numbered(parts))
+    return cached(digest(documents._fingerprint, split), numbered(parts))
 
 
 def cut(text: str) -> int:

@@ -11,7 +11,7 @@ TOGETHER = 16  # rows that are read at once
 BATCH = 1_000_000  # characters that are written at once
 
 
-def kept(key: str, rows: Iterable[tuple[str, str]]):
+def cached(key: str, rows: Iterable[tuple[str, str]]):
     """Rows of (name, text) as a datasets.Dataset, read from the cache where they are in it.
 
     key: names the rows, and is the fingerprint of the dataset.
@@ -37,7 +37,7 @@ def kept(key: str, rows: Iterable[tuple[str, str]]):
 def rows_of(documents) -> Iterator[tuple[str, str]]:
     """(name, text) of each row of a datasets.Dataset of these columns.
 
-    All of what `kept` returns is read as a stream: pages of a memory map would count as memory.
+    All of what `cached` returns is read as a stream: pages of a memory map would count as memory.
     """
     import pyarrow
 

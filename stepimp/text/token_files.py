@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from stepimp.errors import StepimpError, advice
 from stepimp.scratch import replacing
+from stepimp.wording import duration
 
 MANY = 10_000_000  # characters from which on progress is logged
 EVERY = 10.0  # seconds between two messages, and between two notes of what is done
@@ -38,7 +39,7 @@ def write_token_file(
                 file.truncate(size)
                 file.seek(size)
                 append_tokens(file, note, parts, encoder, done, total)
-                settle(file)
+                flush_to_disk(file)
             part_file.replace(path)
             note.unlink(missing_ok=True)
     except OSError as error:
@@ -73,26 +74,26 @@ def append_tokens(
             continue
         encoder(part).tofile(file)
         if time.monotonic() - noted > EVERY:
-            settle(file)
+            flush_to_disk(file)
             with replacing(note) as scratch:
                 scratch.write_text(f"{number} {file.tell()}", "utf-8")
             noted = time.monotonic()
             if total > MANY:
-                log.info(message(characters, total, characters - skipped, noted - start))
+                log.info(progress_message(characters, total, characters - skipped, noted - start))
 
 
-def settle(file):
-    """What was written is on the disk: a loss of power must not leave a shorter file whose name
-    says that it is whole.
+def flush_to_disk(file):
+    """Waits until what was written is on the disk: a loss of power must not leave a shorter file
+    under a name that says it is whole.
     """
     file.flush()
     os.fsync(file.fileno())
 
 
-def message(characters: int, total: int, fresh: int, seconds: float) -> str:
+def progress_message(characters: int, total: int, fresh: int, seconds: float) -> str:
     """How far the tokenizing is. fresh: characters that this run has done in these seconds."""
     left = seconds * (total - characters) / max(1, fresh)
     return (
         f"Tokenizing: {characters / 1e6:,.0f} of {total / 1e6:,.0f} million characters, about "
-        f"{f'{left:.0f} s' if left < 90 else f'{left / 60:.0f} min'} left."
+        f"{duration(left)} left."
     )

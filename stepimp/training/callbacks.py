@@ -21,6 +21,7 @@ from stepimp.training.sharding import gathered, sharded_like
 
 
 def checkpoint_folder(args, state) -> Path:
+    """The folder of the Trainer's checkpoint at the present step."""
     return Path(args.output_dir) / f"checkpoint-{state.global_step}"
 
 

@@ -11,19 +11,19 @@ import torch
 from stepimp.errors import Contradiction, StepimpError
 from stepimp.models.checkpoints import load_checkpoint, read_config
 from stepimp.models.family import read_manifest, write_manifest
-from stepimp.models.loading import load_tokenizer, open_tokenizer
+from stepimp.models.loading import load_tokenizer
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.processes import Processes
+from stepimp.progress import Progress
 from stepimp.results import results_folder
-from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
-from stepimp.text.bundled import BUNDLED
-from stepimp.training.held_out import Progress, finished_part, snapshot_part
+from stepimp.text.blocks import tokenizer_fingerprint
+from stepimp.training.family_text import open_text, source_name, vocabulary_of
+from stepimp.training.held_out import finished_part, snapshot_part
 from stepimp.training.lock import locked
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo, initialize
-from stepimp.training.recipe import Recipe
+from stepimp.training.recipe import Recipe, members_to_train
 from stepimp.training.speed import speed_up
-from stepimp.training.token_file import SUFFIX, read_token_file, write_token_file
 from stepimp.training.trainer import (
     NOTE,
     check_enough,
@@ -36,8 +36,6 @@ from stepimp.training.trainer import (
     start_training,
     work_folder,
 )
-
-VOCAB_SIZE = 512  # of a BPE, unless another is asked for
 
 
 def member_seed(seed: int, blocks: int) -> int:
@@ -58,9 +56,9 @@ def train_member(
     tokenizer,
     recipe: Recipe,
     seed: int,
-    callbacks=(),
-    teacher=None,
-    progress: Progress = lambda done, total: None,
+    callbacks,
+    teacher,
+    progress: Progress,
 ) -> float:
     """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint
     in its work folder.
@@ -115,61 +113,6 @@ def load_teacher(path: str, tokenizer, shape: dict, device):
     return teacher
 
 
-def prepare_text(
-    file: Path, data: str, length: int, tokenizer_name, vocab_size, column: str = "text"
-) -> dict[str, int]:
-    """Writes a corpus as a file of tokens that `train_family` takes as data. Returns the number of
-    sequences per split.
-    """
-    tokenizer = (
-        open_tokenizer(tokenizer_name)
-        if tokenizer_name
-        else train_tokenizer(data, vocab_size or VOCAB_SIZE, column)
-    )
-    blocks = write_token_file(file, data, tokenizer, length, column)
-    return {split: len(part.tokens) for split, part in blocks.items()}
-
-
-def open_text(
-    folder: Path, data: str, length: int, tokenizer_name, vocab_size, column: str = "text"
-):
-    """(name of the corpus, tokenizer, training blocks, held-out blocks) for a family's folder.
-
-    The tokenizer is the folder's, where it has one; the prepared file's; the named one; or a BPE
-    trained on the text. Raises StepimpError where the folder's is not the one asked for.
-    """
-    prepared = Path(data).expanduser().suffix == SUFFIX
-    tokenizer = None
-    if prepared:
-        data, tokenizer, *blocks = read_token_file(Path(data).expanduser(), length)
-    elif tokenizer_name:
-        tokenizer = open_tokenizer(tokenizer_name)
-    if (folder / "tokenizer.json").exists():
-        existing = open_tokenizer(str(folder))
-        if vocab_size and not prepared and len(existing) != vocab_size:
-            tokenizer = train_tokenizer(data, vocab_size, column)  # smaller where text is short
-        if tokenizer and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(existing):
-            raise StepimpError(
-                f"{folder} has a tokenizer of {len(existing)} tokens already, not the one asked "
-                "for: train into a new folder."
-            )
-        tokenizer = existing
-    tokenizer = tokenizer or train_tokenizer(data, vocab_size or VOCAB_SIZE, column)
-    if not prepared:
-        blocks = [
-            load_blocks(data, tokenizer, length, split, column) for split in ("train", "heldout")
-        ]
-    return data, tokenizer, *blocks
-
-
-def vocabulary_of(tokenizer) -> dict[str, int]:
-    """MDLMConfig arguments: the size of the vocabulary, and the mask token, which is one more where
-    the tokenizer has none.
-    """
-    mask = len(tokenizer) if tokenizer.mask_token_id is None else tokenizer.mask_token_id
-    return {"vocab_size": max(len(tokenizer), mask + 1), "mask_token_id": mask}
-
-
 def train_family(
     folder: Path,
     depths: list[int],
@@ -213,9 +156,17 @@ def train_family(
                 tokenizer.save_pretrained(folder)
         measured = finished_part(held_out.tokens)
         origin = {"data": blocks.fingerprint, "teacher": tutor.fingerprint if tutor else None}
-        jobs = {f"{depth}b": (depth, seed) for depth in depths}
-        if baseline_seed is not None:
-            jobs[f"{max(depths)}b_seed{baseline_seed}"] = (max(depths), baseline_seed)
+        training = {
+            "recipe": recipe.as_dict(),
+            "command": command,
+            "data": source_name(data),
+            "column": column,
+            "data_fingerprint": origin["data"],
+            "teacher": teacher,
+            "teacher_fingerprint": origin["teacher"],
+            "python": platform.python_version(),
+        }
+        jobs = members_to_train(depths, seed, baseline_seed)
         # Of machines without a common folder, that of process 0 has the members.
         members, complete = Processes().from_first(lambda: trained(folder, list(jobs), recipe))
         for name, (depth, member_seed) in jobs.items():
@@ -240,23 +191,14 @@ def train_family(
                 functools.partial(progress, name),
             )
             if processes.is_main_process:
-                manifest = read_manifest(folder)
-                manifest["members"][name] = {
+                facts = {
                     "blocks": depth,
                     "seed": member_seed,
                     "heldout_nelbo_nats": nelbo,
                     "heldout_sequences": len(measured),
                     "fingerprint": load_checkpoint(str(folder / name), "cpu").fingerprint,
-                    "recipe": recipe.as_dict(),
-                    "command": command,
-                    "data": source_name(data),
-                    "column": column,
-                    "data_fingerprint": origin["data"],
-                    "teacher": teacher,
-                    "teacher_fingerprint": origin["teacher"],
-                    "python": platform.python_version(),
                 }
-                write_manifest(folder, manifest)
+                record_member(folder, name, facts | training)
                 finish(work, recipe)
                 yield name, nelbo
             processes.wait_for_everyone()
@@ -265,12 +207,21 @@ def train_family(
     processes.destroy_process_group()  # threads that outlive it can abort a process as it ends
 
 
+def record_member(folder: Path, name: str, facts: dict):
+    """Adds a member to a family's manifest."""
+    manifest = read_manifest(folder)
+    manifest["members"][name] = facts
+    write_manifest(folder, manifest)
+
+
 def trained(folder: Path, names: list[str], recipe: Recipe) -> tuple[dict, list[str]]:
     """(members in a family's manifest, those of these names that need no training)."""
     members = read_manifest(folder)["members"]
-    there = [name for name in names if name in members and (folder / name).exists()]
+    existing = [name for name in names if name in members and (folder / name).exists()]
     return members, [
-        name for name in there if not is_extended(members[name], recipe, work_folder(folder / name))
+        name
+        for name in existing
+        if not is_extended(members[name], recipe, work_folder(folder / name))
     ]
 
 
@@ -295,9 +246,3 @@ def check_same(folder: Path, facts: dict, shape: dict, seed: int, origin: dict, 
     asked = {"seed": seed, "text": origin["data"], "teacher": origin["teacher"]}
     recorded |= {name: config.get(name, value) for name, value in shape.items()}
     refuse_other(folder, recorded, asked | shape, facts["recipe"], recipe)
-
-
-def source_name(data: str) -> str:
-    """A corpus as the manifest names it: a path holds from any working directory."""
-    path = Path(data).expanduser()
-    return str(path.resolve()) if data not in BUNDLED and path.exists() else data

@@ -5,12 +5,10 @@ from collections.abc import Callable
 import torch
 
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 
 MOST_TOKENS = 1 << 22  # the NELBO is within 0.015 nats (95%, 256 tokens per sequence)
 SNAPSHOT_SEQUENCES = 256  # at least, that a snapshot is evaluated on
-
-Progress = Callable[[int, int], None]
-"""Called with about how many sequences are measured, and their number."""
 
 
 def finished_part(held_out: torch.Tensor) -> torch.Tensor:
@@ -32,7 +30,7 @@ def mean_loss(
     sequences: int,
     batch_size: int,
     processes: Processes | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> float:
     """Mean over sequences, batch by batch.
 

@@ -19,6 +19,7 @@ TENSORS = ("scheduler.pt", EMA.FILE)  # as `torch.save` writes them, with checks
 
 
 def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint, by its name."""
     return int(checkpoint.name.rpartition("-")[2])
 
 

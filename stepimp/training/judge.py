@@ -17,10 +17,11 @@ from stepimp.checks import fault, parsed
 from stepimp.errors import StepimpError
 from stepimp.models.loading import open_tokenizer
 from stepimp.processes import Processes
+from stepimp.progress import Progress, no_progress
 from stepimp.quality.judge import FOLDER
 from stepimp.results import results_folder, write_atomically
 from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
-from stepimp.training.held_out import Progress, finished_part, mean_loss
+from stepimp.training.held_out import finished_part, mean_loss
 from stepimp.training.lock import locked
 from stepimp.training.recipe import Recipe
 from stepimp.training.trainer import (
@@ -65,7 +66,7 @@ def held_out_nats(
     tokens: torch.Tensor,
     batch_size: int = 32,
     processes: Processes | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> float:
     """Mean over [N, L] blocks of -log p per token in nats; the first token of a block is not
     scored.
@@ -99,11 +100,10 @@ def read_recipe(folder: Path) -> dict | None:
 
 def open_text(work: Path, data: str, length: int, vocab_size: int, column: str):
     """(tokenizer, training blocks, held-out blocks): the tokenizer of an unfinished training in the
-    work folder, else a BPE trained on the text.
+    work folder, where it has this size, else a BPE trained on the text.
     """
-    if (work / "tokenizer.json").exists():
-        tokenizer = open_tokenizer(str(work))
-    else:
+    tokenizer = open_tokenizer(str(work)) if (work / "tokenizer.json").exists() else None
+    if tokenizer is None or len(tokenizer) != vocab_size:  # smaller where the text is short
         tokenizer = train_tokenizer(data, vocab_size, column)
     splits = ("train", "heldout")
     return tokenizer, *(load_blocks(data, tokenizer, length, split, column) for split in splits)
@@ -133,7 +133,7 @@ def train_judge(
     command: str = "",
     callbacks=(),
     column: str = "text",
-    progress: Progress = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> dict:
     """Trains the judge of a family folder into its folder `judge`. Returns what recipe.json beside
     its weights holds.

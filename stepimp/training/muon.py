@@ -63,15 +63,13 @@ class BatchedMuon(torch.optim.Muon):
 class MuonAdamW(torch.optim.Optimizer):
     """Muon for the given matrices and AdamW for everything else, behind one optimizer."""
 
-    def __init__(
-        self, model, matrices: list, muon_lr: float, adamw_lr: float, weight_decay: float = 0.0
-    ):
+    def __init__(self, model, matrices: list, muon_lr: float, adamw_lr: float):
         chosen = {id(p) for p in matrices}
         others = [p for p in model.parameters() if id(p) not in chosen]
         on_cpu = all(p.device.type == "cpu" for p in others)
         self.parts = [
-            BatchedMuon(matrices, lr=muon_lr, momentum=0.95, weight_decay=weight_decay),
-            torch.optim.AdamW(others, lr=adamw_lr, weight_decay=weight_decay, fused=on_cpu or None),
+            BatchedMuon(matrices, lr=muon_lr, momentum=0.95, weight_decay=0.0),
+            torch.optim.AdamW(others, lr=adamw_lr, weight_decay=0.0, fused=on_cpu or None),
         ]
         super().__init__([group for part in self.parts for group in part.param_groups], {})
         self._share()

@@ -6,14 +6,15 @@ from transformers import Trainer
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.noise import corrupt
 from stepimp.processes import Processes
-from stepimp.training.held_out import Progress, mean_loss
+from stepimp.progress import Progress, no_progress
+from stepimp.training.held_out import mean_loss
 
 MIN_T = 1e-3  # the weight 1/t has no upper bound
 
 
 def low_discrepancy_times(n: int, device) -> torch.Tensor:
-    """n times in (MIN_T, 1], one in each of n equal intervals, all shifted by one uniform draw.
-    Returns [n].
+    """n times in (MIN_T, 1], one in each of n equal intervals, all shifted by one uniform draw: the
+    low-discrepancy sampler of Kingma et al. (arXiv 2107.00630). Returns [n].
     """
     u = torch.rand(1, device=device)
     return MIN_T + (1 - MIN_T) * (1 - (u + torch.arange(n, device=device) / n) % 1)
@@ -91,7 +92,7 @@ def evaluate_nelbo(
     tokens: torch.Tensor,
     batch_size: int = 32,
     processes: Processes | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> float:
     """NELBO per token in nats on [N, L] blocks: one time per sequence, stratified over (0, 1].
 

@@ -1,20 +1,18 @@
 """How a model is trained, apart from its shape, its seed and its text."""
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 
 KEPT_CHECKPOINTS = 2  # the older one serves while the newer is being written
-SCHEDULES = ("cosine", "trapezoid")
-MAY_CHANGE = (
-    "save_every",
-    "snapshot_every",
-    "compile",
-    "weights",
-)  # while a training is unfinished
+# Fields that may change while a training is unfinished.
+MAY_CHANGE = ("save_every", "snapshot_every", "compile", "weights")
 
 
 @dataclass(frozen=True)
 class Recipe:
+    """Optimizer, learning rate, precision, and what is saved when."""
+
     steps: int
     """Optimizer steps."""
     batch_size: int
@@ -66,7 +64,21 @@ class Recipe:
         return replace(earlier, **same) == self
 
     def extends(self, earlier: "Recipe") -> bool:
+        """Whether this is a longer trapezoid than the earlier recipe."""
         return self.schedule == "trapezoid" and self.steps > earlier.steps
 
     def as_dict(self) -> dict:
+        """The recipe as JSON has it."""
         return asdict(self)
+
+
+def members_to_train(
+    depths: Collection[int], seed: int, baseline_seed: int | None
+) -> dict[str, tuple[int, int]]:
+    """name -> (blocks, seed) of a family's members: one per depth, and the deepest again from
+    `baseline_seed`, if any.
+    """
+    members = {f"{depth}b": (depth, seed) for depth in depths}
+    if baseline_seed is not None:
+        members[f"{max(depths)}b_seed{baseline_seed}"] = (max(depths), baseline_seed)
+    return members

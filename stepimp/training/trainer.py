@@ -13,11 +13,11 @@ from accelerate import PartialState
 from safetensors import SafetensorError
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
-from transformers.utils import logging
 
 from stepimp.agreement import require_same
 from stepimp.checks import parsed
 from stepimp.errors import FULL, Contradiction, StepimpError, advice
+from stepimp.models.tokenizers import quiet_transformers
 from stepimp.processes import Processes
 from stepimp.results import write_atomically
 from stepimp.training.callbacks import (
@@ -32,11 +32,14 @@ from stepimp.training.intact import last_checkpoint, refuse_separate, step_of
 from stepimp.training.muon import MuonAdamW
 from stepimp.training.recipe import KEPT_CHECKPOINTS, MAY_CHANGE, Recipe
 from stepimp.training.sharding import check_resumable, configure
+from stepimp.wording import counted
 
 NOTE = "training.json"  # what is trained in a work folder
 
 
 class TokenDataset(Dataset):
+    """Sequences [N, L] as the Trainer's inputs."""
+
     def __init__(self, tokens: torch.Tensor):
         self.tokens = tokens
 
@@ -165,7 +168,7 @@ def fit(
     seed: int,
     tokenizer,
     held_out_loss,
-    callbacks=(),
+    callbacks,
 ):
     """Trains a model and returns its averaged weights, in eval mode. Resumes from the newest
     checkpoint.
@@ -200,8 +203,9 @@ def fit(
     if trainer.state.global_step < recipe.steps:
         minutes = next(part.minutes for part in callbacks if isinstance(part, Deadline))
         raise StepimpError(
-            f"{folder.name} stopped after {minutes:g} minutes at step {trainer.state.global_step} "
-            f"of {recipe.steps}: run the same command again to continue."
+            f"{folder.name} stopped after {counted(minutes, 'minute')} at step "
+            f"{trainer.state.global_step} of {recipe.steps}: run the same command again to "
+            "continue."
         )
     return ema.averaged()
 
@@ -239,12 +243,13 @@ def check_enough(tokens: torch.Tensor, recipe: Recipe, processes: int):
     batch = recipe.batch_size * processes
     if len(tokens) < batch:
         raise StepimpError(
-            f"The text has {len(tokens)} sequences, less than one batch of {batch}: choose a "
-            "smaller batch size."
+            f"The text has {counted(len(tokens), 'sequence')}, less than one batch of {batch}: "
+            "choose a smaller batch size."
         )
 
 
 def training_arguments(work: Path, recipe: Recipe, seed: int) -> TrainingArguments:
+    """The Trainer's arguments for a recipe, with checkpoints in `work`."""
     gpu = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(work),
@@ -269,9 +274,8 @@ def training_arguments(work: Path, recipe: Recipe, seed: int) -> TrainingArgumen
 
 
 def start_training(seed: int):
-    """The same draws for the same seed, and no progress but our own."""
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    """Seeds all random draws and turns off the progress bars of transformers."""
+    quiet_transformers()
     set_seed(seed)
 
 

@@ -119,7 +119,7 @@ def test_a_results_file_that_is_truncated_or_foreign(run, tmp_path, monkeypatch)
     ):
         file.write_text(damaged)
         assert message in run("recommend", "--curves", file).message
-    monkeypatch.setattr("stepimp.commands._recommend.measure_first", lambda *_: older)
+    monkeypatch.setattr("stepimp.commands._curves.measure_first", lambda *_: older)
     outcome = run("recommend", "--steps", 4)
     assert outcome.code == 0 and f"Skipped: {file} is damaged" in outcome.stderr
 

@@ -76,6 +76,11 @@ def test_a_baseline_that_is_the_heavy_model_itself(run, copied):
     assert "2b is the heavy model: choose another" in run("kl", "--light", "2b").message
 
 
+@pytest.mark.parametrize("command, option", [("plan", "--forwards"), ("kl", "--until")])
+def test_an_infinite_number(run, command, option):
+    assert "'inf' is not a finite number" in run(command, option, "inf").message
+
+
 @pytest.mark.parametrize("budget", ["-0.1", "1.5", "nan", "much"])
 def test_a_budget_outside_zero_to_one(run, budget):
     assert "--budget" in run("recommend", "--budget", budget).message

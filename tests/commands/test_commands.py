@@ -112,7 +112,7 @@ def test_depths_are_block_counts(run, tmp_path, depths):
         (["--seed", 2, "--baseline-seed", 2], "--baseline-seed.*2 is the seed of the family"),
         (["--vocab-size", 100], "--vocab-size"),
         (["--muon-lr", 0], "--muon-lr"),
-        (["--muon-lr", "nan"], "is not a number"),
+        (["--muon-lr", "nan"], "is not a finite number"),
         (["--ema", 1], "--ema"),
     ],
 )

@@ -9,6 +9,7 @@ from documents import call
 
 from stepimp import __version__, doctor
 from stepimp.kernels import statistics
+from stepimp.wording import counted
 
 
 def test_it_ends_with_a_block_for_bug_reports():
@@ -17,7 +18,8 @@ def test_it_ends_with_a_block_for_bug_reports():
     block = re.search(r"```\n(.*)\n```\n\Z", said, re.DOTALL)[1]
     assert block.startswith(f"stepimp {__version__}") and block.endswith("\nself-test: passed")
     words = " ".join(block.split())  # a long line is broken between words
-    assert f"torch {torch.__version__}" in words and f"{torch.get_num_threads()} threads" in words
+    assert f"torch {torch.__version__}" in words
+    assert f"{counted(torch.get_num_threads(), 'thread')} (" in words
 
 
 def test_it_fits_80_columns():

@@ -98,14 +98,14 @@ def test_a_file_of_ones_own(call, texts_file, tmp_path):
 
 def test_the_mdlm_way_says_how_many_samples_it_dropped(call, texts_file, tmp_path):
     result = call("evaluate", texts_file, "--compat", "mdlm", "--batch-size", 2)
-    assert "1 samples beyond the last whole batch of 2 were dropped" in result.stderr
+    assert "1 sample beyond the last whole batch of 2" in result.stderr
     assert evaluated(tmp_path)["rows"][0]["samples"] == 4
 
 
 def test_a_text_with_nothing_to_score_is_reported(call, tmp_path):
     (tmp_path / "own.jsonl").write_text('{"text": ""}\n{"text": "the model"}\n')
     result = call("evaluate", tmp_path / "own.jsonl")
-    assert "1 samples had nothing to score" in result.stderr
+    assert "1 sample had nothing to score" in result.stderr
     assert (
         evaluated(tmp_path)["rows"][0]["empty"] == 1
         and evaluated(tmp_path)["rows"][0]["samples"] == 2

@@ -70,6 +70,15 @@ def test_a_plan_is_shown_whole_and_saved(options, tmp_path, extra):
     assert last[1] == f"The plan as JSON -> {saved}"
 
 
+def test_passes_beyond_one_per_token_change_nothing(options, tmp_path):
+    rows = []
+    for forwards in (32, 1e9):
+        call("plan", "--forwards", forwards, *options)
+        rows.append(only_document(tmp_path / "out", "plan")["rows"])
+        next((tmp_path / "out").glob("plan-*.json")).unlink()
+    assert rows[0] == rows[1]
+
+
 def test_fixed_steps_are_never_below_the_frontier(options, tmp_path):
     call("plan", "--forwards", 8, *options)
     document = only_document(tmp_path / "out", "plan")

@@ -14,8 +14,8 @@ def test_a_command_ends_when_the_process_that_started_it_was_killed(monkeypatch)
     reading, writing = os.pipe()
     os.close(reading)
     monkeypatch.setenv("STEPIMP_PROGRESS", str(writing))
-    with pytest.raises(Terminated), _progress.progress("texts") as moved:
-        moved(1, 2)
+    with pytest.raises(Terminated), _progress.progress("texts") as report:
+        report(1, 2)
     os.close(writing)
 
 
@@ -32,18 +32,18 @@ def terminal(monkeypatch):
 def test_the_bar_is_over_all_steps_by_their_work(terminal):
     with _overall.Overall(8) as overall:
         (task,) = overall.bar.tasks
-        overall.begun("Step 1 of 2: stepimp loss")
-        overall.begun("Step 2 of 2: stepimp kl")
-        overall.moved("Step 1 of 2: stepimp loss", 2)
-        overall.moved("Step 2 of 2: stepimp kl", 1)
+        overall.started("Step 1 of 2: stepimp loss")
+        overall.started("Step 2 of 2: stepimp kl")
+        overall.report("Step 1 of 2: stepimp loss", 2)
+        overall.report("Step 2 of 2: stepimp kl", 1)
         assert task.completed == 3, "both run at once"
         task.start_time -= 30
         overall.bar.refresh()
         assert str(_overall.TimeLeft().render(task)) == "0:00:50 left", "30 s for 3 of 8"
-        overall.moved("Step 1 of 2: stepimp loss", 6)
+        overall.report("Step 1 of 2: stepimp loss", 6)
         with overall.paused():
             assert not overall.bar.live.is_started
-        overall.moved("Step 2 of 2: stepimp kl", 2)
+        overall.report("Step 2 of 2: stepimp kl", 2)
         assert task.finished
     shown = terminal.getvalue()
     for part in ("Step 2 of 2: stepimp kl", " 38%", "100%", " left"):

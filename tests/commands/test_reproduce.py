@@ -10,7 +10,6 @@ from filled import filled
 
 from stepimp.commands import _protocol, main
 from stepimp.commands._edition import Edition
-from stepimp.commands._print import duration
 from stepimp.commands._protocol import is_there
 from stepimp.commands._steps import Ended, Step
 from stepimp.commands.reproduce import command_line
@@ -40,11 +39,11 @@ def ran(monkeypatch, tmp_path):
     """
     steps = []
 
-    def run_steps(open_steps, workers, results, begun, moved):
+    def run_steps(open_steps, workers, results, started, report):
         for number, step in enumerate(open_steps):
             steps.append(step)
-            begun(step)
-            moved(step, 1, 2)
+            started(step)
+            report(step, 1, 2)
             if step.arguments[0] in ran.failing:
                 yield Ended(step, 1, "", "it failed\n")
                 continue
@@ -235,13 +234,6 @@ def test_a_document_is_there_if_its_command_line_made_it(tmp_path, tiny_family):
 
     assert there("compare", "--seed", "1") and not there("compare", "--seed", "2")
     assert not there("search", "--seed", "1", need="search")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(5.4, "5 s"), (120, "2 min"), (3000, "50 min"), (9000, "2.5 h")]
-)
-def test_an_expected_time_is_given_to_two_digits(seconds, shown):
-    assert duration(seconds) == shown
 
 
 def test_workers_are_the_cores_by_default(tmp_path, ran, made, monkeypatch):

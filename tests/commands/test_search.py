@@ -11,20 +11,12 @@ import time
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from documents import call, only_document
 
-from stepimp.commands import main
 from stepimp.documents import read_document
 
 SIZES = {"segments": 5, "light-segments": 2, "steps": 20, "samples": 6, "chunk": 3, "length": 8}
 SIZE = [part for name, value in SIZES.items() for part in (f"--{name}", str(value))]
-
-
-def call(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +49,7 @@ def searched(curves, options, tmp_path_factory):
 
 
 def document(out):
-    (file,) = out.glob("search-*.json")
-    return read_document(file)
+    return only_document(out, "search")
 
 
 PREDICTED = ("predicted_path_kl_nats", "predicted_nelbo_nats", "predicted_relative_kl_nats")

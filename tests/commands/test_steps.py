@@ -32,15 +32,17 @@ def step(*arguments, needs=(), reads=()):
     return Step(arguments, Path("family"), tuple(needs), frozenset(reads))
 
 
-def run(steps, tmp_path, workers=1, moved=lambda step, done, total: None, begun=lambda step: None):
-    return list(run_steps(steps, workers, tmp_path, begun, moved))
+def run(
+    steps, tmp_path, workers=1, report=lambda step, done, total: None, started=lambda step: None
+):
+    return list(run_steps(steps, workers, tmp_path, started, report))
 
 
 def test_a_command_that_dies_keeps_its_last_words_and_its_share(child, tmp_path):
     words = "print('out', flush=True); print('err', file=sys.stderr, flush=True)"
     child(f"os.write(pipe, b'1 4\\n'); {words}; os.kill(os.getpid(), signal.SIGKILL)")
     moves = []
-    (ended,) = run([step()], tmp_path, moved=lambda step, *move: moves.append(move))
+    (ended,) = run([step()], tmp_path, report=lambda step, *move: moves.append(move))
     assert (ended.code, ended.output, ended.errors) == (-signal.SIGKILL, "out\n", "err\n")
     assert moves == [(1, 4)]
 
@@ -80,11 +82,11 @@ def test_one_worker_runs_one_after_the_other(child, tmp_path):
     child("print(len(os.listdir(os.environ['STEPIMP_RESULTS'])))")
     running, most = set(), []
 
-    def begun(step):
+    def started(step):
         running.add(step)
         most.append(len(running))
 
-    for ended in run_steps([step(name) for name in "abc"], 1, tmp_path, begun, lambda *_: None):
+    for ended in run_steps([step(name) for name in "abc"], 1, tmp_path, started, lambda *_: None):
         running.remove(ended.step)
     assert most == [1, 1, 1]
 
@@ -110,13 +112,13 @@ def test_an_interrupt_ends_all_commands_and_says_nothing_of_them(child, tmp_path
     child("os.write(pipe, f'{os.getpid()} 4\\n'.encode()); print('x', flush=True); time.sleep(60)")
     running = []
 
-    def moved(step, process, total):
+    def report(step, process, total):
         running.append(process)
         if len(running) == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run([step("a"), step("b")], tmp_path, 2, moved)
+        run([step("a"), step("b")], tmp_path, 2, report)
     for process in running:
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
@@ -152,6 +154,6 @@ TINY += ("--points", "2")
 def test_a_real_command_reports_its_progress(tmp_path, tiny_family, tiny_text):
     arguments = (*TINY, "--data", str(tiny_text), "--family", str(tiny_family))
     moves = []
-    (ended,) = run([step(*arguments)], tmp_path, moved=lambda step, *move: moves.append(move))
+    (ended,) = run([step(*arguments)], tmp_path, report=lambda step, *move: moves.append(move))
     assert ended.code == 0 and "6 sequences -> " in ended.output
     assert moves[-1] == (6, 6) and set(moves) <= {(2, 6), (4, 6), (6, 6)}

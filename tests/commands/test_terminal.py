@@ -94,7 +94,14 @@ def test_a_budget_that_is_not_a_share(run, budget):
 
 @pytest.mark.parametrize(
     "count, shown",
-    [(0, "0 kB"), (420, "0.42 kB"), (551_000, "551 kB"), (999_900, "1000 kB"), (1.23e6, "1.23 MB")],
+    [
+        (0, "0 kB"),
+        (420, "0.42 kB"),
+        (551_000, "551 kB"),
+        (999_900, "1000 kB"),
+        (1.23e6, "1.23 MB"),
+        (1.6e12, "1.6 TB"),
+    ],
 )
 def test_a_size_has_no_exponent(count, shown):
     assert size(count) == shown

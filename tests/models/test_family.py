@@ -213,7 +213,7 @@ def test_the_default_members_are_the_deepest_and_the_shallowest(tmp_path):
 
 
 def test_a_family_of_one_depth_or_none_has_no_default_members(tmp_path):
-    with pytest.raises(StepimpError, match=f"There is no family in {tmp_path}: train one"):
+    with pytest.raises(StepimpError, match=f"{tmp_path} holds no family: train one"):
         default_members(tmp_path)
     manifest(tmp_path, a=(6, 1), b=(6, 2))
     with pytest.raises(StepimpError, match="same depth: name the heavy and the light model"):

@@ -7,16 +7,8 @@ from filled import filled, write_all
 from stepimp.commands import main
 from stepimp.errors import StepimpError
 from stepimp.models.family import family_folder
-from stepimp.paper.needs import (
-    BUNDLED,
-    LM1B_NEEDS,
-    NEEDS,
-    find_documents,
-    made_by,
-    members_of,
-    members_or_bundled,
-    recipe,
-)
+from stepimp.paper.needs import LM1B_NEEDS, NEEDS, find_documents
+from stepimp.paper.recipes import BUNDLED, made_by, members_of, members_or_bundled, recipe
 
 SHARED = ("light_6", "light_8", "light_10", "light_sizes")  # with "unconditional", one document
 

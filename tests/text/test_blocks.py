@@ -165,12 +165,19 @@ def test_encoding_plain_text_leaves_the_tokenizer_as_it_was(tokenizer):
     assert tokenizer("<|mask|>").input_ids == [tokenizer.mask_token_id]
 
 
+def token_parts(texts, tokenizer):
+    """The tokens of each part that a text is tokenized in."""
+    encoder = encoding.array_encoder(tokenizer)
+    parts = encoding.batches(encoding.all_pieces(numbered(texts), tokenizer))
+    return [encoding.token_ids(part, encoder, tokenizer) for part in parts]
+
+
 def test_a_long_text_is_tokenized_in_pieces_with_the_same_tokens(tokenizer, monkeypatch):
     text = "the model\n\n  reads\r\n é a token\n" * 50 + "x" * 300 + "\nof the sample" * 20
-    whole = np.concatenate(list(encoding.token_stream(numbered([text, "end"]), tokenizer)))
+    whole = np.concatenate(token_parts([text, "end"], tokenizer))
     monkeypatch.setattr(encoding, "PIECE", 97)
     assert sum(1 for _ in encoding.pieces([text], encoding.plain_encoder(tokenizer))) > 10
-    parts = list(encoding.token_stream(numbered([text, "end"]), tokenizer))
+    parts = token_parts([text, "end"], tokenizer)
     assert len(parts) > 1 and np.array_equal(np.concatenate(parts), whole)
 
 

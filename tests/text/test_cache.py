@@ -8,7 +8,7 @@ from documents import call
 
 from stepimp.text import cache
 from stepimp.text.blocks import load_blocks, train_tokenizer
-from stepimp.text.pipes import keep_stream
+from stepimp.text.pipes import save_stream
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def filled(tmp_path, monkeypatch, tiny_text):
     (tmp_path / "rates-0123456789ab.json").write_text("{}")
     (tmp_path / "unfinished-ab3_x").mkdir()  # of a run that was killed while it read a pipe
     (tmp_path / "thesis.txt").write_text("mine")
-    keep_stream(io.BytesIO(b"the model reads"), "a pipe")
+    save_stream(io.BytesIO(b"the model reads"), "a pipe")
     return tmp_path
 
 

@@ -14,7 +14,7 @@ from fakes import jsonl, zstd
 from stepimp.errors import StepimpError
 from stepimp.text import files
 from stepimp.text.blocks import load_blocks, load_documents, train_tokenizer
-from stepimp.text.pipes import keep_pipe, keep_stream
+from stepimp.text.pipes import save_pipe, save_stream
 
 LENGTH = 16
 TEXTS = [f'the model "number" {i}, reads\n\na token. ' * 4 for i in range(5)]
@@ -184,7 +184,7 @@ def test_a_link_that_leads_nowhere_is_no_dataset_of_the_hub(tmp_path, target, sa
 
 def test_an_empty_stream_is_said_of_the_stream(tmp_path):
     with pytest.raises(StepimpError, match="Nothing came from the standard input"):
-        keep_stream(io.BytesIO(b""), "the standard input")
+        save_stream(io.BytesIO(b""), "the standard input")
 
 
 def test_json_that_is_nested_too_deeply_is_not_read(tmp_path):
@@ -228,11 +228,11 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept_under_its_old_name(tmp
 def test_a_closed_standard_input_is_said_to_be(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(StepimpError, match="standard input is closed"):
-        keep_pipe("-")
+        save_pipe("-")
 
 
 def test_a_pipe_that_fills_the_disk_names_the_folder(full_disk, tmp_path, monkeypatch):
     monkeypatch.setenv("STEPIMP_CACHE", str(tmp_path))
     with full_disk(2000), pytest.raises(StepimpError, match=f"pipe in {tmp_path} .*STEPIMP_CACHE"):
-        keep_stream(io.BytesIO(bytes(9000)), "a pipe")
+        save_stream(io.BytesIO(bytes(9000)), "a pipe")
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ import pytest
 
 from stepimp.text import blocks, encoding, token_files
 from stepimp.text.blocks import characters, load_blocks, load_documents, train_tokenizer
-from stepimp.text.token_files import message, write_token_file
+from stepimp.text.token_files import progress_message, write_token_file
 
 PARTS = [[(f"piece {number} é", number % 3 == 0)] for number in range(9)]
 KILLED = 6  # number of the part in which a run is killed
@@ -121,7 +121,7 @@ def test_progress_is_in_characters_with_the_time_left(tmp_path, monkeypatch, cap
     assert len(caplog.messages) == len(PARTS)
     assert "about 0 s left" in caplog.messages[-1]
     # This run did 20 of the 30 million characters in 10 s: 70 are left.
-    assert message(30_000_000, 100_000_000, 20_000_000, 10.0) == (
+    assert progress_message(30_000_000, 100_000_000, 20_000_000, 10.0) == (
         "Tokenizing: 30 of 100 million characters, about 35 s left."
     )
 

@@ -14,7 +14,8 @@ from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.family import read_manifest
 from stepimp.models.loading import load
 from stepimp.text.blocks import load_blocks, train_tokenizer
-from stepimp.training.family import prepare_text, train_family
+from stepimp.training.family import train_family
+from stepimp.training.family_text import prepare_text
 from stepimp.training.objective import evaluate_nelbo
 
 

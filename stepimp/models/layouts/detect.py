@@ -13,7 +13,9 @@ from stepimp.models.layouts import (
     smdm,
 )
 from stepimp.models.layouts.layout import (
+    CAUSAL,
     NO_MODEL,
+    UNIFORM,
     WRAPPERS,
     Layout,
     Shapes,
@@ -29,9 +31,7 @@ BY_TYPE = {
     "Dream": dream.layout,
     **{qwen3.PREFIX + name: qwen3.layout for name in qwen3.NATIVE},
 }
-UNIFORM = "its corruption replaces tokens by random ones (uniform state); there is no mask token"
 IN_BLOCKS = "it writes block after block (semi-autoregressive), not in one masked diffusion"
-CAUSAL = "it is autoregressive and reads from left to right"
 REFUSED = {
     "duo": UNIFORM,
     "udlm": UNIFORM,
@@ -66,6 +66,7 @@ def detect(config: dict, shapes: Shapes) -> Layout:
 
 
 def layout_of(config: dict, shapes: Shapes) -> Layout:
+    """`detect`, without its checks of the layout."""
     kind = config.get("model_type")
     if not isinstance(kind, str | None):
         raise describes_no_model(f"model_type is {kind!r:.50}")

@@ -9,10 +9,12 @@ KEYS = (("transformer.wte.", "embed_tokens."), ("transformer.", "denoise_model."
 
 
 def matches(shapes: Shapes) -> bool:
+    """Whether tensors have the names of a DiffuGPT."""
     return EMBEDDING in shapes and any(name.startswith("denoise_model.h.") for name in shapes)
 
 
 def layout(config: dict, shapes: Shapes) -> Layout:
+    """The layout of a DiffuGPT."""
     fields = native_fields(config) | {"bos_token_id": None, "eos_token_id": None}
     if len(shapes[EMBEDDING]) == 2:  # the mask token was added, and the rows are padded
         fields["vocab_size"] = shapes[EMBEDDING][0]

@@ -6,6 +6,7 @@ from stepimp.models.layouts.layout import Layout, Shapes, native_fields, rope_of
 
 
 def layout(config: dict, shapes: Shapes) -> Layout:
+    """The layout of a Dream or DiffuCoder. Raises StepimpError for a scaled rotary embedding."""
     fields = {
         key: value
         for key, value in native_fields(config).items()

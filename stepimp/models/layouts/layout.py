@@ -36,18 +36,22 @@ FOREIGN_FIELDS = (
     "_name_or_path",
 )
 
-
 NUMBERS = (int, float)
 # type of a default: what a config.json may have in its place
 KINDS: dict[type, Any] = {bool: bool, int: int, float: NUMBERS, str: str}
 WRAPPERS = ("_orig_mod.", "module.")  # of torch.compile and of distributed training
+# Reasons for which a model is refused.
+UNIFORM = "its corruption replaces tokens by random ones (uniform state); there is no mask token"
+CAUSAL = "it is autoregressive and reads from left to right"
 
 
 def is_int(value) -> bool:
+    """Whether a value is an integer; true and false are not."""
     return type(value) is int
 
 
 def whole(native: str, stored: torch.Tensor) -> torch.Tensor:
+    """The stored tensor itself."""
     return stored
 
 
@@ -100,11 +104,13 @@ class Layout:
         NoiseSchedule(self.noise)
 
     def stored_name(self, native: str) -> str:
+        """The stored name of a native model's tensor."""
         for ours, theirs in self.keys:
             native = native.replace(ours, theirs)
         return native
 
     def skips(self, stored: str) -> bool:
+        """Whether a stored tensor belongs to no denoiser."""
         return any(re.search(pattern, stored) for pattern in self.left_out)
 
     @property
@@ -175,7 +181,3 @@ def refuse_more_blocks_than_tensors(layout: Layout, shapes: Shapes):
 def count(shapes: Shapes, pattern: str) -> int:
     """Numbered layers: how many different numbers the first group of `pattern` takes."""
     return len({match[1] for name in shapes if (match := re.search(pattern, name))})
-
-
-def parameters(shapes: Shapes) -> int:
-    return sum(math.prod(shape) for shape in shapes.values())

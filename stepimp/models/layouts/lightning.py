@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stepimp.errors import StepimpError
 from stepimp.models.inert_pickle import StoredTensor, load_inert, plain
-from stepimp.models.layouts.layout import Layout, refuse_more_blocks_than_tensors
+from stepimp.models.layouts.layout import CAUSAL, UNIFORM, Layout, refuse_more_blocks_than_tensors
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.models.strict import check_tensors, empty_model
@@ -16,7 +16,6 @@ from stepimp.models.weights import StoredWeights
 
 PREFIXES = re.compile(r"(^module\.)|(_orig_mod\.)|((?<=\.)module\.)")
 EMBEDDING = "backbone.vocab_embed.embedding"
-UNIFORM = "its corruption replaces tokens by random ones (uniform state); there is no mask token"
 # Reasons for what the repository and its successors train beside MDLM.
 REASONS = {
     "duo": UNIFORM,
@@ -24,7 +23,7 @@ REASONS = {
     "udlm": UNIFORM,
     "uniform": UNIFORM,
     "sedd": "it predicts ratios of probabilities (SEDD), not the clean token",
-    "ar": "it is autoregressive and reads from left to right",
+    "ar": CAUSAL,
     "d3pm": "it carries no unmasked tokens over (D3PM parameterisation)",
     "bd3lm": "it denoises block after block (semi-autoregressive)",
 }
@@ -86,6 +85,7 @@ def part(config: dict, name: str) -> dict:
 
 
 def tokenizer_name(config: dict) -> str:
+    """The tokenizer's name or path. Raises StepimpError for anything but a string."""
     name = part(config, "data").get("tokenizer_name_or_path", "gpt2")
     if not isinstance(name, str):
         raise StepimpError(f"its config names the tokenizer {name!r:.50}, which is not a name.")
@@ -114,7 +114,9 @@ def check(config: dict):
 
 
 def time_conditioning(config: dict) -> bool:
-    """Of the config, or of its algorithm as later versions of the trainer write it."""
+    """Whether the config, or its algorithm as later versions of the trainer write it, has time
+    conditioning.
+    """
     places = {"time_conditioning": config, "algo.time_conditioning": part(config, "algo")}
     values = {
         name: fields["time_conditioning"]
@@ -129,6 +131,7 @@ def time_conditioning(config: dict) -> bool:
 
 
 def mdlm_config(config: dict, rows: int) -> MDLMConfig:
+    """The shape of the model. rows: of its embedding. Raises StepimpError for a missing field."""
     shape = config["model"]
     for name in ("length", "hidden_size", "cond_dim", "n_blocks", "n_heads"):
         if name not in shape:

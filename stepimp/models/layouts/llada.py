@@ -18,10 +18,7 @@ KEYS = (
     ("mlp.up_proj.", "up_proj."),
     ("mlp.down_proj.", "ff_out."),
 )
-
-
-# What changes the forward pass, and the values with which it is that of LLaDA 8B. Where a field is
-# absent or null, so it is.
+# Fields that change the forward pass, and their values for LLaDA 8B, which are also the defaults.
 FORWARD: dict[str, tuple] = {
     "block_type": ("llama",),
     "layer_norm_type": ("rms",),
@@ -41,6 +38,7 @@ FORWARD: dict[str, tuple] = {
 
 
 def refuse_other_forward(config: dict):
+    """Raises StepimpError for a field that changes the forward pass."""
     for name, allowed in FORWARD.items():
         value = config.get(name)
         if value is not None and value not in allowed:
@@ -52,6 +50,7 @@ def refuse_other_forward(config: dict):
 
 
 def layout(config: dict, shapes: Shapes) -> Layout:
+    """The layout of a LLaDA. Raises StepimpError for one that computes something else."""
     if config.get("n_experts") or config.get("num_experts"):
         raise StepimpError("it is a mixture of experts; of LLaDA the dense models load.")
     refuse_other_forward(config)

@@ -23,10 +23,12 @@ OLD_NORMS = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerN
 
 
 def matches(config: dict) -> bool:
+    """Whether transformers has a masked language model of this type."""
     return config.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
 def layout(config: dict, shapes: Shapes) -> Layout:
+    """The layout of a masked language model. Raises StepimpError for a decoder."""
     fields = {key: value for key, value in config.items() if key != "auto_map"}
     native = AutoConfig.for_model(fields.pop("model_type"), **fields)
     if native.is_encoder_decoder or getattr(native, "is_decoder", False):

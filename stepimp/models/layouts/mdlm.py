@@ -6,6 +6,7 @@ from stepimp.models.mdlm_config import MDLMConfig
 
 
 def layout(config: dict, shapes: Shapes) -> Layout:
+    """The layout of an MDLM in the public format."""
     if not isinstance(config.get("time_conditioning", False), bool):
         raise describes_no_model(f"time_conditioning is {config['time_conditioning']!r:.50}")
     native = MDLMConfig(**native_fields(config))

@@ -1,4 +1,4 @@
-"""A folder that `stepimp convert` wrote: native names, and what the layout said in config.json."""
+"""A folder that `stepimp convert` wrote: native names, and the layout in config.json."""
 
 import transformers
 from transformers import AutoConfig
@@ -6,7 +6,7 @@ from transformers import AutoConfig
 from stepimp.models.layouts.layout import Layout, Shapes, describes_no_model
 
 FIELD = "stepimp"
-SAID = (
+RECORDED = (
     "name",
     "mask_id",
     "shift",
@@ -18,12 +18,13 @@ SAID = (
 
 
 def matches(config: dict) -> bool:
+    """Whether `stepimp convert` wrote this config.json."""
     return isinstance(config.get(FIELD), dict)
 
 
-def said(layout: Layout) -> dict:
-    """What a converted config.json says of a layout, under `FIELD`."""
-    return {name: getattr(layout, name) for name in SAID}
+def recorded(layout: Layout) -> dict:
+    """What a converted config.json records of a layout, under `FIELD`."""
+    return {name: getattr(layout, name) for name in RECORDED}
 
 
 def layout(config: dict, shapes: Shapes) -> Layout:
@@ -31,8 +32,8 @@ def layout(config: dict, shapes: Shapes) -> Layout:
     that `stepimp convert` does not write.
     """
     facts = config[FIELD]
-    if facts.keys() != set(SAID):
-        wrong = ", ".join(sorted(facts.keys() ^ set(SAID)))
+    if facts.keys() != set(RECORDED):
+        wrong = ", ".join(sorted(facts.keys() ^ set(RECORDED)))
         raise describes_no_model(f"its entry {FIELD!r} lacks or has too much: {wrong}")
     fields = {key: value for key, value in config.items() if key not in (FIELD, "auto_map")}
     native = AutoConfig.for_model(fields.pop("model_type", None), **fields)

@@ -13,6 +13,7 @@ NATIVE = {
 
 
 def layout(config: dict, shapes: Shapes) -> Layout:
+    """The layout of one of these models."""
     config_class, model = NATIVE[config["model_type"].removeprefix(PREFIX)]
     fields = native_fields(config)
     shift = int(bool(fields.pop("right_shift_logits", False)))

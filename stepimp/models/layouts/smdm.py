@@ -28,6 +28,7 @@ KEYS = (
 
 
 def matches(shapes: Shapes) -> bool:
+    """Whether tensors have the names of an SMDM."""
     return {EMBEDDING, HEAD, QKV} <= shapes.keys()
 
 
