@@ -1,10 +1,12 @@
 """`stepimp recommend`: curves and a budget to a schedule."""
 
 from collections.abc import Callable
+from typing import get_args
 
 import click
 
 from stepimp.models.options import ModelOptions
+from stepimp.rows import Objective
 
 from ._long import confirm
 from ._options import (
@@ -44,7 +46,7 @@ recommend_options = together(
     ),
     choice_option(
         "--by",
-        choices=["kl", "loss", "nelbo"],
+        choices=get_args(Objective),
         default="kl",
         help="What a light step costs: relative KL, |CE difference|, or cross-entropy.",
     ),

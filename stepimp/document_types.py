@@ -4,11 +4,11 @@
 what is read somewhere is required, so that documents of earlier versions stay readable.
 """
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from stepimp.checks import fault, not_a
 from stepimp.columns import Column, columns
-from stepimp.rows import PARTS, CurveRow
+from stepimp.rows import PARTS, CurveRow, Objective
 
 MOST_LOG_PPL = 700.0  # nats per token: the exponential of a larger one is infinite
 Schedules = dict[str, dict[str, list[float]]]
@@ -59,7 +59,7 @@ class RecommendParams(TypedDict):
     family: str | None
     budget: float
     save_flops: bool
-    by: Literal["kl", "loss", "nelbo"]
+    by: Objective
     segments: int
     steps: int
     seed: NotRequired[int]

@@ -6,7 +6,7 @@ measured is null in the document; a value is null only where its type says `| No
 the row types of each document; `stepimp.columns` lists what is declared here.
 """
 
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 from stepimp.predicted_rows import (
     INTERVAL,
@@ -23,6 +23,9 @@ from stepimp.predicted_rows import (
     TradeoffRow,
 )
 from stepimp.search_rows import HeldOutRow, InfluenceRow, PredictionRow, RoundRow, SearchRow
+
+Objective = Literal["kl", "loss", "nelbo"]
+"""What `recommend` minimises: the costs of `stepimp.schedules.costs.cost_curves` that it takes."""
 
 Time = Annotated[float, "time of the corruption: 1 is fully masked (start of sampling), 0 clean"]
 Model = Annotated[str, "model, by its name in the family"]

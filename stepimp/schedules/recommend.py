@@ -6,7 +6,7 @@ Arrays over steps are in sampling order: index 0 is step T (t = 1), the last ind
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from stepimp.curves.measurements import Measurements
 from stepimp.curves.tables import Means, curve_rows
 from stepimp.errors import StepimpError
 from stepimp.progress import Progress, no_progress
-from stepimp.rows import BoundaryRow, RecommendRow, TradeoffRow
+from stepimp.rows import BoundaryRow, Objective, RecommendRow, TradeoffRow
 from stepimp.schedules.cheapest import cheapest, refuse_too_large
 from stepimp.schedules.costs import mean_curves, predict, saved_units, step_costs
 from stepimp.schedules.frontier import Frontier
@@ -28,7 +28,7 @@ from stepimp.schedules.schedule import (
     stretched,
 )
 
-OBJECTIVES = ("kl", "loss", "nelbo")
+OBJECTIVES = get_args(Objective)
 TRADEOFF_POINTS = 41
 TRADEOFF_STEPS = 1000  # most T for the trade-off: boundaries to 0.001 in t
 REOPTIMISED = 100  # resamples whose optimum is computed
@@ -122,6 +122,8 @@ def recommend(
     Raises StepimpError where nothing can be saved, no schedule meets the budget, or the search
     would take too much memory.
     """
+    if by not in OBJECTIVES:
+        raise StepimpError(f"Unknown objective {by!r}: choose one of {', '.join(OBJECTIVES)}.")
     if shortest > steps:
         raise StepimpError(
             f"Segments of at least {shortest} steps do not fit into T = {steps}: choose shorter "

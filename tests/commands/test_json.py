@@ -13,7 +13,7 @@ LEAVES = [path for path, command in COMMANDS.items() if not isinstance(command, 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
 def test_every_command_has_it(path):
     options = {name for option in COMMANDS[path].params for name in option.opts}
-    assert "--json" in options, "add output_options of commands/_options.py, or --json alone"
+    assert "--json" in options, "add output_options or json_option of commands/_options.py"
 
 
 def test_convert_says_what_it_wrote(tiny_family, tmp_path):

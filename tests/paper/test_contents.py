@@ -69,7 +69,7 @@ def test_all_numbers_are_there_and_our_own_have_names():
     assert not any(letter.isdigit() for name in EXTRAS | EXTRA_TABLES for letter in name)
     assert [*FIGURES, *EXTRAS, *TABLES, "claims"] == NAMES
     asked = {item.need for item in (DRAWN | TABLES).values()}
-    assert asked == set(NEEDS), "each need is in NEEDS and `recipe` of stepimp/paper/needs.py"
+    assert asked == set(NEEDS), "each need is in NEEDS of stepimp/paper/needs.py"
 
 
 @pytest.mark.parametrize("name", EXTRAS | EXTRA_TABLES)

@@ -1,5 +1,7 @@
 """The trade-off and the recommendation: every schedule is named, and nothing collides."""
 
+from typing import get_args
+
 import pytest
 from filled import recommendation
 from matplotlib.colors import to_hex
@@ -9,6 +11,7 @@ from read_artists import words_of
 
 from stepimp.plots import style, tradeoff
 from stepimp.plots.figures import draw
+from stepimp.rows import Objective
 
 
 def tradeoff_rows(slope):
@@ -85,3 +88,8 @@ def test_the_trade_off_says_what_is_traded(changes, budget, objective):
     assert budget in ax.get_xlabel() and objective in ax.get_ylabel()
     assert ax.get_xlim()[1] == (0.5 if "save_flops" in changes else 1)
     assert "Recommended: L3,H7, 15.0%" in words_of(figure)
+
+
+def test_each_objective_has_the_label_of_its_axis():
+    unlabelled = set(get_args(Objective)) - tradeoff.OBJECTIVES.keys()
+    assert not unlabelled, "add them to OBJECTIVES of plots/tradeoff.py"

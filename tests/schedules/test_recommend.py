@@ -76,6 +76,7 @@ def test_the_ends_of_the_budget(budget):
             {"budget": 0.9, "save_flops": True},
             "budget of 0.9 cannot be met within the limits; the nearest that can: 0.75, 0.75",
         ),
+        ({"by": "squares"}, "Unknown objective 'squares': choose one of kl, loss, nelbo"),
         ({"shortest": 101}, "Segments of at least 101 steps do not fit into T = 100"),
         (
             {"shortest": 30},
