@@ -66,7 +66,7 @@ def compare_policies(
     names = ("heavy", "light", "save_flops", "steps", "samples", "sequences", "draft", "batch_size")
     params = {name: getattr(options, name) for name in (*names, "seed", "dtype")}
     params |= {"curves": Path(curves["path"]).name, "judge": judge.name}
-    params |= {"length": text.shape[1], "family": recorded(options.family)}
+    params |= {"length": text.shape[1], "family": recorded(options.family)} | family.params
     fingerprints = {"models": family.fingerprints, "judge": judge.fingerprint, "data": source}
     run = Run(options.out, "policies", params, fingerprints, family.any.device, options.dtype)
     if document := run.finished():
