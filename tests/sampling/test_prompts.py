@@ -47,7 +47,10 @@ def test_files_and_standard_input(tmp_path, monkeypatch):
     file = tmp_path / "many.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert read_prompts(str(file)) == many
-    for piped, prompts in ((file.read_text(), many), ("a\n", many[:1])):
+    for marked, prompts in ((text, [Prompt(("x = {}", None))]), (file, many)):
+        marked.write_text(marked.read_text("utf-8"), "utf-8-sig")
+        assert read_prompts(str(marked)) == prompts
+    for piped, prompts in ((file.read_text("utf-8"), many), ("a\n", many[:1])):
         monkeypatch.setattr("sys.stdin", io.StringIO(piped))
         assert read_prompts("-") == prompts
 
