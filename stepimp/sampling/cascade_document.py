@@ -73,7 +73,7 @@ def tune_cascade(
         strata=options.points,
         seed=options.seed,
         batch_size=options.batch_size,
-        journal=run.journal(check=chunk_check),
+        journal=run.journal(chunk_check(options.points)),
         progress=progress,
     )
     rows = cascade_rows(events, share_of_light, wanted.budget, options.seed)

@@ -11,7 +11,9 @@ positions of each step j <= i are as likely to be the A of step i as those of i 
 are averaged. One pass of both models at a state serves every threshold.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from stepimp.checks import is_array, is_whole, span
 from stepimp.curves.inputs import Inputs
 from stepimp.curves.measure import masked_positions
 from stepimp.errors import StepimpError
-from stepimp.journals import MemoryJournal
+from stepimp.journals import Check, MemoryJournal
 from stepimp.kernels.statistics import vocabulary_statistics
 from stepimp.models.denoiser import Denoiser
 from stepimp.processes import Processes
@@ -107,17 +109,33 @@ def measure_events(
     return assembled(list(done.values()))
 
 
-def chunk_check(unit: str, chunk) -> str:
-    """The check of a journal that keeps results of `measured_chunk`."""
-    lists = isinstance(chunk, dict) and isinstance(chunk.get("weight"), list)
-    whole = (
-        lists
-        and is_whole(chunk.get("start"))
-        and is_array(chunk.get("tokens"), (span(unit),), is_whole)
-        and is_array(chunk.get("sequence"), (len(chunk["weight"]),), is_whole)
-        and all(is_array(chunk.get(name), (len(chunk["weight"]),)) for name in COLUMNS)
-    )
-    return "" if whole and span(unit) else f"{unit} is not a whole chunk of events"
+def chunk_check(strata: int) -> Check:
+    """The check of a journal that keeps results of `measured_chunk`.
+
+    strata: parts of the trajectory, or more than there are.
+    """
+
+    def check(unit: str, chunk) -> str:
+        lists = isinstance(chunk, dict) and isinstance(chunk.get("weight"), list)
+        if not (lists and span(unit)):
+            return f"{unit} is not a whole chunk of events"
+        start, stop = map(int, unit.split(":"))
+        events = (len(chunk["weight"]),)
+        whole = (
+            chunk.get("start") == start
+            and is_array(chunk.get("tokens"), (stop - start,), within(0, 2**63))
+            and is_array(chunk.get("sequence"), events, within(start, stop))
+            and is_array(chunk.get("stratum"), events, within(0, strata))
+            and all(is_array(chunk.get(name), events) for name in COLUMNS)
+        )
+        return "" if whole else f"{unit} is not a whole chunk of events"
+
+    return check
+
+
+def within(least: int, end: int) -> Callable[[Any], bool]:
+    """Whether a value is an integer of this range, without its end."""
+    return lambda value: is_whole(value) and least <= value < end
 
 
 def assembled(chunks: list[dict]) -> HeldOutEvents:

@@ -14,7 +14,7 @@ from stepimp.curves.inputs import TextInputs
 from stepimp.documents import read_document
 from stepimp.noise import NoiseSchedule
 from stepimp.sampling.cascade_document import cascade_rows
-from stepimp.sampling.cascade_prediction import HeldOutEvents, measure_events
+from stepimp.sampling.cascade_prediction import HeldOutEvents, chunk_check, measure_events
 
 M, THRESHOLD = 3, 0.9
 TEXT = (2, 0, 1)
@@ -141,3 +141,29 @@ def test_the_command_tunes_a_threshold_that_generate_takes(tiny_family, tiny_tex
     assert generated["cost"]["forwards_of"].keys() == {"1b", "2b"}
     assert json.loads(json.dumps(generated["cost"]["flops"])) > 0
     assert "saves at most 50.0%" in run("cascade", *models, *small, "--budget", "0.6", code=1)
+
+
+CHUNK = {
+    "sequence": [4, 5, 5],
+    "stratum": [0, 0, 1],
+    **dict.fromkeys(("weight", "entropy", "ce_light", "ce_heavy", "kl_light"), [0.5, 1.0, 2.0]),
+    "start": 4,
+    "tokens": [8, 7],
+}
+
+
+@pytest.mark.parametrize(
+    "column, value",
+    [
+        ("stratum", [0, 0, 10**9]),  # as many strata would take minutes
+        ("stratum", [0, 0, -1]),
+        ("sequence", [4, 5, 6]),
+        ("tokens", [8, -7]),
+        ("start", 5),
+        ("weight", [0.5, 1.0]),
+    ],
+)
+def test_a_journal_with_other_strata_or_sequences_is_damaged(column, value):
+    check = chunk_check(strata=2)
+    assert check("4:6", CHUNK) == ""
+    assert check("4:6", CHUNK | {column: value}) == "4:6 is not a whole chunk of events"
