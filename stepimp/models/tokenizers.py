@@ -30,9 +30,21 @@ def open_tokenizer(source: str, classes: tuple[str, ...] = AUTO):
             return tokenizer.from_pretrained(source, trust_remote_code=False)
         except Exception as error:  # transformers and tokenizers document no common exception type
             errors.append(error)
-    raise StepimpError(
-        f"Cannot load the tokenizer of {source}: {first_line(errors[0])}"
-    ) from errors[0]
+    raise StepimpError(failure(source, errors[0])) from errors[0]
+
+
+def failure(source: str, error: Exception) -> str:
+    """What to say of a tokenizer that cannot be opened; transformers speaks of its own classes."""
+    reason, folder = first_line(error), Path(source)
+    if isinstance(error, KeyError):
+        reason = f"it lacks {reason}"
+    if folder.is_dir() and not (folder / "tokenizer.json").is_file():
+        missing = "it has no tokenizer.json: put one there"
+        # A line that ends in a colon announces a list of ways to convert other formats.
+        reason = missing if reason.endswith(":") else f"{reason.rstrip('.')}; {missing}"
+    elif folder.is_dir():
+        reason = f"{reason.rstrip('.')}. If its tokenizer.json is damaged, fetch it again"
+    return f"Cannot load the tokenizer of {source}: {reason.rstrip('.')}."
 
 
 def quiet_transformers():

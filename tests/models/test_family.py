@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,17 @@ def test_a_checkpoint_without_a_tokenizer_offline(tmp_path, random_model):
 def test_a_damaged_tokenizer_is_not_replaced_by_another(tmp_path, random_model):
     random_model().save_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").write_text(json.dumps({"version": "1.0"}))
-    with pytest.raises(StepimpError, match=f"Cannot load the tokenizer of {tmp_path}"):
+    said = f"Cannot load the tokenizer of {tmp_path}: .*tokenizer.json is damaged, fetch it again"
+    with pytest.raises(StepimpError, match=said):
+        load_tokenizer(str(tmp_path))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(StepimpError, match="it lacks 'added_tokens'. If its"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_a_tokenizer_of_a_config_alone_says_what_is_missing(tmp_path, tiny_family):
+    shutil.copy(tiny_family / "tokenizer_config.json", tmp_path)
+    with pytest.raises(StepimpError, match=r"it has no tokenizer.json: put one there\.$"):
         load_tokenizer(str(tmp_path))
 
 
