@@ -243,6 +243,8 @@ def light_at_the_ends(document: dict) -> Evidence:
     top, bottom = light_shares(document)
     centres = np.array([(row["t_from"] + row["t_to"]) / 2 for row in document["influence"]])
     ends = abs(centres - 0.5) > MIDDLE + 1e-9
+    if ends.all() or not ends.any():
+        return Evidence(False, False, f"a search of {len(ends)} segments has no ends and a middle")
     best, worst = (
         both_at_95(shares[ends].mean(0) - shares[~ends].mean(0)) for shares in (top, -bottom)
     )

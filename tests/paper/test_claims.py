@@ -88,6 +88,14 @@ def test_results_that_do_not_tell_are_undecided(number, noisy):
     assert verdict["verdict"] == "undecided" and verdict["needs"] is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_search_without_a_middle_is_undecided_and_says_why():
+    coarse = search([0.1, 0.0], segments=2, light=1, extremes=1)
+    verdict = judged(AS_CLAIMED | {"search": coarse})[2]
+    assert verdict["verdict"] == "undecided"
+    assert "a search of 2 segments has no ends and a middle" in verdict["reason"]
+
+
 def test_without_results_all_are_undecided_and_say_what_to_run():
     assert verdicts({}) == ["undecided"] * 5
     for verdict in judged({}):
