@@ -4,12 +4,14 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from stepimp.errors import StepimpError
 from stepimp.models.checkpoints import open_checkpoint
 from stepimp.models.layouts import native
 from stepimp.models.native import make_bidirectional
 from stepimp.models.strict import check_tensors, empty_model, fill
+from stepimp.models.tokenizers import save_tokenizer
 from stepimp.models.vocabulary import mask_token
 
 
@@ -42,8 +44,12 @@ def convert(source: str, folder: Path, dtype: str = "float32") -> str:
         setattr(model.config, native.FIELD, native.recorded(layout) | {"mask_id": mask_id})
     try:
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    except OSError as error:
+        save_tokenizer(tokenizer, folder)
+    except BaseException as error:  # an interrupt as well: half a checkpoint is of no use
         shutil.rmtree(folder, ignore_errors=True)
-        raise StepimpError(f"Cannot write {folder}: {error}.") from error
+        if isinstance(error, (OSError, SafetensorError)):
+            raise StepimpError(
+                f"Cannot write {folder} ({error}). Free space or choose another folder."
+            ) from error
+        raise
     return digest

@@ -1,16 +1,20 @@
 """Tokenizers: beside the weights, or from the hub; code of their own is never run."""
 
+import os
+import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import transformers
 from transformers.utils import logging
 
-from stepimp.errors import StepimpError, first_line
+from stepimp.errors import StepimpError, advice, first_line
 from stepimp.models.headers import refuse_pointer
 from stepimp.text.hub import offline_unless_reachable
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt")
+TOKENIZER = "tokenizer.json"
+TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "vocab.json", "vocab.txt")
 AUTO = ("AutoTokenizer",)
 
 
@@ -38,13 +42,40 @@ def failure(source: str, error: Exception) -> str:
     reason, folder = first_line(error), Path(source)
     if isinstance(error, KeyError):
         reason = f"it lacks {reason}"
-    if folder.is_dir() and not (folder / "tokenizer.json").is_file():
+    if folder.is_dir() and not (folder / TOKENIZER).is_file():
         missing = "it has no tokenizer.json: put one there"
         # A line that ends in a colon announces a list of ways to convert other formats.
         reason = missing if reason.endswith(":") else f"{reason.rstrip('.')}; {missing}"
     elif folder.is_dir():
         reason = f"{reason.rstrip('.')}. If its tokenizer.json is damaged, fetch it again"
     return f"Cannot load the tokenizer of {source}: {reason.rstrip('.')}."
+
+
+def save_tokenizer(tokenizer, folder: Path):
+    """Writes a tokenizer's files into a folder, each whole or not at all and tokenizer.json last: a
+    kill or a full disk leaves none that cannot be read. Raises StepimpError where they cannot be
+    written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".tokenizer-") as scratch:
+            tokenizer.save_pretrained(scratch)
+            for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == TOKENIZER):
+                if file.is_dir():  # chat templates
+                    shutil.copytree(file, folder / file.name, dirs_exist_ok=True)
+                else:
+                    os.replace(file, folder / file.name)
+    except OSError as error:
+        raise StepimpError(
+            f"Cannot write a tokenizer to {folder} ({error.strerror}). {advice(error)}"
+        ) from error
+    except Exception as error:
+        if type(error) is not Exception:  # which the library tokenizers raises for the system's
+            raise
+        raise StepimpError(
+            f"Cannot write a tokenizer to {folder}: {first_line(error)}. Free space and run the "
+            "same command again."
+        ) from error
 
 
 def quiet_transformers():

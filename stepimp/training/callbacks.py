@@ -14,6 +14,7 @@ import torch
 from transformers import TrainerCallback
 
 from stepimp.errors import StepimpError
+from stepimp.models.tokenizers import save_tokenizer
 from stepimp.results import write_atomically
 from stepimp.scratch import replacing
 from stepimp.training.recipe import Recipe
@@ -146,7 +147,7 @@ class Snapshots(TrainerCallback):
         facts = {"step": state.global_step, "sequences": sequences}
         facts["heldout_nats_per_token"] = self.held_out(model)
         model.to(getattr(torch, self.recipe.weights)).save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        save_tokenizer(self.tokenizer, folder)
         write_atomically(folder / "snapshot.json", json.dumps(facts, indent=1) + "\n")
 
 

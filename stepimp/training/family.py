@@ -14,6 +14,7 @@ from stepimp.models.family import read_manifest, write_manifest
 from stepimp.models.loading import load_tokenizer
 from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
+from stepimp.models.tokenizers import save_tokenizer
 from stepimp.processes import Processes
 from stepimp.progress import Progress
 from stepimp.results import results_folder
@@ -153,7 +154,7 @@ def train_family(
             shape = {**shape, **vocabulary_of(tokenizer)}
             tutor = load_teacher(teacher, tokenizer, shape, processes.device) if teacher else None
             if processes.is_main_process and not (folder / "tokenizer.json").exists():
-                tokenizer.save_pretrained(folder)
+                save_tokenizer(tokenizer, folder)
         measured = finished_part(held_out.tokens)
         origin = {"data": blocks.fingerprint, "teacher": tutor.fingerprint if tutor else None}
         training = {

@@ -16,6 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer
 from stepimp.checks import fault, parsed
 from stepimp.errors import StepimpError
 from stepimp.models.loading import open_tokenizer
+from stepimp.models.tokenizers import save_tokenizer
 from stepimp.processes import Processes
 from stepimp.progress import Progress, no_progress
 from stepimp.quality.judge import FOLDER
@@ -157,7 +158,7 @@ def train_judge(
             tokenizer, blocks, held_out = open_text(work, data, length, vocab_size, column)
             check_enough(blocks.tokens, recipe, processes.num_processes)
             if processes.is_main_process:
-                tokenizer.save_pretrained(work)
+                save_tokenizer(tokenizer, work)
         claim(work, {"shape": shape, "seed": seed, "data": blocks.fingerprint}, recipe)
         start_training(seed)
         model = new_judge(shape, tokenizer)

@@ -17,7 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 from stepimp.agreement import require_same
 from stepimp.checks import parsed
 from stepimp.errors import FULL, Contradiction, StepimpError, advice
-from stepimp.models.tokenizers import quiet_transformers
+from stepimp.models.tokenizers import quiet_transformers, save_tokenizer
 from stepimp.processes import Processes
 from stepimp.results import write_atomically
 from stepimp.training.callbacks import (
@@ -291,4 +291,4 @@ def save(model, tokenizer, folder: Path, loss: float, weights: str):
     if PartialState().is_main_process:
         with full_disk_explained(folder):
             model.to(getattr(torch, weights)).save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
+            save_tokenizer(tokenizer, folder)
