@@ -166,6 +166,7 @@ PARAMS: dict[str, Any] = {
     "search": SearchParams,
     "profile": ProfileParams,
     "generate": GenerateParams,
+    "evaluate": dict[str, Any],  # none is read
 }
 # kind -> {part beside the rows, which may be absent: its type}
 OTHERS: dict[str, dict[str, Any]] = {
@@ -182,7 +183,7 @@ def document_fault(document) -> str:
     kind = document["command"]
     if kind not in PARTS:
         return ""
-    if text := fault(document["params"], PARAMS.get(kind, dict[str, Any]), "params"):
+    if text := fault(document["params"], PARAMS[kind], "params"):
         return text
     for name, type_of_part in OTHERS.get(kind, {}).items():
         if name in document and (text := fault(document[name], type_of_part, name)):

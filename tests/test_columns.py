@@ -10,6 +10,7 @@ from documents import unfit_rows
 
 import stepimp.fixtures
 from stepimp.columns import columns, mismatch, typed, view
+from stepimp.document_types import PARAMS
 from stepimp.documents import read_document
 from stepimp.rows import PARTS, BoundaryRow, EvaluateRow, KlRow, LossRow, NelboRow
 
@@ -45,6 +46,10 @@ def test_a_column_says_its_type_and_meaning_and_an_interval_stands_for_three():
         for row_types in PARTS[kind].values():
             for column in (column for row_type in row_types for column in columns(row_type)):
                 assert column.type in (float, int, str) and len(column.meaning) > 2, column
+
+
+def test_each_kind_of_document_declares_its_params():
+    assert PARTS.keys() == PARAMS.keys(), "add the kind to PARAMS of stepimp/document_types.py"
 
 
 def test_columns_of_what_need_not_be_measured_are_optional():

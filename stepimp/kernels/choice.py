@@ -6,20 +6,23 @@ import torch
 
 from stepimp.errors import StepimpError
 
-IMPLEMENTATIONS = ("auto", "reference", "torch", "triton")
+IMPLEMENTATIONS = ("reference", "torch", "triton")
 
 
-def choose(impl: str, x: torch.Tensor) -> str:
-    """The implementation to use for tensor x: `impl`, or for `auto` triton if x is on a CUDA device
-    and Triton is installed, else torch.
+def choose(impl: str, x: torch.Tensor, implementations: tuple[str, ...] = IMPLEMENTATIONS) -> str:
+    """The implementation to use for tensor x: `impl`, or for `auto` triton if there is one, it is
+    installed and x is on a CUDA device, else torch.
 
-    Raises StepimpError for an unknown implementation and for Triton if it is missing or cannot run.
+    implementations: those that the kernel has. Raises StepimpError for another one, and for Triton
+    if it is missing or cannot run.
     """
     if impl == "auto":
-        return "triton" if installed() and x.is_cuda and x.dtype != torch.float64 else "torch"
-    if impl not in IMPLEMENTATIONS:
+        runs_triton = installed() and x.is_cuda and x.dtype != torch.float64
+        return "triton" if runs_triton and "triton" in implementations else "torch"
+    if impl not in implementations:
         raise StepimpError(
-            f"Unknown implementation {impl!r}: use auto, reference, torch or triton."
+            f"Unknown implementation {impl!r}: use auto, {', '.join(implementations[:-1])} or "
+            f"{implementations[-1]}."
         )
     if impl == "triton" and not installed():
         raise StepimpError(

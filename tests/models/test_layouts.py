@@ -8,6 +8,7 @@ from tiny_models import LENGTH
 from stepimp.models.checkpoints import load_checkpoint
 from stepimp.models.loading import load
 
+# What a layout is beside the default, by the names of `LAYOUTS`.
 SHIFTED = {"dream", "diffugpt"}
 FRAMED = {"bert", "roberta", "electra", "distilbert", "modernbert", "eurobert"}
 
@@ -80,7 +81,8 @@ def test_the_mask_token_and_unknown_ids_have_no_probability(loaded, z):
 
 def test_what_the_layout_says_of_itself(loaded):
     name, model, _, tokenizer = loaded
-    assert model.shift == int(name in SHIFTED) and model.blocks == 2
+    assert model.shift == int(name in SHIFTED), f"say in SHIFTED whether {name} is shifted"
+    assert model.blocks == 2
     length = {"smdm": 2048, "roberta": LENGTH - 1}.get(name, LENGTH)
     assert model.max_length == length and not model.time_conditioned
     framed = ((2,), (3,)) if name in FRAMED else ((), ())

@@ -53,9 +53,11 @@ def chosen_plainly(order, p, count):
     return ranked[:count]
 
 
-@pytest.mark.parametrize(
-    "text", ["confidence", "margin", "entropy", "threshold:0.5", "threshold:0.99", "eb:0", "eb:1.5"]
-)
+RANKED = [name for name, rule in ORDERS.items() if not isinstance(rule, Remasking)]
+REMASKING = [name for name in ORDERS if name not in RANKED]
+
+
+@pytest.mark.parametrize("text", [*RANKED, "threshold:0.5", "threshold:0.99", "eb:0", "eb:1.5"])
 def test_positions_are_chosen_as_the_definition_says(text):
     order = Order.parse(text)
     for seed in range(5):
@@ -86,8 +88,9 @@ def test_help_and_documentation_have_the_order_with_its_level(name):
     generate = {option.name: option for option in main.commands["generate"].params}
     page = (Path(__file__).parents[2] / "docs" / "policies.md").read_text("utf-8")
     written = Order(name).format()
-    assert re.search(rf"(?<![-:\w]){re.escape(written)}(?![-:\w]|\.\d)", generate["order"].help)
-    assert f"`{written}`" in page
+    exactly = rf"(?<![-:\w]){re.escape(written)}(?![-:\w]|\.\d)"
+    assert re.search(exactly, generate["order"].help), f"name {written} in the help of --order"
+    assert f"`{written}`" in page, f"describe {written} in docs/policies.md"
 
 
 def test_an_order_is_followed_with_the_models_of_the_schedule():
@@ -188,12 +191,10 @@ def remdm_distribution(denoisers, schedule, order, length):
     return total
 
 
-@pytest.mark.parametrize(
-    "text", ["remdm-cap:0.4", "remdm-rescale:0.9", "remdm-conf:1", "remdm-loop:0.3"]
-)
-def test_remdm_follows_its_enumerated_distribution(text):
+@pytest.mark.parametrize("name", REMASKING)
+def test_remdm_follows_its_enumerated_distribution(name):
     denoisers = two_models(2, vocab=2)
-    schedule, order = parse("H3,L1", "h", "l"), Order.parse(text)
+    schedule, order = parse("H3,L1", "h", "l"), Order(name, 0.4)
     exact = remdm_distribution(denoisers, schedule, order, 2)
     assert sum(exact.values()) == pytest.approx(1)
     tokens = policies.sample(
