@@ -2,11 +2,25 @@
 logging step in a log.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from transformers import TrainerCallback
 
-from ._progress import stderr
+from stepimp.launcher import launched
+
+from ._progress import progress_bar, stderr
+
+
+@contextmanager
+def training_progress() -> Iterator["TrainingProgress | None"]:
+    """The progress of a training, in the process that shows it; None in all others."""
+    if launched()[0] != 0:
+        yield None
+        return
+    with progress_bar(transient=False) as bar:
+        yield TrainingProgress(bar)
 
 
 class TrainingProgress(TrainerCallback):

@@ -1,20 +1,15 @@
 """`stepimp judge`: a small language model to score generated text with."""
 
-import shlex
-import sys
-from contextlib import nullcontext
 from functools import partial
 
 import click
 
-from stepimp.launcher import launched
 from stepimp.progress import no_progress
 
 from ._long import confirm_training
 from ._options import (
     BELOW_ONE,
     MOST_VOCABULARY,
-    POSITIVE,
     SEED,
     choice_option,
     count_option,
@@ -24,8 +19,8 @@ from ._options import (
     yes_option,
 )
 from ._print import print_json
-from ._progress import progress_bar, status
-from ._training import judge_shape, recipe_of
+from ._progress import status
+from ._training import command_line, judge_shape, optimizer_options, recipe_of
 
 
 @click.command()
@@ -45,20 +40,7 @@ from ._training import judge_shape, recipe_of
 )
 @count_option("--steps", default=700, help="Steps of the training.")
 @count_option("--batch-size", default=8, help="Sequences per step and process.")
-@number_option(
-    "--muon-lr", type=POSITIVE, default=0.02, help="Peak rate of Muon, for the layers' matrices."
-)
-@number_option(
-    "--adamw-lr", type=POSITIVE, default=0.01, help="Peak rate of AdamW, for everything else."
-)
-@count_option("--warmup", default=50, help="Steps of linear warm-up.")
-@number_option(
-    "--ema",
-    type=BELOW_ONE,
-    default=0.99,
-    help="Decay of the averaged weights, which are the ones kept.",
-)
-@count_option("--save-every", default=200, help="Steps between checkpoints.")
+@optimizer_options("layers", muon_lr=0.02, adamw_lr=0.01, warmup=50, ema=0.99, save_every=200)
 @click.option("--bf16", is_flag=True, help="Mixed precision.")
 @choice_option(
     "--weights",
@@ -102,7 +84,7 @@ def judge(
     from stepimp.quality.judge import FOLDER
     from stepimp.training.judge import RECIPE, train_judge
 
-    from ._training_progress import TrainingProgress
+    from ._training_progress import training_progress
 
     if not Path(folder).expanduser().is_dir():
         raise StepimpError(
@@ -114,10 +96,7 @@ def judge(
         params,
         yes,
     )
-    command = shlex.join(["stepimp", *sys.argv[1:]])
-    main_process = launched()[0] == 0
-    with progress_bar(transient=False) if main_process else nullcontext() as bar:
-        shown = TrainingProgress(bar) if main_process else None
+    with training_progress() as shown:
         facts = train_judge(
             Path(folder),
             shape,
@@ -125,12 +104,12 @@ def judge(
             data,
             vocab_size,
             seed,
-            command,
+            command_line(),
             [shown] if shown else [],
             column,
             partial(shown.measured, FOLDER) if shown else no_progress,
         )
-    if not main_process:
+    if not shown:
         return
     if as_json:
         return print_json(facts)

@@ -167,55 +167,56 @@ def warn(document: dict):
 
 def show(document: dict, tradeoff: bool):
     """The tables, and the recommendation in a line."""
-    params, objective = document["params"], f"objective: {document['params']['by']}"
+    params = document["params"]
     unit = "saved FLOPs" if params["save_flops"] else "light steps"
     click.echo(
         f"T = {params['steps']}, budget {params['budget']:g} of {unit}, curves {params['curves']}"
     )
-    columns = ["schedule", "light", "saved", "path KL", "NELBO", objective]
-    spare = ("saved", "NELBO", "path KL", "light")
-    rows = [[row["name"], *cells(row)] for row in document["rows"]]
-    print_table("Predictions in nats per token", ["", *columns], rows, spare)
-    if tradeoff:
-        rows = [cells(row) for row in document["tradeoff"]]
-        print_table("Trade-off: the best schedule for each budget", columns, rows, spare)
+    print_predictions(document, {}, tradeoff)
     if "verification" in document:
         show_verification(document["verification"])
     click.echo(boundary_line(document["boundaries"]))
     click.echo(f"Recommended: {document['rows'][0]['schedule']} -> {document['path']}")
 
 
-def cells(row: dict) -> list[str]:
-    """A schedule, what it saves and what is predicted of it."""
-    statistics = [banded(row, name) for name in ("path_kl_nats", "nelbo_nats", "objective")]
-    saved = [f"{row['light_fraction']:.0%}", f"{row['saved_flops']:.1%}"]
-    return [row["schedule"], *saved, *statistics]
+def print_predictions(document: dict, further: dict[str, str], tradeoff: bool):
+    """The tables of the recommendation and, if asked for, of the trade-off.
+
+    further: title -> column of the rows, to be shown after those that all recommendations have.
+    """
+    statistics = {
+        "path KL": "path_kl_nats",
+        "NELBO": "nelbo_nats",
+        f"objective: {document['params']['by']}": "objective",
+        **further,
+    }
+
+    def cells(row: dict) -> list[str]:
+        saved = [f"{row['light_fraction']:.0%}", f"{row['saved_flops']:.1%}"]
+        return [row["schedule"], *saved, *(banded(row, name) for name in statistics.values())]
+
+    columns = ["schedule", "light", "saved", *statistics]
+    spare = ("saved", "NELBO", "path KL", "light")
+    rows = [[row["name"], *cells(row)] for row in document["rows"]]
+    print_table("Predictions in nats per token", ["", *columns], rows, spare)
+    if tradeoff:
+        rows = [cells(row) for row in document["tradeoff"]]
+        print_table("Trade-off: the best schedule for each budget", columns, rows, spare)
 
 
 def show_masked(document: dict, tradeoff: bool):
     """The tables of a recommendation over masked positions, and the recommendation in a line."""
-    params, objective = document["params"], f"objective: {document['params']['by']}"
+    params = document["params"]
     unit = "saved FLOPs" if params["save_flops"] else "forward passes that run light"
     steps = f"T = {params['steps']}" if params["steps"] else "One token at a time"
     click.echo(f"{steps}, budget {params['budget']:g} of {unit}, curves {params['curves']}")
-    columns = ["schedule", "light", "saved", "path KL", "NELBO", objective, "to best over steps"]
-    spare = ("saved", "NELBO", "path KL", "light")
-    rows = [[row["name"], *masked_cells(row)] for row in document["rows"]]
-    print_table("Predictions in nats per token", ["", *columns], rows, spare)
-    if tradeoff:
-        rows = [masked_cells(row) for row in document["tradeoff"]]
-        print_table("Trade-off: the best schedule for each budget", columns, rows, spare)
+    print_predictions(document, {"to best over steps": "over_steps_diff_nats"}, tradeoff)
     best = document["rows"][0]
     click.echo(
         f"Against the best over steps at the same expected cost, {best['best_over_steps']}: "
         f"{banded(best, 'over_steps_diff_nats')} nats per token."
     )
     click.echo(f"Recommended: {best['schedule']} -> {document['path']}")
-
-
-def masked_cells(row: dict) -> list[str]:
-    """`cells`, and the difference to the best schedule over steps."""
-    return [*cells(row), banded(row, "over_steps_diff_nats")]
 
 
 def show_verification(rows: list[dict]):

@@ -1,12 +1,8 @@
 """`stepimp train`: a family of depths and seeds."""
 
-import shlex
-import sys
-from contextlib import nullcontext
+from pathlib import Path
 
 import click
-
-from stepimp.launcher import launched
 
 from ._long import confirm_training, missing_depths
 from ._options import (
@@ -23,8 +19,8 @@ from ._options import (
     yes_option,
 )
 from ._print import print_json
-from ._progress import progress_bar, status
-from ._training import family_shape, recipe_of
+from ._progress import status
+from ._training import command_line, family_shape, optimizer_options, recipe_of
 
 
 def depth_list(ctx, param, value):
@@ -88,20 +84,7 @@ def depth_list(ctx, param, value):
     type=click.IntRange(260, MOST_VOCABULARY),
     help="Size of that BPE; 260 reads bytes.  [default: 512]",
 )
-@number_option(
-    "--muon-lr", type=POSITIVE, default=0.015, help="Peak rate of Muon, for the blocks' matrices."
-)
-@number_option(
-    "--adamw-lr", type=POSITIVE, default=0.007, help="Peak rate of AdamW, for everything else."
-)
-@count_option("--warmup", default=100, help="Steps of linear warm-up.")
-@number_option(
-    "--ema",
-    type=BELOW_ONE,
-    default=0.999,
-    help="Decay of the averaged weights, which are the ones kept.",
-)
-@count_option("--save-every", default=500, help="Steps between checkpoints.")
+@optimizer_options("blocks", muon_lr=0.015, adamw_lr=0.007, warmup=100, ema=0.999, save_every=500)
 @choice_option(
     "--schedule",
     choices=["cosine", "trapezoid"],
@@ -146,7 +129,6 @@ def train(
     tokenizer,
     teacher,
     vocab_size,
-    length,
     minutes,
     as_json,
     yes,
@@ -177,33 +159,22 @@ def train(
     if tokenizer:
         refuse(["vocab_size"], "does not count with --tokenizer: give one of them.")
     status("Reading the text ...")
-    from pathlib import Path
-
+    if prepare:
+        return write_tokens(prepare, params)
     from stepimp.training.callbacks import Deadline
     from stepimp.training.family import train_family
-    from stepimp.training.family_text import prepare_text
 
-    from ._training_progress import TrainingProgress
+    from ._training_progress import training_progress
 
-    if prepare:
-        counts = prepare_text(Path(prepare), data, length, tokenizer, vocab_size, column)
-        if as_json:
-            return print_json(counts | {"file": prepare})
-        return click.echo(
-            f"{counts['train']:,} training and {counts['heldout']:,} held-out sequences of "
-            f"{length} tokens -> {prepare}"
-        )
     confirm_training(
         missing_depths(Path(folder), depths, baseline_seed),
         {name: params[name] or 0 for name in ("width", "length", "cond_dim", "vocab_size")},
         params,
         yes,
     )
-    command = shlex.join(["stepimp", *sys.argv[1:]])
     callbacks = [Deadline(minutes)] if minutes else []
-    main_process = launched()[0] == 0
-    with progress_bar(transient=False) if main_process else nullcontext() as bar:
-        shown = TrainingProgress(bar) if main_process else None
+    trained = []
+    with training_progress() as shown:
         members = train_family(
             Path(folder),
             depths,
@@ -214,18 +185,31 @@ def train(
             data,
             tokenizer,
             vocab_size,
-            command,
+            command_line(),
             callbacks=[*callbacks, *([shown] if shown else [])],
             teacher=teacher,
             column=column,
             progress=shown.measured if shown else lambda name, done, total: None,
         )
-        trained = []
         for name, nelbo in members:
             trained.append({"name": name, "heldout_nelbo_nats": nelbo})
             line = f"{name}: held-out NELBO {nelbo:.4f} nats per token -> {Path(folder) / name}"
             click.echo(line, err=as_json)
-    if main_process and as_json:
+    if shown and as_json:
         print_json({"folder": folder, "trained": trained})
-    elif main_process:
+    elif shown:
         click.echo(f"The family is complete in {folder}.")
+
+
+def write_tokens(file: str, params: dict):
+    """Writes the tokens of `--prepare`, and says how many. params: of `stepimp train`."""
+    from stepimp.training.family_text import prepare_text
+
+    names = ("data", "length", "tokenizer", "vocab_size", "column")
+    counts = prepare_text(Path(file), *(params[name] for name in names))
+    if params["as_json"]:
+        return print_json(counts | {"file": file})
+    click.echo(
+        f"{counts['train']:,} training and {counts['heldout']:,} held-out sequences of "
+        f"{params['length']} tokens -> {file}"
+    )

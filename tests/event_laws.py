@@ -8,6 +8,13 @@ from functools import cache
 import numpy as np
 import torch
 
+M = 3  # the mask token of the fakes
+
+
+def masked(start):
+    """The positions of a sequence that are masked."""
+    return [i for i, token in enumerate(start) if token == M]
+
 
 def ancestral(positions, steps, model):
     """Each position unmasks at a step of T. model: (n masked, time) -> name."""

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import torch
+from event_laws import observed
 from scipy import stats
 
 from stepimp.noise import NoiseSchedule
@@ -71,6 +72,11 @@ class FakeDenoiser:
         return rows.index_fill(-1, torch.tensor(self.mask_id), -torch.inf)
 
 
+def two_models(**options):
+    """A heavy and a light model, which differ in their logits alone."""
+    return {name: FakeDenoiser(seed=seed, **options) for name, seed in (("h", 1), ("l", 2))}
+
+
 def exact_distribution(denoisers, schedule, length, prefix=()):
     """{tokens: probability}, enumerated from the definition: at step i each masked position unmasks
     with probability 1/i and is then drawn from the step's model.
@@ -109,9 +115,7 @@ def observed_and_expected(denoisers, schedule, length, n, prefix=(), draw=sample
     given = torch.tensor(prefix) if prefix else None
     drawn = draw(denoisers, schedule, range(n), length, seed=5, prefix=given, batch_size=64)
     exact = exact_distribution(denoisers, schedule, length, prefix)
-    index = {tokens: k for k, tokens in enumerate(exact)}
-    observed = np.bincount([index[tuple(row)] for row in drawn.tolist()], minlength=len(exact))
-    return observed, n * np.array(list(exact.values()))
+    return observed(drawn, exact)
 
 
 def chi_square(observed, expected):

@@ -14,6 +14,11 @@ MODELS |= {
 MODELS["compare"] = MODELS["loss"]
 NEEDS["plan"] = ["--forwards", 8]
 NEEDS["search"], MODELS["search"] = [], MODELS["loss"]
+# The shortest trainings of a family and of its judge.
+TRAIN = ["--depths", 1, "--steps", 2, "--width", 8, "--length", 8, "--batch-size", 2]
+TRAIN += ["--vocab-size", 262]
+JUDGE = ["--layers", 1, "--width", 8, "--heads", 1, "--context", 8, "--steps", 2]
+JUDGE += ["--batch-size", 2, "--vocab-size", 262]
 FAST = ["--sequences", "4", "--points", "2", "--length", "8"]
 
 

@@ -1,12 +1,12 @@
 """Every results document has exactly the columns that `stepimp.rows` declares."""
 
 import copy
-import importlib.util
 from pathlib import Path
 
 import pytest
 from by_hand import comparison, curves, fractions, search, sizes
 from documents import unfit_rows
+from page_makers import DOCS, page_maker
 
 import stepimp.fixtures
 from stepimp.columns import columns, mismatch, typed, view
@@ -94,9 +94,7 @@ def test_a_view_has_the_columns_of_its_kind():
 
 
 def test_the_page_of_columns_is_what_the_types_say():
-    docs = Path(__file__).parents[1] / "docs"
-    spec = importlib.util.spec_from_file_location("make_results", docs / "make_results.py")
-    make_results = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_results)
-    written = (docs / "results.md").read_text("utf-8")
-    assert written == make_results.page(), "write it again: python docs/make_results.py"
+    written = (DOCS / "results.md").read_text("utf-8")
+    assert written == page_maker("make_results").page(), (
+        "write it again: python docs/make_results.py"
+    )

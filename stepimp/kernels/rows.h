@@ -76,23 +76,34 @@ static float inner_product(const u16* __restrict a, const u16* __restrict b, int
   return _mm512_reduce_add_ps(sum);
 }
 
-// p: [rows, columns] probabilities, of whose gradient dp the product with them is `inner`, [rows].
-// ds: gradient of the scores, as rows and as pairs; p_pairs: p as pairs; both as rows `first`
-// onwards of `total`.
-static void softmax_backward(const u16* __restrict p, const float* __restrict dp, const float* __restrict inner, int rows, int columns, u16* __restrict ds, u32* __restrict ds_pairs, u32* __restrict p_pairs, int total, int first) {
+struct Backward {  // 16 elements of a product's input, and of its gradient
+  __m256i value, gradient;
+};
+
+// `backward(r, i)`: what to make of the 16 elements of row r that begin at in + i. Writes values as
+// pairs and gradients as rows and as pairs; both pairs as rows `first` onwards of `total`.
+template <typename Function>
+static inline void backward_to_pairs(const u16* in, int rows, int columns, u32* value_pairs, u16* gradient, u32* gradient_pairs, int total, int first, Function backward) {
   for (int panel = 0; panel < columns; panel += PANEL)
     for (int r = 0; r < rows; r += 2)
       for (int c = panel; c < panel + PANEL; c += LANES) {
         const int i = r * columns + c, j = i + columns;
-        _mm_prefetch(p + rows * columns + i, _MM_HINT_T1);  // the next rows
-        _mm_prefetch(p + rows * columns + j, _MM_HINT_T1);
-        const __m256i p0 = load16(p + i), p1 = load16(p + j);
-        const __m256i ds0 = narrow(all(LN2) * wide(p0) * (wide(dp + i) - all(inner[r])));
-        const __m256i ds1 = narrow(all(LN2) * wide(p1) * (wide(dp + j) - all(inner[r + 1])));
-        store16(ds + i, ds0), store16(ds + j, ds1);
-        _mm512_storeu_si512(pairs_at(ds_pairs, total, first + r, c), pair(ds0, ds1));
-        _mm512_storeu_si512(pairs_at(p_pairs, total, first + r, c), pair(p0, p1));
+        _mm_prefetch(in + rows * columns + i, _MM_HINT_T1);  // the next rows
+        _mm_prefetch(in + rows * columns + j, _MM_HINT_T1);
+        const Backward a = backward(r, i), b = backward(r + 1, j);
+        store16(gradient + i, a.gradient), store16(gradient + j, b.gradient);
+        _mm512_storeu_si512(pairs_at(gradient_pairs, total, first + r, c), pair(a.gradient, b.gradient));
+        _mm512_storeu_si512(pairs_at(value_pairs, total, first + r, c), pair(a.value, b.value));
       }
+}
+
+// p: [rows, columns] probabilities, of whose gradient dp the product with them is `inner`, [rows].
+// ds: gradient of the scores, as rows and as pairs; p_pairs: p as pairs.
+static void softmax_backward(const u16* __restrict p, const float* __restrict dp, const float* __restrict inner, int rows, int columns, u16* __restrict ds, u32* __restrict ds_pairs, u32* __restrict p_pairs, int total, int first) {
+  backward_to_pairs(p, rows, columns, p_pairs, ds, ds_pairs, total, first, [=](int r, int i) -> Backward {
+    const __m256i value = load16(p + i);
+    return {value, narrow(all(LN2) * wide(value) * (wide(dp + i) - all(inner[r])))};
+  });
 }
 
 // GELU in its tanh form, z * gate with gate = sigmoid(2 sqrt(2 / pi) (z + 0.044715 z^3)).
@@ -109,28 +120,12 @@ static void gelu(const float* __restrict y, const float* __restrict bias, int ro
     }
 }
 
-struct Gelu {
-  __m256i value, gradient;
-};
-
-static inline Gelu gelu_backward(const u16* hidden, const float* dy) {
-  const __m512 z = wide(hidden), gate = all(1) / gate_divisor(z), value = z * gate;
-  const __m512 slope = gate + value * (all(1) - gate) * (all(GELU) + all(3 * CUBIC * GELU) * z * z);
-  return {narrow(value), narrow(wide(dy) * slope)};
-}
-
 // g: GELU of hidden [rows, columns], as pairs; dh: gradient of hidden, of which dy is that of g, as
-// rows and as pairs; the pairs as rows `first` onwards of `total`.
+// rows and as pairs.
 static void gelu_backward(const u16* __restrict hidden, const float* __restrict dy, int rows, int columns, u32* __restrict g_pairs, u16* __restrict dh, u32* __restrict dh_pairs, int total, int first) {
-  for (int panel = 0; panel < columns; panel += PANEL)
-    for (int r = 0; r < rows; r += 2)
-      for (int c = panel; c < panel + PANEL; c += LANES) {
-        const int i = r * columns + c, j = i + columns;
-        _mm_prefetch(hidden + rows * columns + i, _MM_HINT_T1);  // the next rows
-        _mm_prefetch(hidden + rows * columns + j, _MM_HINT_T1);
-        const Gelu a = gelu_backward(hidden + i, dy + i), b = gelu_backward(hidden + j, dy + j);
-        store16(dh + i, a.gradient), store16(dh + j, b.gradient);
-        _mm512_storeu_si512(pairs_at(g_pairs, total, first + r, c), pair(a.value, b.value));
-        _mm512_storeu_si512(pairs_at(dh_pairs, total, first + r, c), pair(a.gradient, b.gradient));
-      }
+  backward_to_pairs(hidden, rows, columns, g_pairs, dh, dh_pairs, total, first, [=](int, int i) -> Backward {
+    const __m512 z = wide(hidden + i), gate = all(1) / gate_divisor(z), value = z * gate;
+    const __m512 slope = gate + value * (all(1) - gate) * (all(GELU) + all(3 * CUBIC * GELU) * z * z);
+    return {narrow(value), narrow(wide(dy + i) * slope)};
+  });
 }

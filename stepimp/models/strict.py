@@ -101,13 +101,8 @@ def fill(
             digest.update(name.encode())
             digest.update(tensor.float().contiguous().numpy().data)
         place(model, name, tensor, device, dtype)
-    for name, source in tied.items():
-        owner, attribute = owner_of(model, name)
-        setattr(owner, attribute, model.get_parameter(source))
-    for module in model.modules():
-        for key, buffer in module._buffers.items():
-            if buffer is not None:
-                module._buffers[key] = buffer.to(device)
+    tie(model, tied)
+    move_buffers(model, device)
     return digest.hexdigest()[:12]
 
 
@@ -126,6 +121,21 @@ def place(model, name: str, tensor: torch.Tensor, device, dtype):
         owner._parameters[attribute] = nn.Parameter(tensor, requires_grad=False)
     else:
         owner._buffers[attribute] = tensor
+
+
+def tie(model: nn.Module, tied: dict[str, str]):
+    """Lets parameters share others. tied: as from `tied_names`."""
+    for name, source in tied.items():
+        owner, attribute = owner_of(model, name)
+        setattr(owner, attribute, model.get_parameter(source))
+
+
+def move_buffers(model: nn.Module, device: torch.device):
+    """Moves all buffers to a device, those too that no checkpoint stores."""
+    for module in model.modules():
+        for key, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[key] = buffer.to(device)
 
 
 def owner_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:

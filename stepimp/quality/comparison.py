@@ -117,29 +117,42 @@ def compare_models(options: CompareOptions, progress: Progress = no_progress) ->
         batch_size=options.batch_size,
         dtype=options.dtype,
     )
-    params = dict(
-        heavy=heavy,
-        lights=list(lights),
-        plans=[[each.name, each.light, each.schedule.format()] for each in candidates],
-        steps=options.steps,
-        samples=options.samples,
-        length=length,
-        prefix_length=options.prefix_length,
-        data=data,
-        batch_size=options.batch_size,
-        judge=judge.name,
-        seed=options.seed,
-        dtype=options.dtype,
-        family=recorded(options.family),
-        **family.params,
-    )
-    if column not in (None, "text"):
-        params["column"] = column
+    params = recorded_params(options, setting, candidates, judge.name, data, column)
     fingerprints = {"models": family.fingerprints, "judge": judge.fingerprint, "data": text}
     run = Run(options.out, "compare", params, fingerprints, family.any.device, options.dtype)
     rows, per_sample = compare(setting, candidates, judge, run.started, progress)
     pairs = placement_pairs(rows, per_sample, heavy)
     return run.finish(rows, pairs=pairs, per_sample=per_sample, blocks=family.blocks)
+
+
+def recorded_params(
+    options: CompareOptions,
+    setting: Setting,
+    candidates: list[Candidate],
+    judge: str,
+    data: str | None,
+    column: str | None,
+) -> dict:
+    """What the results depend on. judge: its name; data, column: of the text that prefixes come
+    from, None without prefixes.
+    """
+    params = dict(
+        heavy=options.heavy,
+        lights=list(options.lights),
+        plans=[[each.name, each.light, each.schedule.format()] for each in candidates],
+        steps=options.steps,
+        samples=options.samples,
+        length=setting.length,
+        prefix_length=options.prefix_length,
+        data=data,
+        batch_size=options.batch_size,
+        judge=judge,
+        seed=options.seed,
+        dtype=options.dtype,
+        family=recorded(options.family),
+        **setting.family.params,
+    )
+    return params if column in (None, "text") else params | {"column": column}
 
 
 def compare(

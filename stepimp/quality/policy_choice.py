@@ -1,6 +1,7 @@
 """Which policies are compared at one mean cost: the best of each kind, by held-out text."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,17 +91,49 @@ def choose(
 ) -> list[Chosen]:
     """All-heavy, the best schedules over steps and over n, the best plan, the cascade and drafting,
     with their predictions.
+
+    Raises StepimpError where the light model cannot save that much.
     """
     heavy, light, steps, blocks = options.heavy, options.light, options.steps, family.blocks
-    measurements = replace(Measurements.unpack(curves), lights=(light,))
-    predictor = Predictor(measurements, blocks, "nelbo", steps, options.seed)
-    passes, most = float(predictor.forwards.sum()), 1 - blocks[light] / blocks[heavy]
-    spent = (1 - options.save_flops) * passes
+    most = 1 - blocks[light] / blocks[heavy]
     if not 0 < options.save_flops <= most:
         raise StepimpError(
             f"{light} in the place of {heavy} saves at most {most:.1%} of the FLOPs: a budget of "
             f"{options.save_flops:.1%} cannot be met."
         )
+    measurements = replace(Measurements.unpack(curves), lights=(light,))
+    predictor = Predictor(measurements, blocks, "nelbo", steps, options.seed)
+    chosen = []
+    for name, schedule in best_schedules(options, measurements, predictor, blocks, most).items():
+        row = predictor.row(name, schedule, light)
+        nats = (Estimate.of(row, column) for column in ("nelbo_nats", "path_kl_nats"))
+        over_n = isinstance(schedule, MaskedSchedule)
+        policy = Policy(schedule, steps if over_n else None)
+        chosen.append(Chosen(name, policy, row["heavy_forwards"], *nats))
+    passes = float(predictor.forwards.sum())
+    events = measure_events(
+        family.denoisers, heavy, light, tuning, steps, strata=STRATA, seed=options.seed
+    )
+    chosen.append(tuned_cascade(options, events, most - options.save_flops, passes, 1 - most))
+    drafting = Policy(Draft(heavy, light, options.draft), steps)
+    return [
+        *chosen,
+        replace(chosen[0], name="draft and verify", policy=drafting, heavy_forwards=math.nan),
+    ]
+
+
+def best_schedules(
+    options: PolicyOptions,
+    measurements: Measurements,
+    predictor: Predictor,
+    blocks: Mapping[str, int],
+    most: float,
+) -> dict[str, AnySchedule]:
+    """{name: schedule}: all-heavy, and those that lose least where `options.save_flops` is saved.
+
+    most: the share of the FLOPs that the light model alone saves.
+    """
+    heavy, light, steps = options.heavy, options.light, options.steps
     advice = recommend_masked(
         measurements,
         blocks,
@@ -110,32 +143,16 @@ def choose(
         seed=options.seed,
     )
     best = next(row for row in advice["rows"] if row["name"] == "recommended")
+    passes = float(predictor.forwards.sum())
     units = pass_units({m: blocks[m] for m in (heavy, light)}, heavy, passes)
     nelbo = {m: predictor.curves["nelbo_nats"][m][0] for m in (heavy, light)}
-    allowed = math.floor(spent * units[heavy] + 1e-9)
-    schedules: dict[str, AnySchedule] = {
+    allowed = math.floor((1 - options.save_flops) * passes * units[heavy] + 1e-9)
+    return {
         "all-heavy": Schedule.of([heavy] * steps),
         FIXED: parse(best["best_over_steps"], heavy, light),
         "best over n": over_masked.parse(best["schedule"], heavy, light),
         "plan": PlanFrontier(nelbo, units, allowed).best(allowed),
     }
-    chosen = []
-    for name, schedule in schedules.items():
-        row = predictor.row(name, schedule, light)
-        nats = (Estimate.of(row, column) for column in ("nelbo_nats", "path_kl_nats"))
-        over_n = isinstance(schedule, MaskedSchedule)
-        policy = Policy(schedule, steps if over_n else None)
-        chosen.append(Chosen(name, policy, row["heavy_forwards"], *nats))
-    share = most - options.save_flops
-    events = measure_events(
-        family.denoisers, heavy, light, tuning, steps, strata=STRATA, seed=options.seed
-    )
-    chosen.append(tuned_cascade(options, events, share, passes, 1 - most))
-    drafting = Policy(Draft(heavy, light, options.draft), steps)
-    return [
-        *chosen,
-        replace(chosen[0], name="draft and verify", policy=drafting, heavy_forwards=math.nan),
-    ]
 
 
 def tuned_cascade(

@@ -82,9 +82,9 @@ def recommend_masked(
     saving = meet(over_masked, budget, top, math.inf if save_flops else units.max() / 2)
     most = len(over_masked.cost) - 1
 
-    def described(name: str, schedule: AnySchedule, share: float) -> dict[str, Any]:
-        """A row. share: what the schedule saves of the most that can be saved."""
-        rival = at_equal_cost(by_steps, share)
+    def described(name: str, schedule: AnySchedule) -> dict[str, Any]:
+        """What is predicted of a schedule, beside the best over steps at its cost."""
+        rival = at_equal_cost(by_steps, share_of(schedule, predictor, gains))
         difference = cost(predictor.shares(schedule), curves) - cost(
             predictor.shares(rival), curves
         )
@@ -101,21 +101,13 @@ def recommend_masked(
     }
     for name, schedule in hand_crafted(positions, light_positions, heavy, shallowest).items():
         named[name] = MaskedSchedule.of(reversed(schedule.by_step()))
-    rows = [
-        described(name, schedule, share_of(schedule, predictor, gains))
-        for name, schedule in named.items()
-    ]
-    first, *others = rows
+    first, *others = [described(name, schedule) for name, schedule in named.items()]
     ranked = [first, *sorted(others, key=lambda row: row["objective"])]
     tradeoff = [over_masked.best(saving) for saving in spread_out(over_masked, units.max() / 2)]
     return {
         "rows": [typed(MaskedRow, {"rank": i + 1, **row}) for i, row in enumerate(ranked)],
         "tradeoff": [
-            typed(
-                MaskedTradeoffRow,
-                described("best", schedule, share_of(schedule, predictor, gains)),
-            )
-            for schedule in tradeoff
+            typed(MaskedTradeoffRow, described("best", schedule)) for schedule in tradeoff
         ],
     }
 

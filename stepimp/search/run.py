@@ -11,7 +11,7 @@ from stepimp.curves.measurements import Measurements
 from stepimp.curves.options import CurveOptions
 from stepimp.errors import StepimpError
 from stepimp.models.family import family_folder, recorded
-from stepimp.models.loading import load
+from stepimp.models.loading import Family, load
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
 from stepimp.progress import Progress, no_progress
@@ -97,23 +97,7 @@ def search_models(
     measured = Measurements.unpack(curves)
     predicted = ranking.predictions(measured, coarse, options.seed)
     held_out = ranking.held_out_rows(measured, coarse, options.seed)
-    elimination = options.elimination
-    params = dict(
-        heavy=options.heavy,
-        light=options.light,
-        segments=options.segments,
-        light_segments=options.light_segments,
-        steps=options.steps,
-        samples=options.samples,
-        length=length,
-        judge=judge.name,
-        race=asdict(elimination) if elimination else None,
-        chunk=options.chunk,
-        seed=options.seed,
-        dtype=options.dtype,
-        family=recorded(options.family),
-        **family.params,
-    )
+    params = recorded_params(options, family, length, judge.name)
     fingerprints = {"models": family.fingerprints, "judge": judge.fingerprint}
     run = Run(options.out, "search", params, fingerprints, family.any.device, options.dtype)
     counts, started = sampler.Counts(), time.perf_counter()
@@ -133,7 +117,7 @@ def search_models(
             score=score,
             batch_size=options.batch_size,
             chunk=options.chunk,
-            elimination=elimination,
+            elimination=options.elimination,
             journal=run.journal(score_check(coarse)),
             processes=processes,
             counts=counts,
@@ -143,11 +127,31 @@ def search_models(
     parts = ranking.results(coarse, log_ppl, entropy, predicted, options.seed)
     if held_out:
         parts["held_out"] = held_out
-    if elimination:
+    if options.elimination:
         parts["race"] = ranking.elimination_rounds(coarse, entropy, options.chunk)
     seconds = time.perf_counter() - started
     cost = {"forwards": forwards, "processes": processes.count, "seconds": seconds}
     return run.finish(**parts, cost=cost, blocks=family.blocks, curves=Path(curves["path"]).name)
+
+
+def recorded_params(options: SearchOptions, family: Family, length: int, judge: str) -> dict:
+    """What the results depend on. length: of the samples, in tokens; judge: its name."""
+    return dict(
+        heavy=options.heavy,
+        light=options.light,
+        segments=options.segments,
+        light_segments=options.light_segments,
+        steps=options.steps,
+        samples=options.samples,
+        length=length,
+        judge=judge,
+        race=asdict(options.elimination) if options.elimination else None,
+        chunk=options.chunk,
+        seed=options.seed,
+        dtype=options.dtype,
+        family=recorded(options.family),
+        **family.params,
+    )
 
 
 def find_curves(

@@ -4,12 +4,15 @@ import functools
 import platform
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from stepimp.errors import Contradiction, StepimpError
 from stepimp.models.checkpoints import load_checkpoint, read_config
+from stepimp.models.denoiser import Denoiser
 from stepimp.models.family import read_manifest, write_manifest
 from stepimp.models.loading import load_tokenizer
 from stepimp.models.mdlm import MDLMForMaskedLM
@@ -18,7 +21,7 @@ from stepimp.models.tokenizers import save_tokenizer
 from stepimp.processes import Processes
 from stepimp.progress import Progress
 from stepimp.results import results_folder
-from stepimp.text.blocks import tokenizer_fingerprint
+from stepimp.text.blocks import Blocks, tokenizer_fingerprint
 from stepimp.training.family_text import open_text, source_name, vocabulary_of
 from stepimp.training.held_out import finished_part, snapshot_part
 from stepimp.training.lock import locked
@@ -49,35 +52,59 @@ def member_seed(seed: int, blocks: int) -> int:
     return (seed + 1000 * blocks) % 2**32
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What all members of a family are trained with."""
+
+    folder: Path
+    """The family's."""
+    data: str
+    """Name of the text."""
+    tokenizer: PreTrainedTokenizerBase
+    blocks: Blocks
+    """The training text."""
+    held_out: torch.Tensor
+    """[M, L] tokens that finished members are measured on."""
+    shape: dict
+    """MDLMConfig arguments, all but the number of blocks."""
+    recipe: Recipe
+    teacher: Denoiser | None
+    """As for `nelbo_loss`."""
+
+    @property
+    def origin(self) -> dict:
+        """What identifies the text and the teacher."""
+        teacher = self.teacher.fingerprint if self.teacher else None
+        return {"data": self.blocks.fingerprint, "teacher": teacher}
+
+
 def train_member(
-    config: MDLMConfig,
-    folder: Path,
-    tokens: torch.Tensor,
-    held_out: torch.Tensor,
-    tokenizer,
-    recipe: Recipe,
-    seed: int,
-    callbacks,
-    teacher,
-    progress: Progress,
+    shared: Shared, name: str, blocks: int, seed: int, callbacks, progress: Progress
 ) -> float:
     """Trains one model and writes it as a Hugging Face folder. Resumes from the newest checkpoint
     in its work folder.
 
-    tokens: [N, L]; held_out: [M, L], what the finished model is measured on; teacher: as for
-    `nelbo_loss`; progress: of that measurement. Returns the held-out NELBO in nats per token.
+    progress: of the finished model's measurement. Returns the held-out NELBO in nats per token.
     """
-    seed = member_seed(seed, config.n_blocks)
+    folder, shape, recipe = shared.folder / name, shared.shape | {"n_blocks": blocks}, shared.recipe
+    claim(work_folder(folder), {"shape": shape, "seed": seed, **shared.origin}, recipe)
+    seed = member_seed(seed, blocks)
     start_training(seed)
-    model = new_member(config, recipe)
-    trainer = functools.partial(MDLMTrainer, teacher=teacher)
-    evaluate_some = functools.partial(evaluate_nelbo, tokens=snapshot_part(held_out))
-    matrices = block_matrices(model)
+    model = new_member(MDLMConfig(**shape), recipe)
     final = fit(
-        model, trainer, matrices, folder, tokens, recipe, seed, tokenizer, evaluate_some, callbacks
+        model,
+        functools.partial(MDLMTrainer, teacher=shared.teacher),
+        block_matrices(model),
+        folder,
+        shared.blocks.tokens,
+        recipe,
+        seed,
+        shared.tokenizer,
+        functools.partial(evaluate_nelbo, tokens=snapshot_part(shared.held_out)),
+        callbacks,
     )
-    nelbo = evaluate_nelbo(final, held_out, processes=Processes(), progress=progress)
-    save(final, tokenizer, folder, nelbo, recipe.weights)
+    nelbo = evaluate_nelbo(final, shared.held_out, processes=Processes(), progress=progress)
+    save(final, shared.tokenizer, folder, nelbo, recipe.weights)
     return nelbo
 
 
@@ -147,56 +174,36 @@ def train_family(
     processes = join_processes()
     with locked(folder, "train") if processes.is_main_process else nullcontext():
         with processes.main_process_first():  # the others find the tokenizer and the blocks it made
-            data, tokenizer, blocks, held_out = open_text(
-                folder, data, shape["model_length"], tokenizer_name, vocab_size, column
+            shared = open_shared(
+                folder, shape, recipe, data, tokenizer_name, vocab_size, teacher, column
             )
-            check_enough(blocks.tokens, recipe, processes.num_processes)
-            shape = {**shape, **vocabulary_of(tokenizer)}
-            tutor = load_teacher(teacher, tokenizer, shape, processes.device) if teacher else None
-            if processes.is_main_process and not (folder / "tokenizer.json").exists():
-                save_tokenizer(tokenizer, folder)
-        measured = finished_part(held_out.tokens)
-        origin = {"data": blocks.fingerprint, "teacher": tutor.fingerprint if tutor else None}
         training = {
             "recipe": recipe.as_dict(),
             "command": command,
-            "data": source_name(data),
+            "data": source_name(shared.data),
             "column": column,
-            "data_fingerprint": origin["data"],
+            "data_fingerprint": shared.origin["data"],
             "teacher": teacher,
-            "teacher_fingerprint": origin["teacher"],
+            "teacher_fingerprint": shared.origin["teacher"],
             "python": platform.python_version(),
         }
         jobs = members_to_train(depths, seed, baseline_seed)
         # Of machines without a common folder, that of process 0 has the members.
         members, complete = Processes().from_first(lambda: trained(folder, list(jobs), recipe))
-        for name, (depth, member_seed) in jobs.items():
-            work = work_folder(folder / name)
-            member_shape = {**shape, "n_blocks": depth}
+        for name, (blocks, member_seed) in jobs.items():
             if name in complete:
                 if processes.is_main_process:
-                    facts = members[name]
-                    check_same(folder / name, facts, member_shape, member_seed, origin, recipe)
+                    check_same(shared, name, members[name], blocks, member_seed)
                 continue
-            claim(work, {"shape": member_shape, "seed": member_seed, **origin}, recipe)
-            nelbo = train_member(
-                MDLMConfig(**member_shape),
-                folder / name,
-                blocks.tokens,
-                measured,
-                tokenizer,
-                recipe,
-                member_seed,
-                callbacks,
-                tutor,
-                functools.partial(progress, name),
-            )
+            report = functools.partial(progress, name)
+            nelbo = train_member(shared, name, blocks, member_seed, callbacks, report)
+            work = work_folder(folder / name)
             if processes.is_main_process:
                 facts = {
-                    "blocks": depth,
+                    "blocks": blocks,
                     "seed": member_seed,
                     "heldout_nelbo_nats": nelbo,
-                    "heldout_sequences": len(measured),
+                    "heldout_sequences": len(shared.held_out),
                     "fingerprint": load_checkpoint(str(folder / name), "cpu").fingerprint,
                 }
                 record_member(folder, name, facts | training)
@@ -206,6 +213,32 @@ def train_family(
             if processes.is_local_main_process and work.exists():
                 finish(work, recipe)  # what the Trainer has left on a machine of its own folder
     processes.destroy_process_group()  # threads that outlive it can abort a process as it ends
+
+
+def open_shared(
+    folder: Path,
+    shape: dict,
+    recipe: Recipe,
+    data: str,
+    tokenizer_name: str | None,
+    vocab_size: int | None,
+    teacher: str | None,
+    column: str,
+) -> Shared:
+    """Opens text, tokenizer and teacher as `train_family` is given them, and writes the tokenizer
+    into the family's folder, unless it is there.
+    """
+    processes = join_processes()
+    data, tokenizer, blocks, held_out = open_text(
+        folder, data, shape["model_length"], tokenizer_name, vocab_size, column
+    )
+    check_enough(blocks.tokens, recipe, processes.num_processes)
+    shape = {**shape, **vocabulary_of(tokenizer)}
+    tutor = load_teacher(teacher, tokenizer, shape, processes.device) if teacher else None
+    if processes.is_main_process and not (folder / "tokenizer.json").exists():
+        save_tokenizer(tokenizer, folder)
+    measured = finished_part(held_out.tokens)
+    return Shared(folder, data, tokenizer, blocks, measured, shape, recipe, tutor)
 
 
 def record_member(folder: Path, name: str, facts: dict):
@@ -231,19 +264,21 @@ def is_extended(facts: dict, recipe: Recipe, work: Path) -> bool:
     return (work / NOTE).exists() and recipe.steps > facts["recipe"]["steps"]
 
 
-def check_same(folder: Path, facts: dict, shape: dict, seed: int, origin: dict, recipe: Recipe):
+def check_same(shared: Shared, name: str, facts: dict, blocks: int, seed: int):
     """Raises Contradiction where a finished member was trained in another way than is asked for.
 
     facts: what the manifest says of it; what an older manifest does not record is not compared.
     """
+    folder, origin = shared.folder / name, shared.origin
     if "recipe" not in facts:
         raise Contradiction(
-            f"{folder.name} in {folder.parent} was added to the family, not trained there: choose "
+            f"{name} in {shared.folder} was added to the family, not trained there: choose "
             "another depth or train into a new folder."
         )
+    shape = shared.shape | {"n_blocks": blocks}
     config = read_config(folder)
     recorded = {"seed": facts["seed"], "text": facts.get("data_fingerprint", origin["data"])}
     recorded["teacher"] = facts.get("teacher_fingerprint", origin["teacher"])
     asked = {"seed": seed, "text": origin["data"], "teacher": origin["teacher"]}
-    recorded |= {name: config.get(name, value) for name, value in shape.items()}
-    refuse_other(folder, recorded, asked | shape, facts["recipe"], recipe)
+    recorded |= {key: config.get(key, value) for key, value in shape.items()}
+    refuse_other(folder, recorded, asked | shape, facts["recipe"], shared.recipe)

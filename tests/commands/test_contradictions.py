@@ -3,7 +3,7 @@ ignored.
 """
 
 import pytest
-from outcomes import NEEDS
+from outcomes import JUDGE, NEEDS, TRAIN
 
 OPTIONS = {
     "kl": (["--until", 0.5, "--sequences", 4], "--sequences does not count with --until"),
@@ -34,12 +34,6 @@ def test_a_light_model_deeper_than_the_heavy_one(run, written, command):
     outcome = run(command, *NEEDS[command], "--heavy", "1b", "--light", "2b")
     assert outcome.code == 2 and written() == []
     assert "The light model 2b is deeper than the heavy model 1b: exchange" in outcome.message
-
-
-TRAIN = ["--depths", 1, "--steps", 2, "--width", 8, "--length", 8, "--batch-size", 2]
-TRAIN += ["--vocab-size", 262]
-JUDGE = ["--layers", 1, "--width", 8, "--heads", 1, "--context", 8, "--steps", 2]
-JUDGE += ["--batch-size", 2, "--vocab-size", 262]
 
 
 @pytest.fixture(scope="module")

@@ -49,19 +49,8 @@ def evaluated(folder):
 
 
 def test_the_newest_generated_text_is_scored(call, tiny_judge, tmp_path):
-    call(
-        "generate",
-        "--schedule",
-        "L2,H3",
-        "--heavy",
-        "2b",
-        "--light",
-        "1b",
-        "--samples",
-        3,
-        "--prefix",
-        "the model",
-    )
+    options = "--schedule L2,H3 --heavy 2b --light 1b --samples 3"
+    call("generate", *options.split(), "--prefix", "the model")
     result = call("evaluate")
     (lines,) = tmp_path.glob("generate-*.jsonl")
     drawn = [json.loads(line) for line in lines.read_text("utf-8").splitlines()]

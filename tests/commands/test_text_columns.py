@@ -9,14 +9,9 @@ from threading import Thread
 
 import pytest
 from documents import call
-from outcomes import NEEDS
+from outcomes import JUDGE, NEEDS, TRAIN
 
 from stepimp.models.family import read_manifest, text_column
-
-SMALL = ["--depths", 1, "--steps", 2, "--width", 8, "--length", 8, "--batch-size", 2]
-SMALL += ["--vocab-size", 262]
-JUDGE = ["--layers", 1, "--width", 8, "--heads", 1, "--context", 8, "--steps", 2]
-JUDGE += ["--batch-size", 2, "--vocab-size", 262]
 
 
 def rows(path, tiny_text, column):
@@ -38,7 +33,7 @@ def test_every_command_that_reads_text_takes_a_column(run, tmp_path, tiny_text, 
     options = {
         "kl": [],
         "compare": [*NEEDS["compare"], "--prefix-length", 2],
-        "train": [tmp_path / "family", *SMALL],
+        "train": [tmp_path / "family", *TRAIN],
         "judge": [tmp_path / "family", *JUDGE],
     }[command]
     (tmp_path / "family").mkdir()
@@ -61,7 +56,7 @@ def test_a_family_remembers_the_column_of_its_text(run, tmp_path, tiny_text, mon
     rows(tmp_path / "a.jsonl", tiny_text, "content")
     monkeypatch.chdir(tmp_path)
     column = ["--data", "a.jsonl", "--text-column", "content"]
-    trained = run("train", "family", *SMALL, *column, "--baseline-seed", 2)
+    trained = run("train", "family", *TRAIN, *column, "--baseline-seed", 2)
     assert trained.code == 0
     assert text_column(tmp_path / "family") == "content"
     facts = read_manifest(tmp_path / "family")["members"]["1b"]
@@ -80,7 +75,7 @@ def test_what_was_read_and_skipped_is_said_once(run, tmp_path, tiny_text):
     (tmp_path / "texts").mkdir()
     rows(tmp_path / "texts" / "a.jsonl", tiny_text, "text")
     (tmp_path / "texts" / "b.pdf").write_bytes(b"")
-    said = run("train", tmp_path / "family", *SMALL, "--data", tmp_path / "texts").stderr
+    said = run("train", tmp_path / "family", *TRAIN, "--data", tmp_path / "texts").stderr
     assert said.count("skipped 1 file (1 .pdf)") == 1
     assert said.count("in 1 file.") == 1
 

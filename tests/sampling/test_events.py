@@ -4,7 +4,8 @@ import event_laws
 import numpy as np
 import pytest
 import torch
-from fakes import FakeDenoiser, chi_square
+from event_laws import M, masked
+from fakes import chi_square, two_models
 
 from stepimp.errors import StepimpError
 from stepimp.sampling import sampler, state
@@ -12,20 +13,8 @@ from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.schedule import Schedule, parse
 
-M = 3  # the mask token of the fakes
 STARTS = {"nothing given": (M, M, M), "a prefix": (1, M, M), "given in the middle": (M, 2, M)}
 over_starts = pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
-
-
-def two_models(length=3, steps=1, **options):
-    return {
-        "h": FakeDenoiser(length=length, seed=1, steps=steps, **options),
-        "l": FakeDenoiser(length=length, seed=2, steps=steps, **options),
-    }
-
-
-def masked(start):
-    return [i for i, token in enumerate(start) if token == M]
 
 
 def p_value(denoisers, schedule, law, start, samples=1000, **options):

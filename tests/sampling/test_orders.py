@@ -8,7 +8,7 @@ import event_laws
 import numpy as np
 import pytest
 import torch
-from fakes import FakeDenoiser, chi_square
+from fakes import chi_square, two_models
 
 from stepimp.commands import main
 from stepimp.errors import StepimpError
@@ -20,13 +20,6 @@ from stepimp.sampling.remasking import remasking
 from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.schedule import parse
-
-
-def two_models(length, vocab=3, steps=1, **options):
-    return {
-        "h": FakeDenoiser(vocab, length, seed=1, steps=steps, **options),
-        "l": FakeDenoiser(vocab, length, seed=2, steps=steps, **options),
-    }
 
 
 def chosen_plainly(order, p, count):
@@ -95,7 +88,7 @@ def test_help_and_documentation_have_the_order_with_its_level(name):
 
 def test_an_order_is_followed_with_the_models_of_the_schedule():
     """One sample, step by step: which model runs, what it prefers, and how much it reveals."""
-    denoisers = two_models(6)
+    denoisers = two_models(length=6)
     policy = Policy(parse("L1,H2,L1", "h", "l"), order=Order("confidence"))
     drawn = policies.sample(denoisers, policy, [0], 6, seed=3)[0]
     z = torch.full((1, 6), 3)
@@ -118,7 +111,7 @@ def test_an_order_is_followed_with_the_models_of_the_schedule():
     ],
 )
 def test_how_many_tokens_each_step_reveals(schedule, steps, sizes):
-    denoisers, counts = two_models(6), sampler.Counts()
+    denoisers, counts = two_models(length=6), sampler.Counts()
     policy = Policy(schedule, steps, order=Order("entropy"))
     policies.sample(denoisers, policy, range(3), 6, seed=3, counts=counts)
     assert counts.forwards.total() == 3 * len(sizes)
@@ -127,7 +120,7 @@ def test_how_many_tokens_each_step_reveals(schedule, steps, sizes):
 
 
 def test_a_high_threshold_reveals_one_token_at_a_time_and_a_low_one_all():
-    denoisers = two_models(6)
+    denoisers = two_models(length=6)
     for level, passes in ((1.0, 6), (0.0, 1)):
         counts = sampler.Counts()
         policy = Policy(parse("H1", "h"), order=Order("threshold", level))
@@ -143,7 +136,7 @@ ALL = [Policy(parse("L2,H4", "h", "l"), order=Order(name)) for name in ORDERS] +
 
 @pytest.mark.parametrize("policy", ALL, ids=lambda policy: policy.order.format())
 def test_tokens_do_not_depend_on_the_batches_and_given_ones_stay(policy):
-    denoisers = two_models(6, time_conditioned=True, steps=2)
+    denoisers = two_models(length=6, time_conditioned=True, steps=2)
     prefixes = torch.tensor([[3, 3], [1, 3], [1, 2], [3, 0]] * 4)
     drawn = [
         policies.sample(
@@ -193,7 +186,7 @@ def remdm_distribution(denoisers, schedule, order, length):
 
 @pytest.mark.parametrize("name", REMASKING)
 def test_remdm_follows_its_enumerated_distribution(name):
-    denoisers = two_models(2, vocab=2)
+    denoisers = two_models(length=2, vocab=2)
     schedule, order = parse("H3,L1", "h", "l"), Order(name, 0.4)
     exact = remdm_distribution(denoisers, schedule, order, 2)
     assert sum(exact.values()) == pytest.approx(1)
@@ -204,7 +197,7 @@ def test_remdm_follows_its_enumerated_distribution(name):
 
 
 def test_sigma_0_is_ancestral_sampling():
-    denoisers = two_models(3)
+    denoisers = two_models(length=3)
     law = event_laws.ancestral(range(3), 3, lambda n, t: "h")
     exact = event_laws.distribution(denoisers, law, (3, 3, 3))
     policy = Policy(parse("H3", "h"), order=Order("remdm-cap", 0.0))

@@ -2,15 +2,10 @@ import copy
 
 import pytest
 import torch
+from small_training import equal
 
 from stepimp.training.muon import BatchedMuon, MuonAdamW
 from stepimp.training.objective import block_matrices, nelbo_loss
-
-
-def equal(first, second):
-    return first.keys() == second.keys() and all(
-        torch.equal(first[name], second[name]) for name in first
-    )
 
 
 def steps(model, optimizer, n, scheduler=None):
