@@ -100,7 +100,7 @@ def evaluate(
     judge: Judge,
     samples: Samples,
     compat: str | None = None,
-    batch_size: Count = 16,
+    batch_size: int = 16,
     journal: Journal | None = None,
     progress: Progress = no_progress,
 ) -> tuple[dict, dict]:
