@@ -8,6 +8,7 @@ import click
 
 from stepimp.models.options import MOST_SEED
 from stepimp.schedules.schedule import MOST_STEPS
+from stepimp.text.bundled import BUNDLED
 
 from ._threads import few_threads
 
@@ -172,8 +173,8 @@ judge_option = click.option(
 )
 
 TEXT = (
-    "docs or code (text that is installed with stepimp), a text, JSON, CSV, TSV or parquet file or "
-    "a folder of them, - for the standard input, or a Hugging Face id."
+    f"{' or '.join(BUNDLED)} (text that is installed with stepimp), a text, JSON, CSV, TSV or "
+    "parquet file or a folder of them, - for the standard input, or a Hugging Face id."
 )
 COLUMN = "Where the text is in files with several columns; a.b is the field b of the field a."
 heavy_option = click.option(

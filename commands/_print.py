@@ -8,7 +8,7 @@ import click
 
 from stepimp.wording import counted
 
-from ._terminal import BARS
+from ._terminal import BARS, LITERAL
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +32,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], spare=())
     """
     from rich.console import Console
 
-    console, kept = Console(), list(range(len(columns)))
+    console, kept = Console(**LITERAL), list(range(len(columns)))
     available = console.width
     for name in spare:
         if not console.is_terminal or width_of(laid_out(columns, rows, kept)) <= available:
@@ -50,7 +50,7 @@ def width_of(table: "Table") -> int:
     """Columns a table takes when nothing is cut."""
     from rich.console import Console
 
-    unlimited = Console(width=1_000_000)
+    unlimited = Console(width=1_000_000, **LITERAL)
     return unlimited.measure(table).maximum
 
 

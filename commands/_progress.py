@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ._errors import Terminated
+from ._terminal import LITERAL
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +26,7 @@ def stderr() -> "Console":
     """The console of all progress: one, so that lines of text are printed above its bar."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, **LITERAL)
 
 
 def progress_bar(transient: bool = True) -> "Progress":
@@ -40,7 +41,7 @@ def progress_bar(transient: bool = True) -> "Progress":
     )
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

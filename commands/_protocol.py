@@ -31,7 +31,7 @@ def plan(scale: str, family: str | None, group: click.Group, dtype: str) -> list
     from stepimp.paper.recipes import arguments, family_of, members_of
 
     from ._steps import Step
-    from ._work import work
+    from ._work import block_tokens, step_params
 
     members_of(family_folder(family))
     sizes = FULL if scale == "full" else QUICK
@@ -49,16 +49,11 @@ def plan(scale: str, family: str | None, group: click.Group, dtype: str) -> list
             line = tuple(arguments(source, family, options))
             needs_of.setdefault(line, []).append(need)
             folders[line] = folder
-    steps = [
-        Step(
-            arguments=line,
-            folder=folders[line],
-            needs=tuple(needs),
-            reads=frozenset().union(*(READS.get(need, ()) for need in needs)),
-            work=work(list(line), folders[line], group),
-        )
-        for line, needs in needs_of.items()
-    ]
+    steps = []
+    for line, needs in needs_of.items():
+        reads = frozenset().union(*(READS.get(need, ()) for need in needs))
+        work = block_tokens(*step_params(line, group), folders[line], reads)
+        steps.append(Step(line, folders[line], tuple(needs), reads, work))
     read_by_others = frozenset().union(*READS.values())
     return sorted(steps, key=lambda step: (read_by_others.isdisjoint(step.needs), -step.work))
 

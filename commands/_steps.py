@@ -93,11 +93,26 @@ def start(step: Step, results: Path, workers: int) -> Child:
     return Child(step, process, reports, output, errors)
 
 
-def ready(waiting: list[Step], running: list[Child]) -> list[Step]:
+def ready(waiting: list[Step], running: list[Step]) -> list[Step]:
     """The waiting steps that read nothing which is still to be made."""
-    open_needs = {need for step in waiting for need in step.needs}
-    open_needs |= {need for child in running for need in child.step.needs}
+    open_needs = {need for step in [*waiting, *running] for need in step.needs}
     return [step for step in waiting if not step.reads & (open_needs - set(step.needs))]
+
+
+def elapsed(steps: list[Step], seconds: list[float], workers: int) -> float:
+    """Seconds until the last step has ended, run as `run_steps` runs them.
+
+    seconds: of each step.
+    """
+    lasting = dict(zip(steps, seconds, strict=True))
+    waiting, ends, now = list(steps), dict[Step, float](), 0.0
+    while waiting or ends:
+        for step in ready(waiting, list(ends))[: workers - len(ends)]:
+            waiting.remove(step)
+            ends[step] = now + lasting[step]
+        first = min(ends, key=lambda step: ends[step])
+        now = ends.pop(first)
+    return now
 
 
 def run_steps(
@@ -117,7 +132,9 @@ def run_steps(
     with selectors.DefaultSelector() as selector:
         try:
             while waiting or running:
-                for step in ready(waiting, running)[: workers - len(running)]:
+                for step in ready(waiting, [child.step for child in running])[
+                    : workers - len(running)
+                ]:
                     waiting.remove(step)
                     started(step)
                     child = start(step, results, workers)

@@ -7,6 +7,7 @@ import re
 
 BARS = "▁▂▃▄▅▆▇█"
 ASCII = dict(zip(BARS, "_.:-=+*#")) | {"│": "|", "░": ".", "±": "+-", "…": "...", "–": "-"}
+LITERAL = {"markup": False, "emoji": False}  # of a rich Console: brackets and :words: are text
 ERRORS = "stepimp.ascii"  # of a stream: what to do with characters that its encoding lacks
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all but tab and line break
 

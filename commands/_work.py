@@ -1,5 +1,6 @@
 """How much work a command line is, by its sizes alone and before anything is loaded."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ SAMPLING = ("generate", "compare", "search", "profile", "recommend")
 FROM_CURVES = ("search", "recommend", "plan")  # commands that curves are measured for
 PLANNED = tuple(dict.fromkeys(CURVES + SAMPLING + FROM_CURVES))
 JUDGED = ("compare", "search")
+OVER_T_NEED, MASKED_NEED = "kl", "masked"  # needs of the paper whose commands measure curves
 VERIFIED = 4  # schedules that a recommendation is compared with, itself included
 DEFAULT_STEPS = 1000  # T where a command does not say
 BATCH = 16  # sequences per forward pass where a command has no option for it
@@ -26,23 +28,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def work(arguments: list[str], folder: Path, group: click.Group) -> float:
-    """`block_tokens` of a step of `stepimp reproduce`, for which an earlier step measures the
-    curves over t. group: stepimp, which parses the command line.
+def step_params(arguments: Sequence[str], group: click.Group) -> tuple[str, dict[str, Any]]:
+    """The command of a step of `stepimp reproduce` and its options as click parses them. group:
+    stepimp.
     """
     command, *options = arguments
-    params = group.commands[command].make_context(command, options).params
-    return block_tokens(command, params, folder, curves_over_t=True)
+    return command, group.commands[command].make_context(command, list(options)).params
 
 
 def block_tokens(
-    command: str, params: dict[str, Any], folder: Path, curves_over_t: bool = False
+    command: str, params: dict[str, Any], folder: Path, reads: Collection[str] | None = None
 ) -> float:
     """Tokens times the blocks they go through; 0 for a command that names a model which the family
     in this folder does not have, as it will fail, and for one that runs no model.
 
-    params: its options as click has parsed them. curves_over_t: whether curves over t will be there
-    by then, and none over the number of masked positions; otherwise the results folder says.
+    params: its options as click has parsed them. reads: as `missing_curves` has it.
     """
     from stepimp.models.family import read_manifest
 
@@ -50,9 +50,7 @@ def block_tokens(
     try:
         if command not in PLANNED:
             return 0.0
-        first = needed_curves(command, params, folder)
-        if first and (not first.by_masked if curves_over_t else has_curves(params, first)):
-            first = None
+        first = missing_curves(command, params, folder, reads)
         return planned(command, params, folder, first).block_tokens(blocks)
     except KeyError:
         return 0.0
@@ -86,10 +84,20 @@ def has_curves(params: dict[str, Any], needed: "CurveOptions") -> bool:
     return bool(newest_curves(out, by, heavy, lights, family, by_masked))
 
 
-def missing_curves(command: str, params: dict[str, Any], folder: Path) -> "CurveOptions | None":
-    """The curves that a command would measure before all else."""
+def missing_curves(
+    command: str, params: dict[str, Any], folder: Path, reads: Collection[str] | None = None
+) -> "CurveOptions | None":
+    """The curves that a command would measure before all else.
+
+    reads: for a step of `stepimp reproduce`, the needs whose documents other steps make before it;
+    None for a command on its own, which reads what is in the results folder.
+    """
     needed = needed_curves(command, params, folder)
-    return None if needed is None or has_curves(params, needed) else needed
+    if needed is None:
+        return None
+    if reads is None:
+        return None if has_curves(params, needed) else needed
+    return None if (MASKED_NEED if needed.by_masked else OVER_T_NEED) in reads else needed
 
 
 def planned(

@@ -27,7 +27,7 @@ Arithmetic, not measured: the forward passes that `stepimp estimate` counts, tim
 models, at {UTILISATION:.0%} of the {PEAK / 1e12:.0f} TFLOPS that the data sheet of an H100 SXM
 states for bf16. Eight GPUs count as eight times one. Loading, reading text and the bootstrap are
 left out. A multiply-add counts as two FLOPs. `stepimp estimate COMMAND` times your own models on
-your own machine instead.
+your own machine instead, and `stepimp estimate reproduce --scale full` all experiments of the paper.
 
 This page is written by `python docs/make_estimates.py`.
 """

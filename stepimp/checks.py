@@ -2,10 +2,13 @@
 
 import json
 import math
+import re
 import types
 from functools import cache
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, is_typeddict
 from typing import get_type_hints as type_hints
+
+RANGE = re.compile(r"\d{1,18}:\d{1,18}")
 
 
 def parsed(text: bytes, names: bool = False) -> Any:
@@ -166,10 +169,10 @@ def union_fault(value, parts, where: str) -> str:
 
 def span(text: str) -> int:
     """Number of items of a range such as `32:64`; 0 for any other text."""
-    start, _, stop = text.partition(":")
-    if not (start.isdecimal() and stop.isdecimal()):
+    if not RANGE.fullmatch(text):
         return 0
-    return max(0, int(stop) - int(start))
+    start, stop = map(int, text.split(":"))
+    return max(0, stop - start)
 
 
 def is_array(value, shape: tuple[int, ...], fits=is_number) -> bool:

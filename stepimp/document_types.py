@@ -50,6 +50,13 @@ class CurveParams(TypedDict):
     until: NotRequired[float | None]
 
 
+class CascadeParams(CurveParams):
+    """Parameters of a cascade."""
+
+    budget: float
+    steps: int | None
+
+
 class RecommendParams(TypedDict):
     """Parameters of a recommendation."""
 
@@ -91,6 +98,14 @@ class CompareParams(SampledParams):
     prefix_length: int
     judge: str
     seed: NotRequired[int]
+
+
+class PolicyParams(SampledParams):
+    """Parameters of a comparison of policies."""
+
+    light: str
+    judge: str
+    sequences: int
 
 
 class SearchParams(SampledParams):
@@ -142,10 +157,12 @@ STATISTICS = {
     column.name.removesuffix("_low") for column in columns(CurveRow) if column.name.endswith("_low")
 }
 PARAMS: dict[str, Any] = {
-    **dict.fromkeys((*CURVES, "cascade"), CurveParams),
+    **dict.fromkeys(CURVES, CurveParams),
+    "cascade": CascadeParams,
     **dict.fromkeys(("recommend_masked", "plan"), ModelParams),
     "recommend": RecommendParams,
     "compare": CompareParams,
+    "policies": PolicyParams,
     "search": SearchParams,
     "profile": ProfileParams,
     "generate": GenerateParams,
@@ -175,7 +192,7 @@ def document_fault(document) -> str:
     for part, row_types in PARTS[kind].items():
         if text := part_fault(document, part, row_types):
             return text
-    checks = (blocks_fault, pairs_fault, search_fault, curves_fault)
+    checks = (blocks_fault, pairs_fault, search_fault, curves_fault, cascade_fault)
     return next(filter(None, (check(document) for check in checks)), "")
 
 
@@ -201,6 +218,13 @@ def search_fault(document: dict) -> str:
     for key, values in document.get("log_ppl", {}).items():
         if any(abs(value) > MOST_LOG_PPL for value in values):
             return f"log_ppl.{key} holds a value beyond {MOST_LOG_PPL:g} nats per token"
+    return ""
+
+
+def cascade_fault(document: dict) -> str:
+    """Whether a cascade has its threshold: that of its first row is the one that is run."""
+    if document["command"] == "cascade" and "threshold_nats" not in document["rows"][0]:
+        return "rows[0] lacks 'threshold_nats'"
     return ""
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 import stepimp.fixtures
+from stepimp.columns import columns
 from stepimp.document_types import document_fault
 from stepimp.documents import command_of, headers_in, newest, read_document
 from stepimp.errors import StepimpError
 from stepimp.results import Run
+from stepimp.rows import CascadeRow
 
 REFERENCE = {
     path.stem.split("-")[0]: path
@@ -124,6 +126,7 @@ FAULTS = [
     ("compare", ("provenance", "fingerprints"), [], "provenance.fingerprints is [], not an object"),
     ("compare", ("per_sample",), {"H10": {"log_ppl": ["x"]}}, "per_sample.H10.log_ppl[0] is 'x'"),
     ("compare", ("per_sample",), {"H": {"a": [1]}, "L": {"a": [1, 2]}}, "has [1, 2] values"),
+    ("policies", ("params", "judge"), None, "params.judge is None, not a string"),
     ("search", ("rows", 0, "samples"), 1.5, "rows[0].samples is 1.5, not a whole number"),
     ("search", ("influence", 3, "influence_ppl"), None, "influence[3].influence_ppl is None, not"),
     ("search", ("rows", 3, "segments"), "x", "rows[3].segments is 'x', not 10 letters H or L"),
@@ -161,6 +164,19 @@ def test_a_recommendation_says_how_deep_its_models_are():
     document = json.loads(REFERENCE["recommend"].read_text())
     del document["blocks"]
     assert document_fault(document) == "it lacks 'blocks'"
+
+
+def test_a_cascade_has_a_threshold_and_steps_or_none():
+    document = json.loads(REFERENCE["curves"].read_text()) | {"command": "cascade"}
+    document["params"] |= {"budget": 0.25, "steps": None}
+    row = {c.name: "cascade" if c.type is str else 0.5 for c in columns(CascadeRow)}
+    document["rows"] = [row]
+    assert document_fault(document) == ""
+    del document["params"]["steps"]
+    assert document_fault(document) == "params lacks 'steps'"
+    document["params"]["steps"] = 8
+    del row["threshold_nats"]
+    assert document_fault(document) == "rows[0] lacks 'threshold_nats'"
 
 
 def test_what_is_not_a_file_is_skipped_with_a_warning(tmp_path, caplog):

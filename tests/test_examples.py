@@ -75,9 +75,12 @@ def test_an_example_parses(example):
     parsed(EXAMPLES[example])
 
 
-@pytest.mark.parametrize(
-    "example", [it for it in EXAMPLES if command_of(EXAMPLES[it])[0].name not in PARSED]
-)
+def runs(words: list[str]) -> bool:
+    """Whether a line of the documentation is run here; estimates of `reproduce` start processes."""
+    return command_of(words)[0].name not in PARSED and words[:2] != ["estimate", "reproduce"]
+
+
+@pytest.mark.parametrize("example", [it for it in EXAMPLES if runs(EXAMPLES[it])])
 def test_an_example_runs(example, documented):
     words = EXAMPLES[example]
     command, _ = command_of(words)

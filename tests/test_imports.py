@@ -46,8 +46,8 @@ ROOMS = {
     "kernels": {"errors", "randomness"},
     "models": {"errors", "checks", "wording", "noise", "memory", "results", "text", "kernels"},
     "curves": {"kernels", "models"} | SMALL,
-    "schedules": {"errors", "progress", "wording", "intervals", "rows", "columns", "pictures"}
-    | {"curves"},
+    "schedules": {"errors", "progress", "wording", "intervals", "rows", "columns", "checks"}
+    | {"curves", "pictures"},
     "sampling": {"kernels", "models", "curves", "schedules"} | SMALL,
     "quality": {"kernels", "models", "curves", "schedules", "sampling"} | SMALL,
     "search": {"models", "curves", "schedules", "sampling", "quality", "search_rows"} | SMALL,

@@ -3,7 +3,10 @@ cache."""
 
 import json
 import statistics
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from stepimp.estimates import timing
@@ -15,6 +18,9 @@ from stepimp.results import write_atomically
 
 TIMES = (0.25, 0.5, 0.75)  # t of the curves that are timed: about their mean, and past it
 SLICES = 24  # parts of a trajectory, of which as many are timed as timing.SECONDS allow
+
+Run = tuple[Work, ModelOptions, str | None]
+"""Some work, on which device and in which dtype it runs, and its judge as `rates` has it."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,11 @@ def rates_file(work: Work, options: ModelOptions, judge: str | None) -> Path:
 
 
 def known_rates(work: Work, options: ModelOptions, judge: str | None = None) -> Rates | None:
-    """The rates that were measured before, None where they were not. Loads no model."""
+    """The rates that were measured before, None where they were not; all are zero where no model
+    runs. Loads no model.
+    """
+    if not work.models:
+        return Rates(flops={}, startup=0.0, input=0.0, forward={}, text=0.0, memory=0)
     file = rates_file(work, options, judge)
     return Rates(**json.loads(file.read_text("utf-8"))) if file.exists() else None
 
@@ -59,16 +69,29 @@ def known_rates(work: Work, options: ModelOptions, judge: str | None = None) -> 
 def rates(work: Work, options: ModelOptions, judge: str | None = None) -> Rates:
     """The rates of some work, measured now if they are not known.
 
-    judge: folder or Hugging Face id, where texts are scored; None for the family's own. All are
-    zero where no model runs. Raises StepimpError for models and judges that cannot be loaded.
+    judge: folder or Hugging Face id, where texts are scored; None for the family's own. Raises
+    StepimpError for models and judges that cannot be loaded.
     """
-    if not work.models:
-        return Rates(flops={}, startup=0.0, input=0.0, forward={}, text=0.0, memory=0)
     measured = known_rates(work, options, judge)
     if measured is None:
         measured = measure_rates(work, options, judge)
         write_atomically(rates_file(work, options, judge), json.dumps(asdict(measured)))
     return measured
+
+
+def rates_apart(runs: Sequence[Run], report: Callable[[int, int], None]) -> list[Rates]:
+    """`rates` of several commands, each measured in a process of its own: the time to start and the
+    memory are those of one command. report: called with how many are done and with their number.
+    """
+    all_rates = []
+    for number, run in enumerate(runs):
+        measured = known_rates(*run)
+        if measured is None:
+            with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                measured = process.submit(rates, *run).result()
+        all_rates.append(measured)
+        report(number + 1, len(runs))
+    return all_rates
 
 
 def measure_rates(work: Work, options: ModelOptions, judge: str | None) -> Rates:

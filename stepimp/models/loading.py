@@ -24,6 +24,15 @@ class Family:
 
     denoisers: dict[str, Denoiser]
     tokenizer: PreTrainedTokenizerBase
+    attention: str | None = None
+    """The implementation of attention, None where it is what `auto` chooses."""
+
+    @property
+    def params(self) -> dict[str, str]:
+        """What a run's params say of how the models compute: the attention, which rounds in its own
+        way. Empty for what `auto` chooses: such runs keep the names they had before this.
+        """
+        return {"attn": self.attention} if self.attention else {}
 
     def __repr__(self) -> str:
         names = ", ".join(
@@ -104,7 +113,7 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
     import torch
 
     from stepimp.models.checkpoints import load_checkpoint, open_checkpoint
-    from stepimp.models.placement import pick_device, require_memory
+    from stepimp.models.placement import pick_attention, pick_device, require_memory
     from stepimp.models.together import check_together, shared_facts
 
     paths = {name: resolve(name, Path(folder)) for name in dict.fromkeys(names)}
@@ -122,7 +131,8 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
     first, *others = denoisers
     for other in others:
         check_together(first, facts[first], other, facts[other])
-    return Family(denoisers, tokenizers[first])
+    usual, chosen = (pick_attention(name, place, torch_dtype) for name in ("auto", attn))
+    return Family(denoisers, tokenizers[first], None if chosen == usual else chosen)
 
 
 def check_recorded(denoisers: dict[str, Denoiser], folder: Path):

@@ -132,6 +132,7 @@ def compare_models(options: CompareOptions, progress: Progress = no_progress) ->
         seed=options.seed,
         dtype=options.dtype,
         family=recorded(options.family),
+        **family.params,
     )
     if column not in (None, "text"):
         params["column"] = column

@@ -131,7 +131,7 @@ def score_check(total: int) -> Check:
     """The check of a journal of `score_in_parts` of this many texts."""
 
     def check(unit: str, result) -> str:
-        start = int(unit) if unit.isdecimal() else total
+        start = int(unit) if unit.isdecimal() and len(unit) < 19 else total
         count = min(SCORED_TOGETHER, total - start)
         if count < 1 or not isinstance(result, list) or len(result) != 2:
             return f"unit {unit} is not the scores of a part of the texts"

@@ -130,6 +130,7 @@ def samples_file(setting: Setting, drawn: Sampled) -> tuple[Path, str]:
             dtype=setting.dtype,
             device=str(setting.family.any.device),
             version=__version__,
+            **setting.family.params,
         ),
         {},
     )

@@ -5,7 +5,7 @@ part, through the sampler's own events (`stepimp.sampling.forced`), and their sa
 both share orders and random numbers, so that differences to the fixed schedule are paired.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -13,11 +13,12 @@ from typing import Any, TypedDict
 import numpy as np
 import torch
 
-from stepimp.checks import fault, span
+from stepimp.checks import fault, is_array, span
 from stepimp.columns import typed
 from stepimp.curves.document import check_weights
 from stepimp.curves.options import CurveOptions
 from stepimp.intervals import Estimate, ratio
+from stepimp.journals import Check
 from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import Family, load
 from stepimp.processes import Processes
@@ -39,6 +40,7 @@ from stepimp.sampling.chosen import written
 from stepimp.sampling.cost import Stopwatch
 from stepimp.sampling.curves import curves_for
 from stepimp.sampling.forced import forced_losses
+from stepimp.sampling.generate import is_id
 from stepimp.sampling.policies import sample
 from stepimp.sampling.state import Counts
 
@@ -66,12 +68,12 @@ def compare_policies(
     names = ("heavy", "light", "save_flops", "steps", "samples", "sequences", "draft", "batch_size")
     params = {name: getattr(options, name) for name in (*names, "seed", "dtype")}
     params |= {"curves": Path(curves["path"]).name, "judge": judge.name}
-    params |= {"length": text.shape[1], "family": recorded(options.family)}
+    params |= {"length": text.shape[1], "family": recorded(options.family)} | family.params
     fingerprints = {"models": family.fingerprints, "judge": judge.fingerprint, "data": source}
     run = Run(options.out, "policies", params, fingerprints, family.any.device, options.dtype)
     if document := run.finished():
         return document
-    journal = run.journal(check=result_fault)
+    journal = run.journal(result_check(pair, text.shape[1], family.any.vocab_size))
     chosen = choose(options, curves, family, tuning)
     units = {
         f"{part}:{each.name}:{start}:{min(start + options.batch_size, count)}": (
@@ -112,14 +114,25 @@ class Drawn(TypedDict):
     text: list[str]
 
 
-def result_fault(unit: str, result) -> str:
+def result_check(pair: Iterable[str], length: int, vocabulary: int) -> Check:
     """The check of the journal: `part:policy:start:stop` and what was measured of it."""
-    part, _, rest = unit.partition(":")
-    *_, start, stop = f"::{rest}".split(":")
-    kind, values = (Losses, "losses") if part == "text" else (Drawn, "tokens")
-    if text := fault(result, kind, unit):
-        return text
-    return "" if len(result[values]) == span(f"{start}:{stop}") else f"{unit} has other values"
+
+    def check(unit: str, result) -> str:
+        part, _, rest = unit.partition(":")
+        count = span(":".join(f":{rest}".split(":")[-2:]))
+        if text := fault(result, Losses if part == "text" else Drawn, unit):
+            return text
+        if part == "text":
+            whole = len(result["losses"]) == count and result["tokens"] == length
+        else:
+            whole = (
+                is_array(result["tokens"], (count, length), is_id(vocabulary))
+                and len(result["text"]) == count
+                and all({*pair} == result[calls].keys() for calls in ("forwards", "sequential"))
+            )
+        return "" if whole and count else f"{unit} does not hold {count} texts of {length} tokens"
+
+    return check
 
 
 def measured_text(
@@ -142,7 +155,7 @@ def drawn_samples(
 ) -> dict:
     """One batch of samples: tokens, text, and what they cost."""
     counts, clock = Counts(), Stopwatch(family.any.device)
-    start = clock.now()
+    start, pair = clock.now(), (options.heavy, options.light)
     tokens = sample(
         family.denoisers,
         each.policy,
@@ -154,8 +167,8 @@ def drawn_samples(
     )
     return {
         "seconds": clock.now() - start,
-        "forwards": dict(counts.forwards),
-        "sequential": dict(counts.sequential),
+        "forwards": {model: counts.forwards[model] for model in pair},
+        "sequential": {model: counts.sequential[model] for model in pair},
         "tokens": tokens.tolist(),
         "text": family.decode(tokens.tolist()),
     }
@@ -176,7 +189,7 @@ class Measured:
 
     def per_sample(self, kind: str, model: str) -> float:
         """Mean over samples of "forwards" or "sequential" calls of a model."""
-        return sum(batch[kind].get(model, 0) for batch in self.batches) / len(self.entropy)
+        return sum(batch[kind][model] for batch in self.batches) / len(self.entropy)
 
 
 def measured(name: str, done: dict[str, dict], family: Family, judge: Judge) -> Measured:

@@ -86,6 +86,7 @@ def recommendation(
     if verification:
         family, judge = load_to_verify(curves, verification)
         fingerprints = {**fingerprints, "judge": judge.fingerprint}
+        params |= family.params
         run = Run(out, "recommend", params, fingerprints, family.any.device, verification.dtype)
         setting = Setting(
             family,

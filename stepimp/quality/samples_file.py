@@ -78,7 +78,7 @@ def read_samples(path, column: str = "text") -> Samples:
 def read_lines(path: Path, column: str) -> list[dict]:
     """The objects of a samples file. Raises StepimpError for the first one that is not a sample."""
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except FileNotFoundError as error:
         raise StepimpError(f"No samples file {path}: make one with stepimp generate.") from error
     except OSError as error:

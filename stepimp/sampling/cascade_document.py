@@ -61,7 +61,7 @@ def tune_cascade(
     warn_of_times(family)
     complete = completed(options, family)
     inputs, source = Processes().one_before_others(lambda: curve_inputs(complete, family))
-    params = complete.params() | {"budget": wanted.budget, "steps": wanted.steps}
+    params = complete.params() | {"budget": wanted.budget, "steps": wanted.steps} | family.params
     fingerprints = {"models": family.fingerprints, "data": source}
     run = Run(out, "cascade", params, fingerprints, family.any.device, options.dtype)
     events = measure_events(

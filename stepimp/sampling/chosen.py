@@ -169,9 +169,11 @@ def read_schedule(
 def read_saved(path: str) -> SavedSchedule:
     """A schedule in a JSON file. Raises StepimpError where it cannot be read."""
     try:
-        return from_json(Path(path).expanduser().read_text("utf-8"))
+        return from_json(Path(path).expanduser().read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise StepimpError(f"Cannot read the schedule of {path}: {error}") from error
+    except StepimpError as error:
+        raise StepimpError(f"{path}: {error}") from error
 
 
 def written(policy: Policy, heavy: str | None, light: str | None) -> str:

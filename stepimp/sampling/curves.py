@@ -53,7 +53,8 @@ def measure_curves(
     complete = completed(options, family)
     inputs, source = processes.one_before_others(lambda: curve_inputs(complete, family))
     fingerprints = {"models": family.fingerprints, "data": source}
-    run = Run(out, "curves", complete.params(), fingerprints, family.any.device, options.dtype)
+    params = complete.params() | family.params
+    run = Run(out, "curves", params, fingerprints, family.any.device, options.dtype)
     if document := run.finished():
         return document
     times = time_grid(options.points)

@@ -109,6 +109,7 @@ def recorded_params(options: GenerateOptions, policy: Policy, family: Family) ->
         seed=options.seed,
         dtype=options.dtype,
         family=recorded(options.family),
+        **family.params,
     )
     optional = {
         "sampler": "first-hitting" if policy.first_hitting else None,

@@ -12,42 +12,43 @@ import torch
 from stepimp.errors import StepimpError
 from stepimp.kernels.draw import draw_tokens, projected
 from stepimp.sampling.batching import bits, uploaded
+from stepimp.sampling.order_rules import ORDERS, Adaptive, Ranking, Remasking, Rule
 from stepimp.sampling.sampler import EventRunner, padded
 from stepimp.sampling.state import State
 from stepimp.schedules.plan import Plan
-
-# name -> its level where none is given; None takes no level
-FIXED = dict.fromkeys(("confidence", "margin", "entropy"))
-ADAPTIVE = {"threshold": 0.9, "eb": 0.1}
-REMASKING = {"remdm-cap": 0.02, "remdm-rescale": 0.05, "remdm-conf": 1.0, "remdm-loop": 0.02}
-LEVELS: dict[str, float | None] = {**FIXED, **ADAPTIVE, **REMASKING}
 
 
 @dataclass(frozen=True)
 class Order:
     """Which positions unmask, given the log-probabilities at all masked ones.
 
-    confidence, margin, entropy: those with the largest p, the largest difference of the two largest
-    p, the least entropy, as many as the step reveals. threshold: all whose largest p is above
-    `level`, at least one (Fast-dLLM, arXiv 2505.22618). eb: the most of least entropy whose
-    entropies sum to at most `level` nats more than the largest of them (arXiv 2505.24857). The rest
-    remask, see `stepimp.sampling.remasking`.
+    name: of a rule in `order_rules.ORDERS`, which says what it prefers; level: a parameter of the
+    rule, by default the rule's own. Raises StepimpError for an unknown name and for a level that
+    the rule does not take.
     """
 
     name: str
     level: float | None = None
 
     def __post_init__(self):
-        if self.name not in LEVELS:
-            raise StepimpError(f"Unknown order {self.name!r}: choose one of {', '.join(LEVELS)}.")
-        default = LEVELS[self.name]
-        if default is None and self.level is not None:
-            raise StepimpError(f"The order {self.name} takes no level: leave {self.level:g} out.")
-        level = default if self.level is None else self.level
-        top = np.inf if self.name == "eb" else 1.0
-        if level is not None and not 0 <= level <= top:  # NaN as well
-            raise StepimpError(f"The level of {self.name} is {level:g}, outside 0..{top:g}.")
+        if self.name not in ORDERS:
+            raise StepimpError(f"Unknown order {self.name!r}: choose one of {', '.join(ORDERS)}.")
+        rule, level = self.rule, self.level
+        if isinstance(rule, Ranking):
+            if level is not None:
+                raise StepimpError(f"The order {self.name} takes no level: leave {level:g} out.")
+            return
+        level = rule.level if level is None else level
+        if not 0 <= level <= rule.highest_level:  # NaN as well
+            raise StepimpError(
+                f"The level of {self.name} is {level:g}, outside 0..{rule.highest_level:g}."
+            )
         object.__setattr__(self, "level", level)
+
+    @property
+    def rule(self) -> Rule:
+        """What the order prefers."""
+        return ORDERS[self.name]
 
     @classmethod
     def parse(cls, text: str) -> "Order":
@@ -65,30 +66,26 @@ class Order:
     @property
     def adaptive(self) -> bool:
         """Whether the logits also decide how many positions unmask."""
-        return self.name in ADAPTIVE
+        return isinstance(self.rule, Adaptive)
 
     @property
     def remasking(self) -> bool:
         """Whether tokens may be masked again."""
-        return self.name in REMASKING
+        return isinstance(self.rule, Remasking)
 
     def choose(self, log_p: torch.Tensor, count: int) -> torch.Tensor:
         """Which of n positions unmask, the best first. log_p: [n, V]; count: how many, unless the
         order is adaptive.
         """
-        if self.name in ("entropy", "eb"):
-            entropy = -(log_p.exp() * log_p).nan_to_num().sum(-1)
-            values, order = entropy.sort(stable=True)
-            if self.name == "eb":
-                level = (self.level or 0.0) + 1e-12  # sums round
-                count = int((values.cumsum(0) - values <= level).sum())
-            return order[:count]
-        (first, second) = log_p.exp().topk(2).values.T
-        score = first - second if self.name == "margin" else first
-        order = score.argsort(descending=True, stable=True)
-        if self.name == "threshold":
-            count = max(1, int((score > (self.level or 0.0)).sum()))
-        return order[:count]
+        rule = self.rule
+        if isinstance(rule, Remasking):
+            raise TypeError(f"{self.name} draws at random positions.")
+        score = rule.score(log_p)
+        best_first = score.argsort(descending=True, stable=True)
+        if isinstance(rule, Adaptive):
+            assert self.level is not None
+            count = rule.count(score[best_first], self.level)
+        return best_first[:count]
 
 
 class OrderRunner(EventRunner):

@@ -103,6 +103,7 @@ def profile_models(options: ProfileOptions, progress: Progress = no_progress) ->
         seed=options.seed,
         dtype=options.dtype,
         family=recorded(options.family),
+        **family.params,
     )
     fingerprints = {"models": family.fingerprints}
     run = Run(options.out, "profile", params, fingerprints, family.any.device, options.dtype)

@@ -15,7 +15,7 @@ from stepimp.text.cache import digest
 from stepimp.text.encoding import encode
 from stepimp.wording import counted
 
-GAP = re.compile(r"\{\{(\d*)\}\}|\{(\d*)\}")
+GAP = re.compile(r"\{\{(\d*)\}\}|\{(\d{0,18})\}")
 OPEN = None  # a gap that shares with the others what the given text leaves
 Part = str | int | None
 
@@ -87,6 +87,7 @@ def read_prompts(source: str, mask_token: str | None = None) -> list[Prompt]:
     """
     try:
         text = sys.stdin.read() if source == "-" else Path(source).expanduser().read_text("utf-8")
+        text = text.removeprefix("\ufeff")  # a byte-order mark, as editors on Windows write it
     except (OSError, UnicodeDecodeError) as error:
         raise StepimpError(f"Cannot read the prompts of {source} as UTF-8 text: {error}") from error
     if source.endswith(".jsonl") or (source == "-" and is_json_lines(text)):
@@ -149,11 +150,17 @@ def tokens_of(prompt: Prompt, family: Family, length: int | None) -> torch.Tenso
     length: tokens of the whole text; None: the models' maximum, or what a prompt without open gaps
     has. Raises StepimpError where the text does not fit, or leaves no position to fill.
     """
-    sizes = [len(part) for part in encoded(prompt, family)]
+    parts = encoded(prompt, family)
+    sizes = [part if isinstance(part, int) else len(part) for part in parts]
     around = family.around
     open_gaps = prompt.parts.count(OPEN)
     if length is None:
         length = family.length if open_gaps else sum(sizes) + around
+    if length > family.length:
+        raise StepimpError(
+            f"Length {length} is outside 1..{family.length}, the models' maximum: choose another "
+            f"one for {prompt.describe()}, or smaller gaps."
+        )
     left = length - around - sum(sizes)
     if left < open_gaps or not any(not isinstance(part, str) for part in prompt.parts):
         special = f" and there are {around} special tokens," if around else ""
@@ -169,21 +176,21 @@ def tokens_of(prompt: Prompt, family: Family, length: int | None) -> torch.Tenso
         )
     shares = iter([left // open_gaps + (i < left % open_gaps) for i in range(open_gaps)])
     tokens: list[int] = []
-    for part, ids in zip(prompt.parts, encoded(prompt, family)):
-        tokens += [family.any.mask_id] * next(shares) if part is OPEN else ids
+    for part, ids in zip(prompt.parts, parts):
+        gap = next(shares) if part is OPEN else ids
+        tokens += [family.any.mask_id] * gap if isinstance(gap, int) else gap
     return torch.tensor(tokens)
 
 
-def encoded(prompt: Prompt, family: Family) -> list[list[int]]:
-    """Token ids of each part, mask tokens for a gap of a known size, nothing for an open one.
+def encoded(prompt: Prompt, family: Family) -> list[list[int] | int]:
+    """Token ids of each text, the size of each gap, 0 for an open one.
 
     Raises StepimpError for bytes that are not UTF-8, which Python keeps as half a surrogate pair.
     """
     for part in prompt.parts:
         if isinstance(part, str) and not is_text(part):
             raise StepimpError(f"The given text {ascii(part)} is not UTF-8 text.")
-    mask_id = family.any.mask_id
     return [
-        encode(family.tokenizer, [part])[0] if isinstance(part, str) else [mask_id] * (part or 0)
+        encode(family.tokenizer, [part])[0] if isinstance(part, str) else part or 0
         for part in prompt.parts
     ]

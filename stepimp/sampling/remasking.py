@@ -16,6 +16,7 @@ from stepimp.kernels.draw import draw_tokens, projected
 from stepimp.models.denoiser import Denoiser
 from stepimp.sampling.batching import bits, body_of, uploaded
 from stepimp.sampling.kernel import Kernel
+from stepimp.sampling.order_rules import Remasking
 from stepimp.sampling.orders import Order
 from stepimp.sampling.sampler import EXACT, padded
 from stepimp.sampling.state import Counts, State
@@ -23,42 +24,29 @@ from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.saved import AnySchedule
 
-LOOP_ON, LOOP_OFF, LOOP_ALPHA = 0.55, 0.05, 0.9  # the paper's: between them alpha stays the same
+
+def rule_of(order: Order) -> Remasking:
+    """The rule of an order that remasks."""
+    assert isinstance(order.rule, Remasking), order.name
+    return order.rule
 
 
-def alpha(order: Order, t: float) -> float:
-    """Probability that a position is unmasked at time t: 1 - t, except in the loop."""
-    if order.name != "remdm-loop":
-        return 1 - t
-    if t > LOOP_ON:
-        return (1 - t) * LOOP_ALPHA / (1 - LOOP_ON)
-    return LOOP_ALPHA if t > LOOP_OFF else 1 - t * (1 - LOOP_ALPHA) / LOOP_OFF
-
-
-def remasking(order: Order, t: float, s: float, confidence: np.ndarray) -> np.ndarray:
+def remasking(order: Order, t: float, s: float, drawn_with: np.ndarray) -> np.ndarray:
     """[L] sigma of each position, from time t to s.
 
-    confidence: [L] the probability with which each token was drawn, NaN where there is none to mask
+    drawn_with: [L] the probability with which each token was drawn, NaN where there is none to mask
     again.
     """
-    before, after, level = alpha(order, t), alpha(order, s), order.level or 0.0
+    rule, level = rule_of(order), order.level or 0.0
+    before, after = rule.alpha(t), rule.alpha(s)
     largest = min(1.0, (1 - after) / before) if before > 0 else 1.0
-    match order.name:
-        case "remdm-cap":
-            sigma = min(level, largest)
-        case "remdm-rescale":
-            sigma = level * largest
-        case "remdm-loop":
-            sigma = min(level, largest) if LOOP_OFF < t <= LOOP_ON else 0.0
-        case "remdm-conf":
-            weight = np.nan_to_num(np.exp(-confidence))
-            return level * largest * weight / max(weight.sum(), np.finfo(float).tiny)
-    return np.full(len(confidence), sigma)
+    return np.broadcast_to(rule.sigma(level, largest, t, drawn_with), drawn_with.shape)
 
 
 def unmasking(order: Order, t: float, s: float, sigma: np.ndarray) -> np.ndarray:
     """[L] probability with which a masked position unmasks from time t to s."""
-    before, after = alpha(order, t), alpha(order, s)
+    alpha = rule_of(order).alpha
+    before, after = alpha(t), alpha(s)
     return (after - (1 - sigma) * before) / (1 - before)
 
 
@@ -89,6 +77,7 @@ class RemaskRunner:
             raise StepimpError(f"The order {order.format()} needs a schedule, not a plan.")
         self.state, self.denoisers, self.schedule, self.seed = state, denoisers, schedule, seed
         self.counts, self.order, self.kernel = counts or Counts(), order, kernel
+        self.alpha = rule_of(order).alpha
         self.steps = state.clock
         self.mask_id = denoisers[schedule.models[0]].mask_id
         self.given = state.unmask_step == 0
@@ -147,7 +136,7 @@ class RemaskRunner:
         denoiser, z = self.denoisers[name], self.state.z
         waiting = [event for row in batch if (event := self.waiting[row])]
         positions = [each.unmask for each in waiting]
-        times = [1 - alpha(self.order, each.step / self.steps) for each in waiting]
+        times = [1 - self.alpha(each.step / self.steps) for each in waiting]
         rows, times, at, asked = uploaded(z.device, batch, bits(times), *padded(positions))
         hidden = body_of(denoiser)(z[rows], times.view(torch.float64), at).flatten(0, 1)[asked]
         self.counts.forward(name, len(batch))

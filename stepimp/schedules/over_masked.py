@@ -13,7 +13,8 @@ from stepimp import pictures
 from stepimp.errors import StepimpError
 from stepimp.schedules.notation import model_of, written_names
 
-SEGMENT = re.compile(r"([^,\s]+)@(\d+)-(\d+)")
+SEGMENT = re.compile(r"([^,\s]+)@(\d{1,18})-(\d{1,18})")
+MOST_MASKED = 1_000_000  # positions of a text
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class MaskedSchedule:
     """segments: (model name, most, fewest) from the start of sampling to its end; the model runs
     the events that begin with n masked positions, most >= n > fewest.
 
-    Neighbours meet and the last segment ends at 0. Raises StepimpError for other segments.
+    Neighbours meet, the first begins with at most MOST_MASKED and the last ends at 0. Raises
+    StepimpError for other segments.
     """
 
     segments: tuple[tuple[str, int, int], ...]
@@ -38,6 +40,10 @@ class MaskedSchedule:
                 raise StepimpError(
                     f"Segment {model}@{most}-{fewest} is empty: the larger number comes first."
                 )
+        if self.length > MOST_MASKED:
+            raise StepimpError(
+                f"A schedule over {self.length:,} masked positions; the most is {MOST_MASKED:,}."
+            )
 
     @classmethod
     def of(cls, models) -> "MaskedSchedule":

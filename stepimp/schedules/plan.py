@@ -15,7 +15,9 @@ from stepimp.errors import StepimpError
 from stepimp.schedules.notation import model_of, written_names
 from stepimp.wording import counted
 
-PART = re.compile(r"([^,\s*]+)\*(\d+(?:x\d+)?(?:\+\d+(?:x\d+)?)*)")
+SIZE = r"\d{1,18}(?:x\d{1,18})?"
+PART = re.compile(rf"([^,\s*]+)\*({SIZE}(?:\+{SIZE})*)")
+MOST_PASSES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,10 @@ def parse(
         model = model_of(match[1], heavy, light, text)
         for size in match[2].split("+"):
             tokens, _, count = size.partition("x")
+            if len(groups) + int(count or 1) > MOST_PASSES:
+                raise StepimpError(
+                    f"Plan {text!r} has more than {MOST_PASSES:,} forward passes, the most."
+                )
             groups += [(model, int(tokens))] * int(count or 1)
     plan = Plan(tuple(groups))
     if length is not None and plan.length != length:

@@ -14,7 +14,7 @@ from stepimp.schedules.notation import model_of, written_names
 from stepimp.wording import counted
 
 MOST_STEPS = 1_000_000
-SEGMENT = re.compile(r"([HL])(\d+)|([^:,\s]+):(\d+)")
+SEGMENT = re.compile(r"([HL])(\d{1,18})|([^:,\s]+):(\d{1,18})")
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,7 @@ def search_models(
         seed=options.seed,
         dtype=options.dtype,
         family=recorded(options.family),
+        **family.params,
     )
     fingerprints = {"models": family.fingerprints, "judge": judge.fingerprint}
     run = Run(options.out, "search", params, fingerprints, family.any.device, options.dtype)

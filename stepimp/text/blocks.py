@@ -26,6 +26,10 @@ from stepimp.text.token_files import write_token_file
 TOKENIZER_DOCUMENTS = 10_000  # a BPE vocabulary needs no more
 TOKENIZER_CHARACTERS = 100_000_000  # about, of large documents
 LINE_BREAK = re.compile(r"\w\n(?=\w)")
+LONGEST_WORD = 1000  # characters: each merge of BPE training reads the words it is in whole
+LONG_WORD = re.compile(
+    "|".join(rf"{kind}{{{LONGEST_WORD}}}" for kind in (r"[^\W\d_]", r"\d", r"(?:_|[^\w\s])"))
+)
 
 
 @dataclass(frozen=True)
@@ -167,8 +171,20 @@ def between_words(text: str) -> Iterator[str]:
     start = 0
     for match in LINE_BREAK.finditer(text):
         if match.start() + 1 - start > PIECE:
-            yield text[start : match.start() + 1]
+            yield from without_long_words(text[start : match.start() + 1])
             start = match.start() + 1
+    yield from without_long_words(text[start:])
+
+
+def without_long_words(text: str) -> Iterator[str]:
+    """A text, cut wherever a run of letters, of digits or of other visible characters reaches
+    LONGEST_WORD. Text of natural language or code stays whole.
+    """
+    start = 0
+    if max(map(len, text.split()), default=0) > LONGEST_WORD:  # faster than the search
+        for match in LONG_WORD.finditer(text):
+            yield text[start : match.end()]
+            start = match.end()
     yield text[start:]
 
 

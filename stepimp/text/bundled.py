@@ -7,12 +7,12 @@ import ast
 import sys
 import sysconfig
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from stepimp.text.cache import digest
 from stepimp.text.splits import split_of
@@ -107,7 +107,17 @@ def bundled_docs() -> Iterator[NamedText]:
         yield name, partial(read_docstrings, path)
 
 
-BUNDLED = {"docs": bundled_docs, "code": bundled_code}
+class Corpus(NamedTuple):
+    """A bundled corpus."""
+
+    documents: Callable[[], Iterator[NamedText]]
+    packages: Callable[[], Iterable[str]] = tuple
+    """Installed packages that it is read from besides the standard library: after an update of one
+    of them it is read again.
+    """
+
+
+BUNDLED = {"docs": Corpus(bundled_docs, documented), "code": Corpus(bundled_code)}
 
 
 def load_bundled(name: str, split: str):
@@ -115,13 +125,15 @@ def load_bundled(name: str, split: str):
 
     Read from this Python's installation the first time, then from the cache.
     """
+    from importlib.metadata import version  # slow, and commands read BUNDLED for their help
+
+    corpus = BUNDLED[name]
 
     def texts():
-        for title, read in BUNDLED[name]():
+        for title, read in corpus.documents():
             if split in ("all", split_of(title)) and (text := read()):
                 yield title, text
 
-    packages = documented() if name == "docs" else {}
-    versions = [f"{package} {version(package)}" for package in packages]
+    versions = [f"{package} {version(package)}" for package in corpus.packages()]
     key = digest(name, split, sys.version, sysconfig.get_paths()["stdlib"], *versions)
     return cached(key, texts())

@@ -90,9 +90,29 @@ def json_value(text: str, where: str):
 
 
 def csv_rows(path: Path, column: str, delimiter=",") -> Iterator[dict]:
-    """The rows of a file whose first line names its columns."""
+    """The rows of a file whose first line names its columns. Raises StepimpError for quotes that do
+    not close, and for a row with more cells than columns: a part of the text would be lost.
+    """
     with open_text(path, newline="") as file:
-        yield from csv.DictReader(file, delimiter=delimiter)
+        rows, line = csv.DictReader(file, delimiter=delimiter, strict=True), 1
+        try:
+            names = rows.fieldnames or ()
+            line = rows.line_num + 1
+            for row in rows:
+                if any(row.pop(None, ())):
+                    raise StepimpError(
+                        f"{path}, line {line}: this row has more cells than the first line, which "
+                        f"names {counted(len(names), 'column')}. Put quotes around text that holds "
+                        "the delimiter."
+                    )
+                yield row
+                line = rows.line_num + 1
+        except csv.Error as error:
+            raise StepimpError(
+                f"Cannot read the row that begins at {path}, line {line}: {error}. A cell that "
+                'begins with a quote must end with one, with quotes inside of it doubled (""). '
+                "JSON Lines need no such care."
+            ) from error
 
 
 def tsv_rows(path: Path, column: str) -> Iterator[dict]:

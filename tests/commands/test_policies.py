@@ -4,6 +4,7 @@ import pytest
 from documents import call, only_document
 
 from stepimp.intervals import Estimate
+from stepimp.quality.policies import result_check
 
 NAMES = ["all-heavy", "best over steps", "best over n", "plan", "cascade", "draft and verify"]
 SIZES = ["--steps", 40, "--samples", 3, "--sequences", 4, "--batch-size", 2, "--budget", 0.2]
@@ -70,3 +71,27 @@ def test_prediction_and_measurement_are_of_the_same_size(compared):
 def test_what_cannot_be_compared(folder, tiny_family, extra, code, message):
     options = ["--policies", *SIZES, *extra, "--family", tiny_family, "--out", folder]
     assert message in call("compare", *options, code=code).stderr.replace("\n", " ")
+
+
+CALLS = {"2b": 1, "1b": 0}
+DRAWN = {"seconds": 1.0, "forwards": CALLS, "sequential": CALLS, "tokens": [[1, 2]], "text": ["a"]}
+
+
+@pytest.mark.parametrize(
+    "unit, result",
+    [
+        ("text:plan:0:2", {"losses": [1.0], "tokens": 2}),
+        ("text:plan:0:1", {"losses": [1.0], "tokens": 3}),
+        ("samples:plan:0:1", DRAWN | {"text": []}),
+        ("samples:plan:0:1", DRAWN | {"forwards": {"2b": 1}}),
+        ("samples:plan:0:1", DRAWN | {"tokens": [[1, 2, 3]]}),
+        ("samples:plan:0:1", DRAWN | {"tokens": [[1, 9]]}),
+        ("samples:plan:0:0", DRAWN | {"tokens": [], "text": []}),
+        ("samples", DRAWN),
+    ],
+)
+def test_a_journal_of_other_sizes_is_damaged(unit, result):
+    check = result_check(("2b", "1b"), length=2, vocabulary=9)
+    assert check("samples:a plan: of: one:0:1", DRAWN) == ""
+    assert check("text:plan:4:5", {"losses": [1.0], "tokens": 2}) == ""
+    assert check(unit, result) != ""

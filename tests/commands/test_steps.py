@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from stepimp.commands import main, reproduce
 from stepimp.commands._edition import Edition
-from stepimp.commands._steps import Ended, Step, ready, run_steps
+from stepimp.commands._steps import Ended, Step, elapsed, ready, run_steps
 
 KNOWN = "import os, signal, sys, time\npipe = int(os.environ['STEPIMP_PROGRESS'])"
 
@@ -97,6 +97,18 @@ def test_a_step_waits_for_what_it_reads_and_for_nothing_else():
     assert ready([kl, advice, compare, search], []) == [kl]
     assert ready([advice, compare, search], []) == [advice, search]
     assert ready([compare], []) == [compare], "what is not to be made is not waited for"
+
+
+def test_the_time_that_steps_take_several_at_once():
+    kl, recommend = step("kl", needs=["kl"]), step("recommend", needs=["recommend"], reads=["kl"])
+    search, compare = step("search", reads=["kl"]), step("compare", reads=["recommend"])
+    profile = step("profile")
+    steps, seconds = [kl, recommend, profile, search, compare], [5, 1, 2, 4, 3]
+    assert elapsed(steps, seconds, 1) == sum(seconds)
+    assert elapsed(steps, seconds, 2) == 5 + 1 + 3, "search beside recommend and compare"
+    assert elapsed(steps, seconds, 5) == 5 + max(1 + 3, 4)
+    assert elapsed([recommend, compare], [1, 3], 9) == 4, "kl is there"
+    assert elapsed([], [], 1) == 0
 
 
 def test_a_step_starts_after_what_it_reads_has_ended(child, tmp_path):

@@ -59,6 +59,12 @@ def test_a_table_keeps_every_character_of_what_it_shows(columns, monkeypatch, ca
     assert "…" not in shown
 
 
+def test_names_with_brackets_and_colons_are_shown_as_they_are(capsys):
+    name = "br[a]ck[/] :warning: [red]"
+    print_table(f"Family in {name}", ["", name], [["a", name]])
+    assert capsys.readouterr().out.count(name) == 3
+
+
 def test_the_printed_name_of_a_judge_is_an_argument(run, tmp_path):
     generated = run("generate", "--schedule", "H3", "--samples", 2)
     assert generated.code == 0

@@ -7,7 +7,8 @@ from stepimp.commands import _work, main
 
 
 def work(arguments, folder):
-    return _work.work(arguments, folder, main)
+    params = _work.step_params(arguments, main)
+    return _work.block_tokens(*params, folder, reads={"kl"})
 
 
 LENGTH = 32  # of the tiny family

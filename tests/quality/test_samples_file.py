@@ -24,6 +24,12 @@ def test_lines_need_a_text_alone(tmp_path):
     )
 
 
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    file = write(tmp_path, {"text": "a"})
+    file.write_text(file.read_text("utf-8"), "utf-8-sig")
+    assert read_samples(file).texts == ["a"]
+
+
 def test_tokens_count_if_all_lines_have_them(tmp_path):
     assert read_samples(
         write(tmp_path, {"text": "a", "tokens": [1]}, {"text": "", "tokens": []})

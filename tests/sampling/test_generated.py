@@ -4,7 +4,10 @@ import pytest
 
 from stepimp.errors import StepimpError
 from stepimp.models.family import recorded
+from stepimp.sampling.chosen import read_saved
 from stepimp.sampling.generated import GenerateOptions, generate_texts
+from stepimp.schedules.plan import Plan
+from stepimp.schedules.saved import SavedSchedule
 
 
 @pytest.fixture
@@ -63,3 +66,12 @@ def test_models_by_name_need_no_manifest(chosen, tiny_family, tmp_path):
     assert (params["heavy"], params["light"]) == (None, None)
     with pytest.raises(StepimpError, match="no light model is given"):
         generate_texts(GenerateOptions(**elsewhere | {"schedule": "L3"}), not_needed)
+
+
+def test_a_schedule_file_may_begin_with_a_byte_order_mark_and_is_named_where_it_is_wrong(tmp_path):
+    file, saved = tmp_path / "plan.json", SavedSchedule(Plan((("2b", 3),)))
+    file.write_text(saved.to_json(), "utf-8-sig")
+    assert read_saved(str(file)) == saved
+    file.write_text("{}")
+    with pytest.raises(StepimpError, match="plan.json: Not a schedule file: .* lacks 'format'"):
+        read_saved(str(file))

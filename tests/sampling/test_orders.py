@@ -1,6 +1,8 @@
 """Orders that the logits choose: against their definitions, position by position."""
 
 import itertools
+import re
+from pathlib import Path
 
 import event_laws
 import numpy as np
@@ -8,11 +10,13 @@ import pytest
 import torch
 from fakes import FakeDenoiser, chi_square
 
+from stepimp.commands import main
 from stepimp.errors import StepimpError
 from stepimp.sampling import policies, sampler
-from stepimp.sampling.orders import LEVELS, Order
+from stepimp.sampling.order_rules import ORDERS, Adaptive, Ranking, Remasking
+from stepimp.sampling.orders import Order
 from stepimp.sampling.policies import Policy
-from stepimp.sampling.remasking import alpha, remasking
+from stepimp.sampling.remasking import remasking
 from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.schedule import parse
@@ -62,6 +66,30 @@ def test_positions_are_chosen_as_the_definition_says(text):
         assert chosen == chosen_plainly(order, log_p.exp().numpy(), 3)
 
 
+def test_an_order_is_added_by_its_rule(monkeypatch):
+    """The one with the largest last logit first, of which the level is the number."""
+    rule = Adaptive(lambda log_p: log_p[:, -1], lambda scores, level: int(10 * level), level=0.2)
+    monkeypatch.setitem(ORDERS, "last", rule)
+    log_p = torch.tensor([[0.4, 0.6], [0.1, 0.9], [0.3, 0.7]]).log()
+    assert Order.parse("last").choose(log_p, 0).tolist() == [1, 2]
+    assert Order.parse("last:0.1").choose(log_p, 0).tolist() == [1]
+
+
+@pytest.mark.parametrize("kind", [Ranking, Adaptive, Remasking])
+def test_a_rule_without_a_part_is_an_error(kind):
+    with pytest.raises(TypeError, match="missing"):
+        kind()
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_help_and_documentation_have_the_order_with_its_level(name):
+    generate = {option.name: option for option in main.commands["generate"].params}
+    page = (Path(__file__).parents[2] / "docs" / "policies.md").read_text("utf-8")
+    written = Order(name).format()
+    assert re.search(rf"(?<![-:\w]){re.escape(written)}(?![-:\w]|\.\d)", generate["order"].help)
+    assert f"`{written}`" in page
+
+
 def test_an_order_is_followed_with_the_models_of_the_schedule():
     """One sample, step by step: which model runs, what it prefers, and how much it reveals."""
     denoisers = two_models(6)
@@ -104,7 +132,7 @@ def test_a_high_threshold_reveals_one_token_at_a_time_and_a_low_one_all():
         assert counts.forwards.total() == 4 * passes
 
 
-ALL = [Policy(parse("L2,H4", "h", "l"), order=Order(name)) for name in LEVELS] + [
+ALL = [Policy(parse("L2,H4", "h", "l"), order=Order(name)) for name in ORDERS] + [
     Policy(MaskedSchedule((("l", 6, 3), ("h", 3, 0))), 4, order=Order("remdm-rescale", 0.5)),
     Policy(MaskedSchedule((("l", 6, 3), ("h", 3, 0))), first_hitting=True, order=Order("margin")),
 ]
@@ -129,16 +157,16 @@ def remdm_distribution(denoisers, schedule, order, length):
     """{tokens: probability} of ReMDM by its definition: each position independently, step by step.
     A state is the tokens with the probability that each was drawn with."""
     first = next(iter(denoisers.values()))
-    mask_id, steps = first.mask_id, schedule.steps
+    mask_id, steps, alpha = first.mask_id, schedule.steps, order.rule.alpha
     states = {((mask_id,) * length, (np.nan,) * length): 1.0}
     for i, name in zip(range(steps, 0, -1), reversed(schedule.by_step())):
         t, s, after = i / steps, (i - 1) / steps, {}
         for (z, psi), mass in states.items():
             model = denoisers[name]
-            hidden = model.hidden(torch.tensor([z]), torch.tensor([1 - alpha(order, t)]))[0]
+            hidden = model.hidden(torch.tensor([z]), torch.tensor([1 - alpha(t)]))[0]
             p = model.logits(hidden).softmax(-1).tolist()
             sigma = remasking(order, t, s, np.array(psi))
-            before, now = alpha(order, t), alpha(order, s)
+            before, now = alpha(t), alpha(s)
             appears = (now - (1 - sigma) * before) / (1 - before)
             choices = []
             for j in range(length):
@@ -195,7 +223,7 @@ def test_sigma_is_the_papers():
     shares = np.insert(weight / weight.sum(), 1, 0)
     assert remasking(Order("remdm-conf"), t, s, psi) == pytest.approx(largest * shares)
     loop = Order("remdm-loop", 0.02)
-    assert [alpha(loop, t) for t in (1.0, 0.55, 0.3, 0.05, 0.0)] == pytest.approx(
+    assert [loop.rule.alpha(t) for t in (1.0, 0.55, 0.3, 0.05, 0.0)] == pytest.approx(
         [0.0, 0.9, 0.9, 0.9, 1.0]
     )
     assert remasking(loop, 0.9, 0.8, none) == pytest.approx([0.0] * 3)

@@ -47,7 +47,10 @@ def test_files_and_standard_input(tmp_path, monkeypatch):
     file = tmp_path / "many.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert read_prompts(str(file)) == many
-    for piped, prompts in ((file.read_text(), many), ("a\n", many[:1])):
+    for marked, prompts in ((text, [Prompt(("x = {}", None))]), (file, many)):
+        marked.write_text(marked.read_text("utf-8"), "utf-8-sig")
+        assert read_prompts(str(marked)) == prompts
+    for piped, prompts in ((file.read_text("utf-8"), many), ("a\n", many[:1])):
         monkeypatch.setattr("sys.stdin", io.StringIO(piped))
         assert read_prompts("-") == prompts
 
@@ -177,6 +180,7 @@ def test_one_prompt_of_many_has_the_tokens_of_itself_alone(generate, tmp_path, t
         (["--cascade", "1"], 2, "Choose one of a schedule and a cascade"),
         (["--infill", "the{0}"], 1, "gap of no tokens"),
         (["--infill", "the{40}"], 1, "outside 1..32"),
+        (["--infill", "the{100000000000}"], 1, "outside 1..32"),
         (["--prompt", "nowhere.txt"], 1, "Cannot read the prompts"),
         (["--order", "eb:x"], 1, "Cannot read the level"),
         (["--precision", "mdlm", "--temperature", "0.5"], 1, "published sampler"),

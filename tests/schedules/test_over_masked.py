@@ -41,6 +41,8 @@ def test_schedules_over_masked_positions_are_written_and_read():
         ("H10", "cannot read 'H10'"),
         ("", "cannot read ''"),
         ("L@9-0", "begins with 9 masked positions, not with 10"),
+        ("L@1000000000-0", "1,000,000,000 masked positions; the most is 1,000,000"),
+        (f"L@{'9' * 5000}-0", "cannot read 'L@999"),
     ],
 )
 def test_a_schedule_over_masked_positions_that_cannot_be(text, message):
@@ -102,14 +104,44 @@ WRONG = {
     "no step": lambda document: document | {"steps": 0},
     "provenance in words": lambda document: document | {"provenance": "x"},
 }
+MESSAGES = {
+    "no JSON": "Not a schedule file: it is not valid JSON",
+    "another kind": "kind is 'x', not 'steps' or 'masked' or 'plan'",
+    "no format": "lacks 'format'",
+    "no groups": "groups is empty",
+    "a number in words": r"groups\[0\].tokens is '1', not a whole number",
+    "no tokens": "must reveal at least one token",
+    "no model": r"groups\[0\] lacks 'model'",
+    "no step": "0 steps, where 1 to 1,000,000 are possible",
+    "provenance in words": "provenance is 'x', not an object",
+}
 
 
-@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
-def test_a_file_that_is_no_schedule(change):
+@pytest.mark.parametrize("name, change", WRONG.items(), ids=WRONG)
+def test_a_file_that_is_no_schedule_says_which_field_is_wrong(name, change):
     document = change(json.loads(SavedSchedule(PLAN).to_json()))
     text = json.dumps(document) if document else "{"
-    with pytest.raises(StepimpError, match="Not a schedule file"):
+    with pytest.raises(StepimpError, match=MESSAGES[name]):
         from_json(text)
     newer = SavedSchedule(PLAN).to_json().replace("schedule/1", "schedule/2")
     with pytest.raises(StepimpError, match="this version reads 'stepimp-schedule/1'"):
         from_json(newer)
+
+
+@pytest.mark.parametrize("steps", [0, 10**12])
+def test_a_file_has_as_many_steps_as_the_notation_may_have(steps):
+    text = SavedSchedule(schedule.Schedule((("12b", steps), ("4b", 3)))).to_json()
+    with pytest.raises(StepimpError, match=f"{steps:,} steps, where 1 to 1,000,000 are possible"):
+        from_json(text)
+
+
+@pytest.mark.parametrize("size", ["1x1000000000", "0x1000000000", "1+1x1000000"])
+def test_a_plan_has_a_million_passes_at_most(size):
+    with pytest.raises(StepimpError, match="more than 1,000,000 forward passes"):
+        plan.parse(f"L*{size}", "12b", "4b")
+
+
+@pytest.mark.parametrize("parse, text", [(plan.parse, "L*{}"), (schedule.parse, "L{}")])
+def test_a_number_of_thousands_of_digits_is_not_read(parse, text):
+    with pytest.raises(StepimpError, match="cannot read 'L.*999"):
+        parse(text.format("9" * 5000), "12b", "4b")

@@ -11,7 +11,13 @@ from transformers import ByT5Tokenizer
 
 from stepimp.errors import StepimpError
 from stepimp.text import blocks, cache, encoding
-from stepimp.text.blocks import load_blocks, load_documents, train_tokenizer
+from stepimp.text.blocks import (
+    LONGEST_WORD,
+    between_words,
+    load_blocks,
+    load_documents,
+    train_tokenizer,
+)
 from stepimp.text.splits import split_of
 from stepimp.text.tables import numbered
 
@@ -205,3 +211,17 @@ def test_without_datasets_a_text_is_refused_in_words(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(StepimpError, match="needs the library datasets: pip install datasets"):
         load_documents(str(tmp_path), "all")
+
+
+@pytest.mark.parametrize("run", ["ab", "é", "12", "=-", "_"])
+def test_a_tokenizer_is_trained_on_words_of_bounded_length(run):
+    word = run * (4321 // len(run))
+    text = f"some words, {word} and\n{word}"
+    parts = list(between_words(text))
+    assert "".join(parts) == text
+    assert max(len(part) for part in " ".join(parts).split()) == LONGEST_WORD
+
+
+def test_a_line_of_many_short_words_is_not_cut():
+    text = "if(a1){b=c.d+1};" * 1000
+    assert list(between_words(text)) == [text]

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from stepimp.commands import main
 from stepimp.text import bundled
 from stepimp.text.blocks import load_blocks, load_documents, train_tokenizer
 from stepimp.text.bundled import docstrings
@@ -27,7 +28,7 @@ def some_modules(monkeypatch, tmp_path):
     monkeypatch.setenv("STEPIMP_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("corpus", ["docs", "code"])
+@pytest.mark.parametrize("corpus", bundled.BUNDLED)
 def test_bundled_corpora_split_into_disjoint_documents(corpus, some_modules):
     names = {
         split: load_documents(corpus, split)["name"][:] for split in ("train", "heldout", "all")
@@ -36,7 +37,19 @@ def test_bundled_corpora_split_into_disjoint_documents(corpus, some_modules):
     assert sorted(names["train"] + names["heldout"]) == sorted(names["all"])
     assert 0.02 < len(names["heldout"]) / len(names["all"]) < 0.3
     assert all(load_documents(corpus, "all")["text"])
-    assert ("click/core.py" in names["train"]) == (corpus == "docs")
+    read_from = bundled.BUNDLED[corpus].packages()
+    assert ("click/core.py" in names["train"]) == ("click" in read_from)
+
+
+def test_a_corpus_is_read_again_after_an_update_of_what_it_is_read_from(some_modules, monkeypatch):
+    loads = []
+    monkeypatch.setattr(bundled, "cached", lambda key, texts: loads.append(key))
+    for number in ("1", "2"):
+        monkeypatch.setattr("importlib.metadata.version", lambda package, number=number: number)
+        for corpus in ("docs", "code"):
+            bundled.load_bundled(corpus, "train")
+    docs, code, docs_updated, code_again = loads
+    assert docs != docs_updated and code == code_again != docs
 
 
 def test_a_split_of_a_bundled_corpus_reads_its_own_documents_alone(some_modules, monkeypatch):
@@ -66,7 +79,8 @@ def test_docstrings_stand_in_the_order_of_the_source():
 
 def test_a_second_load_reads_no_source_and_tokenizes_nothing(tokenizer, some_modules, monkeypatch):
     first = load_blocks("code", tokenizer, LENGTH, "heldout")
-    monkeypatch.setitem(bundled.BUNDLED, "code", lambda: pytest.fail("read again"))
+    unread = bundled.Corpus(lambda: pytest.fail("read again"))
+    monkeypatch.setitem(bundled.BUNDLED, "code", unread)
     no_call = SimpleNamespace(
         is_fast=True,
         backend_tokenizer=tokenizer.backend_tokenizer,
@@ -74,3 +88,9 @@ def test_a_second_load_reads_no_source_and_tokenizes_nothing(tokenizer, some_mod
     )
     again = load_blocks("code", no_call, LENGTH, "heldout")
     assert torch.equal(first.tokens, again.tokens) and first.fingerprint == again.fingerprint
+
+
+@pytest.mark.parametrize("command", ["train", "judge", "kl"])
+def test_the_help_of_data_names_every_corpus(command):
+    data = next(option for option in main.commands[command].params if option.name == "data")
+    assert data.help.startswith(f"{' or '.join(bundled.BUNDLED)} (")

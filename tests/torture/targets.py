@@ -9,6 +9,13 @@ from pathlib import Path
 from mutations import damaged_bytes, damaged_json, damaged_lines
 from world import World, call, rows_of, unfinished
 
+from stepimp.schedules.over_masked import MaskedSchedule
+from stepimp.schedules.saved import SavedSchedule
+
+# kind of document: the curves that its command reads
+CURVES = {"recommend": "kl", "search": "kl"}
+CURVES |= dict.fromkeys(("policies", "recommend_masked", "plan"), "masked")
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -38,12 +45,12 @@ class Bench:
         """A results folder in which a command has run: with its document, or all its journals."""
         folder = self.folder / f"{command}{'-journals' if journals else ''}"
         if not folder.exists():
-            if command in ("recommend", "search"):  # which would measure curves of other text
-                shutil.copytree(self.finished("kl"), folder)
+            if command in CURVES:  # which would measure curves of other text
+                shutil.copytree(self.finished(CURVES[command]), folder)
             if journals:
                 unfinished(self.world, command, folder)
             else:
-                ended = call(command, *self.world.options(command), "--out", folder)
+                ended = call(*self.world.line(command), "--out", folder)
                 assert ended.code == 0, ended.output
         return folder
 
@@ -53,8 +60,8 @@ class Bench:
 
     def document(self, kind: str, line: list) -> Trial:
         """A results document, read by a command: FILE in its line is the document."""
-        out = self.copy(self.finished("kl" if kind == "curves" else kind), self.out)
-        (file,) = out.glob(f"{kind}-*.json")
+        out = self.copy(self.finished({"curves": "kl"}.get(kind, kind)), self.out)
+        (file,) = out.glob(f"{'curves' if kind == 'masked' else kind}-*.json")
         content = json.loads(file.read_text())
         family = ["--family", self.world.family]
         line = [file if part == "FILE" else part for part in line] + family
@@ -64,14 +71,15 @@ class Bench:
             line += ["--out", out]
         return Trial(file, lambda: damaged_json(content), line)
 
-    def journal(self, command: str) -> Trial:
+    def journal(self, command: str, in_bytes: bool = False) -> Trial:
         """A journal, from which a command resumes."""
         out = self.copy(self.finished(command, journals=True), self.out)
         names = {"kl": "curves-*.journal", "compare": "samples-*.jsonl"}
         file = sorted(out.glob(names.get(command, f"{command}-*.journal")))[0]
         content = file.read_bytes()
-        line = [command, *self.world.options(command), "--out", out]
-        return Trial(file, lambda: damaged_lines(content), line, lambda: self.rows(command))
+        line = [*self.world.line(command), "--out", out]
+        damage = damaged_bytes if in_bytes else damaged_lines
+        return Trial(file, lambda: damage(content), line, lambda: self.rows(command))
 
     def rows(self, command: str) -> list:
         return list(rows_of(self.out, "curves" if command == "kl" else command).values())
@@ -107,6 +115,29 @@ class Bench:
         line = ["kl", *self.world.options("kl")[:-1], file, "--out", self.out]
         return Trial(file, lambda: damaged_bytes(content), line)
 
+    def schedule_file(self) -> Trial:
+        """A schedule as JSON, which `generate` runs."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / "schedule.json"
+        saved = SavedSchedule(MaskedSchedule((("1b", 8, 4), ("2b", 4, 0)))).to_json()
+        file.write_text(saved)
+        line = ["generate", "--schedule", file, "--samples", 2, "--length", 8]
+        line += ["--family", self.world.family, "--out", self.out]
+        shutil.rmtree(self.out, ignore_errors=True)
+        return Trial(file, lambda: damaged_json(json.loads(saved)), line)
+
+    def prompts(self) -> Trial:
+        """JSON Lines of prompts, which `generate` continues."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / "prompts.jsonl"
+        prompts = [{"prompt": "the"}, {"text": "a", "suffix": "of"}, {"infill": "the {2} of {}"}]
+        content = "".join(json.dumps(prompt) + "\n" for prompt in prompts).encode()
+        file.write_bytes(content)
+        line = ["generate", "--schedule", "H8", "--prompt", file, "--samples", 1, "--length", 16]
+        line += ["--heavy", "2b", "--light", "1b", "--family", self.world.family, "--out", self.out]
+        shutil.rmtree(self.out, ignore_errors=True)
+        return Trial(file, lambda: damaged_lines(content), line)
+
     def samples(self) -> Trial:
         """A samples file."""
         out = self.copy(self.finished("generate"), self.out)
@@ -117,6 +148,7 @@ class Bench:
 
 
 RECOMMEND = ["recommend", "--steps", 8, "--budget", 0.5, "--curves", "FILE"]
+PLAN = ["plan", "--heavy", "2b", "--light", "1b", "--forwards", 4, "--curves", "FILE"]
 # name: the trial that a bench makes of it
 TARGETS: dict[str, Callable[[Bench], Trial]] = {
     "curves by recommend": lambda bench: bench.document("curves", RECOMMEND),
@@ -135,7 +167,26 @@ TARGETS: dict[str, Callable[[Bench], Trial]] = {
         "recommend", ["generate", "--samples", 2]
     ),
     "text's document by evaluate": lambda bench: bench.document("generate", ["evaluate", "FILE"]),
+    "cascade by generate": lambda bench: bench.document(
+        "cascade", ["generate", "--cascade", "auto", "--samples", 2]
+    ),
+    "curves over n by plan": lambda bench: bench.document("masked", PLAN),
+    "curves over n by recommend": lambda bench: bench.document(
+        "masked", [*RECOMMEND, "--over", "masked"]
+    ),
+    "plan by figures": lambda bench: bench.document("plan", ["figures", "--only", "plan"]),
+    "recommendation over n by figures": lambda bench: bench.document(
+        "recommend_masked", ["figures", "--only", "masked"]
+    ),
+    "policies by figures": lambda bench: bench.document(
+        "policies", ["figures", "--only", "policies,policies-table"]
+    ),
+    "schedule file": lambda bench: bench.schedule_file(),
+    "prompts": lambda bench: bench.prompts(),
+    "journal of cascade": lambda bench: bench.journal("cascade"),
+    "journal of policies": lambda bench: bench.journal("policies"),
     "journal of kl": lambda bench: bench.journal("kl"),
+    "journal's bytes": lambda bench: bench.journal("kl", in_bytes=True),
     "journal of compare": lambda bench: bench.journal("compare"),
     "journal of generate": lambda bench: bench.journal("generate"),
     "journal of search": lambda bench: bench.journal("search"),

@@ -24,6 +24,12 @@ class World:
     family: Path
     text: Path
 
+    def line(self, kind: str) -> list[str]:
+        """A command with options that make it small, by the kind of document it writes."""
+        command = {"policies": ["compare", "--policies"], "masked": ["kl", "--by-masked"]}
+        over_masked = {"recommend_masked": ["recommend", "--over", "masked"]}
+        return [*(command | over_masked).get(kind, [kind]), *self.options(kind)]
+
     def options(self, command: str) -> list[str]:
         """Options that make a command small."""
         models = ["--family", self.family, "--heavy", "2b", "--light", "1b"]
@@ -36,12 +42,20 @@ class World:
             "recommend": ["--steps", 8, "--budget", 0.5],
         }
         small["loss"] = small["kl"]
+        small["masked"] = ["--sequences", 24, "--points", 3, "--length", 8, "--batch-size", 2]
+        small["cascade"] = ["--sequences", 12, "--points", 3, "--length", 8, "--budget", 0.1]
+        small["policies"] = ["--sequences", 4, "--samples", 4, "--budget", 0.1]
+        small["recommend_masked"] = ["--budget", 0.25]
+        small["plan"] = ["--forwards", 4]
         more = {
             "kl": ["--baseline", "2b_seed2", "--data", self.text],
             "loss": ["--baseline", "2b_seed2", "--data", self.text],
             "generate": ["--batch-size", 2],
             "search": ["--chunk", 4, "--length", 8],
             "profile": ["--points", 3],
+            "cascade": ["--batch-size", 4, "--data", self.text],
+            "masked": ["--data", self.text],
+            "policies": ["--batch-size", 2],
         }
         return [str(part) for part in (*models, *small[command], *more.get(command, []))]
 
@@ -136,7 +150,7 @@ def unfinished(world: World, command: str, out: Path):
 
     Run.finish = stop
     try:
-        call(command, *world.options(command), "--out", out)
+        call(*world.line(command), "--out", out)
     finally:
         Run.finish = finish
 
