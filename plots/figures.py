@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
+from stepimp.wording import nearest
+
 from . import comparisons, costs, over_time, searches
 from .style import house
 
@@ -19,9 +21,12 @@ BUILDS: dict[str, Callable[[dict], Figure]] = {
 
 
 def draw(name: str, document: dict) -> Figure:
-    """The figure of this name. Raises LookupError for a document that lacks a part of it.
+    """The figure of this name. Raises LookupError for a name that no figure has, and for a document
+    that lacks a part of it.
 
     document: what `stepimp.paper.needs` finds for the figure, or one of `read_document`.
     """
+    if name not in BUILDS:
+        raise LookupError(f"No figure {name!r}.{nearest(name, BUILDS)}")
     with house():
         return BUILDS[name](document)

@@ -4,171 +4,119 @@ They compute what the commands of the same purpose compute, with the same option
 write the same results documents: curves that a command has measured are not measured again. As for
 the commands, the family is by default that of the environment variable STEPIMP_FAMILY, else the
 bundled one, and the results folder that of STEPIMP_RESULTS, else `results`.
+
+Files and folders may be strings or paths, numbers NumPy's or Python's, dtypes and devices torch's
+or their names. A value that cannot be used raises StepimpError; an option that does not exist
+raises TypeError.
 """
 
+import inspect
 import logging
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import partial
-from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stepimp import pictures
+from stepimp.api_results import Curves, Recommendation, Texts
+from stepimp.checks import shortened
 from stepimp.curves.document import read_curves, remarks
 from stepimp.curves.options import CurveOptions
-from stepimp.intervals import Estimate
+from stepimp.errors import StepimpError
 from stepimp.models import loading
 from stepimp.models.family import chosen_members, family_folder, members
 from stepimp.models.loading import Family
-from stepimp.models.options import ModelOptions
+from stepimp.models.options import ModelOptions, checked, plain
 from stepimp.progress import Progress, no_progress
 from stepimp.quality.recommendation import recommendation
 from stepimp.sampling.chosen import GenerateOptions
 from stepimp.sampling.curves import curves_for, measure_curves
 from stepimp.sampling.generated import generate_texts
 from stepimp.schedules.saved import AnySchedule
-from stepimp.schedules.schedule import Schedule, parse
+from stepimp.wording import nearest
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Curves", "Recommendation", "Texts", "curves", "load", "recommend", "sample"]
 
+Path = str | os.PathLike
 log = logging.getLogger(__name__)
 
 
-def chosen_family(family: str | None) -> str | None:
-    """The family asked for, else that of the environment variable; None for the bundled one."""
-    return family or os.environ.get("STEPIMP_FAMILY")
+def name_of(model: Path) -> str:
+    """The name of one model. Raises StepimpError for what names none."""
+    if isinstance(model, Path):
+        return os.fspath(model)
+    raise StepimpError(
+        f"{shortened(model)} does not name a model: give the name of a member of the family, a "
+        "checkpoint folder or a hub id."
+    )
 
 
-def named(models: str | Iterable[str]) -> tuple[str, ...]:
+def names_of(models: Path | Iterable[Path]) -> tuple[str, ...]:
     """The names of models; one name stands for itself, not for its letters."""
-    return (models,) if isinstance(models, str) else tuple(models)
+    if isinstance(models, Path) or not isinstance(models, Iterable):
+        return (name_of(models),)
+    return tuple(map(name_of, models))
 
 
-def chosen_out(out: str | None) -> str:
-    """The results folder asked for, else that of the environment variable, else `results`."""
-    return out or os.environ.get("STEPIMP_RESULTS") or ModelOptions.out
+def options_of_run(family: Path | None, out: Path | None = None, **options) -> ModelOptions:
+    """Where to run, by default in the family and the folder of the environment variables.
 
-
-@dataclass(frozen=True, repr=False)
-class Result:
-    """A results document; docs/results.md lists the columns of its rows."""
-
-    document: dict[str, Any]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.path!r})"
-
-    @property
-    def rows(self) -> list[dict]:
-        """One dict per row; `pandas.DataFrame(result.rows)` is a table of them."""
-        return self.document["rows"]
-
-    @property
-    def path(self) -> str:
-        """The file that holds the document."""
-        return self.document["path"]
-
-
-@dataclass(frozen=True, repr=False)
-class Curves(Result):
-    """How far light models lie from the heavy one at each t; in a notebook a plot with 95% bands.
-
-    A row per light model and time.
+    Raises StepimpError for a family that is asked for and does not exist.
     """
-
-    @property
-    def relative(self) -> bool:
-        """Whether there is a baseline, so that rows have a relative KL."""
-        return "relative_kl_nats" in self.rows[0]
-
-    def points(self, column: str) -> dict[str, list[pictures.Point]]:
-        """model -> (t, value, low, high) of a column with an interval, such as "kl_nats"."""
-        points: dict[str, list[pictures.Point]] = {}
-        for row in self.rows:
-            points.setdefault(row["model"], []).append((row["t"], *Estimate.of(row, column)))
-        return points
-
-    def _repr_html_(self) -> str:
-        """The relative KL, without a baseline the KL."""
-        column = "relative_kl_nats" if self.relative else "kl_nats"
-        name = "Relative KL" if self.relative else "KL(heavy || light)"
-        return pictures.plot(self.points(column), f"{name}, nats per masked token")
+    run = ModelOptions(
+        family=plain(family) or os.environ.get("STEPIMP_FAMILY"),
+        out=plain(out) or os.environ.get("STEPIMP_RESULTS") or ModelOptions.out,
+        **options,
+    )
+    if family:
+        members(family_folder(run.family))
+    return run
 
 
-@dataclass(frozen=True, repr=False)
-class Recommendation(Result):
-    """The best schedule under a budget; in a notebook a strip with what it is predicted to cost.
-
-    The first row is the recommendation, the others are the hand-crafted schedules.
+def check_names(function: Callable, target: Callable, options: dict[str, Any]):
+    """Raises TypeError for an option that neither the function has nor the target, which takes the
+    options that the function only hands on.
     """
-
-    @property
-    def schedule(self) -> Schedule:
-        """The recommended schedule."""
-        params = self.document["params"]
-        light = min(params["lights"], key=self.document["blocks"].get)
-        return parse(self.rows[0]["schedule"], params["heavy"], light)
-
-    def _repr_html_(self) -> str:
-        row = self.rows[0]
-        summary = (
-            f"Saves {row['saved_flops']:.1%} of the FLOPs; predicted path KL "
-            f"{Estimate.of(row, 'path_kl_nats').text()}, NELBO "
-            f"{Estimate.of(row, 'nelbo_nats').text()} nats per token."
-        )
-        return f"<div>{self.schedule._repr_html_()}<p>{escape(summary)}</p></div>"
-
-
-@dataclass(frozen=True, repr=False)
-class Texts(Result):
-    """Generated texts, and what they cost to sample."""
-
-    samples: list[dict]
-    """{"index", "tokens", "text"} of each sample."""
-
-    @property
-    def texts(self) -> list[str]:
-        """The text of each sample."""
-        return [sample["text"] for sample in self.samples]
-
-    @property
-    def cost(self) -> dict:
-        """Tokens drawn, forward passes of one sequence, batches and seconds of this run."""
-        return self.document["cost"]
-
-    def _repr_html_(self) -> str:
-        shown = "".join(f"<pre>{escape(text)}</pre>" for text in self.texts)
-        return f"<div><p>{escape(self.rows[0]['schedule'])}</p>{shown}</div>"
+    names = [*inspect.signature(function).parameters, *inspect.signature(target).parameters]
+    for name in options:
+        if name not in names:
+            raise TypeError(
+                f"stepimp.{function.__name__}() has no option {name!r}.{nearest(name, names)}"
+            )
 
 
 def load(
-    models: str | Iterable[str] = (),
-    family: str | None = None,
+    models: Path | Iterable[Path] = (),
+    family: Path | None = None,
     *,
-    device: str = "auto",
-    dtype: str = "float32",
+    device: "str | torch.device" = "auto",
+    dtype: "str | torch.dtype" = "float32",
     attn: str = "auto",
 ) -> Family:
     """Denoisers that can run together, and their tokenizer.
 
     models: members of the family, checkpoint folders or hub ids; by default all members. family:
-    folder of a family or name of a bundled one. Raises StepimpError for models that cannot be
-    loaded or do not go together.
+    folder of a family or name of a bundled one. device: auto, cpu, cuda or cuda:N; auto is CUDA
+    where there is a device. dtype: of the models' bodies: float32, bfloat16, float16 or float64.
+    attn: implementation of attention, as transformers names them. Raises StepimpError for models
+    that cannot be loaded or do not go together.
     """
-    folder = family_folder(chosen_family(family))
-    names = list(named(models)) or [member["name"] for member in members(folder)]
-    return loading.load(names, folder, device, dtype, attn)
+    run = options_of_run(family, device=device, dtype=dtype, attn=attn)
+    folder = family_folder(run.family)
+    names = names_of(models) or [member["name"] for member in members(folder)]
+    return loading.load(names, folder, run.device, run.dtype, run.attn)
 
 
 def curves(
-    heavy: str | None = None,
-    lights: str | Iterable[str] = (),
-    baseline: str | None = None,
+    heavy: Path | None = None,
+    lights: Path | Iterable[Path] = (),
+    baseline: Path | None = None,
     *,
-    family: str | None = None,
-    out: str | None = None,
-    device: str = "auto",
+    family: Path | None = None,
+    out: Path | None = None,
+    device: "str | torch.device" = "auto",
     attn: str = "auto",
     progress: Progress = no_progress,
     **options,
@@ -177,37 +125,42 @@ def curves(
     inputs; the measurement of `stepimp kl` and `stepimp loss`.
 
     heavy, lights: by default the family's deepest and shallowest member. baseline: the heavy model
-    trained from another seed, which the relative KL is measured above. options: the other fields of
+    trained from another seed, which the relative KL is measured above. out: the results folder.
+    progress: called with the sequences measured and to measure. options: the other fields of
     `stepimp.curves.options.CurveOptions`, such as data, sequences, points and seed. Where the
-    results folder holds this measurement, no model runs. Raises StepimpError for models that do not
-    go together.
+    results folder holds this measurement, no model runs. KL and loss are in nats per masked token.
+    Raises StepimpError for values that cannot be used and for models that do not go together,
+    TypeError for an option that does not exist.
     """
-    family = chosen_family(family)
-    heavy, lights = chosen_members(heavy, named(lights), family_folder(family))
-    asked = CurveOptions(heavy=heavy, lights=lights, baseline=baseline, family=family, **options)
-    return measured(asked, chosen_out(out), device, attn, progress)
+    check_names(curves, CurveOptions, options)
+    run = options_of_run(family, out, device=device, attn=attn)
+    heavy = None if heavy is None else name_of(heavy)
+    heavy, lights = chosen_members(heavy, names_of(lights), family_folder(run.family))
+    baseline = None if baseline is None else name_of(baseline)
+    asked = CurveOptions(
+        heavy=heavy, lights=lights, baseline=baseline, family=run.family, **options
+    )
+    return measured(asked, run, progress)
 
 
-def measured(
-    options: CurveOptions, out: str, device: str, attn: str, progress: Progress = no_progress
-) -> Curves:
+def measured(options: CurveOptions, run: ModelOptions, progress: Progress = no_progress) -> Curves:
     """`measure_curves`, which also logs what is unusual about the measurement."""
-    document = measure_curves(options, out, device=device, attn=attn, progress=progress)
+    document = measure_curves(options, run.out, device=run.device, attn=run.attn, progress=progress)
     for remark in remarks(document):
         log.warning(remark)
     return Curves(document)
 
 
 def recommend(
-    curves: Curves | str | None = None,
+    curves: Curves | Path | None = None,
     budget: float = 0.25,
     *,
     by: str = "kl",
-    heavy: str | None = None,
-    lights: str | Iterable[str] = (),
-    family: str | None = None,
-    out: str | None = None,
-    device: str = "auto",
+    heavy: Path | None = None,
+    lights: Path | Iterable[Path] = (),
+    family: Path | None = None,
+    out: Path | None = None,
+    device: "str | torch.device" = "auto",
     attn: str = "auto",
     progress: Progress = no_progress,
     **options,
@@ -216,59 +169,72 @@ def recommend(
 
     curves: measured curves or the file of a curves document; by default the newest matching ones of
     the results folder, measured now if there are none. budget: the fraction of steps that run
-    light. by: "kl", "loss" or "nelbo", what a light step costs. options: those of
+    light, from 0 to 1. by: "kl", "loss" or "nelbo", what a light step costs. heavy, lights: models
+    that the curves must have; by default those of the curves. options: those of
     `stepimp.quality.recommendation.recommendation`, such as segments, steps, save_flops and
-    verification. Raises StepimpError where no schedule meets the budget.
+    verification. Raises StepimpError for values that cannot be used and where no schedule meets the
+    budget, TypeError for an option that does not exist.
     """
-    models = ModelOptions(
-        family=chosen_family(family), out=chosen_out(out), device=device, attn=attn
-    )
-    lights = named(lights)
+    check_names(recommend, recommendation, options)
+    run = options_of_run(family, out, device=device, attn=attn)
+    heavy = None if heavy is None else name_of(heavy)
+    lights = names_of(lights)
+    asked = checked(recommendation, options | dict(budget=budget, by=by))
+    asked |= dict(heavy=heavy, lights=lights, progress=progress)
     if isinstance(curves, Curves):
         document = curves.document
-    elif curves:
+    elif isinstance(curves, Path):
         document = read_curves(curves)
+    elif curves is None:
+        document = curves_for(by, heavy, lights, run, partial(measure_for, run))
     else:
-        document = curves_for(by, heavy, lights, models, partial(measure_for, models))
-    asked = options | dict(budget=budget, by=by, heavy=heavy, lights=lights, progress=progress)
-    return Recommendation(recommendation(document, models.out, **asked))
+        raise StepimpError(
+            f"{type(curves).__name__} does not hold curves: give what stepimp.curves returned, the "
+            "path of its file, or None for the newest."
+        )
+    return Recommendation(recommendation(document, run.out, **asked))
 
 
-def measure_for(models: ModelOptions, options: CurveOptions) -> dict:
+def measure_for(run: ModelOptions, options: CurveOptions) -> dict:
     """The curves document of options, for a recommendation that has none to use."""
-    return measured(options, models.out, models.device, models.attn).document
+    return measured(options, run).document
 
 
 def sample(
-    schedule: AnySchedule | Recommendation | str | None = None,
+    schedule: AnySchedule | Recommendation | Path | None = None,
     samples: int = 4,
     *,
-    family: str | None = None,
-    out: str | None = None,
+    family: Path | None = None,
+    out: Path | None = None,
     **options,
 ) -> Texts:
     """Texts drawn exactly with a model schedule.
 
-    schedule: a `Schedule`, a `MaskedSchedule`, a `Plan`, a recommendation, or the notation of one
-    such as "L125,H750,L125"; by default the newest recommendation in the results folder, made now
-    if there is none. options: the other fields of `stepimp.sampling.chosen.GenerateOptions`, such
-    as length, prefix, seed and device; with cascade or draft in place of a schedule.
-    Samples that an interrupted run finished are not drawn again. Raises StepimpError for a
-    schedule, model, length or prefix that cannot be used.
+    schedule: a `Schedule`, a `MaskedSchedule`, a `Plan`, a recommendation, the notation of one such
+    as "L125,H750,L125", or a file that holds one; by default the newest recommendation in the
+    results folder, made now if there is none. samples: number of texts, of each prompt. options:
+    the other fields of `stepimp.sampling.chosen.GenerateOptions`, such as length (in tokens),
+    prefix, seed and device; with cascade or draft in place of a schedule. Samples that an
+    interrupted run finished are not drawn again. Raises StepimpError for a schedule, model, length
+    or prefix that cannot be used, TypeError for an option that does not exist.
     """
+    check_names(sample, GenerateOptions, options)
+    run = options_of_run(family, out)
     if isinstance(schedule, Recommendation):
         schedule = schedule.schedule
+    if isinstance(schedule, AnySchedule):
+        schedule = schedule.format()
+    elif not isinstance(schedule, Path | None):
+        raise StepimpError(
+            f"{type(schedule).__name__} is not a schedule: give a notation such as L125,H750,L125, "
+            "a Schedule, or what stepimp.recommend returned."
+        )
     asked = GenerateOptions(
-        schedule=schedule.format() if isinstance(schedule, AnySchedule) else schedule,
-        samples=samples,
-        family=chosen_family(family),
-        out=chosen_out(out),
-        **options,
+        schedule=plain(schedule), samples=samples, family=run.family, out=run.out, **options
     )
     return Texts(*generate_texts(asked, partial(recommend_for, asked)))
 
 
-def recommend_for(models: ModelOptions) -> dict:
+def recommend_for(run: ModelOptions) -> dict:
     """A recommendation document for the family, made because there is none."""
-    advice = recommend(family=models.family, out=models.out, device=models.device, attn=models.attn)
-    return advice.document
+    return recommend(family=run.family, out=run.out, device=run.device, attn=run.attn).document

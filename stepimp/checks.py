@@ -1,4 +1,4 @@
-"""Checks what was read from a JSON file against the type that is declared for it."""
+"""Checks values against the types declared for them: what was read from JSON files, and options."""
 
 import json
 import math
@@ -43,6 +43,16 @@ def is_count(value) -> bool:
     return is_whole(value) and value >= 1
 
 
+def is_positive(value) -> bool:
+    """Whether a value is a finite number above 0."""
+    return is_number(value) and value > 0
+
+
+def is_share(value) -> bool:
+    """Whether a value is a number from 0 to 1."""
+    return is_number(value) and 0 <= value <= 1
+
+
 def is_text(value) -> bool:
     """Whether a value is a string that can be written as UTF-8: without half a surrogate pair."""
     if not isinstance(value, str):
@@ -54,10 +64,18 @@ def is_text(value) -> bool:
     return True
 
 
+Count = Annotated[int, "at least 1"]
+Size = Annotated[int, "at least 0"]
+Positive = Annotated[float, "above 0"]
+Share = Annotated[float, "from 0 to 1"]
 # type: (whether a value is of it, what to call it)
 SCALARS: dict[Any, tuple] = {
     float: (is_number, "a finite number"),
     int: (is_whole, "a whole number"),
+    Count: (is_count, "a whole number of at least 1"),
+    Size: (lambda value: value == 0 or is_count(value), "a whole number of at least 0"),
+    Positive: (is_positive, "a finite number above 0"),
+    Share: (is_share, "a number from 0 to 1"),
     str: (is_text, "a string"),
     bool: (lambda value: isinstance(value, bool), "true or false"),
     type(None): (lambda value: value is None, "null"),
@@ -70,12 +88,19 @@ def in_words(kind) -> str:
         return SCALARS[kind][1]
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
-    return "a list" if get_origin(kind) is list else "an object"
+    if is_plain_class(kind):
+        return f"an object of the class {kind.__name__}"
+    return "a list" if get_origin(kind) in (list, tuple) else "an object"
+
+
+def is_plain_class(kind) -> bool:
+    """Whether a type is a class whose objects are what it allows."""
+    return isinstance(kind, type) and get_origin(kind) is None and not is_typeddict(kind)
 
 
 @cache
 def fields(kind) -> dict[str, Any]:
-    """The fields of a TypedDict with their types."""
+    """The fields of a TypedDict or dataclass, or the parameters of a function, with their types."""
     return type_hints(kind, include_extras=True)
 
 
@@ -91,26 +116,29 @@ def shortened(value) -> str:
 
 
 def fault(value: Any, kind, where: str = "") -> str:
-    """What keeps a JSON value from being of a type, in words; empty where nothing does.
+    """What keeps a value from being of a type, in words; empty where nothing does.
 
-    kind: float, int, str, bool, None, Any, a TypedDict, or a list, dict, Literal or union of these.
+    kind: one of SCALARS, Any, a TypedDict, another class, or a list, tuple, dict, Literal or union
+    of these.
     where: what the value is called, such as `rows[3]`. A TypedDict may have more fields than are
     declared; numbers must be finite.
     """
     origin, parts = get_origin(kind), get_args(kind)
     if kind is Any:
         return ""
+    if kind in SCALARS:
+        fits, words = SCALARS[kind]
+        return "" if fits(value) else not_a(value, words, where)
     if origin in (Annotated, NotRequired):
         return fault(value, parts[0], where)
     if origin in (Union, types.UnionType):
         return union_fault(value, parts, where)
-    if kind in SCALARS:
-        fits, words = SCALARS[kind]
-        return "" if fits(value) else not_a(value, words, where)
     if origin is Literal:
         fits = any(type(value) is type(part) and value == part for part in parts)
         return "" if fits else not_a(value, in_words(kind), where)
-    if type(value) is not (list if origin is list else dict):
+    if is_plain_class(kind):
+        return "" if isinstance(value, kind) else not_a(value, in_words(kind), where)
+    if type(value) is not (origin if origin in (list, tuple) else dict):
         return not_a(value, in_words(kind), where or "the content")
     if is_typeddict(kind) and (missing := sorted(kind.__required_keys__.difference(value))):
         return f"{where or 'the content'} lacks {missing[0]!r}"
@@ -122,8 +150,8 @@ def fault(value: Any, kind, where: str = "") -> str:
 
 def parts_of(value: Any, kind, where: str) -> list[tuple[str, Any, Any]]:
     """(what it is called, value, declared type) of each part of a list or object."""
-    if get_origin(kind) is list:
-        (part,) = get_args(kind)
+    if get_origin(kind) in (list, tuple):
+        part = get_args(kind)[0]  # of tuple[part, ...] as well
         return [(f"{where}[{i}]", item, part) for i, item in enumerate(value)]
     declared = fields(kind) if is_typeddict(kind) else dict.fromkeys(value, get_args(kind)[-1])
     prefix = f"{where}." if where else ""

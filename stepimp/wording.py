@@ -1,4 +1,7 @@
-"""Numbers and times in messages."""
+"""Numbers, times and misspelt names in messages."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 def counted(count: float, noun: str) -> str:
@@ -16,3 +19,10 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` Did you mean 'points'?` for the name that is most like a misspelt one; empty for none."""
+    by_lower = {known.lower(): known for known in names}
+    close = get_close_matches(name.lower(), by_lower, 1)
+    return f" Did you mean {by_lower[close[0]]!r}?" if close else ""

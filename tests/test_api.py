@@ -1,11 +1,15 @@
 """The front door computes what the commands compute, and its results show themselves."""
 
 import logging
+import pydoc
+import re
 from html import escape
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from documents import call, only_document
+from examples import COMMANDS
 
 import stepimp
 from stepimp.documents import read_document
@@ -14,6 +18,7 @@ from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.schedule import Schedule, parse
 
+API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 SMALL = dict(sequences=4, points=3, length=16)
 
 
@@ -135,3 +140,21 @@ def test_schedules_over_masked_positions_and_plans_are_sampled_too(out):
 def test_what_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="'stepimp' has no attribute 'nothing'"):
         stepimp.nothing  # noqa: B018
+
+
+def table_of_calls() -> dict[str, str]:
+    """command -> the library calls that docs/api.md names for it."""
+    rows = re.findall(r"^\| (`stepimp .*?) \| (.*) \|$", API_PAGE.read_text("utf-8"), re.MULTILINE)
+    commands = {command: calls for cell, calls in rows for command in re.findall("`(.*?)`", cell)}
+    return {command.removeprefix("stepimp "): calls for command, calls in commands.items()}
+
+
+def test_each_command_has_its_library_call_in_the_documentation():
+    words = {command.split()[0] for command in table_of_calls()}
+    assert words == {path[0] for path in COMMANDS}
+
+
+@pytest.mark.parametrize("command", table_of_calls())
+def test_a_documented_library_call_exists(command):
+    for name in re.findall(r"`(stepimp[\w.]+)\(", table_of_calls()[command]):
+        assert callable(pydoc.locate(name)), name

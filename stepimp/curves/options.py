@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Literal
 
+from stepimp.checks import Count, Positive
 from stepimp.errors import StepimpError
 from stepimp.models.family import chosen_members, family_folder, other_seed
-from stepimp.models.options import ModelOptions, check_seed
+from stepimp.models.options import Dtype, ModelOptions, check_fields
 
 MOST_SAMPLES = 10_000  # sequences at most of samples, and of a large text, where `until` decides
 
@@ -14,7 +16,8 @@ MOST_SAMPLES = 10_000  # sequences at most of samples, and of a large text, wher
 class CurveOptions:
     """Options of one measurement. Equal options, weights and text give the same document.
 
-    Raises StepimpError where a model has two parts, or for `repeats` of samples.
+    Raises StepimpError for values of another type or range than declared, where a model has two
+    parts, or for `repeats` of samples.
     """
 
     heavy: str
@@ -28,26 +31,26 @@ class CurveOptions:
     column: str | None = None
     """Where the text is in rows of several columns; None: "text", or the family's own column for
     the text that the family was trained on."""
-    split: str = "heldout"
+    split: Literal["heldout", "all"] = "heldout"
     """"heldout", documents that training never saw, or "all"."""
-    inputs: str = "text"
+    inputs: Literal["text", "samples"] = "text"
     """"text", or "samples" of the heavy model in 1000 steps, masked as they were on the way."""
-    sequences: int = 200
+    sequences: Count = 200
     """Sequences to average over."""
-    until: float | None = None
+    until: Positive | None = None
     """Instead of `sequences`: measure until the widest 95% band is at most plus or minus this, in
     nats."""
-    repeats: int = 1
+    repeats: Count = 1
     """Corruptions of each sequence."""
-    points: int = 20
+    points: Count = 20
     """Times t, equally spaced up to 1, or numbers of masked positions."""
-    length: int | None = None
+    length: Count | None = None
     """Tokens per sequence; None: the models' maximum."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Sequences per forward pass."""
     seed: int = 0
     """Seed of the choice of sequences, the corruptions and the bootstrap."""
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
     """Dtype of the models' bodies."""
     family: str | None = None
     """Name or folder of the family; None: the bundled docs."""
@@ -55,7 +58,7 @@ class CurveOptions:
     """Curves over n, the exact number of masked positions, instead of over t."""
 
     def __post_init__(self):
-        check_seed(self.seed)
+        check_fields(self)
         if self.heavy in self.lights:
             raise StepimpError(f"{self.heavy} is the heavy model: choose another light one.")
         if self.baseline in (self.heavy, *self.lights):
@@ -88,7 +91,7 @@ class CompleteOptions(CurveOptions):
 
     data: str
     column: str
-    length: int
+    length: Count
 
 
 def default_options(

@@ -53,8 +53,16 @@ def interpreted() -> bool:
 
 
 def check_projection(x: torch.Tensor, head, mask_id: int):
-    """Raises ValueError unless x [n, D] fits weight [V, D] and bias [V], with 0 <= mask_id < V."""
+    """Raises ValueError unless x [n, D] fits weight [V, D] and bias [V], with 0 <= mask_id < V, and
+    all are floating-point tensors on one device.
+    """
     weight, bias = head
+    for part in (x, weight, bias):
+        if not isinstance(part, torch.Tensor) or not part.is_floating_point():
+            kind = part.dtype if isinstance(part, torch.Tensor) else type(part).__name__
+            raise ValueError(f"rows, weight and bias are floating-point tensors, not {kind}")
+        if part.device != x.device:
+            raise ValueError(f"rows are on {x.device}, the weight or bias on {part.device}")
     if (
         x.ndim != 2
         or weight.shape[1:] != x.shape[1:]

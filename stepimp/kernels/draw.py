@@ -29,6 +29,13 @@ def exponentials(
     return -np.log1p(-np.maximum(u, 2.0**-54))
 
 
+def check_row_names(rows: torch.Tensor, samples, positions):
+    """Raises ValueError unless there is a sample and a position for each row."""
+    sizes = [len(samples), len(positions)]
+    if sizes != [len(rows)] * 2:
+        raise ValueError(f"{len(rows)} rows, {sizes[0]} samples and {sizes[1]} positions")
+
+
 def draw_tokens(
     logits: torch.Tensor, seed: int, samples, positions, stream: int = randomness.TOKEN
 ) -> torch.Tensor:
@@ -36,8 +43,10 @@ def draw_tokens(
 
     logits: [n, V]; samples, positions: n integers each, which name the row's random numbers. Two
     models that see the same noise agree as often as Gumbel coupling of their distributions allows.
-    stream: which of the streams of `randomness` the noise is from. Returns [n] token ids.
+    stream: which of the streams of `randomness` the noise is from. Returns [n] token ids. Raises
+    ValueError unless there is a sample and a position for each row.
     """
+    check_row_names(logits, samples, positions)
     tokens = torch.empty(len(logits), dtype=torch.long, device=logits.device)
     for row, (sample, position) in enumerate(zip(samples, positions)):
         noise = torch.from_numpy(
@@ -66,9 +75,10 @@ def project_and_draw(
     that its token differs only where two candidates tie to rounding. impl: reference; torch;
     triton, which never writes logits to memory; auto: triton on a CUDA device, else torch. timed:
     called as `with timed(part)` around "projection" and "draw"; triton does both in one, "draw".
-    Raises StepimpError if triton cannot run.
+    Raises StepimpError if triton cannot run, ValueError for arguments that do not fit each other.
     """
     check_projection(rows, head, mask_id)
+    check_row_names(rows, samples, positions)
     impl = choose(impl, rows)
     if impl == "triton":
         from stepimp.kernels import triton_draw

@@ -35,10 +35,14 @@ def vocabulary_statistics(
     model. Logits leave the projection in fp32 or wider. impl: reference; torch, in blocks of the
     two sizes, with everything after the projection in float64, because a KL is a small difference
     of large sums; triton, one kernel that sums a span of the vocabulary in fp32; auto: triton on a
-    CUDA device, else torch. Raises StepimpError if triton cannot run.
+    CUDA device, else torch. Raises StepimpError if triton cannot run, ValueError for tensors that
+    do not fit each other; only on a CUDA device targets outside the vocabulary go unnoticed.
     """
-    for x, head in zip(rows, heads, strict=True):
+    if len(rows) != len(heads) or not len(rows):
+        raise ValueError(f"{len(rows)} models' rows and {len(heads)} heads: give one head for each")
+    for x, head in zip(rows, heads):
         check_projection(x, head, mask_id)
+    check_targets(targets, rows, len(heads[0][0]))
     impl, columns = choose(impl, rows[0]), targets if targets.ndim == 2 else targets[:, None]
     if impl == "reference":
         ce, kl, entropy = reference.vocabulary_statistics(rows, heads, columns, mask_id)
@@ -49,6 +53,21 @@ def vocabulary_statistics(
     else:
         ce, kl, entropy = _in_blocks(rows, heads, columns, mask_id, vocabulary_block, row_block)
     return ce.reshape(len(rows), *targets.shape), kl, entropy
+
+
+def check_targets(targets, rows, vocab_size: int):
+    """Raises ValueError unless the targets are token ids for the rows [n, D_k] of every model."""
+    if not isinstance(targets, torch.Tensor) or targets.dtype not in (torch.int64, torch.int32):
+        kind = targets.dtype if isinstance(targets, torch.Tensor) else type(targets).__name__
+        raise ValueError(f"targets are a tensor of int64 token ids, not {kind}")
+    if targets.ndim not in (1, 2) or any(len(x) != len(targets) for x in rows):
+        shapes = ", ".join(str(tuple(x.shape)) for x in rows)
+        raise ValueError(f"targets {tuple(targets.shape)} do not fit rows {shapes}")
+    if targets.device != rows[0].device:
+        raise ValueError(f"rows are on {rows[0].device}, the targets on {targets.device}")
+    # On a CUDA device this would wait for all work before it.
+    if targets.device.type == "cpu" and ((targets < 0) | (targets >= vocab_size)).any():
+        raise ValueError(f"targets outside the vocabulary 0..{vocab_size - 1}")
 
 
 def _in_blocks(rows, heads, targets, mask_id, vocabulary_block, row_block):

@@ -11,6 +11,7 @@ from stepimp.checks import fault, parsed
 from stepimp.errors import StepimpError
 from stepimp.models.headers import count_parameters
 from stepimp.results import write_atomically
+from stepimp.wording import nearest
 
 MANIFEST = "family.json"
 SCHEMA = "stepimp-family/1"
@@ -166,6 +167,11 @@ def resolve(name: str, folder: Path) -> str:
     if name in members:
         return members[name].get("checkpoint") or str((folder / name).absolute())
     place = Path(name).expanduser()
+    if (place / MANIFEST).is_file() and not (place / "config.json").exists():
+        raise StepimpError(
+            f"{name} is a family, not a model: give it as the family, and as models its members "
+            f"{', '.join(read_manifest(place)['members'])}."
+        )
     if place.exists() or place.is_symlink() or HUB_ID.fullmatch(name) or HUB_FILE.fullmatch(name):
         return name
     choice = (
@@ -174,7 +180,8 @@ def resolve(name: str, folder: Path) -> str:
         else f"there is no family in {folder}"
     )
     raise StepimpError(
-        f"Unknown model {name!r}: {choice}. A checkpoint folder or hub id works too."
+        f"Unknown model {name!r}: {choice}.{nearest(name, members)} A checkpoint folder or hub id "
+        "works too."
     )
 
 
@@ -190,9 +197,11 @@ def full_name(name: str, folder: Path) -> str:
 
 def no_family(folder: Path) -> StepimpError:
     """What to say of a folder without a family."""
+    bundled = sorted(file.parent.name for file in family_folder().parent.glob(f"*/{MANIFEST}"))
     return StepimpError(
         f"{folder} holds no family: train one with stepimp train {folder}, or make one of "
-        f"checkpoints with stepimp family add {folder}."
+        f"checkpoints with stepimp family add {folder}. The bundled families are "
+        f"{' and '.join(bundled)}."
     )
 
 

@@ -11,13 +11,14 @@ from stepimp.errors import Contradiction, StepimpError
 from stepimp.models.denoiser import Denoiser
 from stepimp.models.family import MANIFEST, read_manifest, resolve
 from stepimp.models.tokenizers import load_tokenizer, open_tokenizer
+from stepimp.wording import counted
 
 __all__ = ["Family", "load", "load_tokenizer", "open_tokenizer"]
 
 COST_UNITS = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Family:
     """Denoisers that go together: model name -> denoiser, and the tokenizer they share."""
 
@@ -32,6 +33,15 @@ class Family:
         way. Empty for what `auto` chooses: such runs keep the names they had before this.
         """
         return {"attn": self.attention} if self.attention else {}
+
+    def __repr__(self) -> str:
+        names = ", ".join(
+            f"{name} ({counted(model.blocks, 'block')})" for name, model in self.denoisers.items()
+        )
+        return (
+            f"Family({names}; up to {self.length} tokens of a vocabulary of "
+            f"{self.any.vocab_size:,}, on {self.any.device})"
+        )
 
     @property
     def depth_only(self) -> bool:

@@ -4,6 +4,7 @@ cost counted and timed.
 
 from dataclasses import dataclass
 
+from stepimp.checks import Count, Share, Size
 from stepimp.errors import StepimpError
 from stepimp.journals import MemoryJournal
 from stepimp.models.family import chosen_text, family_folder, recorded
@@ -42,23 +43,23 @@ class CompareOptions(ModelOptions):
     """Notations of schedules and plans, or JSON files of them, to compare for each light model,
     instead of the paper's seven.
     """
-    fractions: tuple[float, ...] = ()
+    fractions: tuple[Share, ...] = ()
     """Light fractions of sandwiches to compare for each light model, instead of the paper's
     seven.
     """
-    steps: int = 1000
+    steps: Count = 1000
     """T, the number of denoising steps."""
-    samples: int = 32
+    samples: Count = 32
     """Samples per schedule."""
-    length: int | None = None
+    length: Count | None = None
     """Tokens per sample; None: the models' maximum."""
-    prefix_length: int = 0
+    prefix_length: Size = 0
     """Tokens of a held-out sequence that each sample starts with."""
     data: str | None = None
     """Text of the prefixes; None: what the family was trained on."""
     column: str | None = None
     """Where that text is in rows of several columns; None: as for `CurveOptions`."""
-    batch_size: int = 8
+    batch_size: Count = 8
     """Samples drawn with one schedule before it is the next one's turn."""
     judge: str | None = None
     """Folder or Hugging Face id of the judge; None: the family's own, else GPT-2."""

@@ -3,10 +3,11 @@ entropy.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from stepimp.checks import is_array, is_count
+from stepimp.checks import Count, is_array, is_count
 from stepimp.columns import typed
 from stepimp.documents import newest
 from stepimp.errors import StepimpError
@@ -42,9 +43,9 @@ class EvaluateOptions(RunOptions):
     """Where the text is in each object of the file; a.b is the field b of the field a."""
     judge: str | None = None
     """Folder or Hugging Face id of the judge; None: the family's own, else GPT-2."""
-    compat: str | None = None
+    compat: Literal["mdlm"] | None = None
     """"mdlm": score as the MDLM repository does."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Texts per forward pass."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from stepimp.checks import Count, Share
 from stepimp.curves.inputs import TextInputs, text_inputs
 from stepimp.curves.measurements import Measurements
 from stepimp.curves.options import CompleteOptions
@@ -40,17 +41,17 @@ class PolicyOptions(ModelOptions):
 
     heavy: str
     light: str
-    save_flops: float = 0.25
+    save_flops: Share = 0.25
     """Share of the all-heavy cost that every policy but drafting saves, counting blocks."""
-    steps: int = 1000
+    steps: Count = 1000
     """T of ancestral sampling, for all but the plan."""
-    samples: int = 32
+    samples: Count = 32
     """Samples per policy."""
-    sequences: int = 100
+    sequences: Count = 100
     """Held-out sequences on which the NELBO is measured, none of which chose the policies."""
-    draft: int = 4
+    draft: Count = 4
     """Events that the light model drafts at once."""
-    batch_size: int = 8
+    batch_size: Count = 8
     judge: str | None = None
     """Folder or Hugging Face id of the judge; None: the family's own, else GPT-2."""
 

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+from stepimp.checks import Count, Share
 from stepimp.columns import typed
 from stepimp.curves.document import check_weights
 from stepimp.intervals import Estimate
 from stepimp.models import loading
 from stepimp.models.family import family_folder
 from stepimp.models.loading import Family
+from stepimp.models.options import Dtype, check_fields
 from stepimp.progress import no_progress
 from stepimp.quality.candidates import Candidate
 from stepimp.quality.comparison import compare
@@ -16,7 +18,7 @@ from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.paired_samples import Setting
 from stepimp.quality.planned import params_from_curves
 from stepimp.results import Run, results_folder
-from stepimp.rows import RecommendRow, VerificationRow
+from stepimp.rows import Objective, RecommendRow, VerificationRow
 from stepimp.schedules.recommend import recommend_from, schedules_to_verify
 from stepimp.schedules.schedule import parse
 
@@ -25,13 +27,19 @@ from stepimp.schedules.schedule import parse
 class Verification:
     """How a recommendation is verified: its schedules are sampled and their text is scored."""
 
-    samples: int = 32
+    samples: Count = 32
     """Samples per schedule."""
     judge: str | None = None
     """Judge language model, a Hugging Face id or folder; None: the family's own, else gpt2."""
     device: str = "auto"
-    dtype: str = "float32"
+    """auto, cpu, cuda or cuda:N."""
+    dtype: Dtype = "float32"
+    """Dtype of the models' bodies."""
     attn: str = "auto"
+    """Implementation of attention, as transformers names them."""
+
+    def __post_init__(self):
+        check_fields(self)
 
 
 def recommendation(
@@ -40,12 +48,12 @@ def recommendation(
     *,
     heavy: str | None = None,
     lights=(),
-    budget: float = 0.25,
+    budget: Share = 0.25,
     save_flops: bool = False,
-    by: str = "kl",
-    segments: int = 3,
-    shortest: int = 1,
-    steps: int = 1000,
+    by: Objective = "kl",
+    segments: Count = 3,
+    shortest: Count = 1,
+    steps: Count = 1000,
     seed: int = 0,
     verification: Verification | None = None,
     progress=no_progress,

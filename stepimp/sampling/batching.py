@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from stepimp.errors import StepimpError
 from stepimp.models.denoiser import Denoiser
 
 
@@ -32,7 +33,10 @@ def in_batches(runner: Runner, samples: int, models: int, batch_size: int) -> It
     """Runs samples 0..samples-1 to their end; yields each when it has reached it.
 
     models: number of models that a sample may wait for; batch_size: sequences per forward pass.
+    Raises StepimpError for batches of no sequence.
     """
+    if batch_size < 1:
+        raise StepimpError(f"Batches of {batch_size} sequences: choose at least 1.")
     waiting: list[int] = []
     entering = iter(range(samples))
     while True:

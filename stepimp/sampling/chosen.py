@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from stepimp.checks import Count
 from stepimp.errors import StepimpError
 from stepimp.models.loading import Family
 from stepimp.models.options import ModelOptions
@@ -27,7 +29,9 @@ NO_STEPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateOptions(ModelOptions):
-    """What `generate_texts` generates."""
+    """What `generate_texts` generates. Raises StepimpError for values of another type or range than
+    declared, and for options that exclude each other.
+    """
 
     schedule: str | None = None
     """Notation of the schedule or plan, or a file that holds one; None: that of the family's newest
@@ -37,15 +41,15 @@ class GenerateOptions(ModelOptions):
     """Model H of the notation; None: the family's deepest member."""
     light: str | None = None
     """Model L of the notation; None: the family's shallowest member."""
-    steps: int | None = None
+    steps: Count | None = None
     """T that the schedule must have, or of ancestral sampling with what has none; None: any."""
-    sampler: str | None = None
+    sampler: Literal["ancestral", "first-hitting"] | None = None
     """"ancestral" or "first-hitting"; None: first-hitting for what has no T."""
-    cascade: str | None = None
+    cascade: str | float | None = None
     """Threshold of an entropy cascade in nats, in place of a schedule; "auto": that of the newest
     document of `stepimp cascade`.
     """
-    draft: int | None = None
+    draft: Count | None = None
     """Events that the light model drafts for the heavy one to verify, in place of a schedule."""
     order: str | None = None
     """Notation of the order in which the logits choose what unmasks, see `orders.Order`."""
@@ -53,9 +57,9 @@ class GenerateOptions(ModelOptions):
     """Temperature of the distribution that tokens are drawn from."""
     top_p: float = 1.0
     """Probability of the nucleus that tokens are drawn from."""
-    samples: int = 4
+    samples: Count = 4
     """Number of texts, of each prompt."""
-    length: int | None = None
+    length: Count | None = None
     """Tokens per text, given ones included; None: the models' maximum, or that of a text whose gaps
     all have a size.
     """
@@ -67,9 +71,9 @@ class GenerateOptions(ModelOptions):
     """A text with gaps, see `prompts.with_gaps`."""
     prompt: str | None = None
     """File of prompts, see `prompts.read_prompts`; "-" for standard input."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Sequences per forward pass."""
-    precision: str = "exact"
+    precision: Literal["exact", "mdlm"] = "exact"
     """"exact", or "mdlm" for the MDLM repository's sampler."""
 
     @property
@@ -125,7 +129,7 @@ def policy_of(options: GenerateOptions) -> Policy:
     return Policy(schedule, None if needs_no_steps else steps, first_hitting, kernel, order)
 
 
-def read_threshold(text: str) -> float:
+def read_threshold(text: str | float) -> float:
     """A threshold in nats. Raises StepimpError for anything that is not a number of at least 0."""
     try:
         threshold = float(text)

@@ -106,6 +106,8 @@ def draw(
     sequences per forward pass. counts: updated with what it cost. Each sample's draws are a
     function of (seed, index) alone. Raises StepimpError for what cannot be sampled.
     """
+    if not isinstance(policy, Policy):
+        raise StepimpError(f"{policy!r} is not a Policy: give Policy(schedule).")
     state = policy.begin(denoisers, indices, length, seed, prefix)
     runner = policy.runner(state, denoisers, seed, counts)
     for row in in_batches(runner, len(state.indices), len(policy.schedule.models), batch_size):

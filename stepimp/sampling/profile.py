@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from stepimp.checks import Count
 from stepimp.columns import typed
 from stepimp.journals import MemoryJournal
 from stepimp.models.denoiser import Denoiser
@@ -36,17 +37,17 @@ class ProfileOptions(ModelOptions):
     """Name of the light model."""
     schedule: str | None = None
     """Notation of a schedule to time beside the sandwiches."""
-    steps: int = 1000
+    steps: Count = 1000
     """T, the number of denoising steps."""
-    samples: int = 8
+    samples: Count = 8
     """Samples per run."""
-    length: int | None = None
+    length: Count | None = None
     """Tokens per sample; None: the models' maximum."""
-    batch_size: int = 8
+    batch_size: Count = 8
     """Sequences per forward pass."""
-    repeats: int = 3
+    repeats: Count = 3
     """Runs of each schedule; medians are reported."""
-    points: int = 6
+    points: Count = 6
     """Number of sandwiches, with light fractions equally spaced from 0 to 1."""
 
     def schedules(self) -> list[Schedule]:
@@ -117,7 +118,7 @@ def timing_rows(
     denoisers: dict[str, Denoiser],
     blocks: dict[str, int],
     options: ProfileOptions,
-    length: int,
+    length: Count,
     progress: Progress = no_progress,
 ) -> list[PartRow | SavingRow]:
     """`part` rows per model and sampler, and a `saving` row per schedule.
@@ -184,10 +185,10 @@ def time_schedules(
 def time_run(
     denoisers: dict[str, Denoiser],
     schedule: Schedule,
-    samples: int,
-    length: int,
+    samples: Count,
+    length: Count,
     seed: int,
-    batch_size: int,
+    batch_size: Count,
 ) -> Timing:
     """Draws the samples once and times it."""
     first = denoisers[schedule.models[0]]

@@ -8,15 +8,18 @@ literature draws. A plan unmasks its groups in the same order. So all samplers s
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import numpy as np
 import torch
 
 from stepimp import randomness
+from stepimp.checks import shortened
 from stepimp.errors import StepimpError
 from stepimp.models.denoiser import Denoiser
+from stepimp.models.options import check_seed, plain
 from stepimp.sampling.prefix import check_prefix
 from stepimp.wording import counted
 
@@ -95,6 +98,18 @@ def check(
 
     schedule: anything with `models`; `length` is the most masked positions it is made for, if any.
     """
+    if not isinstance(denoisers, Mapping):
+        raise StepimpError(
+            f"The denoisers are a dict from name to denoiser, not {type(denoisers).__name__}: a "
+            "family has it as `denoisers`."
+        )
+    if not getattr(schedule, "models", ()):
+        raise StepimpError(
+            f"{schedule!r} is not a schedule of any model: give a Schedule, such as "
+            "stepimp.schedules.schedule.parse makes of its notation."
+        )
+    if not isinstance(length, Integral):
+        raise StepimpError(f"Length {length!r} is not a whole number of tokens.")
     for name in schedule.models:
         if name not in denoisers:
             raise StepimpError(
@@ -164,10 +179,18 @@ def begin(
     which step n unmasks one of n masked positions; or the sizes of a plan's groups, the first of
     which may be left out where fewer positions are masked. prefix: [P] tokens for all samples, or
     [N, P], of which mask tokens are drawn; frame: tokens that come before the prefix and at the
-    end. All others are kept.
+    end. All others are kept. Raises StepimpError for what is not a seed or not indices, for a T
+    below 1, and for prefixes of another number of samples.
     """
-    indices = np.asarray(indices)
+    check_seed(plain(seed))
+    indices = checked_indices(indices)
     given = given_tokens(length, prefix, frame, mask_id)
+    if given.ndim == 2 and len(given) not in (1, len(indices)):
+        raise StepimpError(
+            f"There are prefixes of {len(given)} samples, and {len(indices)} indices."
+        )
+    if isinstance(steps, int) and steps < 1:
+        raise StepimpError(f"T = {steps}: sampling needs at least 1 step.")
     z = given.expand(len(indices), length).clone()
     masked = (z == mask_id).numpy()
     uniforms = randomness.uniforms(seed, randomness.UNMASK_STEP, indices, length)
@@ -179,6 +202,20 @@ def begin(
         if steps is not None:
             unmask_step, times = in_groups(unmask_step, steps)
     return State(indices, z.to(device), unmask_step, times.shape[-1], given.ndim == 1, times)
+
+
+def checked_indices(indices) -> np.ndarray:
+    """[N] sample indices as an array. Raises StepimpError for other things than whole numbers of at
+    least 0.
+    """
+    array = np.asarray(indices)
+    whole = array.dtype.kind in "iu" or not array.size
+    if array.ndim != 1 or not whole or (array < 0).any():
+        raise StepimpError(
+            f"{shortened(indices)} are not sample indices: give a list or range of whole numbers "
+            "of at least 0."
+        )
+    return array
 
 
 def one_by_one(uniforms: np.ndarray, masked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from stepimp.checks import Count
 from stepimp.curves.document import check_weights, read_curves_of
 from stepimp.curves.measurements import Measurements
 from stepimp.curves.options import CurveOptions
@@ -34,23 +35,23 @@ class SearchOptions(ModelOptions):
     """Name of the heavy model."""
     light: str
     """Name of the light model."""
-    segments: int = 10
+    segments: Count = 10
     """Equal parts of the trajectory."""
-    light_segments: int = 4
+    light_segments: Count = 4
     """Number of them that run light."""
-    steps: int = 1000
+    steps: Count = 1000
     """T, the number of denoising steps."""
-    samples: int = 160
+    samples: Count = 160
     """Samples per schedule."""
-    length: int | None = None
+    length: Count | None = None
     """Tokens per sample; None: the models' maximum."""
     curves: str | None = None
     """File of the curves that predict the ranking; None: the newest, else measured now."""
     elimination: Elimination | None = None
     """Drops schedules after each chunk; None: all schedules get all samples."""
-    chunk: int = 32
+    chunk: Count = 32
     """Samples that are drawn together."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Sequences per forward pass."""
     judge: str | None = None
     """Folder or Hugging Face id of the judge; None: the family's own, else GPT-2."""
