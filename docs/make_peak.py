@@ -1,9 +1,9 @@
-"""Writes the table of docs/peak.md and its figure from the curves in docs/peak, one file for each
-moment of the training: python docs/make_peak.py.
+"""Writes the table of docs/peak.md and its figures from the curves in docs/peak, one file for each
+moment of the training, and wide.json of the wider models: python docs/make_peak.py.
 
 A file is a document of `stepimp kl` without its measurements, which are large:
 python docs/make_peak.py DOCUMENT NAME keeps one. NAME is the bytes of training in millions, such as
-049, or 049-decayed after the learning rate has fallen to 0.
+049, or 049-decayed after the learning rate has fallen to 0; or wide.
 """
 
 import json
@@ -24,11 +24,11 @@ from stepimp.plots.style import WIDE, house
 
 HERE = Path(__file__).parent
 PAGE, CURVES = HERE / "peak.md", HERE / "peak"
-PICTURE = HERE / "gallery" / "peak.png"
+GALLERY = HERE / "gallery"
 PLACE = re.compile(r"(<!-- shapes -->\n).*?(<!-- end -->)", re.DOTALL)
 PANELS = {
-    "loss_diff_nats": "Loss of 4b minus loss of 12b",
-    "relative_kl_nats": "Relative KL of 4b",
+    "loss_diff_nats": "Loss difference",
+    "relative_kl_nats": "Relative KL",
 }
 ENDS = (0.05, 0.95)
 
@@ -38,19 +38,20 @@ def keep(document: str, name: str):
     content = json.loads(Path(document).read_bytes())
     content.pop("measurements", None)
     CURVES.mkdir(exist_ok=True)
-    (CURVES / f"{name}.json").write_text(portable(json.dumps(content)) + "\n")
+    family = "runs/wide" if name == "wide" else "runs/bytes"
+    (CURVES / f"{name}.json").write_text(portable(json.dumps(content), family) + "\n")
 
 
-def portable(text: str) -> str:
+def portable(text: str, family: str) -> str:
     """With the family's folder as on the page, and without the folder of the results."""
-    return re.sub(r" --out [^\s\"]+", "", re.sub(r"/[^\s\"]*/runs/\w+", "runs/bytes", text))
+    return re.sub(r" --out [^\s\"]+", "", re.sub(r"[^\s\"]*\bruns/\w+", family, text))
 
 
 def measurements() -> list[tuple[str, dict]]:
     """(bytes of training in millions, document), in the order of training."""
     return [
         (re.sub("^0+", "", file.stem).replace("-", ", "), json.loads(file.read_bytes()))
-        for file in sorted(CURVES.glob("*.json"))
+        for file in sorted(CURVES.glob("[0-9]*.json"))
     ]
 
 
@@ -81,7 +82,7 @@ def shapes_table() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def figure() -> Figure:
+def over_training() -> Figure:
     """Both curves over t, one line for each moment of the training."""
     measured = measurements()
     shades = seaborn.color_palette("crest", len(measured))
@@ -91,9 +92,7 @@ def figure() -> Figure:
         for k, (trained, document) in enumerate(measured):
             last = k == len(measured) - 1
             curve(ax, document["rows"], column, band=last, color=shades[k], label=f"{trained} MB")
-        top = np.nanmax(values(measured[-1][1]["rows"], f"{column}_high"))
-        ax.set(title=title, ylabel="nats per masked byte", ylim=(0, 1.25 * top))
-        time_axis(ax)
+        complete(ax, f"{title} of 4b", column, measured[-1][1]["rows"])
     annotate(
         drawn,
         "How the importance of a step appears in training",
@@ -104,9 +103,40 @@ def figure() -> Figure:
     return drawn
 
 
+def of_wider_models() -> Figure:
+    """Both curves over t, one line for each depth."""
+    rows, params = (
+        json.loads((CURVES / "wide.json").read_bytes())[key] for key in ("rows", "params")
+    )
+    lights = params["lights"]
+    drawn = Figure(figsize=(WIDE, 3.4))
+    for ax, (column, title) in zip(drawn.subplots(1, 2), PANELS.items()):
+        mark_paper_peak(ax)
+        for light, shade in zip(lights, seaborn.color_palette("crest", len(lights))):
+            own = [row for row in rows if row["model"] == light]
+            curve(ax, own, column, band=True, color=shade, label=light)
+        complete(ax, title, column, rows)
+    annotate(
+        drawn,
+        "Step importance of models of width 128",
+        f"{params['sequences']} held-out sequences of {params['data']}, heavy {params['heavy']}. "
+        "Bands: 95%, bootstrap over sequences. Shaded: where the paper finds the peak.",
+    )
+    return drawn
+
+
+def complete(ax, title: str, column: str, rows: list[dict]):
+    """Labels a panel, with room for the bands of its rows."""
+    low, high = (values(rows, f"{column}_{end}") for end in ("low", "high"))
+    limits = (min(0, np.nanmin(low)), 1.25 * np.nanmax(high))
+    ax.set(title=title, ylabel="nats per masked byte", ylim=limits)
+    time_axis(ax)
+
+
 def main():
     with house():
-        save_small(figure(), PICTURE)
+        save_small(over_training(), GALLERY / "peak.png")
+        save_small(of_wider_models(), GALLERY / "wide.png")
     page = PAGE.read_text("utf-8")
     PAGE.write_text(PLACE.sub(lambda place: f"{place[1]}\n{shapes_table()}\n\n{place[2]}", page))
 
