@@ -12,6 +12,7 @@ if not torch.cuda.is_available():  # before anything imports triton, as transfor
 
 import random  # noqa: E402
 import resource  # noqa: E402
+import signal  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 from contextlib import contextmanager, nullcontext  # noqa: E402
@@ -24,6 +25,9 @@ from packaging.version import Version  # noqa: E402
 
 if not find_spec("datasets"):  # it reads text, and these tests are of that
     collect_ignore = ["text"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a script's job that ends with "&"
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MEMBERS = {"2b": (2, 1), "1b": (1, 1), "2b_seed2": (2, 2)}  # name -> blocks, seed
 SHAPE = dict(model_length=32, hidden_dim=16, cond_dim=4, n_heads=2, dropout=0.0, noise="linear")
