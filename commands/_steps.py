@@ -132,9 +132,8 @@ def run_steps(
     with selectors.DefaultSelector() as selector:
         try:
             while waiting or running:
-                for step in ready(waiting, [child.step for child in running])[
-                    : workers - len(running)
-                ]:
+                free, at_work = workers - len(running), [child.step for child in running]
+                for step in ready(waiting, at_work)[:free]:
                     waiting.remove(step)
                     started(step)
                     child = start(step, results, workers)

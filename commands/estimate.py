@@ -30,12 +30,12 @@ def estimate(ctx, as_json, command, arguments):
     It counts forward passes, FLOPs, seconds on this machine, memory and disk. COMMAND is loss, kl,
     cascade, generate, compare, search, profile, recommend, plan, train, judge, evaluate or
     reproduce, with its own options after it: the line as you would run it, with "estimate" before
-    the name. Curves that
-    the command would measure first, as the results folder has none that match, are counted too.
-    Forward passes and FLOPs follow from the sizes. Seconds and memory come from running the same
-    models in the same batches for a few seconds, which are kept: the next estimate of these models
-    on this machine is instant. The time is that of the processes that the command would start, with
-    nothing else running. Work that an earlier run has finished counts as if it were still to do.
+    the name. Curves that the command would measure first, as the results folder has none that
+    match, are counted too. Forward passes and FLOPs follow from the sizes. Seconds and memory come
+    from running the same models in the same batches for a few seconds, which are kept: the next
+    estimate of these models on this machine is instant. The time is that of the processes that the
+    command would start, with nothing else running. Work that an earlier run has finished counts as
+    if it were still to do.
 
     For train and judge it takes a few real steps of each depth, in a folder of their own: the time
     is that of all members in one process, and says how much of it goes into starting, reading the

@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Curves", "Recommendation", "Texts", "curves", "load", "recommend", "sample"]
 
-Path = str | os.PathLike
+AnyPath = str | os.PathLike
 log = logging.getLogger(__name__)
 
 
-def name_of(model: Path) -> str:
+def name_of(model: AnyPath) -> str:
     """The name of one model. Raises StepimpError for what names none."""
-    if isinstance(model, Path):
+    if isinstance(model, AnyPath):
         return os.fspath(model)
     raise StepimpError(
         f"{shortened(model)} does not name a model: give the name of a member of the family, a "
@@ -53,14 +53,14 @@ def name_of(model: Path) -> str:
     )
 
 
-def names_of(models: Path | Iterable[Path]) -> tuple[str, ...]:
+def names_of(models: AnyPath | Iterable[AnyPath]) -> tuple[str, ...]:
     """The names of models; one name stands for itself, not for its letters."""
-    if isinstance(models, Path) or not isinstance(models, Iterable):
+    if isinstance(models, AnyPath) or not isinstance(models, Iterable):
         return (name_of(models),)
     return tuple(map(name_of, models))
 
 
-def options_of_run(family: Path | None, out: Path | None = None, **options) -> ModelOptions:
+def options_of_run(family: AnyPath | None, out: AnyPath | None = None, **options) -> ModelOptions:
     """Where to run, by default in the family and the folder of the environment variables.
 
     Raises StepimpError for a family that is asked for and does not exist.
@@ -88,8 +88,8 @@ def check_names(function: Callable, target: Callable, options: dict[str, Any]):
 
 
 def load(
-    models: Path | Iterable[Path] = (),
-    family: Path | None = None,
+    models: AnyPath | Iterable[AnyPath] = (),
+    family: AnyPath | None = None,
     *,
     device: "str | torch.device" = "auto",
     dtype: "str | torch.dtype" = "float32",
@@ -110,12 +110,12 @@ def load(
 
 
 def curves(
-    heavy: Path | None = None,
-    lights: Path | Iterable[Path] = (),
-    baseline: Path | None = None,
+    heavy: AnyPath | None = None,
+    lights: AnyPath | Iterable[AnyPath] = (),
+    baseline: AnyPath | None = None,
     *,
-    family: Path | None = None,
-    out: Path | None = None,
+    family: AnyPath | None = None,
+    out: AnyPath | None = None,
     device: "str | torch.device" = "auto",
     attn: str = "auto",
     progress: Progress = no_progress,
@@ -152,14 +152,14 @@ def measured(options: CurveOptions, run: ModelOptions, progress: Progress = no_p
 
 
 def recommend(
-    curves: Curves | Path | None = None,
+    curves: Curves | AnyPath | None = None,
     budget: float = 0.25,
     *,
     by: str = "kl",
-    heavy: Path | None = None,
-    lights: Path | Iterable[Path] = (),
-    family: Path | None = None,
-    out: Path | None = None,
+    heavy: AnyPath | None = None,
+    lights: AnyPath | Iterable[AnyPath] = (),
+    family: AnyPath | None = None,
+    out: AnyPath | None = None,
     device: "str | torch.device" = "auto",
     attn: str = "auto",
     progress: Progress = no_progress,
@@ -183,7 +183,7 @@ def recommend(
     asked |= dict(heavy=heavy, lights=lights, progress=progress)
     if isinstance(curves, Curves):
         document = curves.document
-    elif isinstance(curves, Path):
+    elif isinstance(curves, AnyPath):
         document = read_curves(curves)
     elif curves is None:
         document = curves_for(by, heavy, lights, run, partial(measure_for, run))
@@ -201,11 +201,11 @@ def measure_for(run: ModelOptions, options: CurveOptions) -> dict:
 
 
 def sample(
-    schedule: AnySchedule | Recommendation | Path | None = None,
+    schedule: AnySchedule | Recommendation | AnyPath | None = None,
     samples: int = 4,
     *,
-    family: Path | None = None,
-    out: Path | None = None,
+    family: AnyPath | None = None,
+    out: AnyPath | None = None,
     **options,
 ) -> Texts:
     """Texts drawn exactly with a model schedule.
@@ -224,7 +224,7 @@ def sample(
         schedule = schedule.schedule
     if isinstance(schedule, AnySchedule):
         schedule = schedule.format()
-    elif not isinstance(schedule, Path | None):
+    elif not isinstance(schedule, AnyPath | None):
         raise StepimpError(
             f"{type(schedule).__name__} is not a schedule: give a notation such as L125,H750,L125, "
             "a Schedule, or what stepimp.recommend returned."

@@ -153,7 +153,8 @@ class Recommendation(Result):
         return parse(self.rows[0]["schedule"], params["heavy"], light)
 
     def _repr_html_(self) -> str:
-        sentence = f"S{self.prediction()[1:]}."
+        first, *others = self.prediction()
+        sentence = f"{first.upper()}{''.join(others)}."
         return f"<div>{self.schedule._repr_html_()}<p>{escape(sentence)}</p></div>"
 
 

@@ -118,7 +118,7 @@ def timing_rows(
     denoisers: dict[str, Denoiser],
     blocks: dict[str, int],
     options: ProfileOptions,
-    length: Count,
+    length: int,
     progress: Progress = no_progress,
 ) -> list[PartRow | SavingRow]:
     """`part` rows per model and sampler, and a `saving` row per schedule.
@@ -185,10 +185,10 @@ def time_schedules(
 def time_run(
     denoisers: dict[str, Denoiser],
     schedule: Schedule,
-    samples: Count,
-    length: Count,
+    samples: int,
+    length: int,
     seed: int,
-    batch_size: Count,
+    batch_size: int,
 ) -> Timing:
     """Draws the samples once and times it."""
     first = denoisers[schedule.models[0]]

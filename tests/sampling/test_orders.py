@@ -184,10 +184,11 @@ def remdm_distribution(denoisers, schedule, order, length):
     return total
 
 
+@pytest.mark.parametrize("level", [0.3, 0.4, 0.9, 1.0])
 @pytest.mark.parametrize("name", REMASKING)
-def test_remdm_follows_its_enumerated_distribution(name):
+def test_remdm_follows_its_enumerated_distribution(name, level):
     denoisers = two_models(length=2, vocab=2)
-    schedule, order = parse("H3,L1", "h", "l"), Order(name, 0.4)
+    schedule, order = parse("H3,L1", "h", "l"), Order(name, level)
     exact = remdm_distribution(denoisers, schedule, order, 2)
     assert sum(exact.values()) == pytest.approx(1)
     tokens = policies.sample(
