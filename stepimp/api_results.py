@@ -153,8 +153,8 @@ class Recommendation(Result):
         return parse(self.rows[0]["schedule"], params["heavy"], light)
 
     def _repr_html_(self) -> str:
-        first, *others = self.prediction()
-        sentence = f"{first.upper()}{''.join(others)}."
+        prediction = self.prediction()
+        sentence = f"{prediction[0].upper()}{prediction[1:]}."
         return f"<div>{self.schedule._repr_html_()}<p>{escape(sentence)}</p></div>"
 
 
