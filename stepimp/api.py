@@ -26,7 +26,7 @@ from stepimp.models import loading
 from stepimp.models.family import chosen_members, family_folder, members
 from stepimp.models.loading import Family
 from stepimp.models.options import ModelOptions, checked, plain
-from stepimp.progress import Progress, no_progress
+from stepimp.progress import ProgressOption
 from stepimp.quality.recommendation import recommendation
 from stepimp.sampling.chosen import GenerateOptions
 from stepimp.sampling.curves import curves_for, measure_curves
@@ -118,7 +118,7 @@ def curves(
     out: AnyPath | None = None,
     device: "str | torch.device" = "auto",
     attn: str = "auto",
-    progress: Progress = no_progress,
+    progress: ProgressOption = False,
     **options,
 ) -> Curves:
     """Measures KL and loss of light models against the heavy one over t, on shared corrupted
@@ -126,9 +126,10 @@ def curves(
 
     heavy, lights: by default the family's deepest and shallowest member. baseline: the heavy model
     trained from another seed, which the relative KL is measured above. out: the results folder.
-    progress: called with the sequences measured and to measure. options: the other fields of
-    `stepimp.curves.options.CurveOptions`, such as data, sequences, points and seed. Where the
-    results folder holds this measurement, no model runs. KL and loss are in nats per masked token.
+    progress: True for a bar, or a function, called with the sequences measured and to measure.
+    options: the other fields of `stepimp.curves.options.CurveOptions`, such as data, sequences,
+    points and seed. Where the results folder holds this measurement, no model runs. KL and loss are
+    in nats per masked token.
     Raises StepimpError for values that cannot be used and for models that do not go together,
     TypeError for an option that does not exist.
     """
@@ -143,7 +144,7 @@ def curves(
     return measured(asked, run, progress)
 
 
-def measured(options: CurveOptions, run: ModelOptions, progress: Progress = no_progress) -> Curves:
+def measured(options: CurveOptions, run: ModelOptions, progress: ProgressOption) -> Curves:
     """`measure_curves`, which also logs what is unusual about the measurement."""
     document = measure_curves(options, run.out, device=run.device, attn=run.attn, progress=progress)
     for remark in remarks(document):
@@ -162,7 +163,7 @@ def recommend(
     out: AnyPath | None = None,
     device: "str | torch.device" = "auto",
     attn: str = "auto",
-    progress: Progress = no_progress,
+    progress: ProgressOption = False,
     **options,
 ) -> Recommendation:
     """The schedule that loses least under a budget, from curves and without sampling.
@@ -170,7 +171,8 @@ def recommend(
     curves: measured curves or the file of a curves document; by default the newest matching ones of
     the results folder, measured now if there are none. budget: the fraction of steps that run
     light, from 0 to 1. by: "kl", "loss" or "nelbo", what a light step costs. heavy, lights: models
-    that the curves must have; by default those of the curves. options: those of
+    that the curves must have; by default those of the curves. progress: True for a bar, or a
+    function, called with the work done and to do. options: those of
     `stepimp.quality.recommendation.recommendation`, such as segments, steps, save_flops and
     verification. Raises StepimpError for values that cannot be used and where no schedule meets the
     budget, TypeError for an option that does not exist.
@@ -186,7 +188,7 @@ def recommend(
     elif isinstance(curves, AnyPath):
         document = read_curves(curves)
     elif curves is None:
-        document = curves_for(by, heavy, lights, run, partial(measure_for, run))
+        document = curves_for(by, heavy, lights, run, partial(measure_for, run, progress))
     else:
         raise StepimpError(
             f"{type(curves).__name__} does not hold curves: give what stepimp.curves returned, the "
@@ -195,9 +197,9 @@ def recommend(
     return Recommendation(recommendation(document, run.out, **asked))
 
 
-def measure_for(run: ModelOptions, options: CurveOptions) -> dict:
+def measure_for(run: ModelOptions, progress: ProgressOption, options: CurveOptions) -> dict:
     """The curves document of options, for a recommendation that has none to use."""
-    return measured(options, run).document
+    return measured(options, run, progress).document
 
 
 def sample(
@@ -206,6 +208,7 @@ def sample(
     *,
     family: AnyPath | None = None,
     out: AnyPath | None = None,
+    progress: ProgressOption = False,
     **options,
 ) -> Texts:
     """Texts drawn exactly with a model schedule.
@@ -232,9 +235,11 @@ def sample(
     asked = GenerateOptions(
         schedule=plain(schedule), samples=samples, family=run.family, out=run.out, **options
     )
-    return Texts(*generate_texts(asked, partial(recommend_for, asked)))
+    advise = partial(recommend_for, asked, progress)
+    return Texts(*generate_texts(asked, advise, progress=progress))
 
 
-def recommend_for(run: ModelOptions) -> dict:
+def recommend_for(run: ModelOptions, progress: ProgressOption) -> dict:
     """A recommendation document for the family, made because there is none."""
-    return recommend(family=run.family, out=run.out, device=run.device, attn=run.attn).document
+    options: dict = dict(device=run.device, attn=run.attn, progress=progress)
+    return recommend(family=run.family, out=run.out, **options).document

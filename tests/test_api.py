@@ -122,6 +122,22 @@ def test_samples_are_those_of_the_command(curves, out):
     assert all(escape(text) in texts._repr_html_() for text in texts.texts)
 
 
+def test_progress_is_a_bar_or_a_function(out, tiny_text, capfd):
+    """True is a bar, as users of other libraries expect; False and None are none."""
+    seen = []
+    options = dict(data=str(tiny_text), **SMALL)
+    curves = stepimp.curves("2b", "1b", "2b_seed2", progress=True, **options)
+    assert "4/4" in capfd.readouterr().err
+    for progress in (False, None):
+        stepimp.curves("2b", "1b", progress=progress, **options)
+    stepimp.recommend(curves, steps=1200, progress=lambda *units: seen.append(units))
+    assert seen[-1] == (100, 100)
+    stepimp.sample("L2,H3", samples=1, length=8, progress=lambda *units: seen.append(units))
+    assert seen[-1] == (8, 8)
+    stepimp.sample("L2,H3", samples=2, length=8, progress=True)
+    assert "16/16" in capfd.readouterr().err
+
+
 def test_a_schedule_may_be_given_in_any_form(out):
     schedule = parse("L2,H3", "2b", "1b")
     texts = [

@@ -19,6 +19,7 @@ from stepimp.curves.options import CurveOptions
 from stepimp.errors import StepimpError
 from stepimp.quality.comparison import CompareOptions
 from stepimp.quality.evaluation import EvaluateOptions
+from stepimp.search.run import SearchOptions, search_models
 
 SMALL = dict(sequences=4, points=3, length=16)
 
@@ -66,9 +67,7 @@ MISTAKES = {
     "budget is nan, not a number": lambda: stepimp.recommend(budget=float("nan")),
     "by is 'ppl', not 'kl' or 'loss' or 'nelbo'": lambda: stepimp.recommend(by="ppl"),
     "segments is 0, not a whole": lambda: stepimp.recommend(segments=0),
-    "verification is True, not an object of the class Verification": lambda: stepimp.recommend(
-        verification=True
-    ),
+    "verification is True, not a Verification": lambda: stepimp.recommend(verification=True),
     # sample
     "list is not a schedule": lambda: stepimp.sample([("1b", 5)]),
     "samples is 0, not a whole": lambda: stepimp.sample("L5", 0),
@@ -80,6 +79,12 @@ MISTAKES = {
         "L5", sampler="ddpm"
     ),
     "nowhere holds no family": lambda: stepimp.sample("L5", family="nowhere"),
+    # progress
+    "progress is 'bar': give True for a bar, or a function": lambda: stepimp.curves(progress="bar"),
+    "progress is 1: give True": lambda: stepimp.sample("L5", progress=1),
+    "progress is 'yes': give True": lambda: search_models(
+        SearchOptions(heavy="2b", light="1b"), progress="yes"
+    ),
     # options of the lower functions
     "prefix_length is -1": lambda: CompareOptions(heavy="2b", lights=("1b",), prefix_length=-1),
     r"fractions\[1\] is 2, not a number from 0 to 1": lambda: CompareOptions(
