@@ -79,6 +79,9 @@ MISTAKES = {
         "L5", sampler="ddpm"
     ),
     "nowhere holds no family": lambda: stepimp.sample("L5", family="nowhere"),
+    r"There is no prompt: give at least one": lambda: stepimp.sample("L5", prompt=[]),
+    "prompt\\[1\\] is 3, not a string": lambda: stepimp.sample("L5", prompt=["a", 3]),
+    "no gap to fill: write {} where one is": lambda: stepimp.sample("L5", infill="a b"),
     # progress
     "progress is 'bar': give True for a bar, or a function": lambda: stepimp.curves(progress="bar"),
     "progress is 1: give True": lambda: stepimp.sample("L5", progress=1),

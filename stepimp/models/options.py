@@ -45,7 +45,9 @@ def checked(declared: type | Callable, values: dict[str, Any]) -> dict[str, Any]
     kinds, settled = fields(declared), {}
     for name, value in values.items():
         value = plain(value)
-        if get_origin(kinds.get(name)) is tuple and isinstance(value, list | tuple):
+        kind = kinds.get(name)
+        listed = any(get_origin(part) is tuple for part in (kind, *get_args(kind)))
+        if listed and isinstance(value, list | tuple):
             value = tuple(map(plain, value))
         if name == "seed":
             check_seed(value)

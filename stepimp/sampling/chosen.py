@@ -69,8 +69,9 @@ class GenerateOptions(ModelOptions):
     """Text that each sample ends with."""
     infill: str | None = None
     """A text with gaps, see `prompts.with_gaps`."""
-    prompt: str | None = None
-    """File of prompts, see `prompts.read_prompts`; "-" for standard input."""
+    prompt: str | tuple[str, ...] | None = None
+    """Texts to continue, or a file of prompts, see `prompts.read_prompts`; "-" for standard
+    input."""
     batch_size: Count = 16
     """Sequences per forward pass."""
     precision: Literal["exact", "mdlm"] = "exact"
@@ -91,8 +92,10 @@ class GenerateOptions(ModelOptions):
         texts = {
             "a prefix or suffix": bool(self.prefix or self.suffix),
             "a text with gaps": self.infill is not None,
-            "a file of prompts": self.prompt is not None,
+            "prompts": self.prompt is not None,
         }
+        if self.prompt == ():
+            raise StepimpError("There is no prompt: give at least one text to continue.")
         for choices in (rules, texts):
             given = [name for name, is_given in choices.items() if is_given]
             if len(given) > 1:
@@ -189,6 +192,8 @@ def written(policy: Policy, heavy: str | None, light: str | None) -> str:
 
 def chosen_prompts(options: GenerateOptions, family: Family) -> list[Prompt]:
     """The prompts that samples are drawn for: one, or those of a file."""
+    if isinstance(options.prompt, tuple):
+        return [prompts.continued(text) for text in options.prompt]
     if options.prompt is not None:
         return prompts.read_prompts(options.prompt, prompts.mask_text(family))
     if options.infill is not None:

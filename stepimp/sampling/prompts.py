@@ -152,6 +152,11 @@ def tokens_of(prompt: Prompt, family: Family, length: int | None) -> torch.Tenso
     """
     parts = encoded(prompt, family)
     sizes = [part if isinstance(part, int) else len(part) for part in parts]
+    if all(isinstance(part, str) for part in prompt.parts):
+        raise StepimpError(
+            f"The text {prompt.describe()} has no gap to fill: write {{}} where one is, or {{12}} "
+            "for one of 12 tokens."
+        )
     around = family.around
     open_gaps = prompt.parts.count(OPEN)
     if length is None:
@@ -162,7 +167,7 @@ def tokens_of(prompt: Prompt, family: Family, length: int | None) -> torch.Tenso
             f"one for {prompt.describe()}, or smaller gaps."
         )
     left = length - around - sum(sizes)
-    if left < open_gaps or not any(not isinstance(part, str) for part in prompt.parts):
+    if left < open_gaps:
         special = f" and there are {around} special tokens," if around else ""
         raise StepimpError(
             f"The given text {prompt.describe()} has {counted(sum(sizes), 'token')},{special} the "
