@@ -5,7 +5,8 @@ from collections.abc import Callable
 from stepimp.errors import StepimpError
 
 Progress = Callable[[int, int], None]
-"""Called with the units of work that are done, and the number of all of them."""
+"""Called with the units of work that are done, and the number of all of them; first when the work
+begins."""
 ProgressOption = Progress | bool | None
 """A function to call; True for a bar; False or None for nothing."""
 
@@ -37,8 +38,10 @@ class Bar:
     def __call__(self, done: int, total: int):
         from tqdm.auto import tqdm  # which comes with transformers
 
+        if self.bar is None and done < total:
+            self.bar = tqdm(total=total, initial=done)
         if self.bar is None:
-            self.bar = tqdm(total=total)
+            return  # what is finished may be reported again
         self.bar.total = total
         self.bar.update(done - self.bar.n)
         if done >= total:

@@ -174,6 +174,7 @@ def time_schedules(
             progress(count(1), total)
         return pairs
 
+    progress(0, total)
     # First calls build caches.
     time_run(denoisers, Schedule.of([options.light]), 1, length, options.seed, batch_size=1)
     numbers = range(options.repeats)
