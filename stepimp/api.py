@@ -47,9 +47,10 @@ def name_of(model: AnyPath) -> str:
     """The name of one model. Raises StepimpError for what names none."""
     if isinstance(model, AnyPath):
         return os.fspath(model)
+    in_memory = " What is in memory, stepimp.curves.measure measures." if callable(model) else ""
     raise StepimpError(
         f"{shortened(model)} does not name a model: give the name of a member of the family, a "
-        "checkpoint folder or a hub id."
+        f"checkpoint folder or a hub id.{in_memory}"
     )
 
 
@@ -217,9 +218,11 @@ def sample(
     as "L125,H750,L125", or a file that holds one; by default the newest recommendation in the
     results folder, made now if there is none. samples: number of texts, of each prompt. options:
     the other fields of `stepimp.sampling.chosen.GenerateOptions`, such as length (in tokens),
-    prefix, seed and device; with cascade or draft in place of a schedule. Samples that an
-    interrupted run finished are not drawn again. Raises StepimpError for a schedule, model, length
-    or prefix that cannot be used, TypeError for an option that does not exist.
+    prompt (a list of texts to continue, or a file), order, seed and device; with cascade or draft
+    in place of a schedule. progress: True for a bar, or a function, called with the tokens drawn
+    and to draw. Samples that an interrupted run finished are not drawn again. Raises StepimpError
+    for a schedule, model, length or prompt that cannot be used, TypeError for an option that does
+    not exist.
     """
     check_names(sample, GenerateOptions, options)
     run = options_of_run(family, out)

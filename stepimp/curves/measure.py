@@ -172,7 +172,8 @@ def check_measurement(denoisers, names: list[str], inputs, times):
     """Raises StepimpError for what `measure` cannot measure."""
     if not isinstance(denoisers, Mapping):
         raise StepimpError(
-            f"The denoisers are a dict from name to denoiser, not a {type(denoisers).__name__}."
+            f"The denoisers are a dict from name to denoiser, not a {type(denoisers).__name__}: "
+            "a family has it as `denoisers`."
         )
     for name in names:
         if name not in denoisers:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 from stepimp.checks import Count
 from stepimp.errors import StepimpError
@@ -16,6 +16,7 @@ from stepimp.sampling.orders import Order
 from stepimp.sampling.policies import Policy
 from stepimp.sampling.prompts import Prompt
 from stepimp.schedules import over_masked, plan
+from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.saved import AnySchedule, SavedSchedule, from_json
 from stepimp.schedules.schedule import Schedule, parse
@@ -186,8 +187,10 @@ def written(policy: Policy, heavy: str | None, light: str | None) -> str:
             return f"cascade({threshold:g})"
         case Draft(events=events):
             return f"draft({events})"
-        case schedule:
+        case Schedule() | MaskedSchedule() | Plan() as schedule:
             return schedule.format(heavy, light)
+        case _:
+            assert_never(policy.schedule)
 
 
 def chosen_prompts(options: GenerateOptions, family: Family) -> list[Prompt]:
