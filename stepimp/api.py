@@ -25,7 +25,7 @@ from stepimp.errors import StepimpError
 from stepimp.models import loading
 from stepimp.models.family import chosen_members, family_folder, members
 from stepimp.models.loading import Family
-from stepimp.models.options import ModelOptions, checked, plain
+from stepimp.models.options import ModelOptions, checked, plain, settled
 from stepimp.progress import ProgressOption
 from stepimp.quality.recommendation import recommendation
 from stepimp.sampling.chosen import GenerateOptions
@@ -228,15 +228,13 @@ def sample(
     run = options_of_run(family, out)
     if isinstance(schedule, Recommendation):
         schedule = schedule.schedule
-    if isinstance(schedule, AnySchedule):
-        schedule = schedule.format()
-    elif not isinstance(schedule, AnyPath | None):
+    if not isinstance(schedule, AnySchedule | AnyPath | None):
         raise StepimpError(
             f"{type(schedule).__name__} is not a schedule: give a notation such as L125,H750,L125, "
             "a Schedule, or what stepimp.recommend returned."
         )
     asked = GenerateOptions(
-        schedule=plain(schedule), samples=samples, family=run.family, out=run.out, **options
+        schedule=settled(schedule, str), samples=samples, family=run.family, out=run.out, **options
     )
     advise = partial(recommend_for, asked, progress)
     return Texts(*generate_texts(asked, advise, progress=progress))

@@ -187,6 +187,12 @@ class Texts(Result):
             f"{row['schedule']}"
         )
 
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The texts as a table, a row for each sample; `rows` has what they share."""
+        import pandas
+
+        return pandas.DataFrame(self.samples)
+
     @property
     def texts(self) -> list[str]:
         """The text of each sample."""

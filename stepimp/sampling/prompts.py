@@ -88,6 +88,10 @@ def read_prompts(source: str, mask_token: str | None = None) -> list[Prompt]:
     try:
         text = sys.stdin.read() if source == "-" else Path(source).expanduser().read_text("utf-8")
         text = text.removeprefix("\ufeff")  # a byte-order mark, as editors on Windows write it
+    except FileNotFoundError as error:
+        raise StepimpError(
+            f"There is no file of prompts {source}: a text to continue is given as the prefix."
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise StepimpError(f"Cannot read the prompts of {source} as UTF-8 text: {error}") from error
     if source.endswith(".jsonl") or (source == "-" and is_json_lines(text)):

@@ -181,7 +181,7 @@ def test_one_prompt_of_many_has_the_tokens_of_itself_alone(generate, tmp_path, t
         (["--infill", "the{0}"], 1, "gap of no tokens"),
         (["--infill", "the{40}"], 1, "outside 1..32"),
         (["--infill", "the{100000000000}"], 1, "outside 1..32"),
-        (["--prompt", "nowhere.txt"], 1, "Cannot read the prompts"),
+        (["--prompt", "nowhere.txt"], 1, "There is no file of prompts nowhere.txt: a text to"),
         (["--order", "eb:x"], 1, "Cannot read the level"),
         (["--precision", "mdlm", "--temperature", "0.5"], 1, "published sampler"),
     ],
