@@ -167,7 +167,7 @@ class MDLMForMaskedLM(PreTrainedModel):
         check_inputs(self, z, t, at)
         return self._hidden(z, t, at)
 
-    def _hidden(self, z, t, at) -> torch.Tensor:
+    def _hidden(self, z, t=None, at=None) -> torch.Tensor:
         """`hidden` of tensors that fit."""
         blocks, (shift, scale) = self._constant or self.modulations(t)
         x = self.backbone.vocab_embed(z)

@@ -97,7 +97,7 @@ class NativeDenoiser(Denoiser):
         check_inputs(self, z, t, at)
         return self._hidden(z, t, at)
 
-    def _hidden(self, z, t, at) -> torch.Tensor:
+    def _hidden(self, z, t=None, at=None) -> torch.Tensor:
         """`hidden` of tensors that fit."""
         rows = self.model(input_ids=z).logits
         if at is not None:
