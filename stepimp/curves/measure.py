@@ -18,7 +18,7 @@ from stepimp.curves.tables import widest_band
 from stepimp.errors import StepimpError
 from stepimp.journals import Check, MemoryJournal
 from stepimp.kernels.statistics import vocabulary_statistics
-from stepimp.models.denoiser import Denoiser
+from stepimp.models.denoiser import Denoiser, checked_rows
 from stepimp.noise import NoiseSchedule, corrupt
 from stepimp.processes import Processes
 from stepimp.progress import ProgressOption, reporter
@@ -49,7 +49,7 @@ def statistics_at(models: list[Denoiser], tokens, z, t: float):
             entropy.sum().expand(len(z)),
         )
     at, is_masked = masked_positions(masked)
-    rows = [model.hidden(z, clock, at)[is_masked] for model in models]
+    rows = [checked_rows(model, model.hidden(z, clock, at), at)[is_masked] for model in models]
     statistics = vocabulary_statistics(rows, heads, tokens[masked], models[0].mask_id)
     return count, *(sums_by_sequence(values, masked) for values in statistics)
 

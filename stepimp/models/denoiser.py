@@ -5,6 +5,7 @@ from typing import Protocol
 
 import torch
 
+from stepimp.errors import StepimpError
 from stepimp.kernels.linear import project
 from stepimp.noise import NoiseSchedule
 
@@ -104,6 +105,18 @@ def check_inputs(model: Denoiser, z, t, at):
         if len(at) != len(z) or at.device != z.device:
             raise ValueError(f"at is {described(at)}, z {described(z)}: they do not fit each other")
         check_range("at", at, z.shape[1] - 1)
+
+
+def checked_rows(model: Denoiser, hidden: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """What a model gave for positions `at` [B, n]. Raises StepimpError unless it is [B, n, D]: rows
+    of all positions would be taken for those at the first n.
+    """
+    if hidden.shape[:2] != at.shape:
+        raise StepimpError(
+            f"hidden(z, t, at) of a {type(model).__name__} gives the shape {list(hidden.shape)} "
+            f"for positions at of shape {list(at.shape)}: it must be [B, n, D], the rows there."
+        )
+    return hidden
 
 
 def check_range(name: str, values: torch.Tensor, largest: int):

@@ -4,8 +4,13 @@ import pytest
 import torch
 from tiny_layouts import LAYOUTS
 
+from stepimp.curves.inputs import TextInputs
+from stepimp.curves.measure import measure
+from stepimp.errors import StepimpError
 from stepimp.models.denoiser import Denoiser
 from stepimp.models.loading import load
+from stepimp.noise import NoiseSchedule
+from stepimp.sampling.orders import Order
 from stepimp.sampling.policies import Policy, sample
 from stepimp.schedules.schedule import parse
 
@@ -83,3 +88,27 @@ def test_a_model_of_ones_own_needs_no_more_than_its_docstring_says():
     drawn = sample({"mine": mine}, Policy(parse("mine:4", None)), range(2), 8, seed=0)
     assert drawn.shape == (2, 8) and (drawn != mine.mask_id).all()
     assert (mine.logits(torch.zeros(1, 4))[:, mine.mask_id] == -torch.inf).all()
+
+
+class Careless(Mine):
+    """Gives the rows of all positions, whichever are asked about."""
+
+    def hidden(self, z, t=None, at=None):
+        return super().hidden(z)
+
+
+CARELESS = r"hidden\(z, t, at\) of a Careless gives the shape \[2, 8, 4\] for positions at of"
+
+
+@pytest.mark.parametrize("order", [None, "confidence", "remdm-cap"])
+def test_rows_of_other_positions_are_not_sampled(order):
+    policy = Policy(parse("mine:4", None), order=order and Order(order))
+    with pytest.raises(StepimpError, match=CARELESS):
+        sample({"mine": Careless()}, policy, range(2), 8, seed=0)
+
+
+def test_rows_of_other_positions_are_not_measured():
+    models = {"heavy": Mine(), "light": Careless()}
+    inputs = TextInputs(torch.zeros(2, 8, dtype=torch.long), seed=0, noise=NoiseSchedule())
+    with pytest.raises(StepimpError, match=CARELESS):
+        measure(models, "heavy", "light", None, inputs, [0.5], seed=0)
