@@ -16,6 +16,7 @@ from stepimp.api import Texts
 from stepimp.documents import read_document
 from stepimp.errors import StepimpError
 from stepimp.plots.figures import draw
+from stepimp.quality.planned import plan_document
 from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.schedule import Schedule, parse
@@ -155,6 +156,12 @@ def test_texts_are_read_by_either_of_their_files(out):
     texts = stepimp.sample("L2,H3", samples=1, length=8)
     lines = Path(texts.path).with_suffix(".jsonl")
     assert Texts.read(lines) == Texts.read(texts.path) == texts
+
+
+def test_a_plan_is_made_of_results(out, tiny_text):
+    curves = stepimp.curves("2b", "1b", data=str(tiny_text), by_masked=True, **SMALL)
+    plans = [plan_document(given, out, forwards=4) for given in (curves, curves.document)]
+    assert plans[0]["rows"] == plans[1]["rows"]
 
 
 def test_figures_are_drawn_of_results(curves):

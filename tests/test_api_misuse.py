@@ -19,6 +19,7 @@ from stepimp.curves.options import CurveOptions
 from stepimp.errors import StepimpError
 from stepimp.quality.comparison import CompareOptions
 from stepimp.quality.evaluation import EvaluateOptions
+from stepimp.quality.planned import plan_document
 from stepimp.sampling.chosen import GenerateOptions
 from stepimp.sampling.orders import Order
 from stepimp.schedules.schedule import parse
@@ -85,6 +86,8 @@ MISTAKES = {
     r"There is no prompt: give at least one": lambda: stepimp.sample("L5", prompt=[]),
     "prompt\\[1\\] is 3, not a string": lambda: stepimp.sample("L5", prompt=["a", 3]),
     "no gap to fill: write {} where one is": lambda: stepimp.sample("L5", infill="a b"),
+    "list does not hold curves": lambda: plan_document([], "out", forwards=2),
+    "forwards is '8', not a finite number above 0": lambda: plan_document({}, "out", forwards="8"),
     # progress
     "progress is 'bar': give True for a bar, or a function": lambda: stepimp.curves(progress="bar"),
     "progress is 1: give True": lambda: stepimp.sample("L5", progress=1),
