@@ -93,8 +93,6 @@ def check_inputs(model: Denoiser, z, t, at):
     if z.device != model.device:
         raise ValueError(f"z is on {z.device}, the model on {model.device}")
     check_range("z", z, model.vocab_size - 1)
-    if t is None and model.time_conditioned:
-        raise ValueError("a time-conditioned denoiser needs t, [B]")
     if t is not None:
         if not isinstance(t, torch.Tensor) or t.shape != z.shape[:1]:
             raise ValueError(f"t is {described(t)}, not a time for each of {len(z)} sequences")

@@ -113,7 +113,8 @@ class MDLMForMaskedLM(PreTrainedModel):
         """
         device = self.backbone.vocab_embed.embedding.device
         if self.config.time_conditioning:
-            assert t is not None
+            if t is None:
+                raise ValueError("a time-conditioned denoiser needs t, [B]")
             alpha = self.noise.alpha(t.to(device, torch.float32))
             # MDLM's own cap; the linear alpha reaches 0 at t = 1.
             sigma = -torch.log(alpha.clamp_min(1e-3))
@@ -233,7 +234,7 @@ class MDLMForMaskedLM(PreTrainedModel):
         labelled positions / (B L); the projection runs at those positions alone, and logits are
         None.
         """
-        hidden = self.hidden(input_ids, timesteps)
+        hidden = self._hidden(input_ids, timesteps)  # unchecked: it is called in each training step
         if labels is None:
             return MaskedLMOutput(logits=self.logits(hidden))
         labelled = labels != -100
