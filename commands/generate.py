@@ -141,12 +141,13 @@ def generate(watch, as_json, yes, **options):
     with usage_errors():
         chosen = GenerateOptions(**options)
     confirm(vars(chosen), yes)
-    document, texts = generate_texts(
-        chosen,
-        partial(recommend_first, chosen),
-        watching=watching if watch else None,
-        progress=partial(progress, "tokens"),
-    )
+    with progress("tokens") as report:
+        document, texts = generate_texts(
+            chosen,
+            partial(recommend_first, chosen),
+            watching=watching if watch else None,
+            progress=report,
+        )
     if as_json:
         return print_json(document)
     for text in texts:

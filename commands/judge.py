@@ -4,8 +4,6 @@ from functools import partial
 
 import click
 
-from stepimp.progress import no_progress
-
 from ._long import confirm_training
 from ._options import (
     BELOW_ONE,
@@ -104,10 +102,10 @@ def judge(
             data,
             vocab_size,
             seed,
-            command_line(),
-            [shown] if shown else [],
-            column,
-            partial(shown.measured, FOLDER) if shown else no_progress,
+            command=command_line(),
+            callbacks=[shown] if shown else [],
+            column=column,
+            progress=partial(shown.measured, FOLDER) if shown else False,
         )
     if not shown:
         return

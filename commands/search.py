@@ -102,9 +102,8 @@ def search(heavy, light, race, top, confidence, as_json, yes, **options):
             **options,
         )
     confirm(vars(chosen), yes)
-    document = search_models(
-        chosen, partial(measure_first, chosen), partial(progress, "schedules x chunks")
-    )
+    with progress("schedules x chunks") as report:
+        document = search_models(chosen, partial(measure_first, chosen), report)
     if as_json:
         return print_json(document)
     show(document)

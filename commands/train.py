@@ -183,13 +183,13 @@ def train(
             shape,
             recipe,
             data,
-            tokenizer,
-            vocab_size,
-            command_line(),
+            tokenizer_name=tokenizer,
+            vocab_size=vocab_size,
+            command=command_line(),
             callbacks=[*callbacks, *([shown] if shown else [])],
             teacher=teacher,
             column=column,
-            progress=shown.measured if shown else lambda name, done, total: None,
+            progress=shown.measured if shown else False,
         )
         for name, nelbo in members:
             trained.append({"name": name, "heldout_nelbo_nats": nelbo})

@@ -25,8 +25,8 @@ from stepimp.errors import StepimpError
 from stepimp.models import loading
 from stepimp.models.family import chosen_members, family_folder, members
 from stepimp.models.loading import Family
-from stepimp.models.options import ModelOptions, checked, plain
-from stepimp.progress import Progress, no_progress
+from stepimp.models.options import ModelOptions, checked, plain, settled
+from stepimp.progress import ProgressOption
 from stepimp.quality.recommendation import recommendation
 from stepimp.sampling.chosen import GenerateOptions
 from stepimp.sampling.curves import curves_for, measure_curves
@@ -47,9 +47,10 @@ def name_of(model: AnyPath) -> str:
     """The name of one model. Raises StepimpError for what names none."""
     if isinstance(model, AnyPath):
         return os.fspath(model)
+    in_memory = " What is in memory, stepimp.curves.measure measures." if callable(model) else ""
     raise StepimpError(
         f"{shortened(model)} does not name a model: give the name of a member of the family, a "
-        "checkpoint folder or a hub id."
+        f"checkpoint folder or a hub id.{in_memory}"
     )
 
 
@@ -118,7 +119,7 @@ def curves(
     out: AnyPath | None = None,
     device: "str | torch.device" = "auto",
     attn: str = "auto",
-    progress: Progress = no_progress,
+    progress: ProgressOption = False,
     **options,
 ) -> Curves:
     """Measures KL and loss of light models against the heavy one over t, on shared corrupted
@@ -126,9 +127,10 @@ def curves(
 
     heavy, lights: by default the family's deepest and shallowest member. baseline: the heavy model
     trained from another seed, which the relative KL is measured above. out: the results folder.
-    progress: called with the sequences measured and to measure. options: the other fields of
-    `stepimp.curves.options.CurveOptions`, such as data, sequences, points and seed. Where the
-    results folder holds this measurement, no model runs. KL and loss are in nats per masked token.
+    progress: True for a bar, or a function, called with the sequences measured and to measure.
+    options: the other fields of `stepimp.curves.options.CurveOptions`, such as data, sequences,
+    points and seed. Where the results folder holds this measurement, no model runs. KL and loss are
+    in nats per masked token.
     Raises StepimpError for values that cannot be used and for models that do not go together,
     TypeError for an option that does not exist.
     """
@@ -143,7 +145,7 @@ def curves(
     return measured(asked, run, progress)
 
 
-def measured(options: CurveOptions, run: ModelOptions, progress: Progress = no_progress) -> Curves:
+def measured(options: CurveOptions, run: ModelOptions, progress: ProgressOption) -> Curves:
     """`measure_curves`, which also logs what is unusual about the measurement."""
     document = measure_curves(options, run.out, device=run.device, attn=run.attn, progress=progress)
     for remark in remarks(document):
@@ -162,7 +164,7 @@ def recommend(
     out: AnyPath | None = None,
     device: "str | torch.device" = "auto",
     attn: str = "auto",
-    progress: Progress = no_progress,
+    progress: ProgressOption = False,
     **options,
 ) -> Recommendation:
     """The schedule that loses least under a budget, from curves and without sampling.
@@ -170,7 +172,8 @@ def recommend(
     curves: measured curves or the file of a curves document; by default the newest matching ones of
     the results folder, measured now if there are none. budget: the fraction of steps that run
     light, from 0 to 1. by: "kl", "loss" or "nelbo", what a light step costs. heavy, lights: models
-    that the curves must have; by default those of the curves. options: those of
+    that the curves must have; by default those of the curves. progress: True for a bar, or a
+    function, called with the work done and to do. options: those of
     `stepimp.quality.recommendation.recommendation`, such as segments, steps, save_flops and
     verification. Raises StepimpError for values that cannot be used and where no schedule meets the
     budget, TypeError for an option that does not exist.
@@ -186,7 +189,7 @@ def recommend(
     elif isinstance(curves, AnyPath):
         document = read_curves(curves)
     elif curves is None:
-        document = curves_for(by, heavy, lights, run, partial(measure_for, run))
+        document = curves_for(by, heavy, lights, run, partial(measure_for, run, progress))
     else:
         raise StepimpError(
             f"{type(curves).__name__} does not hold curves: give what stepimp.curves returned, the "
@@ -195,9 +198,9 @@ def recommend(
     return Recommendation(recommendation(document, run.out, **asked))
 
 
-def measure_for(run: ModelOptions, options: CurveOptions) -> dict:
+def measure_for(run: ModelOptions, progress: ProgressOption, options: CurveOptions) -> dict:
     """The curves document of options, for a recommendation that has none to use."""
-    return measured(options, run).document
+    return measured(options, run, progress).document
 
 
 def sample(
@@ -206,6 +209,7 @@ def sample(
     *,
     family: AnyPath | None = None,
     out: AnyPath | None = None,
+    progress: ProgressOption = False,
     **options,
 ) -> Texts:
     """Texts drawn exactly with a model schedule.
@@ -214,27 +218,29 @@ def sample(
     as "L125,H750,L125", or a file that holds one; by default the newest recommendation in the
     results folder, made now if there is none. samples: number of texts, of each prompt. options:
     the other fields of `stepimp.sampling.chosen.GenerateOptions`, such as length (in tokens),
-    prefix, seed and device; with cascade or draft in place of a schedule. Samples that an
-    interrupted run finished are not drawn again. Raises StepimpError for a schedule, model, length
-    or prefix that cannot be used, TypeError for an option that does not exist.
+    prompt (a list of texts to continue, or a file), order, seed and device; with cascade or draft
+    in place of a schedule. progress: True for a bar, or a function, called with the tokens drawn
+    and to draw. Samples that an interrupted run finished are not drawn again. Raises StepimpError
+    for a schedule, model, length or prompt that cannot be used, TypeError for an option that does
+    not exist.
     """
     check_names(sample, GenerateOptions, options)
     run = options_of_run(family, out)
     if isinstance(schedule, Recommendation):
         schedule = schedule.schedule
-    if isinstance(schedule, AnySchedule):
-        schedule = schedule.format()
-    elif not isinstance(schedule, AnyPath | None):
+    if not isinstance(schedule, AnySchedule | AnyPath | None):
         raise StepimpError(
             f"{type(schedule).__name__} is not a schedule: give a notation such as L125,H750,L125, "
             "a Schedule, or what stepimp.recommend returned."
         )
     asked = GenerateOptions(
-        schedule=plain(schedule), samples=samples, family=run.family, out=run.out, **options
+        schedule=settled(schedule, str), samples=samples, family=run.family, out=run.out, **options
     )
-    return Texts(*generate_texts(asked, partial(recommend_for, asked)))
+    advise = partial(recommend_for, asked, progress)
+    return Texts(*generate_texts(asked, advise, progress=progress))
 
 
-def recommend_for(run: ModelOptions) -> dict:
+def recommend_for(run: ModelOptions, progress: ProgressOption) -> dict:
     """A recommendation document for the family, made because there is none."""
-    return recommend(family=run.family, out=run.out, device=run.device, attn=run.attn).document
+    options: dict = dict(device=run.device, attn=run.attn, progress=progress)
+    return recommend(family=run.family, out=run.out, **options).document

@@ -168,10 +168,13 @@ class Texts(Result):
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
-        """The result in a file, with the texts in the file beside it.
+        """The result in a file, with the texts in the JSON Lines beside it; either file may be
+        named.
 
         Raises StepimpError for a file that cannot be read or holds another kind of document.
         """
+        if str(path).endswith(".jsonl"):
+            path = str(path).removesuffix("l")
         document = cls.read_kind(path)
         lines = Path(document["path"]).with_name(document["rows"][0]["samples_file"])
         return cls(document, read_lines(lines, "text"))
@@ -183,6 +186,12 @@ class Texts(Result):
             f"{counted(row['samples'], 'text')} of {counted(row['length'], 'token')} with "
             f"{row['schedule']}"
         )
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The texts as a table, a row for each sample; `rows` has what they share."""
+        import pandas
+
+        return pandas.DataFrame(self.samples)
 
     @property
     def texts(self) -> list[str]:

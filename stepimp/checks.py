@@ -89,7 +89,7 @@ def in_words(kind) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
     if is_plain_class(kind):
-        return f"an object of the class {kind.__name__}"
+        return f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
     return "a list" if get_origin(kind) in (list, tuple) else "an object"
 
 

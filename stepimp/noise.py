@@ -1,10 +1,11 @@
 """The noise schedule alpha_t and the corruption it defines (formulas 1 and 2 of the paper).
 
-t = 1 is fully masked, the start of sampling; t = 0 is clean. Everything here takes floats, NumPy
+t = 1 is fully masked, the start of sampling; t = 0 is clean. The functions of t take floats, NumPy
 arrays or tensors.
 """
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from stepimp.errors import StepimpError
 
@@ -17,7 +18,8 @@ class NoiseSchedule:
     """alpha_t = 1 - (1 - eps) t, the probability that a token is still clean at time t.
 
     `linear` has eps = 0. `loglinear` is MDLM's: its total noise sigma(t) = -log alpha_t stays
-    finite at t = 1.
+    finite at t = 1. For a noise schedule of your own write a class with the methods of this one;
+    samplers unmask a position at a uniform time, as these two do.
     """
 
     name: str = "linear"
@@ -55,8 +57,47 @@ class NoiseSchedule:
 def corrupt(x, uniforms, t, mask_id: int, noise: NoiseSchedule):
     """Formula (1): z_t, x with the mask token where the position's uniform is below 1 - alpha_t.
 
-    x, uniforms: [B, L]; t: a float or [B, 1]. One uniform per position serves every t and every
-    model, so the masked set only grows with t, and differences between models or timesteps are
-    paired. Where the uniform is `NEVER_MASKED` the token is clean at every t.
+    x: [B, L] token ids; uniforms: [B, L] in [0, 1), such as torch.rand gives; t: a number from 0 to
+    1, or a tensor of them that has one for each sequence, [B, 1]; noise: a `NoiseSchedule`, such as
+    a model's `noise`, or anything else with its `masked`. One uniform per position serves every t
+    and every model, so the masked set only grows with t, and differences between models or
+    timesteps are paired. Where the uniform is `NEVER_MASKED` the token is clean at every t. Raises
+    ValueError for arguments that do not fit; only on a CUDA device times out of range go unnoticed.
     """
+    check_corruption(x, uniforms, t, mask_id, noise)
     return x.masked_fill(uniforms < noise.masked(t), mask_id)
+
+
+def check_corruption(x, uniforms, t, mask_id, noise):
+    """Raises ValueError unless these are what `corrupt` takes."""
+    import torch
+
+    if not isinstance(x, torch.Tensor) or x.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"x is a tensor of int64 token ids, not {kind_of(x)}")
+    if not isinstance(uniforms, torch.Tensor) or not uniforms.is_floating_point():
+        raise ValueError(f"uniforms are a floating-point tensor, not {kind_of(uniforms)}")
+    if uniforms.shape != x.shape or uniforms.device != x.device:
+        raise ValueError(
+            f"x {list(x.shape)} on {x.device} and uniforms {list(uniforms.shape)} on "
+            f"{uniforms.device}: give one uniform for each token, on the same device"
+        )
+    if isinstance(t, torch.Tensor):
+        if t.ndim and t.shape != (*x.shape[:-1], 1):
+            raise ValueError(f"t has the shape {list(t.shape)}, not {[*x.shape[:-1], 1]}")
+        outside = t.device.type == "cpu" and not ((t >= 0) & (t <= 1)).all()
+    elif not isinstance(t, Real):
+        raise ValueError(f"t is a number or a tensor, not {kind_of(t)}")
+    else:
+        outside = not 0 <= float(t) <= 1
+    if outside:
+        raise ValueError(f"t is from 0 to 1, not {t}")
+    if not isinstance(mask_id, Integral):
+        raise ValueError(f"mask_id is the id of the mask token, not {mask_id!r}")
+    if not hasattr(noise, "masked"):
+        raise ValueError(f"noise is {noise!r}: give a NoiseSchedule, such as a model's `noise`")
+
+
+def kind_of(value) -> str:
+    """The dtype of a tensor, the type of anything else."""
+    name = type(value).__name__
+    return str(value.dtype).removeprefix("torch.") if name == "Tensor" else name

@@ -240,6 +240,8 @@ class Processes:
         done = self.gather(journal.done)
         missing = [name for name in units if name not in done]
         count, before = self.counter(), len(units) - len(missing)
+        if missing:
+            progress(before, len(units))
         for name in self.share(missing):
             journal.add(name, work(units[name]))
             progress(before + count(1), len(units))

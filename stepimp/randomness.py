@@ -11,8 +11,17 @@ CORRUPTION, UNMASK_STEP, TOKEN, DATA, BOOTSTRAP, ACCEPT, RESIDUAL, REMASK, EVENT
 
 
 def generator(seed: int, stream: int, index: int = 0, position: int = 0) -> np.random.Generator:
-    """An independent generator for each argument tuple, of integers from 0 to 2^64 - 1."""
-    key, counter = np.array([seed, stream], np.uint64), np.array([0, 0, position, index], np.uint64)
+    """An independent generator for each argument tuple, of integers from 0 to 2^64 - 1. Raises
+    ValueError for others.
+    """
+    try:
+        key = np.array([seed, stream], np.uint64)
+        counter = np.array([0, 0, position, index], np.uint64)
+    except (OverflowError, TypeError) as error:
+        raise ValueError(
+            f"seed {seed!r}, index {index!r} and position {position!r} must be whole numbers from "
+            "0 to 2^64 - 1"
+        ) from error
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 

@@ -89,4 +89,5 @@ def data_of(text):
 def drawn():
     """A figure as the page has it."""
     document = recommendation()
-    return inline(draw("figure5", document | {"rows": document["curves"]}), "figure5")
+    curves = document | {"command": "curves", "rows": document["curves"]}
+    return inline(draw("figure5", curves), "figure5")

@@ -12,8 +12,11 @@ from documents import call, only_document
 from examples import COMMANDS
 
 import stepimp
+from stepimp.api import Texts
 from stepimp.documents import read_document
 from stepimp.errors import StepimpError
+from stepimp.plots.figures import draw
+from stepimp.quality.planned import plan_document
 from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.schedule import Schedule, parse
@@ -120,6 +123,52 @@ def test_samples_are_those_of_the_command(curves, out):
     assert only_document(out, "generate")["path"] == texts.path and (out / lines).exists()
     assert len(texts.texts) == 2 and texts.cost["tokens"] == 16
     assert all(escape(text) in texts._repr_html_() for text in texts.texts)
+
+
+def test_progress_is_a_bar_or_a_function(out, tiny_text, capfd):
+    """True is a bar, as users of other libraries expect; False and None are none."""
+    seen = []
+    options = dict(data=str(tiny_text), **SMALL)
+    curves = stepimp.curves("2b", "1b", "2b_seed2", progress=True, **options)
+    assert "4/4" in capfd.readouterr().err
+    for progress in (False, None):
+        stepimp.curves("2b", "1b", progress=progress, **options)
+    stepimp.recommend(curves, steps=1200, progress=lambda *units: seen.append(units))
+    assert seen[-1] == (100, 100)
+    stepimp.sample("L2,H3", samples=1, length=8, progress=lambda *units: seen.append(units))
+    assert seen[-1] == (8, 8)
+    stepimp.sample("L2,H3", samples=2, length=8, progress=True)
+    assert "16/16" in capfd.readouterr().err
+
+
+def test_prompts_are_a_list_of_texts_or_a_file(out, tmp_path):
+    """The same texts, whichever way they come."""
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "the "}\n{"prompt": "a {}"}\n')
+    options = dict(samples=2, length=12)
+    listed = stepimp.sample("L2,H3", prompt=["the ", "a {}"], **options)
+    assert [each["prompt"] for each in listed.samples] == [0, 0, 1, 1]
+    assert all(text.startswith("a {}") for text in listed.texts[2:])
+    assert stepimp.sample("L2,H3", prompt=file, **options).samples == listed.samples
+
+
+def test_texts_are_read_by_either_of_their_files(out):
+    texts = stepimp.sample("L2,H3", samples=1, length=8)
+    lines = Path(texts.path).with_suffix(".jsonl")
+    assert Texts.read(lines) == Texts.read(texts.path) == texts
+
+
+def test_a_plan_is_made_of_results(out, tiny_text):
+    curves = stepimp.curves("2b", "1b", data=str(tiny_text), by_masked=True, **SMALL)
+    plans = [plan_document(given, out, forwards=4) for given in (curves, curves.document)]
+    assert plans[0]["rows"] == plans[1]["rows"]
+
+
+def test_figures_are_drawn_of_results(curves):
+    assert (
+        draw("figure5", curves).axes[0].get_ylabel()
+        == draw("figure5", curves.document).axes[0].get_ylabel()
+    )
 
 
 def test_a_schedule_may_be_given_in_any_form(out):

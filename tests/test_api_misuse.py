@@ -19,6 +19,11 @@ from stepimp.curves.options import CurveOptions
 from stepimp.errors import StepimpError
 from stepimp.quality.comparison import CompareOptions
 from stepimp.quality.evaluation import EvaluateOptions
+from stepimp.quality.planned import plan_document
+from stepimp.sampling.chosen import GenerateOptions
+from stepimp.sampling.orders import Order
+from stepimp.schedules.schedule import parse
+from stepimp.search.run import SearchOptions, search_models
 
 SMALL = dict(sequences=4, points=3, length=16)
 
@@ -66,9 +71,7 @@ MISTAKES = {
     "budget is nan, not a number": lambda: stepimp.recommend(budget=float("nan")),
     "by is 'ppl', not 'kl' or 'loss' or 'nelbo'": lambda: stepimp.recommend(by="ppl"),
     "segments is 0, not a whole": lambda: stepimp.recommend(segments=0),
-    "verification is True, not an object of the class Verification": lambda: stepimp.recommend(
-        verification=True
-    ),
+    "verification is True, not a Verification": lambda: stepimp.recommend(verification=True),
     # sample
     "list is not a schedule": lambda: stepimp.sample([("1b", 5)]),
     "samples is 0, not a whole": lambda: stepimp.sample("L5", 0),
@@ -80,6 +83,17 @@ MISTAKES = {
         "L5", sampler="ddpm"
     ),
     "nowhere holds no family": lambda: stepimp.sample("L5", family="nowhere"),
+    r"There is no prompt: give at least one": lambda: stepimp.sample("L5", prompt=[]),
+    "prompt\\[1\\] is 3, not a string": lambda: stepimp.sample("L5", prompt=["a", 3]),
+    "no gap to fill: write {} where one is": lambda: stepimp.sample("L5", infill="a b"),
+    "list does not hold curves": lambda: plan_document([], "out", forwards=2),
+    "forwards is '8', not a finite number above 0": lambda: plan_document({}, "out", forwards="8"),
+    # progress
+    "progress is 'bar': give True for a bar, or a function": lambda: stepimp.curves(progress="bar"),
+    "progress is 1: give True": lambda: stepimp.sample("L5", progress=1),
+    "progress is 'yes': give True": lambda: search_models(
+        SearchOptions(heavy="2b", light="1b"), progress="yes"
+    ),
     # options of the lower functions
     "prefix_length is -1": lambda: CompareOptions(heavy="2b", lights=("1b",), prefix_length=-1),
     r"fractions\[1\] is 2, not a number from 0 to 1": lambda: CompareOptions(
@@ -128,6 +142,17 @@ def test_paths_numpy_numbers_and_torch_names_are_taken(curves, tiny_family, tiny
     assert CurveOptions(heavy="2b", lights=["1b"]).lights == ("1b",)
 
 
+def test_one_value_stands_for_a_list_and_schedules_for_their_notation():
+    schedule = parse("L2,H3", "2b", "1b")
+    options = CompareOptions(heavy="2b", lights="1b", schedules=[schedule, "H5"])
+    assert (options.lights, options.schedules) == (("1b",), ("1b:2,2b:3", "H5"))
+    assert CompareOptions(heavy="2b", lights="1b", schedules=schedule).schedules == ("1b:2,2b:3",)
+    assert CurveOptions(heavy="2b", lights="1b") == CurveOptions(heavy="2b", lights=["1b"])
+    options = GenerateOptions(schedule=schedule, order=Order("threshold"), prompt=["a"])
+    assert (options.schedule, options.order) == ("1b:2,2b:3", "threshold:0.9")
+    assert options.prompt == ("a",) and GenerateOptions(prompt="file").prompt == "file"
+
+
 def test_a_cascade_takes_a_number_of_nats(out):
     texts = stepimp.sample(cascade=0.5, samples=1, length=8)
     assert texts.rows[0]["schedule"] == "cascade(0.5)"
@@ -147,7 +172,8 @@ def test_results_are_short_in_print_and_long_in_pickles(curves):
         assert pickle.loads(pickle.dumps(result)) == copy.deepcopy(result) == result
         read = type(result).read(result.path)
         assert (read.rows, read.path) == (result.rows, result.path)
-        assert result.to_pandas().to_dict("records")[0].items() >= result.rows[0].items()
+        rows = result.samples if result is texts else result.rows
+        assert result.to_pandas().to_dict("records")[0].items() >= rows[0].items()
     assert Texts.read(texts.path).texts == texts.texts
     assert repr(stepimp.load("1b")).startswith("Family(1b (1 block); up to 32 tokens of a voc")
 

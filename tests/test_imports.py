@@ -22,7 +22,7 @@ SMALL |= {"rows", "columns", "documents", "journals", "checks"}  # what files ho
 ROOMS = {
     "errors": set(),
     "randomness": set(),
-    "progress": set(),
+    "progress": {"errors"},
     "wording": set(),
     "launcher": {"errors"},
     "processes": {"errors", "launcher", "progress"},
@@ -71,7 +71,7 @@ ROOMS = {
     "doctor": {"errors", "kernels", "models", "results", "text"},
     "api_results": {"pictures", "curves", "schedules", "quality"} | SMALL,
     "api": {"api_results", "models", "curves", "schedules", "sampling", "quality"} | SMALL,
-    "plots": {"intervals", "scratch", "paper", "schedules", "wording"},
+    "plots": {"errors", "intervals", "scratch", "paper", "schedules", "wording"},
 }
 
 

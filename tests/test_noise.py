@@ -138,3 +138,37 @@ def test_the_largest_seeds_are_told_apart():
 def test_random_numbers_never_change_between_versions():
     drawn = [randomness.generator(3, 2, *where).random() for where in [(), (5,), (5, 7)]]
     assert drawn == [0.7689627995133282, 0.9992611509234182, 0.6695762575701403]
+
+
+X, U = torch.zeros(2, 3, dtype=torch.long), torch.rand(2, 3)
+WRONG = {
+    "x is a tensor of int64 token ids, not list": dict(x=X.tolist()),
+    "x is a tensor of int64 token ids, not ndarray": dict(x=X.numpy()),
+    "x is a tensor of int64 token ids, not float32": dict(x=X.float()),
+    "uniforms are a floating-point tensor, not int64": dict(uniforms=X),
+    r"x \[2, 3\] on cpu and uniforms \[3\] on cpu: give one": dict(uniforms=U[0]),
+    r"uniforms \[2, 3\] on meta": dict(uniforms=U.to("meta")),
+    r"t has the shape \[2\], not \[2, 1\]": dict(t=torch.rand(2)),
+    "t is a number or a tensor, not list": dict(t=[0.5, 0.5]),
+    "t is from 0 to 1, not 1.5": dict(t=1.5),
+    "t is from 0 to 1, not nan": dict(t=float("nan")),
+    r"t is from 0 to 1, not tensor\(": dict(t=torch.tensor([[0.5], [-0.1]])),
+    "mask_id is the id of the mask token, not None": dict(mask_id=None),
+    "noise is 'linear': give a NoiseSchedule": dict(noise="linear"),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_cannot_be_corrupted(message):
+    usual = dict(x=X, uniforms=U, t=torch.rand(2, 1), mask_id=5, noise=NoiseSchedule())
+    assert corrupt(**usual).shape == X.shape
+    with pytest.raises(ValueError, match=message):
+        corrupt(**usual | WRONG[message])
+
+
+def test_a_noise_schedule_of_ones_own_needs_no_base_class():
+    class Cosine:
+        def masked(self, t):
+            return 1 - np.cos(np.pi / 2 * t)
+
+    assert torch.equal(corrupt(X, U, 0.5, 5, Cosine()) == 5, 1 - np.sqrt(0.5) > U)

@@ -44,7 +44,8 @@ class Inputs(Protocol):
 class TextInputs:
     """Text under fresh corruptions, `repeats` of each sequence.
 
-    tokens: [N, L], of which those in `special_ids` are never masked.
+    tokens: [N, L] int64 ids, of which those in `special_ids` are never masked; noise: that of the
+    models.
     """
 
     tokens: torch.Tensor

@@ -6,6 +6,7 @@ statistics, and per sequence and time only sums are kept.
 """
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -17,10 +18,10 @@ from stepimp.curves.tables import widest_band
 from stepimp.errors import StepimpError
 from stepimp.journals import Check, MemoryJournal
 from stepimp.kernels.statistics import vocabulary_statistics
-from stepimp.models.denoiser import Denoiser
+from stepimp.models.denoiser import Denoiser, checked_rows
 from stepimp.noise import NoiseSchedule, corrupt
 from stepimp.processes import Processes
-from stepimp.progress import Progress, no_progress
+from stepimp.progress import ProgressOption, reporter
 
 
 def time_grid(points: int) -> np.ndarray:
@@ -48,7 +49,7 @@ def statistics_at(models: list[Denoiser], tokens, z, t: float):
             entropy.sum().expand(len(z)),
         )
     at, is_masked = masked_positions(masked)
-    rows = [model.hidden(z, clock, at)[is_masked] for model in models]
+    rows = [checked_rows(model, model.hidden(z, clock, at), at)[is_masked] for model in models]
     statistics = vocabulary_statistics(rows, heads, tokens[masked], models[0].mask_id)
     return count, *(sums_by_sequence(values, masked) for values in statistics)
 
@@ -108,15 +109,21 @@ def measure(
     batch_size=32,
     journal=None,
     until: float | None = None,
-    progress: Progress = no_progress,
+    progress: ProgressOption = False,
 ) -> Measurements:
     """Runs every model on the same corrupted inputs.
 
-    denoisers: {name: Denoiser}; times: t values in (0, 1]. journal: keeps finished chunks of
-    sequences, which are not run again. until: stop as soon as the widest 95% band of the relative
-    KL is at most plus or minus this, in nats; else take all inputs. seed: of the bootstrap that
-    decides it. Raises StepimpError where the baseline has the heavy model's weights.
+    denoisers: {name: Denoiser}; lights: names of the light ones; inputs: such as
+    `curves.inputs.TextInputs` of tokens [N, L]; times: t values in (0, 1]. journal: keeps finished
+    chunks of sequences, which are not run again. until: stop as soon as the widest 95% band of the
+    relative KL is at most plus or minus this, in nats; else take all inputs. seed: of the bootstrap
+    that decides it. progress: True for a bar, or called with the sequences measured and to measure.
+    Raises StepimpError for models that are not there, inputs and times that cannot be used, and
+    where the baseline has the heavy model's weights.
     """
+    progress = reporter(progress)
+    lights = (lights,) if isinstance(lights, str) else tuple(lights)
+    check_measurement(denoisers, [heavy, *lights, baseline or heavy], inputs, times)
     if baseline and denoisers[baseline].fingerprint == denoisers[heavy].fingerprint:
         raise StepimpError(
             f"Baseline {baseline} holds the same weights as {heavy}: it must be that model trained "
@@ -159,6 +166,25 @@ def measure(
             if widest_band(joined(so_far[:count]), seed) <= until:
                 return joined(so_far[:count])
     return joined(so_far)
+
+
+def check_measurement(denoisers, names: list[str], inputs, times):
+    """Raises StepimpError for what `measure` cannot measure."""
+    if not isinstance(denoisers, Mapping):
+        raise StepimpError(
+            f"The denoisers are a dict from name to denoiser, not a {type(denoisers).__name__}: "
+            "a family has it as `denoisers`."
+        )
+    for name in names:
+        if name not in denoisers:
+            raise StepimpError(f"There is no denoiser {name!r} among {', '.join(denoisers)}.")
+    if not hasattr(inputs, "draw"):
+        raise StepimpError(
+            f"Inputs are made of tokens, such as TextInputs(tokens, seed, noise), not a "
+            f"{type(inputs).__name__}."
+        )
+    if outside := [t for t in times if not 0 < t <= 1]:
+        raise StepimpError(f"Times are above 0 and at most 1, not {outside[0]}.")
 
 
 def chunk_unit(chunk: tuple[int, int], repeat: int) -> str:

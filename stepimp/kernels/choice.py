@@ -1,6 +1,7 @@
 """Which implementation of a kernel runs."""
 
 import importlib.util
+from numbers import Integral
 
 import torch
 
@@ -56,6 +57,11 @@ def check_projection(x: torch.Tensor, head, mask_id: int):
     """Raises ValueError unless x [n, D] fits weight [V, D] and bias [V], with 0 <= mask_id < V, and
     all are floating-point tensors on one device.
     """
+    if not isinstance(head, tuple | list) or len(head) != 2:
+        raise ValueError(
+            f"a head is a pair of weight and bias, such as a model's head(), not a "
+            f"{type(head).__name__}"
+        )
     weight, bias = head
     for part in (x, weight, bias):
         if not isinstance(part, torch.Tensor) or not part.is_floating_point():
@@ -67,6 +73,7 @@ def check_projection(x: torch.Tensor, head, mask_id: int):
         x.ndim != 2
         or weight.shape[1:] != x.shape[1:]
         or bias.shape != weight.shape[:1]
+        or not isinstance(mask_id, Integral)
         or not 0 <= mask_id < len(bias)
     ):
         raise ValueError(

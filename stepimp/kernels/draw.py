@@ -31,7 +31,10 @@ def exponentials(
 
 def check_row_names(rows: torch.Tensor, samples, positions):
     """Raises ValueError unless there is a sample and a position for each row."""
-    sizes = [len(samples), len(positions)]
+    try:
+        sizes = [len(samples), len(positions)]
+    except TypeError as error:
+        raise ValueError(f"samples and positions are {len(rows)} integers each") from error
     if sizes != [len(rows)] * 2:
         raise ValueError(f"{len(rows)} rows, {sizes[0]} samples and {sizes[1]} positions")
 

@@ -42,6 +42,8 @@ def vocabulary_statistics(
         raise ValueError(f"{len(rows)} models' rows and {len(heads)} heads: give one head for each")
     for x, head in zip(rows, heads):
         check_projection(x, head, mask_id)
+    if len(sizes := {len(weight) for weight, _ in heads}) > 1:
+        raise ValueError(f"heads of vocabularies of {' and '.join(map(str, sorted(sizes)))} tokens")
     check_targets(targets, rows, len(heads[0][0]))
     impl, columns = choose(impl, rows[0]), targets if targets.ndim == 2 else targets[:, None]
     if impl == "reference":

@@ -179,6 +179,8 @@ def resolve(name: str, folder: Path) -> str:
         if members
         else f"there is no family in {folder}"
     )
+    if place.is_absolute():
+        raise StepimpError(f"There is no file or folder {name}, and {choice}.")
     raise StepimpError(
         f"Unknown model {name!r}: {choice}.{nearest(name, members)} A checkpoint folder or hub id "
         "works too."

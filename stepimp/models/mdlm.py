@@ -18,6 +18,7 @@ from stepimp.kernels.choice import installed
 from stepimp.kernels.linear import project
 from stepimp.kernels.trunk import FrozenTrunk
 from stepimp.models.cuda_graphs import InFewShapes, compiled
+from stepimp.models.denoiser import check_inputs
 from stepimp.models.fused import frozen
 from stepimp.models.layers import (
     Backbone,
@@ -65,7 +66,7 @@ class MDLMForMaskedLM(PreTrainedModel):
         self.backbone = Backbone(config)
         self.noise = NoiseSchedule(config.noise)
         self._constant = self._angles = None
-        self.replayed: InFewShapes | None = None
+        self.replayed: Callable[..., torch.Tensor] | None = None
         # Training's faster way, see stepimp.training.speed.
         self.run_blocks: Callable[..., torch.Tensor] | None = None
         self.trunk: FrozenTrunk | None = None  # inference's, see `freeze`
@@ -132,8 +133,8 @@ class MDLMForMaskedLM(PreTrainedModel):
 
         bf16 logits would cost about 8e-3 nats of KL per token. On a CPU the vocabulary projection
         goes to fp32 or wider, and bf16 blocks run as one function where `fused.frozen` has it; a
-        GPU multiplies bf16 into fp32 and needs no wider weights. There `replayed` is `hidden` for
-        the sampler's batches, compiled in few shapes; elsewhere, and without Triton, it is None.
+        GPU multiplies bf16 into fp32 and needs no wider weights. There, with Triton, `replayed` is
+        compiled in few shapes.
         """
         self.eval().requires_grad_(False)
         embedding = self.backbone.vocab_embed.embedding
@@ -148,10 +149,11 @@ class MDLMForMaskedLM(PreTrainedModel):
             if self._constant and embedding.dtype == torch.bfloat16:
                 modulations, _ = self._constant
                 self.trunk = frozen(self.backbone.blocks, modulations, *angles)
-        elif installed():
+        self.replayed = self._hidden
+        if embedding.is_cuda and installed():
             self.replayed = InFewShapes(
-                compiled(self.hidden, tree_leaves((self._constant or (), self._angles))),
-                eager=self.hidden,
+                compiled(self._hidden, tree_leaves((self._constant or (), self._angles))),
+                eager=self._hidden,
             )
         return self
 
@@ -160,8 +162,14 @@ class MDLMForMaskedLM(PreTrainedModel):
         returns [B, L, D].
 
         With at, [B, n] positions: [B, n, D], the same rows for less work, since the last block then
-        runs its queries and its MLP at those positions only.
+        runs its queries and its MLP at those positions only. Raises ValueError for tensors that do
+        not fit.
         """
+        check_inputs(self, z, t, at)
+        return self._hidden(z, t, at)
+
+    def _hidden(self, z, t=None, at=None) -> torch.Tensor:
+        """`hidden` of tensors that fit."""
         blocks, (shift, scale) = self._constant or self.modulations(t)
         x = self.backbone.vocab_embed(z)
         angles = self._angles or self.backbone.rotary_emb(z.shape[1], x)
@@ -226,7 +234,7 @@ class MDLMForMaskedLM(PreTrainedModel):
         labelled positions / (B L); the projection runs at those positions alone, and logits are
         None.
         """
-        hidden = self.hidden(input_ids, timesteps)
+        hidden = self._hidden(input_ids, timesteps)  # unchecked: it is called in each training step
         if labels is None:
             return MaskedLMOutput(logits=self.logits(hidden))
         labelled = labels != -100

@@ -1,7 +1,5 @@
 """A masked or causal language model of transformers as a denoiser, its body and head apart."""
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -9,6 +7,7 @@ from transformers.pytorch_utils import Conv1D
 from stepimp.errors import StepimpError
 from stepimp.kernels.blocks import EXCLUDED
 from stepimp.kernels.linear import project
+from stepimp.models.denoiser import Denoiser, check_inputs
 from stepimp.models.layers import take
 from stepimp.models.layouts.layout import Layout
 from stepimp.models.vocabulary import Vocabulary
@@ -17,15 +16,10 @@ from stepimp.noise import NoiseSchedule
 NOT_APART = "its head does more than one projection and cannot be taken apart"
 
 
-class NativeDenoiser:
-    """Follows the protocol `stepimp.models.denoiser.Denoiser`.
-
-    The output projection of `model` is taken out of it, so that its forward pass ends with the
+class NativeDenoiser(Denoiser):
+    """A model of transformers without its output projection, so that its forward pass ends with the
     rows that the projection takes: after the masked-LM transform, where there is one.
     """
-
-    time_conditioned = False
-    replayed: Callable[..., torch.Tensor] | None = None
 
     def __init__(self, model: nn.Module, layout: Layout, vocabulary: Vocabulary, fingerprint: str):
         config = model.config
@@ -45,6 +39,7 @@ class NativeDenoiser:
         config.return_dict, config.output_hidden_states = True, False  # whatever was published
         self._head = self._take_head(vocabulary)
         self._check_head()
+        self.replayed = self._hidden
 
     def _take_head(self, vocabulary: Vocabulary) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight and bias without the rows past the vocabulary; unknown ids are excluded by the
@@ -97,7 +92,13 @@ class NativeDenoiser:
         """z: [B, L]; at: [B, n] positions -> [B, n, D], or all positions [B, L, D]. t is not used.
 
         All positions go through every block: the published modules cannot take a subset of queries.
+        Raises ValueError for tensors that do not fit.
         """
+        check_inputs(self, z, t, at)
+        return self._hidden(z, t, at)
+
+    def _hidden(self, z, t=None, at=None) -> torch.Tensor:
+        """`hidden` of tensors that fit."""
         rows = self.model(input_ids=z).logits
         if at is not None:
             return take(rows, (at - self.shift).clamp_min(0))
@@ -106,10 +107,6 @@ class NativeDenoiser:
     def head(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight [V, D] and bias [V] of the vocabulary projection."""
         return self._head
-
-    def logits(self, rows: torch.Tensor) -> torch.Tensor:
-        """[n, D] rows of `hidden` -> [n, V] in fp32 or wider, minus infinity at the mask token."""
-        return project(rows, self._head, self.mask_id)
 
     def flops(self, length: int) -> tuple[float, float]:
         """FLOPs of `hidden` on one sequence, and of each row's logits."""

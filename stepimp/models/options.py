@@ -36,23 +36,36 @@ def plain(value: Any) -> Any:
     return float(value) if isinstance(value, numbers.Real) else value
 
 
+def settled(value: Any, kind: Any) -> Any:
+    """A value as options of a declared type hold it: as `plain` makes it; schedules and orders as
+    their notation where a string is declared; where a tuple is, a list as one, and one such string
+    as the tuple of itself.
+    """
+    value, parts = plain(value), (kind, *get_args(kind))
+    if str in parts and hasattr(value, "format"):
+        value = value if isinstance(value, str) else value.format()
+        return (value,) if get_origin(kind) is tuple else value
+    items = [get_args(part)[0] for part in parts if get_origin(part) is tuple]
+    if items and isinstance(value, list | tuple):
+        return tuple(settled(each, items[0]) for each in value)
+    return value
+
+
 def checked(declared: type | Callable, values: dict[str, Any]) -> dict[str, Any]:
-    """The values as `plain` makes them, and lists as tuples where those are declared.
+    """The values as `settled` makes them.
 
     declared: a dataclass, or a function with annotated parameters. Raises StepimpError for a value
     that is not of the type declared for its name.
     """
-    kinds, settled = fields(declared), {}
+    kinds, options = fields(declared), {}
     for name, value in values.items():
-        value = plain(value)
-        if get_origin(kinds.get(name)) is tuple and isinstance(value, list | tuple):
-            value = tuple(map(plain, value))
+        value = settled(value, kinds.get(name))
         if name == "seed":
             check_seed(value)
         elif name in kinds and (wrong := option_fault(value, kinds[name], name)):
             raise StepimpError(f"{wrong}.")
-        settled[name] = value
-    return settled
+        options[name] = value
+    return options
 
 
 def option_fault(value: Any, kind: Any, name: str) -> str:

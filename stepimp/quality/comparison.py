@@ -11,7 +11,7 @@ from stepimp.models.family import chosen_text, family_folder, recorded
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
-from stepimp.progress import Progress, no_progress
+from stepimp.progress import Progress, ProgressOption, no_progress, reporter
 from stepimp.quality.candidates import (
     Candidate,
     all_heavy,
@@ -76,12 +76,13 @@ class CompareOptions(ModelOptions):
         return given_candidates(self.steps, self.schedules, self.fractions, self.heavy, self.lights)
 
 
-def compare_models(options: CompareOptions, progress: Progress = no_progress) -> dict:
+def compare_models(options: CompareOptions, progress: ProgressOption = False) -> dict:
     """The results document of `stepimp compare`, written to the results folder.
 
-    progress: called with the batches of samples drawn and to draw. Raises StepimpError for models,
-    schedules, lengths, prefixes and judges that cannot be used.
+    progress: True for a bar, or called with the batches of samples drawn and to draw. Raises
+    StepimpError for models, schedules, lengths, prefixes and judges that cannot be used.
     """
+    progress = reporter(progress)
     candidates, heavy, lights = options.given(), options.heavy, options.lights
     results_folder(options.out)
     folder = family_folder(options.family)

@@ -16,7 +16,7 @@ from stepimp.journals import Check, Journal, MemoryJournal
 from stepimp.models.family import family_folder
 from stepimp.models.options import RunOptions
 from stepimp.processes import Processes
-from stepimp.progress import Progress, no_progress
+from stepimp.progress import Progress, ProgressOption, no_progress, reporter
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.samples_file import Samples, read_samples
 from stepimp.quality.scoring import (
@@ -49,13 +49,14 @@ class EvaluateOptions(RunOptions):
     """Texts per forward pass."""
 
 
-def evaluate_file(options: EvaluateOptions, progress: Progress = no_progress) -> dict:
+def evaluate_file(options: EvaluateOptions, progress: ProgressOption = False) -> dict:
     """The results document of `stepimp evaluate`, written to the results folder.
 
     It has one row, that of `evaluate` with the schedule of the samples, and as `dropped` the number
     of samples beyond the last whole batch. Raises StepimpError for samples and judges that cannot
     be used.
     """
+    progress = reporter(progress)
     results_folder(options.out)
     processes = Processes()
     samples = processes.from_first(

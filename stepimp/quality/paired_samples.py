@@ -223,6 +223,8 @@ def draw_missing(
         warm_up = Schedule.of([name])
         sampler.sample(setting.family.denoisers, warm_up, [0], setting.length, seed=setting.seed)
     count = processes.counter()
+    if missing:
+        progress(0, len(missing))
     for turn in processes.share(list(dict.fromkeys(turn for turn, _ in missing))):
         for schedule in (schedule for missed, schedule in missing if missed == turn):
             drawn = draw_turn(setting, schedule, turn) | {"run": stamp}

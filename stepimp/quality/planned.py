@@ -4,9 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stepimp.checks import Count, Positive, Share
 from stepimp.curves.document import check_current
 from stepimp.errors import StepimpError
+from stepimp.models.options import checked
 from stepimp.results import Run, results_folder, write_atomically
+from stepimp.rows import Objective
 from stepimp.schedules import over_masked, plan
 from stepimp.schedules.plans import plan_from
 from stepimp.schedules.recommend import scheduled_lights
@@ -22,45 +25,42 @@ READ: dict[str, Callable[..., AnySchedule]] = {
 
 
 def masked_recommendation(
-    curves: dict,
+    curves: Any,
     out,
     *,
     heavy: str | None = None,
     lights=(),
-    budget: float = 0.25,
+    budget: Share = 0.25,
     save_flops: bool = False,
-    by: str = "kl",
-    segments: int = 3,
-    steps: int | None = 1000,
+    by: Objective = "kl",
+    segments: Count = 3,
+    steps: Count | None = 1000,
     seed: int = 0,
 ) -> dict:
     """Writes the recommendation over n of a document of curves over n to the folder `out`, and
     returns it.
 
-    lights: see `scheduled_lights`. The other options are those of
+    curves: the document, or what `stepimp.curves` returned. lights: see `scheduled_lights`. The
+    other options are those of
     `schedules.recommend_masked.recommend_masked`. Raises StepimpError if the curves have another
     heavy model.
     """
-    options: dict[str, Any] = dict(
-        budget=budget,
-        save_flops=save_flops,
-        by=by,
-        segments=segments,
-        steps=steps,
-        seed=seed,
-    )
+    given: dict[str, Any] = dict(budget=budget, save_flops=save_flops, by=by)
+    given |= dict(segments=segments, steps=steps, seed=seed)
+    options = checked(masked_recommendation, given)
+    curves = document_of(curves)
     run, chosen = run_of("recommend_masked", curves, out, heavy, lights, save_flops, options)
     advice = recommend_masked_from(curves, chosen, **options)
     return run.finish(**advice, blocks=curves["blocks"], curve_params=curves["params"])
 
 
 def plan_document(
-    curves: dict,
+    curves: Any,
     out,
     *,
-    forwards: float,
-    budget: float = 1.0,
-    by: str = "nelbo",
+    forwards: Positive,
+    budget: Share = 1.0,
+    by: Objective = "nelbo",
     heavy: str | None = None,
     lights=(),
     seed: int = 0,
@@ -68,13 +68,26 @@ def plan_document(
     """Writes the document of a plan from a document of curves over n to the folder `out`, and
     returns it.
 
-    lights: None or empty for all of the curves. The other options are those of
-    `schedules.plans.plan`. Raises StepimpError if the curves have another heavy model.
+    curves: the document, or what `stepimp.curves` returned. lights: None or empty for all of the
+    curves. The other options are those of `schedules.plans.plan`. Raises StepimpError for values
+    that cannot be used, and if the curves have another heavy model.
     """
-    options: dict[str, Any] = dict(forwards=forwards, budget=budget, by=by, seed=seed)
+    options = checked(plan_document, dict(forwards=forwards, budget=budget, by=by, seed=seed))
+    curves = document_of(curves)
     run, chosen = run_of("plan", curves, out, heavy, lights, True, options)
     parts = plan_from(curves, chosen, **options)
     return run.finish(**parts, blocks=curves["blocks"], curve_params=curves["params"])
+
+
+def document_of(curves: Any) -> dict:
+    """The document of curves, or of what holds one. Raises StepimpError for anything else."""
+    document = getattr(curves, "document", curves)
+    if isinstance(document, dict):
+        return document
+    raise StepimpError(
+        f"{type(curves).__name__} does not hold curves: give what stepimp.curves returned, or its "
+        "document."
+    )
 
 
 def run_of(

@@ -22,7 +22,7 @@ from stepimp.journals import Check
 from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import Family, load
 from stepimp.processes import Processes
-from stepimp.progress import Progress, no_progress
+from stepimp.progress import ProgressOption, reporter
 from stepimp.quality.evaluation import quality_columns
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.policy_choice import (
@@ -47,15 +47,17 @@ from stepimp.sampling.state import Counts
 
 def compare_policies(
     options: PolicyOptions,
-    measure: Callable[[CurveOptions], dict],
-    progress: Progress = no_progress,
+    measure: Callable[[CurveOptions], dict] | None = None,
+    progress: ProgressOption = False,
 ) -> dict:
     """The document of the comparison, written to the results folder.
 
-    measure: gives the curves over n of options, called if there are none in the results folder.
-    progress: called with the batches done and to do. Raises StepimpError for a budget that cannot
+    measure: gives the curves over n of options, called if there are none in the results folder; by
+    default `sampling.curves.measure_curves`. progress: True for a bar, or called with the batches
+    done and to do. Raises StepimpError for a budget that cannot
     be met, or a text that is too short.
     """
+    progress = reporter(progress)
     results_folder(options.out)
     folder, pair = family_folder(options.family), (options.heavy, options.light)
     curves = curves_for("nelbo", options.heavy, [options.light], options, measure, by_masked=True)

@@ -11,7 +11,7 @@ from stepimp.models import loading
 from stepimp.models.family import family_folder
 from stepimp.models.loading import Family
 from stepimp.models.options import Dtype, check_fields
-from stepimp.progress import no_progress
+from stepimp.progress import Progress, ProgressOption, no_progress, reporter
 from stepimp.quality.candidates import Candidate
 from stepimp.quality.comparison import compare
 from stepimp.quality.judge import Judge, judge_of, load_judge
@@ -56,7 +56,7 @@ def recommendation(
     steps: Count = 1000,
     seed: int = 0,
     verification: Verification | None = None,
-    progress=no_progress,
+    progress: ProgressOption = False,
 ) -> dict:
     """Writes the recommendation document of a curves document to the folder `out`, and returns it.
 
@@ -65,6 +65,7 @@ def recommendation(
     `VerificationRow`s. progress: of the search for the optimum, as for `schedules.cheapest`; with a
     verification of its batches of samples.
     """
+    progress = reporter(progress)
     results_folder(out)
     options: dict[str, Any] = dict(
         budget=budget,
@@ -122,7 +123,7 @@ def verify(
     setting: Setting,
     judge: Judge,
     started: str,
-    progress,
+    progress: Progress,
 ) -> list[VerificationRow]:
     """Samples with some of the recommended rows' schedules, and sets their predictions beside what
     was measured. started: stamp of the run that times them.

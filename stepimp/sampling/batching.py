@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from stepimp.errors import StepimpError
-from stepimp.models.denoiser import Denoiser
+from stepimp.models.denoiser import Denoiser, checked_rows
 
 
 class Runner(Protocol):
@@ -70,6 +70,13 @@ def in_batches(runner: Runner, samples: int, models: int, batch_size: int) -> It
 def body_of(denoiser: Denoiser) -> Callable[..., torch.Tensor]:
     """A model's `hidden(z, t, at)`, in the form for many small batches where it has one."""
     return getattr(denoiser, "replayed", None) or denoiser.hidden
+
+
+def rows_at(denoiser: Denoiser, z, times, at) -> torch.Tensor:
+    """[B, n, D] hidden rows at positions `at` [B, n] of z [B, L]. times: [B], as `bits`. Raises
+    StepimpError for a model that gives other rows.
+    """
+    return checked_rows(denoiser, body_of(denoiser)(z, times.view(torch.float64), at), at)
 
 
 def uploaded(device, *integers) -> list[torch.Tensor]:

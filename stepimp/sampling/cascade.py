@@ -6,6 +6,7 @@ KL are measured on held-out corruptions (`stepimp.sampling.cascade_prediction`).
 """
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ class Cascade:
     threshold: float
 
     def __post_init__(self):
+        if not isinstance(self.threshold, Real):
+            raise StepimpError(f"The threshold {self.threshold!r} of a cascade is not a number.")
         if self.heavy == self.light:
             raise StepimpError("A cascade needs two different models.")
 

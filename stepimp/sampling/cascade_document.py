@@ -14,7 +14,7 @@ from stepimp.intervals import bootstrap, resampled_means
 from stepimp.models import loading
 from stepimp.models.family import family_folder
 from stepimp.processes import Processes
-from stepimp.progress import Progress, no_progress
+from stepimp.progress import ProgressOption, reporter
 from stepimp.results import Run, results_folder
 from stepimp.rows import CascadeRow
 from stepimp.sampling.cascade_prediction import HeldOutEvents, chunk_check, measure_events
@@ -40,14 +40,16 @@ def tune_cascade(
     *,
     device: str = "auto",
     attn: str = "auto",
-    progress: Progress = no_progress,
+    progress: ProgressOption = False,
 ) -> dict:
     """Measures the cascade of the heavy and the light model on held-out text, and writes its
     document to the folder `out`.
 
     options: models, text and sequences; its points are the states of each sequence that are
-    measured. Raises StepimpError where no cascade saves the budget.
+    measured. progress: True for a bar, or called with the sequences measured and to measure. Raises
+    StepimpError where no cascade saves the budget.
     """
+    progress = reporter(progress)
     results_folder(out)
     folder, (light,) = family_folder(options.family), options.lights
     device = Processes().device(device)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 from stepimp.checks import Count
 from stepimp.errors import StepimpError
@@ -16,6 +16,7 @@ from stepimp.sampling.orders import Order
 from stepimp.sampling.policies import Policy
 from stepimp.sampling.prompts import Prompt
 from stepimp.schedules import over_masked, plan
+from stepimp.schedules.over_masked import MaskedSchedule
 from stepimp.schedules.plan import Plan
 from stepimp.schedules.saved import AnySchedule, SavedSchedule, from_json
 from stepimp.schedules.schedule import Schedule, parse
@@ -69,8 +70,9 @@ class GenerateOptions(ModelOptions):
     """Text that each sample ends with."""
     infill: str | None = None
     """A text with gaps, see `prompts.with_gaps`."""
-    prompt: str | None = None
-    """File of prompts, see `prompts.read_prompts`; "-" for standard input."""
+    prompt: str | tuple[str, ...] | None = None
+    """Texts to continue, or a file of prompts, see `prompts.read_prompts`; "-" for standard
+    input."""
     batch_size: Count = 16
     """Sequences per forward pass."""
     precision: Literal["exact", "mdlm"] = "exact"
@@ -91,8 +93,10 @@ class GenerateOptions(ModelOptions):
         texts = {
             "a prefix or suffix": bool(self.prefix or self.suffix),
             "a text with gaps": self.infill is not None,
-            "a file of prompts": self.prompt is not None,
+            "prompts": self.prompt is not None,
         }
+        if self.prompt == ():
+            raise StepimpError("There is no prompt: give at least one text to continue.")
         for choices in (rules, texts):
             given = [name for name, is_given in choices.items() if is_given]
             if len(given) > 1:
@@ -183,12 +187,16 @@ def written(policy: Policy, heavy: str | None, light: str | None) -> str:
             return f"cascade({threshold:g})"
         case Draft(events=events):
             return f"draft({events})"
-        case schedule:
+        case Schedule() | MaskedSchedule() | Plan() as schedule:
             return schedule.format(heavy, light)
+        case _:
+            assert_never(policy.schedule)
 
 
 def chosen_prompts(options: GenerateOptions, family: Family) -> list[Prompt]:
     """The prompts that samples are drawn for: one, or those of a file."""
+    if isinstance(options.prompt, tuple):
+        return [prompts.continued(text) for text in options.prompt]
     if options.prompt is not None:
         return prompts.read_prompts(options.prompt, prompts.mask_text(family))
     if options.infill is not None:

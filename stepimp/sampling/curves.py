@@ -23,7 +23,7 @@ from stepimp.models.family import chosen_text, corpus, family_folder, recorded
 from stepimp.models.loading import Family
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
-from stepimp.progress import Progress, no_progress
+from stepimp.progress import ProgressOption, reporter
 from stepimp.results import Run, results_folder
 from stepimp.sampling.trajectories import SampleInputs
 
@@ -36,13 +36,14 @@ def measure_curves(
     *,
     device: str = "auto",
     attn: str = "auto",
-    progress: Progress = no_progress,
+    progress: ProgressOption = False,
 ) -> dict:
     """The curves document of these options, measured unless it is in the folder `out` already.
 
     A document of another version of stepimp, or of other weights or text, is not reused. Raises
     StepimpError for models that do not go together, or sequences longer than they take.
     """
+    progress = reporter(progress)
     results_folder(out)
     processes, folder = Processes(), family_folder(options.family)
     device = processes.device(device)
@@ -88,7 +89,7 @@ def curves_for(
     heavy: str | None,
     lights: Iterable[str],
     models: ModelOptions,
-    measure: Callable[[CurveOptions], dict],
+    measure: Callable[[CurveOptions], dict] | None = None,
     by_masked: bool = False,
     weights: dict[str, str] | None = None,
 ) -> dict:
@@ -96,13 +97,18 @@ def curves_for(
 
     by: "kl", "loss" or "nelbo", what the curves are for. heavy, lights: None and empty for any.
     by_masked: curves over n, the exact number of masked positions, instead of over t.
-    measure: gives the curves document of options, as `measure_curves` does. weights: model ->
+    measure: gives the curves document of options; by default `measure_curves`. weights: model ->
     fingerprint of the weights they must have, where they are loaded.
     """
     document = Processes().from_first(
         lambda: newest_curves(models.out, by, heavy, lights, models.family, by_masked, weights)
     )
-    return document or measure(default_options(heavy, lights, models, by_masked))
+    if document:
+        return document
+    options = default_options(heavy, lights, models, by_masked)
+    if measure:
+        return measure(options)
+    return measure_curves(options, models.out, device=models.device, attn=models.attn)
 
 
 def warn_of_times(family: Family):

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 
 from stepimp import randomness
+from stepimp.checks import Count
 from stepimp.errors import StepimpError
 from stepimp.kernels.draw import draw_tokens, projected
+from stepimp.models.options import check_fields
 from stepimp.sampling.batching import bits, uploaded
 from stepimp.sampling.sampler import EventRunner, padded
 from stepimp.schedules.schedule import Schedule
@@ -29,11 +31,12 @@ class Draft:
 
     heavy: str
     light: str
-    events: int = 4
+    events: Count = 4
 
     def __post_init__(self):
-        if self.heavy == self.light or self.events < 1:
-            raise StepimpError("Drafting needs two different models, and at least one event.")
+        check_fields(self)
+        if self.heavy == self.light:
+            raise StepimpError("Drafting needs two different models.")
 
     @property
     def models(self) -> tuple[str, ...]:

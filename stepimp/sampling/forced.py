@@ -5,6 +5,7 @@ Independent of what predicts the NELBO: the events, models and states are those 
 """
 
 from dataclasses import replace
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -65,16 +66,19 @@ def forced_losses(
     """
     if not policy.exact:
         raise StepimpError("A policy of another law has no NELBO.")
-    match policy.schedule:
-        case Draft(heavy=heavy):  # its law is that of the heavy model
-            policy = replace(policy, schedule=Schedule.of([heavy] * (policy.steps or 1)))
+    rule = policy.schedule
+    if isinstance(rule, Draft):  # its law is that of the heavy model
+        rule = Schedule.of([rule.heavy] * (policy.steps or 1))
+        policy = replace(policy, schedule=rule)
     state = policy.begin(denoisers, range(first, first + len(text)), text.shape[1], seed)
     runner: _Forced
-    match policy.schedule:
-        case Cascade() as cascade:
-            runner = _ForcedCascade(state, denoisers, cascade, seed, counts)
-        case Schedule() | MaskedSchedule() | Plan() as schedule:
-            runner = _Forced(state, denoisers, schedule, seed, counts)
+    match rule:
+        case Cascade():
+            runner = _ForcedCascade(state, denoisers, rule, seed, counts)
+        case Schedule() | MaskedSchedule() | Plan():
+            runner = _Forced(state, denoisers, rule, seed, counts)
+        case _:
+            assert_never(rule)
     runner.text, runner.losses = text.to(state.z.device), np.zeros(len(text))
     for _ in in_batches(runner, len(text), len(policy.schedule.models), batch_size):
         pass

@@ -56,6 +56,8 @@ def generate(
     missing = [index for index in indices if str(index) not in done]
     to_draw = sum(int((prompts[i // samples] == family.any.mask_id).sum()) for i in missing)
     count, before = processes.counter(), counts.tokens.total()
+    if missing:
+        progress(0, to_draw)
     source = {"exact": draw_exact, "mdlm": draw_mdlm}[precision]
 
     def length(index: int) -> int:

@@ -14,7 +14,7 @@ from stepimp.errors import StepimpError
 from stepimp.models.family import chosen_members, family_folder, recorded, replaced
 from stepimp.models.loading import Family, load
 from stepimp.processes import Processes
-from stepimp.progress import Progress, no_progress
+from stepimp.progress import ProgressOption, reporter
 from stepimp.results import Run, results_folder, write_atomically
 from stepimp.rows import GenerateRow
 from stepimp.sampling import prompts
@@ -34,16 +34,17 @@ def generate_texts(
     recommend: Callable[[], dict],
     *,
     watching: Callable[[Family], AbstractContextManager[Watch | None]] | None = None,
-    progress: Callable[[], AbstractContextManager[Progress | None]] = nullcontext,
+    progress: ProgressOption = False,
 ) -> tuple[dict, list[dict]]:
     """The results document of `stepimp generate` and its texts, written to the results folder as
     JSON Lines beside the document.
 
     recommend: makes a recommendation document, called if a schedule is wanted and there is none.
-    watching: a context manager that gives the function `watch` of `generate`. progress: a context
-    manager that gives the function to call with the tokens drawn and to draw. Raises StepimpError
-    for schedules, models, lengths and prefixes that cannot be used.
+    watching: a context manager that gives the function `watch` of `generate`. progress: True for a
+    bar, or called with the tokens drawn and to draw. Raises StepimpError for schedules, models,
+    lengths and prefixes that cannot be used.
     """
+    progress = reporter(progress)
     results_folder(options.out)
     options, advice = with_schedule(options, recommend)
     policy = policy_of(options)
@@ -63,7 +64,7 @@ def generate_texts(
     run = Run(options.out, "generate", params, fingerprints, family.any.device, options.dtype)
     first = processes.rank == 0
     view = watching(family) if watching and first else nullcontext()
-    with progress() as report, view as watch:
+    with view as watch:
         started = time.perf_counter()
         texts, counts = generate(
             family,
@@ -75,7 +76,7 @@ def generate_texts(
             precision=options.precision,
             batch_size=options.batch_size,
             watch=watch,
-            progress=report or no_progress,
+            progress=progress,
         )
         seconds = time.perf_counter() - started
     if options.prompt is not None:

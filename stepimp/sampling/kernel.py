@@ -11,6 +11,7 @@ import torch
 from stepimp.errors import StepimpError
 from stepimp.kernels.draw import ROW_BLOCK, draw_tokens, project_and_draw, projected
 from stepimp.models.denoiser import Denoiser
+from stepimp.models.options import check_fields
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Kernel:
     top_p: float = 1.0
 
     def __post_init__(self):
+        check_fields(self)
         if not 0 <= self.temperature < np.inf or not 0 < self.top_p <= 1:
             raise StepimpError(
                 f"A temperature of {self.temperature:g} and a nucleus of {self.top_p:g}: the "

@@ -16,7 +16,8 @@ class Ranking:
     """Unmasks the positions with the largest scores, as many as the step reveals."""
 
     score: Callable[[torch.Tensor], torch.Tensor]
-    """Log-probabilities [n, V] -> the scores [n] of these positions."""
+    """Log-probabilities [n, V], minus infinity at the mask token -> the scores [n] of these
+    positions."""
     level: ClassVar[float | None] = None
 
 

@@ -5,6 +5,7 @@ schedule says it, and how many tokens each step reveals.
 """
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -39,6 +40,8 @@ class Order:
                 raise StepimpError(f"The order {self.name} takes no level: leave {level:g} out.")
             return
         level = rule.level if level is None else level
+        if not isinstance(level, Real):
+            raise StepimpError(f"The level {level!r} of the order {self.name} is not a number.")
         if not 0 <= level <= rule.highest_level:  # NaN as well
             raise StepimpError(
                 f"The level of {self.name} is {level:g}, outside 0..{rule.highest_level:g}."
@@ -75,12 +78,17 @@ class Order:
 
     def choose(self, log_p: torch.Tensor, count: int) -> torch.Tensor:
         """Which of n positions unmask, the best first. log_p: [n, V]; count: how many, unless the
-        order is adaptive.
+        order is adaptive. Raises StepimpError for a rule that does not give n scores.
         """
         rule = self.rule
         if isinstance(rule, Remasking):
             raise TypeError(f"{self.name} draws at random positions.")
         score = rule.score(log_p)
+        if score.shape != log_p.shape[:1]:
+            raise StepimpError(
+                f"The rule of the order {self.name} gives scores of shape {list(score.shape)}, not "
+                f"one for each of {len(log_p)} positions."
+            )
         best_first = score.argsort(descending=True, stable=True)
         if isinstance(rule, Adaptive):
             assert self.level is not None

@@ -6,11 +6,14 @@ apart).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
 import torch
 
+from stepimp.checks import Count, shortened
 from stepimp.errors import StepimpError
 from stepimp.models.denoiser import Denoiser
+from stepimp.models.options import check_fields
 from stepimp.sampling.batching import Runner, in_batches
 from stepimp.sampling.cascade import Cascade, CascadeRunner
 from stepimp.sampling.drafting import Draft, DraftRunner
@@ -19,16 +22,22 @@ from stepimp.sampling.orders import Order, OrderRunner, evenly
 from stepimp.sampling.remasking import RemaskRunner
 from stepimp.sampling.sampler import EventRunner, steps_of
 from stepimp.sampling.state import Counts, State, begin, check
+from stepimp.schedules.over_masked import MaskedSchedule
+from stepimp.schedules.plan import Plan
 from stepimp.schedules.saved import AnySchedule
+from stepimp.schedules.schedule import Schedule
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How samples are drawn."""
+    """How samples are drawn. Raises StepimpError for parts of another type than declared, and for
+    an order that does not go with the schedule.
+    """
 
     schedule: AnySchedule | Cascade | Draft
-    """Which model runs when."""
-    steps: int | None = None
+    """Which model runs when; `stepimp.schedules.schedule.parse` makes a `Schedule` of its
+    notation."""
+    steps: Count | None = None
     """T of ancestral sampling, for what has no T of its own."""
     first_hitting: bool = False
     """Unmask one position at a time, the limit of T to infinity."""
@@ -38,6 +47,12 @@ class Policy:
     """Which positions the logits prefer; None: uniformly random ones, as the exact law has it."""
 
     def __post_init__(self):
+        if isinstance(self.schedule, str):
+            raise StepimpError(
+                f"{shortened(self.schedule)} is a notation: give the Schedule that "
+                "stepimp.schedules.schedule.parse makes of it."
+            )
+        check_fields(self)
         if self.order and isinstance(self.schedule, (Cascade, Draft)):
             raise StepimpError(
                 f"The order {self.order.format()} needs a schedule, not a cascade or a draft."
@@ -81,11 +96,13 @@ class Policy:
                 return CascadeRunner(state, denoisers, cascade, seed, counts, kernel=kernel)
             case Draft() as draft:
                 return DraftRunner(state, denoisers, draft, seed, counts, kernel=kernel)
-            case schedule if order is None:
-                return EventRunner(state, denoisers, schedule, seed, counts, kernel=kernel)
-            case schedule:
+            case Schedule() | MaskedSchedule() | Plan() as schedule:
+                if order is None:
+                    return EventRunner(state, denoisers, schedule, seed, counts, kernel=kernel)
                 chosen = RemaskRunner if order.remasking else OrderRunner
                 return chosen(state, denoisers, schedule, seed, counts, order=order, kernel=kernel)
+            case _:
+                assert_never(self.schedule)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import load
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
-from stepimp.progress import Progress, no_progress
+from stepimp.progress import Progress, ProgressOption, no_progress, reporter
 from stepimp.results import Run, results_folder
 from stepimp.rows import PartRow, SavingRow
 from stepimp.sampling import mdlm_sampler, sampler
@@ -73,13 +73,13 @@ class Timing(NamedTuple):
     """Forward passes and tokens."""
 
 
-def profile_models(options: ProfileOptions, progress: Progress = no_progress) -> dict:
+def profile_models(options: ProfileOptions, progress: ProgressOption = False) -> dict:
     """The results document of `stepimp profile`, written to the results folder.
 
     Rows: those of `timing_rows` and of `reproducibility_rows`. Raises StepimpError for models,
     schedules and lengths that cannot be run.
     """
-    schedules = options.schedules()
+    progress, schedules = reporter(progress), options.schedules()
     results_folder(options.out)
     scheduled = (name for schedule in schedules for name in schedule.models)
     names = [options.heavy, options.light, *scheduled]
@@ -174,6 +174,7 @@ def time_schedules(
             progress(count(1), total)
         return pairs
 
+    progress(0, total)
     # First calls build caches.
     time_run(denoisers, Schedule.of([options.light]), 1, length, options.seed, batch_size=1)
     numbers = range(options.repeats)

@@ -88,6 +88,10 @@ def read_prompts(source: str, mask_token: str | None = None) -> list[Prompt]:
     try:
         text = sys.stdin.read() if source == "-" else Path(source).expanduser().read_text("utf-8")
         text = text.removeprefix("\ufeff")  # a byte-order mark, as editors on Windows write it
+    except FileNotFoundError as error:
+        raise StepimpError(
+            f"There is no file of prompts {source}: a text to continue is given as the prefix."
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise StepimpError(f"Cannot read the prompts of {source} as UTF-8 text: {error}") from error
     if source.endswith(".jsonl") or (source == "-" and is_json_lines(text)):
@@ -152,6 +156,11 @@ def tokens_of(prompt: Prompt, family: Family, length: int | None) -> torch.Tenso
     """
     parts = encoded(prompt, family)
     sizes = [part if isinstance(part, int) else len(part) for part in parts]
+    if all(isinstance(part, str) for part in prompt.parts):
+        raise StepimpError(
+            f"The text {prompt.describe()} has no gap to fill: write {{}} where one is, or {{12}} "
+            "for one of 12 tokens."
+        )
     around = family.around
     open_gaps = prompt.parts.count(OPEN)
     if length is None:
@@ -162,7 +171,7 @@ def tokens_of(prompt: Prompt, family: Family, length: int | None) -> torch.Tenso
             f"one for {prompt.describe()}, or smaller gaps."
         )
     left = length - around - sum(sizes)
-    if left < open_gaps or not any(not isinstance(part, str) for part in prompt.parts):
+    if left < open_gaps:
         special = f" and there are {around} special tokens," if around else ""
         raise StepimpError(
             f"The given text {prompt.describe()} has {counted(sum(sizes), 'token')},{special} the "

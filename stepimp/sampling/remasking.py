@@ -14,7 +14,7 @@ from stepimp import randomness
 from stepimp.errors import StepimpError
 from stepimp.kernels.draw import draw_tokens, projected
 from stepimp.models.denoiser import Denoiser
-from stepimp.sampling.batching import bits, body_of, uploaded
+from stepimp.sampling.batching import bits, rows_at, uploaded
 from stepimp.sampling.kernel import Kernel
 from stepimp.sampling.order_rules import Remasking
 from stepimp.sampling.orders import Order
@@ -138,7 +138,7 @@ class RemaskRunner:
         positions = [each.unmask for each in waiting]
         times = [1 - self.alpha(each.step / self.steps) for each in waiting]
         rows, times, at, asked = uploaded(z.device, batch, bits(times), *padded(positions))
-        hidden = body_of(denoiser)(z[rows], times.view(torch.float64), at).flatten(0, 1)[asked]
+        hidden = rows_at(denoiser, z[rows], times, at).flatten(0, 1)[asked]
         self.counts.forward(name, len(batch))
         self.counts.drawn(name, len(hidden))
         log_p = self.kernel.log_p(projected(hidden, denoiser.head(), denoiser.mask_id))

@@ -20,7 +20,7 @@ import torch
 
 from stepimp.errors import StepimpError
 from stepimp.models.denoiser import Denoiser
-from stepimp.sampling.batching import bits, body_of, in_batches, uploaded
+from stepimp.sampling.batching import bits, in_batches, rows_at, uploaded
 from stepimp.sampling.kernel import Kernel
 from stepimp.sampling.state import Counts, State, begin, check
 from stepimp.schedules.over_masked import MaskedSchedule
@@ -163,7 +163,7 @@ class EventRunner:
     def hidden(self, name: str, z, times, at) -> torch.Tensor:
         """[B, n, D] of a model. z: [B, L]; times: [B], as `bits`; at: [B, n]."""
         with self.timed("body"):
-            return body_of(self.denoisers[name])(z, times.view(torch.float64), at)
+            return rows_at(self.denoisers[name], z, times, at)
 
     def finish_events(self, name: str, hidden, batch: list[int], positions: list[np.ndarray]):
         """Unmasks the positions of one event of each row of the batch.

@@ -248,5 +248,6 @@ def cheapest(
         frontier = Frontier(costs, gains, segments, shortest, least, most, windows, searched)
         saving = int(frontier.cost[0].argmin())
         if frontier.cost[0, saving] <= limit or slack > LARGER * bounds.scale:
+            progress(100, 100)
             return frontier.best(saving)
         slack *= LARGER

@@ -2,7 +2,18 @@
 
 from collections.abc import Iterable
 
+from stepimp.checks import shortened
 from stepimp.errors import StepimpError
+
+
+def parts_of(text: str) -> list[str]:
+    """The parts of a written schedule. Raises StepimpError for what is not text."""
+    if not isinstance(text, str):
+        raise StepimpError(
+            f"{shortened(text)} is not the notation of a schedule: write one, such as "
+            "L125,H750,L125."
+        )
+    return text.replace(" ", "").split(",")
 
 
 def written_names(models: Iterable[str], heavy: str | None, light: str | None) -> dict[str, str]:

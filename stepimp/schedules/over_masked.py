@@ -11,7 +11,7 @@ from itertools import groupby
 
 from stepimp import pictures
 from stepimp.errors import StepimpError
-from stepimp.schedules.notation import model_of, written_names
+from stepimp.schedules.notation import model_of, parts_of, written_names
 
 SEGMENT = re.compile(r"([^,\s]+)@(\d{1,18})-(\d{1,18})")
 MOST_MASKED = 1_000_000  # positions of a text
@@ -106,7 +106,7 @@ def parse(
     letter without a model, or it begins with another number.
     """
     segments: list[tuple[str, int, int]] = []
-    for part in text.replace(" ", "").split(","):
+    for part in parts_of(text):
         match = SEGMENT.fullmatch(part)
         if not match:
             raise StepimpError(

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from stepimp import pictures
 from stepimp.errors import StepimpError
-from stepimp.schedules.notation import model_of, written_names
+from stepimp.schedules.notation import model_of, parts_of, written_names
 from stepimp.wording import counted
 
 SIZE = r"\d{1,18}(?:x\d{1,18})?"
@@ -80,7 +80,7 @@ def parse(
     or reveals another number of tokens.
     """
     groups: list[tuple[str, int]] = []
-    for part in text.replace(" ", "").split(","):
+    for part in parts_of(text):
         match = PART.fullmatch(part)
         if not match:
             raise StepimpError(

@@ -130,6 +130,9 @@ def recommend(
             "ones."
         )
     heavy, times = measurements.heavy, measurements.times
+    for model in (heavy, *measurements.lights):
+        if model not in blocks:
+            raise StepimpError(f"No number of blocks is given for {model}.")
     blocks = {m: blocks[m] for m in (heavy, *measurements.lights)}
     gains = saved_units(blocks, heavy, save_flops)
     refuse_too_large(gains, steps, segments)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from stepimp import pictures
+from stepimp.checks import shortened
 from stepimp.errors import StepimpError
-from stepimp.schedules.notation import model_of, written_names
+from stepimp.schedules.notation import model_of, parts_of, written_names
 from stepimp.wording import counted
 
 MOST_STEPS = 1_000_000
@@ -20,10 +21,19 @@ SEGMENT = re.compile(r"([HL])(\d{1,18})|([^:,\s]+):(\d{1,18})")
 @dataclass(frozen=True)
 class Schedule:
     """segments: (model name, number of steps) from the start of sampling to its end; neighbours
-    differ.
+    differ. Raises StepimpError for other things than such pairs.
     """
 
     segments: tuple[tuple[str, int], ...]
+
+    def __post_init__(self):
+        if isinstance(self.segments, str) or any(
+            not isinstance(segment, tuple) or len(segment) != 2 for segment in self.segments
+        ):
+            raise StepimpError(
+                f"{shortened(self.segments)} are not the segments of a schedule: give pairs such "
+                'as ("12b", 750), or let `parse` read a notation.'
+            )
 
     @classmethod
     def of(cls, models) -> "Schedule":
@@ -78,7 +88,7 @@ def parse(
     model, or has another number of steps.
     """
     segments: list[tuple[str, int]] = []
-    for part in text.replace(" ", "").split(","):
+    for part in parts_of(text):
         match = SEGMENT.fullmatch(part)
         if not match:
             raise StepimpError(
@@ -111,7 +121,7 @@ def is_over_steps(text: str) -> bool:
     """Whether a notation is that of a schedule over steps, not over masked positions or of a
     plan.
     """
-    return all(SEGMENT.fullmatch(part) for part in text.replace(" ", "").split(","))
+    return all(SEGMENT.fullmatch(part) for part in parts_of(text))
 
 
 def stretched(schedule: Schedule, steps: int) -> Schedule:

@@ -95,6 +95,8 @@ def search(
         missing = [unit for unit in units if unit.key not in done]
         planned = len(done) + len(missing) + len(running) * rounds_left
         part = split(missing, processes.count, costs)[processes.rank]
+        if missing:
+            progress(len(done), planned)
         for (start, stop), group in itertools.groupby(part, key=lambda unit: unit[:2]):
             state = sampler.begin(
                 range(start, stop),

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from stepimp.models.family import family_folder, recorded
 from stepimp.models.loading import Family, load
 from stepimp.models.options import ModelOptions
 from stepimp.processes import Processes
-from stepimp.progress import Progress, no_progress
+from stepimp.progress import ProgressOption, reporter
 from stepimp.quality import scoring
 from stepimp.quality.judge import judge_of, load_judge
 from stepimp.results import Run, results_folder
@@ -75,17 +74,17 @@ class SearchOptions(ModelOptions):
 
 def search_models(
     options: SearchOptions,
-    measure: Callable[[CurveOptions], dict],
-    progress: Callable[[], AbstractContextManager[Progress | None]] = nullcontext,
+    measure: Callable[[CurveOptions], dict] | None = None,
+    progress: ProgressOption = False,
 ) -> dict:
     """The results document of `stepimp search`, written to the results folder.
 
-    measure: gives the curves document of options, as `sampling.curves.measure_curves` does; called
-    when all else has been checked, if there are no curves of these models.
-    progress: a context manager that gives the function to call with the schedules x chunks done and
-    to do.
-    Raises StepimpError for models, lengths and judges that cannot be used.
+    measure: gives the curves document of options, called when all else has been checked, if there
+    are no curves of these models; by default `sampling.curves.measure_curves`. progress: True for a
+    bar, or called with the schedules x chunks done and to do. Raises StepimpError for models,
+    lengths and judges that cannot be used.
     """
+    progress = reporter(progress)
     results_folder(options.out)
     processes, coarse = Processes(), options.coarse
     device, folder = processes.device(options.device), family_folder(options.family)
@@ -108,22 +107,21 @@ def search_models(
         log_ppl = scoring.score(judge, texts, batch_size=options.batch_size).log_ppl
         return log_ppl, scoring.unigram_entropy(tokens.tolist())
 
-    with progress() as report:
-        log_ppl, entropy = search(
-            family.denoisers,
-            coarse,
-            options.samples,
-            length,
-            seed=options.seed,
-            score=score,
-            batch_size=options.batch_size,
-            chunk=options.chunk,
-            elimination=options.elimination,
-            journal=run.journal(score_check(coarse)),
-            processes=processes,
-            counts=counts,
-            progress=report or no_progress,
-        )
+    log_ppl, entropy = search(
+        family.denoisers,
+        coarse,
+        options.samples,
+        length,
+        seed=options.seed,
+        score=score,
+        batch_size=options.batch_size,
+        chunk=options.chunk,
+        elimination=options.elimination,
+        journal=run.journal(score_check(coarse)),
+        processes=processes,
+        counts=counts,
+        progress=progress,
+    )
     forwards = sum(processes.gather({processes.rank: counts.forwards.total()}).values())
     parts = ranking.results(coarse, log_ppl, entropy, predicted, options.seed)
     if held_out:
@@ -156,7 +154,9 @@ def recorded_params(options: SearchOptions, family: Family, length: int, judge: 
 
 
 def find_curves(
-    options: SearchOptions, fingerprints: dict[str, str], measure: Callable[[CurveOptions], dict]
+    options: SearchOptions,
+    fingerprints: dict[str, str],
+    measure: Callable[[CurveOptions], dict] | None = None,
 ) -> dict:
     """The curves that predict the ranking: those of a file, else the newest, else measured now.
 

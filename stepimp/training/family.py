@@ -19,7 +19,7 @@ from stepimp.models.mdlm import MDLMForMaskedLM
 from stepimp.models.mdlm_config import MDLMConfig
 from stepimp.models.tokenizers import save_tokenizer
 from stepimp.processes import Processes
-from stepimp.progress import Progress
+from stepimp.progress import Progress, no_progress, reporter
 from stepimp.results import results_folder
 from stepimp.text.blocks import Blocks, tokenizer_fingerprint
 from stepimp.training.family_text import open_text, source_name, vocabulary_of
@@ -149,27 +149,29 @@ def train_family(
     shape: dict,
     recipe: Recipe,
     data: str,
+    *,
     tokenizer_name: str | None = None,
     vocab_size: int | None = None,
     command: str = "",
     callbacks=(),
     teacher: str | None = None,
     column: str = "text",
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    progress: Callable[[str, int, int], None] | bool = False,
 ):
     """Trains the missing members of a family in `folder`: one per depth, and the deepest again from
     `baseline_seed`.
 
-    shape: MDLMConfig arguments shared by all members. data, column: as for `load_blocks`; data may
-    be a file of `write_token_file`. vocab_size: of a BPE trained on the text. teacher: a checkpoint
-    whose predictions the members learn in place of the text's tokens. Members in the manifest are
-    left alone, unless a longer trapezoid extends them or their folder is gone; an unfinished one
-    resumes from its last checkpoint; a further call may add depths. progress: called with a
-    finished member's name, and the held-out sequences that it has been measured on and will be
-    (`held_out.finished_part`). Yields (name, NELBO in nats).
-    Raises StepimpError while another process trains into the folder, and Contradiction where a
-    member that is there was trained in another way.
+    shape: arguments of `MDLMConfig` that all members share. data, column: as for `load_blocks`;
+    data may be a file of `write_token_file`. vocab_size: of a BPE trained on the text. teacher: a
+    checkpoint whose predictions the members learn in place of the text's tokens. Members in the
+    manifest are left alone, unless a longer trapezoid extends them or their folder is gone; an
+    unfinished one resumes from its last checkpoint; a further call may add depths. progress: called
+    with a finished member's name, and the held-out sequences that it has been measured on and will
+    be (`held_out.finished_part`); True for a bar of these. Yields (name, NELBO in nats). Raises
+    StepimpError while another process trains into the folder, and Contradiction where a member that
+    is there was trained in another way.
     """
+    bar = no_progress if callable(progress) else reporter(progress)
     folder = results_folder(folder)
     processes = join_processes()
     with locked(folder, "train") if processes.is_main_process else nullcontext():
@@ -195,7 +197,7 @@ def train_family(
                 if processes.is_main_process:
                     check_same(shared, name, members[name], blocks, member_seed)
                 continue
-            report = functools.partial(progress, name)
+            report = functools.partial(progress, name) if callable(progress) else bar
             nelbo = train_member(shared, name, blocks, member_seed, callbacks, report)
             work = work_folder(folder / name)
             if processes.is_main_process:

@@ -43,6 +43,7 @@ def mean_loss(
     if processes:
         numbers = numbers[processes.rank :: processes.count]
     means: dict[int, float] = {}
+    progress(0, sequences)
     for number in numbers:
         means[number] = loss(batches[number])
         progress(sequences * len(means) // len(numbers), sequences)

@@ -18,7 +18,7 @@ from stepimp.errors import StepimpError
 from stepimp.models.loading import open_tokenizer
 from stepimp.models.tokenizers import save_tokenizer
 from stepimp.processes import Processes
-from stepimp.progress import Progress, no_progress
+from stepimp.progress import Progress, ProgressOption, no_progress, reporter
 from stepimp.quality.judge import FOLDER
 from stepimp.results import results_folder, write_atomically
 from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
@@ -131,20 +131,22 @@ def train_judge(
     data: str,
     vocab_size: int,
     seed: int,
+    *,
     command: str = "",
     callbacks=(),
     column: str = "text",
-    progress: Progress = no_progress,
+    progress: ProgressOption = False,
 ) -> dict:
     """Trains the judge of a family folder into its folder `judge`. Returns what recipe.json beside
     its weights holds.
 
     shape: n_layer, n_embd, n_head, n_positions and dropout of the GPT-2 config. Text is tokenised
     by a byte-level BPE of its own. A killed training resumes from its last checkpoint, and a
-    finished judge is left alone. progress: of the measurement on held-out text. Raises
-    StepimpError while another process trains it, and Contradiction where it is there and was
+    finished judge is left alone. progress: of the measurement on held-out text, True for a bar.
+    Raises StepimpError while another process trains it, and Contradiction where it is there and was
     trained in another way.
     """
+    progress = reporter(progress)
     folder, processes = results_folder(family) / FOLDER, join_processes()
     with locked(folder.parent, FOLDER) if processes.is_main_process else nullcontext():
         # Of machines without a common folder, that of process 0 has the judge.

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from fixed_inputs import TIMES, Fake, FixedInputs, measure_three, some_inputs
 
 from stepimp.curves import measure, tables
@@ -127,3 +128,23 @@ def test_the_width_is_that_of_the_widest_band_of_the_relative_kl(three):
 def test_a_document_whose_measurements_were_left_out_is_told_from_others():
     with pytest.raises(StepimpError, match="a.json has the curves' rows without the measurements"):
         Measurements.unpack({"command": "curves", "path": "a.json"})
+
+
+WRONG = {
+    "The denoisers are a dict from name to denoiser, not a list": dict(denoisers=[]),
+    "There is no denoiser 'ligth' among heavy, light, seed2": dict(lights=["ligth"]),
+    "There is no denoiser '12b'": dict(heavy="12b"),
+    r"TextInputs\(tokens, seed, noise\), not a Tensor": dict(inputs=torch.zeros(3, 4).long()),
+    "Times are above 0 and at most 1, not 0": dict(times=[0, 0.5]),
+    "Times are above 0 and at most 1, not nan": dict(times=[float("nan")]),
+    "progress is 'bar': give True": dict(progress="bar"),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_cannot_be_measured(three, message):
+    usual = dict(denoisers=three, heavy="heavy", lights="light", baseline=None, seed=0)
+    usual |= dict(inputs=some_inputs(3), times=[0.5])
+    assert measure.measure(**usual).lights == ("light",), "one name stands for itself"
+    with pytest.raises(StepimpError, match=message):
+        measure.measure(**usual | WRONG[message])

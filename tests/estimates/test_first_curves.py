@@ -20,13 +20,13 @@ COMMANDS = {
 @pytest.fixture
 def passes(monkeypatch):
     """Model, by a weight of it -> sequences that went through its body."""
-    counted, hidden = Counter(), MDLMForMaskedLM.hidden
+    counted, hidden = Counter(), MDLMForMaskedLM._hidden
 
     def counting(model, z, *arguments, **options):
         counted[model.backbone.vocab_embed.embedding[0, 0].item()] += len(z)
         return hidden(model, z, *arguments, **options)
 
-    monkeypatch.setattr(MDLMForMaskedLM, "hidden", counting)
+    monkeypatch.setattr(MDLMForMaskedLM, "_hidden", counting)
     return counted
 
 

@@ -45,7 +45,7 @@ class Counted(TrainerCallback):
 
 @pytest.mark.parametrize("schedule", ["cosine", "trapezoid"])
 def test_what_is_counted_is_what_a_training_runs(schedule, text, monkeypatch, tmp_path):
-    sequences, hidden = Counter(), MDLMForMaskedLM.hidden
+    sequences, hidden = Counter(), MDLMForMaskedLM._hidden
 
     def counting(model, z, *arguments, **options):
         sequences["forwards"] += len(z)
@@ -55,7 +55,7 @@ def test_what_is_counted_is_what_a_training_runs(schedule, text, monkeypatch, tm
     calibration = family_calibration(folder, [1], SHAPE, recipe, str(text), vocab_size=262)
     assert not folder.exists()
     training, (rates,) = calibration.training(recipe), calibration.models.values()
-    monkeypatch.setattr(MDLMForMaskedLM, "hidden", counting)
+    monkeypatch.setattr(MDLMForMaskedLM, "_hidden", counting)
     ran = Counted()
     train(folder, text, callbacks=[ran], recipe=recipe)
     assert sequences["forwards"] == training.forwards > 7 * 4

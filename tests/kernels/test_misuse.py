@@ -27,6 +27,11 @@ WRONG = {
     "targets outside": dict(targets=TARGETS - 1),
     "1 models' rows and 2 heads": dict(heads=[(WEIGHT, BIAS)] * 2),
     "0 models' rows": dict(rows=[], heads=[]),
+    "a head is a pair of weight and bias, .* not a Linear": dict(heads=[torch.nn.Linear(8, 11)]),
+    "a head is a pair of weight and bias": dict(heads=[(WEIGHT, BIAS, MASK)]),
+    "heads of vocabularies of 11 and 12 tokens": dict(
+        rows=[ROWS] * 2, heads=[(WEIGHT, BIAS), (torch.randn(12, 8), torch.zeros(12))]
+    ),
 }
 
 
@@ -42,3 +47,14 @@ def test_a_row_without_a_sample_or_position_is_not_drawn():
         project_and_draw(ROWS, (WEIGHT, BIAS), MASK, 0, range(3), range(4))
     with pytest.raises(ValueError, match="4 rows, 4 samples and 5 positions"):
         draw_tokens(ROWS, 0, torch.arange(4), range(5))
+    with pytest.raises(ValueError, match="samples and positions are 4 integers each"):
+        project_and_draw(ROWS, (WEIGHT, BIAS), MASK, 0, 0, range(4))
+
+
+def test_numbers_that_name_no_random_draw():
+    with pytest.raises(ValueError, match="mask token None do not fit each other"):
+        project_and_draw(ROWS, (WEIGHT, BIAS), None, 0, range(4), range(4))
+    with pytest.raises(ValueError, match="seed None, index 0 and position 0 must be whole numbers"):
+        project_and_draw(ROWS, (WEIGHT, BIAS), MASK, None, range(4), range(4))
+    with pytest.raises(ValueError, match="position -1 must be whole numbers from 0"):
+        project_and_draw(ROWS, (WEIGHT, BIAS), MASK, 0, range(4), [-1] * 4)

@@ -85,6 +85,6 @@ def test_the_body_is_one_graph(random_model):
     )
     for one in constants:
         torch._dynamo.mark_static_address(one)
-    traced = torch.compile(model.hidden, backend="eager", fullgraph=True, dynamic=False)
+    traced = torch.compile(model._hidden, backend="eager", fullgraph=True, dynamic=False)
     z, t, at = torch.zeros(2, 12, dtype=torch.long), torch.rand(2), torch.tensor([[0, 3], [7, 1]])
     torch.testing.assert_close(InFewShapes(traced)(z, t, at), model.hidden(z, t, at))

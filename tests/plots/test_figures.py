@@ -9,6 +9,7 @@ from filled import by_need
 from matplotlib.colors import to_hex
 from read_artists import bars_of, intervals_of, words_of
 
+from stepimp.errors import StepimpError
 from stepimp.intervals import Estimate
 from stepimp.paper.claims import light_rows
 from stepimp.paper.contents import DRAWN, FIGURES, title
@@ -44,6 +45,13 @@ def test_each_figure_is_drawn_and_titled():
     untitled, undrawn = BUILDS.keys() - DRAWN.keys(), DRAWN.keys() - BUILDS.keys()
     assert not untitled, "give them a title and a need in EXTRAS of stepimp/paper/contents.py"
     assert not undrawn, "give them a function in BUILDS of a file such as plots/costs.py"
+
+
+def test_what_cannot_be_drawn():
+    with pytest.raises(StepimpError, match="No figure 'figur5': choose one of figure1,.*'figure5'"):
+        draw("figur5", DOCUMENTS["kl"])
+    with pytest.raises(StepimpError, match="figure5 is drawn from a document of curves or kl, not"):
+        draw("figure5", DOCUMENTS["recommend"])
 
 
 def axes(name, document=None):

@@ -1,6 +1,7 @@
 """The NELBO of a policy measured on text, against enumeration and against its prediction."""
 
 import itertools
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -44,6 +45,17 @@ def test_the_mean_is_the_nelbo_of_the_definition(policy, expected):
     losses = forced_losses(MODELS, policy, text, seed=3) / LENGTH
     error = losses.std() / len(text) ** 0.5
     assert losses.mean() == pytest.approx(expected(), abs=4 * error) and error < 0.03
+
+
+@pytest.mark.parametrize("kind", get_args(get_type_hints(Policy)["schedule"]))
+def test_each_rule_for_which_model_runs_has_a_measured_nelbo(kind):
+    rules = [policy.schedule for policy, _ in EXPECTED.values()] + [Cascade("heavy", "a", 0.0)]
+    made = [rule for rule in rules if isinstance(rule, kind)]
+    assert made, f"Add a {kind.__name__} to EXPECTED above, with its NELBO by enumeration."
+    policy = Policy(made[0], None if hasattr(made[0], "steps") else 4)
+    text = torch.tensor(TEXTS)
+    # AssertionError of assert_never: `forced_losses` has no case for it.
+    assert (forced_losses(MODELS, policy, text, seed=1) > 0).all()
 
 
 def test_prediction_and_measurement_agree():

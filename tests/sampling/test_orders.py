@@ -26,13 +26,15 @@ def chosen_plainly(order, p, count):
     """By sorting Python numbers, one position at a time."""
     entropy = [-sum(q * np.log(q) for q in row if q > 0) for row in p]
     top = [sorted(row, reverse=True) for row in p]
-    score = {
+    scores = {
         "confidence": [row[0] for row in top],
         "threshold": [row[0] for row in top],
         "margin": [row[0] - row[1] for row in top],
         "entropy": [-h for h in entropy],
         "eb": [-h for h in entropy],
-    }[order.name]
+    }
+    assert order.name in scores, f"Define {order.name} here, from its paper and not from its rule."
+    score = scores[order.name]
     ranked = sorted(range(len(p)), key=lambda i: -score[i])
     if order.name == "threshold":
         count = max(1, sum(s > order.level for s in score))

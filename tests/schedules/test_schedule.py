@@ -1,6 +1,7 @@
 import pytest
 
 from stepimp.errors import StepimpError
+from stepimp.schedules import over_masked, plan
 from stepimp.schedules.schedule import (
     Schedule,
     hand_crafted,
@@ -144,3 +145,10 @@ def test_parts_are_joined_where_neighbours_run_the_same_model():
     parts = [("h", 0), ("h", 2), ("l", 0), ("h", 3), ("l", 1), ("h", 0)]
     models = [model for model, count in parts for _ in range(count)]
     assert Schedule.joined(parts) == Schedule.of(models) == parse("H5,L1", "h", "l")
+
+
+@pytest.mark.parametrize("read", [parse, over_masked.parse, plan.parse])
+@pytest.mark.parametrize("given", [None, 5, ["L5"], Schedule((("1b", 5),))])
+def test_what_is_not_text_is_no_notation(read, given):
+    with pytest.raises(StepimpError, match="is not the notation of a schedule: write one"):
+        read(given, "12b", "4b")

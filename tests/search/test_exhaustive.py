@@ -129,7 +129,7 @@ def test_a_kill_costs_at_most_one_way_through_the_tree(fakes, tmp_path):
     """
     counts, at = sampler.Counts(), []
     run(fakes, counts=counts, samples=4, progress=lambda *_: at.append(counts.forwards.total()))
-    for units, before in enumerate(at, 1):
+    for units, before in enumerate(at):  # the first report is that the work begins
         journal, again = Journal(tmp_path / str(units), "key"), sampler.Counts()
         journal.done = {
             f"{name}:0:4": {"log_ppl": [0] * 4, "entropy": [0] * 4}

@@ -50,10 +50,10 @@ def test_the_mean_is_the_same_for_any_number_of_processes(random_model, count):
     assert len(set(nelbos)) == 1 and nelbos[0] == pytest.approx(alone, rel=1e-5)
 
 
-def test_progress_ends_with_all_sequences():
+def test_progress_goes_from_none_to_all_sequences():
     calls = []
     mean_loss(lambda rows: 0.0, 30, 7, progress=lambda *call: calls.append(call))
-    assert calls == [(6, 30), (12, 30), (18, 30), (24, 30), (30, 30)]
+    assert calls == [(0, 30), (6, 30), (12, 30), (18, 30), (24, 30), (30, 30)]
 
 
 def test_a_member_is_measured_on_a_part_and_the_manifest_says_so(tmp_path, text, monkeypatch):
