@@ -49,6 +49,7 @@ setup(
         "seaborn>=0.13.2",
         "click>=8.2",
         "rich>=15",
+        "tqdm>=4.66",
     ],
     extras_require={
         "test": [

@@ -36,7 +36,7 @@ class Bar:
         self.bar = None
 
     def __call__(self, done: int, total: int):
-        from tqdm.auto import tqdm  # which comes with transformers
+        from tqdm.auto import tqdm
 
         if self.bar is None and done < total:
             self.bar = tqdm(total=total, initial=done)
