@@ -18,10 +18,10 @@ from typing import Any
 from stepimp import __version__
 from stepimp.agreement import require_same
 from stepimp.documents import SCHEMA, read_document
-from stepimp.errors import StepimpError, advice
+from stepimp.errors import StepimpError
 from stepimp.journals import Check, Journal, anything, journals_beside, open_journal
 from stepimp.processes import Processes
-from stepimp.scratch import replacing
+from stepimp.scratch import writing
 
 PATHS = ("data", "family", "judge", "samples_file")
 """Parameters of a run that may be paths; fingerprints identify what is there."""
@@ -68,13 +68,10 @@ def write_atomically(path: Path, text: str):
 
     Raises StepimpError where it cannot be written.
     """
-    try:
-        with replacing(path) as scratch, open(scratch, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StepimpError(f"Cannot write {path} ({error.strerror}). {advice(error)}") from error
+    with writing(path) as scratch, open(scratch, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def git_commit() -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
 from stepimp.models.checkpoints import open_checkpoint
 from stepimp.models.layouts import native
 from stepimp.models.native import make_bidirectional
@@ -47,7 +47,11 @@ def convert(source: str, folder: Path, dtype: str = "float32") -> str:
         save_tokenizer(tokenizer, folder)
     except BaseException as error:  # an interrupt as well: half a checkpoint is of no use
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, (OSError, SafetensorError)):
+        if isinstance(error, OSError):
+            raise StepimpError(
+                f"Cannot write {folder} ({error.strerror}). {advice(error)}"
+            ) from error
+        if isinstance(error, SafetensorError):
             raise StepimpError(
                 f"Cannot write {folder} ({error}). Free space or choose another folder."
             ) from error

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from stepimp.errors import StepimpError
-from stepimp.scratch import replacing
+from stepimp.scratch import writing
 from stepimp.text.blocks import Blocks, load_blocks
 
 SUFFIX = ".safetensors"
@@ -25,7 +25,11 @@ SPECIAL = ("eos_token", "mask_token")
 def write_token_file(
     file: Path, data: str, tokenizer, length: int, column: str = "text"
 ) -> dict[str, Blocks]:
-    """Tokenises both splits of a corpus into blocks of `length` tokens and writes them."""
+    """Tokenises both splits of a corpus into blocks of `length` tokens and writes them.
+
+    Raises StepimpError for a tokenizer without a tokenizer.json, and where the file cannot be
+    written.
+    """
     if not tokenizer.is_fast:
         raise StepimpError(
             f"{type(tokenizer).__name__} is written in Python and cannot be kept in a file: train "
@@ -36,7 +40,7 @@ def write_token_file(
     facts |= {name: getattr(tokenizer, name) for name in SPECIAL if getattr(tokenizer, name)}
     facts |= {f"{split}_fingerprint": part.fingerprint for split, part in blocks.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as scratch, open(scratch, "wb") as written:
+    with writing(file) as scratch, open(scratch, "wb") as written:
         written.write(header({split: part.tokens for split, part in blocks.items()}, facts))
         for part in blocks.values():
             if part.file:
