@@ -83,6 +83,8 @@ def explained():
     except Exception as error:
         if message := out_of_memory(error):
             raise click.ClickException(message) from error
+        if isinstance(error, RuntimeError) and "home directory" in str(error):  # of pathlib
+            raise click.ClickException(f"{error} Write a path out instead of its ~.") from error
         error.add_note(BUG)  # whatever is left is a bug
         raise
     except BaseException as error:

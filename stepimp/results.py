@@ -18,7 +18,7 @@ from typing import Any
 from stepimp import __version__
 from stepimp.agreement import require_same
 from stepimp.documents import SCHEMA, read_document
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
 from stepimp.journals import Check, Journal, anything, journals_beside, open_journal
 from stepimp.processes import Processes
 from stepimp.scratch import writing
@@ -39,7 +39,7 @@ def results_folder(out: str | Path) -> Path:
             pass
     except OSError as error:
         raise StepimpError(
-            f"Cannot write to {folder} ({error.strerror}). Choose another folder for the results."
+            f"Cannot write to {folder} ({error.strerror}). {advice(error)}"
         ) from error
     return folder
 

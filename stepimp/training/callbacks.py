@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 
 from stepimp.errors import StepimpError
 from stepimp.models.tokenizers import save_tokenizer
+from stepimp.models.weights import save_model
 from stepimp.results import write_atomically
 from stepimp.scratch import copy_folder, replacing
 from stepimp.training.recipe import Recipe
@@ -151,7 +152,7 @@ class Snapshots(TrainerCallback):
         sequences = state.global_step * self.recipe.batch_size * args.world_size
         facts = {"step": state.global_step, "sequences": sequences}
         facts["heldout_nats_per_token"] = self.held_out(model)
-        model.to(getattr(torch, self.recipe.weights)).save_pretrained(folder)
+        save_model(model.to(getattr(torch, self.recipe.weights)), folder)
         save_tokenizer(self.tokenizer, folder)
         write_atomically(folder / "snapshot.json", json.dumps(facts, indent=1) + "\n")
 

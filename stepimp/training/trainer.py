@@ -18,6 +18,7 @@ from stepimp.agreement import require_same
 from stepimp.checks import parsed
 from stepimp.errors import FULL, Contradiction, StepimpError, advice
 from stepimp.models.tokenizers import quiet_transformers, save_tokenizer
+from stepimp.models.weights import save_model
 from stepimp.processes import Processes
 from stepimp.results import write_atomically
 from stepimp.scratch import copy_folder
@@ -295,5 +296,5 @@ def save(model, tokenizer, folder: Path, loss: float, weights: str):
         )
     if PartialState().is_main_process:
         with full_disk_explained(folder):
-            model.to(getattr(torch, weights)).save_pretrained(folder)
+            save_model(model.to(getattr(torch, weights)), folder)
             save_tokenizer(tokenizer, folder)

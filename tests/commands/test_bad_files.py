@@ -58,6 +58,11 @@ def test_an_output_folder_that_cannot_be_written_is_found_before_the_work(
     assert f"Cannot write to {tmp_path / 'file' / 'below'}" in message
 
 
+def test_the_home_of_nobody(run):
+    message = run("kl", "--data", "~nobody-of-this-name/text.txt").message
+    assert "Could not determine home directory. Write a path out instead of its ~." in message
+
+
 def test_a_training_folder_that_cannot_be_written(run, tmp_path):
     (tmp_path / "file").write_text("")
     assert "Cannot write to" in run("train", tmp_path / "file" / "below", "--yes").message
@@ -96,6 +101,18 @@ def test_prepared_tokens_on_a_full_disk_are_named(run, tmp_path, tiny_text, full
     with full_disk(1000):
         assert f"Cannot write {file} (File too large)" in run("train", *options).message
     assert not list(tmp_path.glob("tokens*"))
+
+
+def test_prepared_tokens_that_cannot_be_written_are_found_before_the_work(
+    run, tmp_path, tiny_text, monkeypatch
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(
+        "stepimp.training.family_text.train_tokenizer", lambda *_: pytest.fail("it was read")
+    )
+    file = tmp_path / "file" / "tokens.safetensors"
+    message = run("train", "folder", "--data", tiny_text, "--prepare", file).message
+    assert f"Cannot write to {file.parent} (File exists). Choose" in message
 
 
 def test_a_lock_on_a_full_disk_is_named(run, tmp_path, tiny_text, full_disk):
