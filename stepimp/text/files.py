@@ -257,6 +257,12 @@ def require_there(data: str):
             ) from error
 
 
+def source_name(data: str) -> str:
+    """A corpus as manifests and results name it: a path holds from any working directory."""
+    path = Path(data).expanduser()
+    return str(path.resolve()) if data not in BUNDLED and path.exists() else data
+
+
 def text_files(path: Path) -> list[Path]:
     """A file, or the files of a folder. Raises StepimpError where there is nothing in them."""
     files = find_files(path) if path.is_dir() else [path]

@@ -6,7 +6,6 @@ from stepimp.errors import StepimpError
 from stepimp.models.loading import open_tokenizer
 from stepimp.results import results_folder
 from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
-from stepimp.text.bundled import BUNDLED
 from stepimp.text.files import PREPARED
 from stepimp.training.token_file import read_token_file, write_token_file
 
@@ -67,9 +66,3 @@ def vocabulary_of(tokenizer) -> dict[str, int]:
     """
     mask = len(tokenizer) if tokenizer.mask_token_id is None else tokenizer.mask_token_id
     return {"vocab_size": max(len(tokenizer), mask + 1), "mask_token_id": mask}
-
-
-def source_name(data: str) -> str:
-    """A corpus as the manifest names it: a path holds from any working directory."""
-    path = Path(data).expanduser()
-    return str(path.resolve()) if data not in BUNDLED and path.exists() else data
