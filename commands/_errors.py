@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import click
 
-from stepimp.errors import Contradiction, StepimpError, advice
+from stepimp.errors import FULL, Contradiction, StepimpError, advice
 from stepimp.launcher import launched
 from stepimp.processes import LostProcess, loss_explained, said_before
 
@@ -70,7 +70,9 @@ def explained():
         if error.errno is None:
             error.add_note(BUG)
             raise
-        where = f": {error.filename}" if error.filename else ""
+        # All files name themselves: what is left is the standard output.
+        name = error.filename or ("the standard output" if error.errno in FULL else "")
+        where = f": {name}" if name else ""
         raise click.ClickException(f"{error.strerror}{where}. {advice(error)}") from error
     except click.ClickException as error:
         if said_by_another(error.message):
@@ -81,6 +83,8 @@ def explained():
     except Exception as error:
         if message := out_of_memory(error):
             raise click.ClickException(message) from error
+        if isinstance(error, RuntimeError) and "home directory" in str(error):  # of pathlib
+            raise click.ClickException(f"{error} Write a path out instead of its ~.") from error
         error.add_note(BUG)  # whatever is left is a bug
         raise
     except BaseException as error:

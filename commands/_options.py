@@ -62,6 +62,18 @@ def piped(ctx, param, value):
     return file
 
 
+def text_there(ctx, param, value):
+    """The value of an option that names a text, see `piped`. Raises StepimpError where it is the
+    path of a file that is not there: before anything is estimated or asked.
+    """
+    from stepimp.text.files import require_there
+
+    value = piped(ctx, param, value)
+    if value is not None:
+        require_there(value)
+    return value
+
+
 def refuse(names, reason: str):
     """Options that were typed and would not count are bad usage.
 
@@ -187,12 +199,12 @@ lights_option = click.option(
 )
 data_option = together(
     click.option(
-        "--data", callback=piped, help=f"{TEXT}  [default: what the family was trained on]"
+        "--data", callback=text_there, help=f"{TEXT}  [default: what the family was trained on]"
     ),
     click.option("--text-column", "column", help=f"{COLUMN}  [default: text]"),
 )
 training_data_option = together(
-    click.option("--data", default="docs", show_default=True, callback=piped, help=TEXT),
+    click.option("--data", default="docs", show_default=True, callback=text_there, help=TEXT),
     click.option("--text-column", "column", default="text", show_default=True, help=COLUMN),
 )
 yes_option = click.option(

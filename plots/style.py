@@ -7,7 +7,7 @@ import seaborn
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from stepimp.scratch import replacing
+from stepimp.scratch import writing
 
 COLUMN, WIDE = 3.7, 7.2  # inches: one column and both
 INK, FAINT, LINE = "#22262e", "#565d69", "#8a8f98"
@@ -85,10 +85,10 @@ def colours(document: dict) -> dict[str, str | tuple]:
 
 def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     """Writes name.png, name.pdf and name.svg, each whole or not at all; the same figure gives the
-    same bytes.
+    same bytes. Raises StepimpError where one cannot be written.
     """
     paths = [Path(folder) / f"{name}.{kind}" for kind in METADATA]
     for path, (kind, metadata) in zip(paths, METADATA.items()):
-        with replacing(path) as scratch, house():
+        with writing(path) as scratch, house():
             figure.savefig(scratch, format=kind, metadata=metadata)
     return paths

@@ -18,10 +18,10 @@ from typing import Any
 from stepimp import __version__
 from stepimp.agreement import require_same
 from stepimp.documents import SCHEMA, read_document
-from stepimp.errors import StepimpError, advice
+from stepimp.errors import StepimpError
 from stepimp.journals import Check, Journal, anything, journals_beside, open_journal
 from stepimp.processes import Processes
-from stepimp.scratch import replacing
+from stepimp.scratch import writing
 
 PATHS = ("data", "family", "judge", "samples_file")
 """Parameters of a run that may be paths; fingerprints identify what is there."""
@@ -39,13 +39,19 @@ def results_folder(out: str | Path) -> Path:
             pass
     except OSError as error:
         raise StepimpError(
-            f"Cannot write to {folder} ({error.strerror}). Choose another folder for the results."
+            f"Cannot write to {folder} ({error.strerror}). Choose another folder, or change the "
+            "permissions of this one."
         ) from error
     return folder
 
 
 def run_key(command: str, params: dict, fingerprints: dict) -> str:
-    """8 hex digits that name a run: the same command on the same models and text."""
+    """8 hex digits that name a run: the same command on the same models and text.
+
+    Where a family or a text lies on this machine does not count: fingerprints say what is there.
+    """
+    if any(os.path.isabs(params.get(name) or "") for name in PATHS):
+        params = {name: value for name, value in params.items() if name not in PATHS}
     text = json.dumps([command, params, fingerprints], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -68,13 +74,10 @@ def write_atomically(path: Path, text: str):
 
     Raises StepimpError where it cannot be written.
     """
-    try:
-        with replacing(path) as scratch, open(scratch, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StepimpError(f"Cannot write {path} ({error.strerror}). {advice(error)}") from error
+    with writing(path) as scratch, open(scratch, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def git_commit() -> str | None:
@@ -155,7 +158,7 @@ class Run:
     def finished(self) -> dict | None:
         """The document of an earlier run that this version of stepimp finished, else None.
 
-        It becomes the newest one of its folder.
+        It becomes the newest one of its folder, and says where its family and its text lie now.
         """
         return self.processes.from_first(self._finished)
 
@@ -165,8 +168,15 @@ class Run:
         document = read_document(self.path)
         if document["provenance"]["version"] != __version__:
             return None
-        self.path.touch()
-        return document
+        places = {name: self.params[name] for name in PATHS if name in self.params}
+        if document["params"] | places == document["params"]:
+            self.path.touch()
+            return document
+        document["params"] |= places
+        document["provenance"]["command_line"] = self.provenance()["command_line"]
+        del document["path"]
+        write_atomically(self.path, in_lines(document))
+        return {**document, "path": str(self.path)}
 
     def finish(self, rows: Sequence[Mapping[str, Any]], **extra) -> dict:
         """Writes the document, `extra` parts beside the rows, and returns it with its "path"."""

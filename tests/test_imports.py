@@ -40,7 +40,7 @@ ROOMS = {
     "intervals": {"randomness"},
     "headers": set(),
     "memory": set(),
-    "scratch": set(),
+    "scratch": {"errors"},
     "results": {"errors", "scratch", "documents", "journals", "processes"} | {"agreement"},
     "text": {"errors", "scratch", "wording"},
     "kernels": {"errors", "randomness"},

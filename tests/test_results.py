@@ -7,8 +7,10 @@ import pytest
 from stepimp import results
 from stepimp.documents import read_document
 from stepimp.errors import StepimpError
+from stepimp.paper.describe import reference_folder
 from stepimp.results import Run, in_lines, results_folder, run_key, write_atomically
 
+REFERENCE = reference_folder()
 PARAMS = {"seed": 3, "heavy": "12b"}
 PRINTS = {"models": {"12b": "0123456789ab"}, "data": "ba9876543210"}
 
@@ -83,6 +85,23 @@ def test_a_run_is_named_by_command_parameters_models_and_text():
     ]
     assert len({run_key(*run) for run in runs}) == len(runs)
     assert run_key("kl", dict(reversed(PARAMS.items())), PRINTS) == run_key("kl", PARAMS, PRINTS)
+
+
+@pytest.mark.parametrize("file", sorted(REFERENCE.glob("*.json")), ids=lambda file: file.stem)
+def test_the_reference_run_keeps_its_names(file):
+    document = read_document(file)
+    fingerprints = document["provenance"]["fingerprints"]
+    key = run_key(document["command"], document["params"], fingerprints)
+    assert file.name == f"{document['command']}-{key}.json"
+
+
+def test_where_a_family_and_its_text_lie_does_not_count():
+    places = [dict(family=f"/{name}", data=f"/{name}.txt", judge=f"{name}/judge") for name in "ab"]
+    bundled = dict(family=None, data="docs", judge="docs/judge")
+    keys = [run_key("kl", PARAMS | place, PRINTS) for place in [*places, bundled]]
+    assert keys[0] == keys[1] != keys[2]
+    other = run_key("kl", PARAMS | places[0], PRINTS | {"data": "other"})
+    assert other != keys[0]
 
 
 def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):

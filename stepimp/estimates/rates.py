@@ -5,7 +5,7 @@ import json
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from stepimp.estimates.timing import Clock
 from stepimp.estimates.work import Work
 from stepimp.models.family import family_folder, resolve
 from stepimp.models.options import ModelOptions
-from stepimp.results import write_atomically
 
 TIMES = (0.25, 0.5, 0.75)  # t of the curves that are timed: about their mean, and past it
 SLICES = 24  # parts of a trajectory, of which as many are timed as timing.SECONDS allow
@@ -75,7 +74,7 @@ def rates(work: Work, options: ModelOptions, judge: str | None = None) -> Rates:
     measured = known_rates(work, options, judge)
     if measured is None:
         measured = measure_rates(work, options, judge)
-        write_atomically(rates_file(work, options, judge), json.dumps(asdict(measured)))
+        timing.keep(rates_file(work, options, judge), measured)
     return measured
 
 

@@ -4,7 +4,7 @@ in the cache.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 
@@ -16,7 +16,6 @@ from stepimp.quality.evaluation import EvaluateOptions, newest_samples, scored_p
 from stepimp.quality.judge import Judge, judge_of, load_judge
 from stepimp.quality.samples_file import Samples, read_samples
 from stepimp.quality.scoring import batches, mdlm_chunks, mdlm_ids, read_whole
-from stepimp.results import write_atomically
 
 TIMED = 4  # batches that are timed at least, where there are as many
 NUMBERS = 4  # per text: two in the journal and two in the results document
@@ -63,7 +62,7 @@ def scoring(options: EvaluateOptions) -> Scoring:
     file = timing.rates_path("evaluate", run, stamps, options.column)
     if not file.exists():
         measured = measure_scoring(samples, source, options)
-        write_atomically(file, json.dumps(asdict(measured)))
+        timing.keep(file, measured)
     return Scoring(**json.loads(file.read_text("utf-8")))
 
 

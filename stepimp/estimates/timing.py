@@ -8,9 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from stepimp import __version__
+from stepimp.errors import StepimpError
+from stepimp.results import write_atomically
 from stepimp.text.cache import cache_folder, digest
 
 Clock = Callable[[], float]
@@ -74,6 +77,16 @@ def rates_path(*parts) -> Path:
     machine = (platform.node(), platform.processor(), str(os.cpu_count()))
     threads = (os.environ.get("OMP_NUM_THREADS", ""), __version__)
     return cache_folder() / f"rates-{digest(*machine, *threads, json.dumps(parts))}.json"
+
+
+def keep(file: Path, measured):
+    """Writes a dataclass of timings to a file of `rates_path`. Raises StepimpError where it cannot
+    be written.
+    """
+    try:
+        write_atomically(file, json.dumps(asdict(measured)))
+    except StepimpError as error:
+        raise StepimpError(f"{error} STEPIMP_CACHE sets it.") from error
 
 
 def peak_memory(device) -> int:

@@ -2,12 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 from stepimp.estimates import timing
 from stepimp.estimates.training import Calibration, TrainingCosts, TrainingRates
-from stepimp.results import write_atomically
 from stepimp.training.recipe import Recipe
 
 
@@ -15,7 +13,7 @@ def calibration(key: tuple, measured: Callable[[], Calibration]) -> Calibration:
     """What the cache holds under a key; where it holds nothing, what is measured now."""
     file = timing.rates_path(*key)
     if not file.exists():
-        write_atomically(file, json.dumps(asdict(measured())))
+        timing.keep(file, measured())
     content = json.loads(file.read_text("utf-8"))
     models = {
         name: TrainingRates(**rates | {"costs": TrainingCosts(**rates["costs"])})

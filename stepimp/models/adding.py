@@ -62,6 +62,8 @@ def add_member(folder: Path, name: str, source: str, seed_of: str | None = None)
         check_seed(name, facts, seed_of, complete(members[seed_of], seed_of, folder))
         facts["seed_of"] = members[seed_of].get("seed_of", seed_of)  # the first of its seeds
         facts["seed"] = 1 + max(facts_of["seed"] for facts_of in members.values())
+    if read_manifest(folder) != manifest:  # another process has added a member meanwhile
+        return add_member(folder, name, source, seed_of)
     members[name] = facts
     write_manifest(folder, manifest)
     return facts

@@ -6,13 +6,15 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
 from stepimp.models.checkpoints import open_checkpoint
 from stepimp.models.layouts import native
 from stepimp.models.native import make_bidirectional
 from stepimp.models.strict import check_tensors, empty_model, fill
 from stepimp.models.tokenizers import save_tokenizer
 from stepimp.models.vocabulary import mask_token
+from stepimp.models.weights import save_model
+from stepimp.results import results_folder
 
 
 def convert(source: str, folder: Path, dtype: str = "float32") -> str:
@@ -24,6 +26,7 @@ def convert(source: str, folder: Path, dtype: str = "float32") -> str:
     """
     if folder.exists() and any(folder.iterdir()):
         raise StepimpError(f"{folder} is not empty: choose another folder.")
+    results_folder(folder if folder.exists() else folder.parent)
     checkpoint = open_checkpoint(source)
     layout = checkpoint.layout
     tokenizer = checkpoint.tokenizer()
@@ -43,11 +46,15 @@ def convert(source: str, folder: Path, dtype: str = "float32") -> str:
         make_bidirectional(model)
         setattr(model.config, native.FIELD, native.recorded(layout) | {"mask_id": mask_id})
     try:
-        model.save_pretrained(folder)
+        save_model(model, folder)
         save_tokenizer(tokenizer, folder)
     except BaseException as error:  # an interrupt as well: half a checkpoint is of no use
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, (OSError, SafetensorError)):
+        if isinstance(error, OSError):
+            raise StepimpError(
+                f"Cannot write {folder} ({error.strerror}). {advice(error)}"
+            ) from error
+        if isinstance(error, SafetensorError):
             raise StepimpError(
                 f"Cannot write {folder} ({error}). Free space or choose another folder."
             ) from error

@@ -11,6 +11,7 @@ from stepimp.checks import fault, parsed
 from stepimp.errors import StepimpError
 from stepimp.models.headers import count_parameters
 from stepimp.results import write_atomically
+from stepimp.text.files import source_name
 from stepimp.wording import nearest
 
 MANIFEST = "family.json"
@@ -157,8 +158,11 @@ def text_column(folder: Path) -> str:
 
 
 def chosen_text(data: str | None, column: str | None, folder: Path) -> tuple[str, str]:
-    """The text that is asked for and its column, by default those that a family was trained on."""
-    return data or corpus(folder), column or ("text" if data else text_column(folder))
+    """The text that is asked for and its column, by default those that a family was trained on; a
+    path holds from any working directory.
+    """
+    text = source_name(data) if data else corpus(folder)
+    return text, column or ("text" if data else text_column(folder))
 
 
 def resolve(name: str, folder: Path) -> str:

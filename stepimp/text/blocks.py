@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stepimp.errors import StepimpError, advice
+from stepimp.errors import StepimpError
 from stepimp.text.bundled import BUNDLED, load_bundled
 from stepimp.text.cache import cache_file, digest, digest_of
 from stepimp.text.encoding import PIECE, all_pieces, array_encoder, batches, token_ids
-from stepimp.text.files import READERS, load_files, suffix_of, text_files
+from stepimp.text.files import load_files, require_there, text_files
 from stepimp.text.hub import HELD_OUT, hub_split, load_hub
 from stepimp.text.hub_beginning import load_beginning
 from stepimp.text.large import HEAD, is_large, load_large
@@ -68,24 +68,10 @@ def load_documents(data: str, split: str, column: str = "text", characters: int 
         if is_large(files):
             return load_large(path, files, column, split, characters)
         return split_documents(load_files(path, files, column), split)
-    if path.is_symlink():
-        refuse_broken(path)
-    if suffix_of(path) in READERS:
-        raise StepimpError(
-            f"No such file: {data}. Give a file, a bundled corpus ({', '.join(BUNDLED)}) or a "
-            "Hugging Face dataset id."
-        )
+    require_there(data)
     if characters and (documents := load_beginning(data, split, column, characters)):
         return documents
     return hub_split(load_hub(data), data, split, column)
-
-
-def refuse_broken(link: Path):
-    """Raises StepimpError for a symbolic link that leads nowhere or in a circle."""
-    try:
-        link.stat()
-    except OSError as error:
-        raise StepimpError(f"Cannot read {link} ({error.strerror}). {advice(error)}") from error
 
 
 def load_blocks(

@@ -21,7 +21,7 @@ def cache_folder() -> Path:
     """Where corpora and blocks are kept: STEPIMP_CACHE, else stepimp/ in the user's cache folder.
     Where that cannot be written, a folder of this process alone, with a warning.
 
-    Raises StepimpError where it cannot be made.
+    Raises StepimpError where STEPIMP_CACHE cannot be made.
     """
     folder = user_folder()
     return folder if os.access(folder, os.W_OK) else temporary_folder(folder)
@@ -43,15 +43,22 @@ def temporary_folder(folder: Path) -> Path:
 
 
 def user_folder() -> Path:
-    """The folder of the cache, made if it is missing."""
+    """The folder of the cache, made if it is missing; `temporary_folder` for a user without a home
+    folder, or with one that cannot be written.
+    """
+    chosen = os.environ.get("STEPIMP_CACHE")
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    folder = Path(os.environ.get("STEPIMP_CACHE") or user_cache / "stepimp").expanduser()
+    folder = Path(chosen or user_cache / "stepimp")
     try:
+        folder = folder.expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows the home folder
+        if not chosen:
+            return temporary_folder(folder)
+        reason = error.strerror if isinstance(error, OSError) else error
         raise StepimpError(
-            f"Cannot make the cache folder {folder} ({error.strerror}). Set STEPIMP_CACHE to "
-            "another folder."
+            f"Cannot make the cache folder {folder} ({reason}). Set STEPIMP_CACHE to another "
+            "folder."
         ) from error
     return folder
 

@@ -6,24 +6,30 @@ not matter, and cached by their content.
 """
 
 import csv
+import errno
 import functools
 import gzip
 import io
 import json
 import logging
+import os
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
+from stepimp.text.bundled import BUNDLED
 from stepimp.text.cache import digest, file_digest
 from stepimp.text.tables import cached, numbered
 from stepimp.wording import counted
 
 log = logging.getLogger(__name__)
 
+PREPARED = ".safetensors"  # of text as tokens, which trainings read
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 BACKUPS = ("~", ".bak", ".orig", ".swp", ".tmp")
 csv.field_size_limit(2**31 - 1)  # the default of 131,072 characters is less than a document
 
@@ -212,13 +218,15 @@ def find_files(folder: Path) -> list[Path]:
     """
     files: list[Path] = []
     skipped: Counter[str] = Counter()
-    for path in sorted(folder.rglob("*")):
+    for path in [folder, *sorted(folder.rglob("*"))]:
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.is_dir():
+            if not hidden and not os.access(path, os.R_OK | os.X_OK):  # rglob passes over it
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
             continue
         if path.exists() and not path.is_file():  # reading a named pipe may wait for ever
             skipped["pipe or device"] += 1
             continue
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if hidden or path.name.endswith(BACKUPS):
             skipped["hidden or backup"] += 1
         elif suffix_of(path) in READERS:
@@ -229,6 +237,30 @@ def find_files(folder: Path) -> list[Path]:
         counts = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
         say_once(f"{folder}: skipped {counted(skipped.total(), 'file')} ({counts}).")
     return files
+
+
+def require_there(data: str):
+    """Raises StepimpError for a file or folder of text that is not there, or a symbolic link that
+    leads nowhere or in a circle. Reads nothing; any other name may be that of a dataset.
+    """
+    path = Path(data).expanduser()
+    try:
+        path.stat()
+    except OSError as error:
+        if path.is_symlink():
+            raise StepimpError(f"Cannot read {path} ({error.strerror}). {advice(error)}") from error
+        named = suffix_of(path) in (*READERS, PREPARED) or not HUB_ID.fullmatch(data)
+        if isinstance(error, FileNotFoundError) and named:
+            raise StepimpError(
+                f"No such file: {data}. Give a file, a bundled corpus ({', '.join(BUNDLED)}) or a "
+                "Hugging Face dataset id."
+            ) from error
+
+
+def source_name(data: str) -> str:
+    """A corpus as manifests and results name it: a path holds from any working directory."""
+    path = Path(data).expanduser()
+    return str(path.resolve()) if data not in BUNDLED and path.exists() else data
 
 
 def text_files(path: Path) -> list[Path]:

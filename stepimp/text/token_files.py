@@ -72,7 +72,7 @@ def append_tokens(
         if number <= done:
             skipped, start = characters, time.monotonic()
             continue
-        encoder(part).tofile(file)
+        file.write(encoder(part).tobytes())  # whose errors have a number, unlike tofile's
         if time.monotonic() - noted > EVERY:
             flush_to_disk(file)
             with replacing(note) as scratch:

@@ -15,8 +15,9 @@ from transformers import TrainerCallback
 
 from stepimp.errors import StepimpError
 from stepimp.models.tokenizers import save_tokenizer
+from stepimp.models.weights import save_model
 from stepimp.results import write_atomically
-from stepimp.scratch import replacing
+from stepimp.scratch import copy_folder, replacing
 from stepimp.training.recipe import Recipe
 from stepimp.training.sharding import gathered, sharded_like
 
@@ -122,8 +123,13 @@ class StableCheckpoint(TrainerCallback):
         if state.global_step == self.step and state.is_world_process_zero:
             kept = Path(args.output_dir) / self.FOLDER
             shutil.rmtree(kept, ignore_errors=True)
+            kept.mkdir(exist_ok=True)
             source = checkpoint_folder(args, state)
-            shutil.copytree(source, kept / source.name)
+            copy_folder(source, kept / source.name)
+
+    def on_train_begin(self, args, state, control, **_):
+        if state.global_step:  # resumed, maybe from the one whose copy has failed
+            self.on_save(args, state, control)
 
 
 class Snapshots(TrainerCallback):
@@ -146,7 +152,7 @@ class Snapshots(TrainerCallback):
         sequences = state.global_step * self.recipe.batch_size * args.world_size
         facts = {"step": state.global_step, "sequences": sequences}
         facts["heldout_nats_per_token"] = self.held_out(model)
-        model.to(getattr(torch, self.recipe.weights)).save_pretrained(folder)
+        save_model(model.to(getattr(torch, self.recipe.weights)), folder)
         save_tokenizer(self.tokenizer, folder)
         write_atomically(folder / "snapshot.json", json.dumps(facts, indent=1) + "\n")
 

@@ -22,7 +22,8 @@ from stepimp.processes import Processes
 from stepimp.progress import Progress, no_progress, reporter
 from stepimp.results import results_folder
 from stepimp.text.blocks import Blocks, tokenizer_fingerprint
-from stepimp.training.family_text import open_text, source_name, vocabulary_of
+from stepimp.text.files import source_name
+from stepimp.training.family_text import open_text, vocabulary_of
 from stepimp.training.held_out import finished_part, snapshot_part
 from stepimp.training.lock import locked
 from stepimp.training.objective import MDLMTrainer, block_matrices, evaluate_nelbo, initialize

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from stepimp.errors import StepimpError
 from stepimp.models.loading import open_tokenizer
+from stepimp.results import results_folder
 from stepimp.text.blocks import load_blocks, tokenizer_fingerprint, train_tokenizer
-from stepimp.text.bundled import BUNDLED
-from stepimp.training.token_file import SUFFIX, read_token_file, write_token_file
+from stepimp.text.files import PREPARED
+from stepimp.training.token_file import read_token_file, write_token_file
 
 VOCAB_SIZE = 512  # of a BPE, unless another is asked for
 
@@ -15,8 +16,9 @@ def prepare_text(
     file: Path, data: str, length: int, tokenizer_name, vocab_size, column: str = "text"
 ) -> dict[str, int]:
     """Writes a corpus as a file of tokens that `train_family` takes as data. Returns the number of
-    sequences per split.
+    sequences per split. Raises StepimpError where the file cannot be written, before the work.
     """
+    results_folder(file.parent)
     tokenizer = (
         open_tokenizer(tokenizer_name)
         if tokenizer_name
@@ -34,7 +36,7 @@ def open_text(
     The tokenizer is the folder's, where it has one; the prepared file's; the named one; or a BPE
     trained on the text. Raises StepimpError where the folder's is not the one asked for.
     """
-    prepared = Path(data).expanduser().suffix == SUFFIX
+    prepared = Path(data).expanduser().suffix == PREPARED
     tokenizer = None
     if prepared:
         data, tokenizer, *blocks = read_token_file(Path(data).expanduser(), length)
@@ -64,9 +66,3 @@ def vocabulary_of(tokenizer) -> dict[str, int]:
     """
     mask = len(tokenizer) if tokenizer.mask_token_id is None else tokenizer.mask_token_id
     return {"vocab_size": max(len(tokenizer), mask + 1), "mask_token_id": mask}
-
-
-def source_name(data: str) -> str:
-    """A corpus as the manifest names it: a path holds from any working directory."""
-    path = Path(data).expanduser()
-    return str(path.resolve()) if data not in BUNDLED and path.exists() else data

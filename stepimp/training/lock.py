@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
-from stepimp.errors import StepimpError
+from stepimp.errors import StepimpError, advice
 
 log = logging.getLogger(__name__)
 
@@ -28,18 +28,23 @@ def locked(folder: Path, what: str) -> Iterator[None]:
     file = acquired(path, folder)
     try:
         since = datetime.now().astimezone().isoformat(" ", "seconds")
-        json.dump({"pid": os.getpid(), "host": platform.node(), "since": since}, file)
-        file.flush()
+        facts = {"pid": os.getpid(), "host": platform.node(), "since": since}
+        try:
+            file.write(json.dumps(facts).encode())
+        except OSError as error:
+            raise StepimpError(
+                f"Cannot write {path} ({error.strerror}). {advice(error)}"
+            ) from error
         yield
     finally:
         with file, suppress(OSError):
             path.unlink()
 
 
-def acquired(path: Path, folder: Path) -> IO[str]:
+def acquired(path: Path, folder: Path) -> BinaryIO:
     """The lock file, open and locked."""
     while True:
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+        file = open(path, "a+b", buffering=0)  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -63,7 +68,7 @@ def acquired(path: Path, folder: Path) -> IO[str]:
         file.close()
 
 
-def holder(file: IO[str]) -> str:
+def holder(file: BinaryIO) -> str:
     """The process that wrote a lock file."""
     file.seek(0)
     try:

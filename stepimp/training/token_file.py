@@ -13,10 +13,9 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from stepimp.errors import StepimpError
-from stepimp.scratch import replacing
+from stepimp.scratch import writing
 from stepimp.text.blocks import Blocks, load_blocks
 
-SUFFIX = ".safetensors"
 SPLITS = ("train", "heldout")
 COPIED = 1 << 24  # bytes copied at once
 SPECIAL = ("eos_token", "mask_token")
@@ -25,7 +24,11 @@ SPECIAL = ("eos_token", "mask_token")
 def write_token_file(
     file: Path, data: str, tokenizer, length: int, column: str = "text"
 ) -> dict[str, Blocks]:
-    """Tokenises both splits of a corpus into blocks of `length` tokens and writes them."""
+    """Tokenises both splits of a corpus into blocks of `length` tokens and writes them.
+
+    Raises StepimpError for a tokenizer without a tokenizer.json, and where the file cannot be
+    written.
+    """
     if not tokenizer.is_fast:
         raise StepimpError(
             f"{type(tokenizer).__name__} is written in Python and cannot be kept in a file: train "
@@ -35,8 +38,7 @@ def write_token_file(
     facts = {"data": data, "tokenizer": tokenizer.backend_tokenizer.to_str()}
     facts |= {name: getattr(tokenizer, name) for name in SPECIAL if getattr(tokenizer, name)}
     facts |= {f"{split}_fingerprint": part.fingerprint for split, part in blocks.items()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as scratch, open(scratch, "wb") as written:
+    with writing(file) as scratch, open(scratch, "wb") as written:
         written.write(header({split: part.tokens for split, part in blocks.items()}, facts))
         for part in blocks.values():
             if part.file:
@@ -73,6 +75,7 @@ def read_token_file(file: Path, length: int):
 
     Raises StepimpError for a file that `write_token_file` did not write, or of another length.
     """
+    file.open("rb").close()  # whose error says why; that of safe_open is always "No such file"
     try:
         with safe_open(file, "pt") as opened:
             facts = opened.metadata()

@@ -18,8 +18,10 @@ from stepimp.agreement import require_same
 from stepimp.checks import parsed
 from stepimp.errors import FULL, Contradiction, StepimpError, advice
 from stepimp.models.tokenizers import quiet_transformers, save_tokenizer
+from stepimp.models.weights import save_model
 from stepimp.processes import Processes
 from stepimp.results import write_atomically
+from stepimp.scratch import copy_folder
 from stepimp.training.callbacks import (
     EMA,
     Deadline,
@@ -80,7 +82,8 @@ def claim(work: Path, origin: dict, recipe: Recipe):
                 "again or delete it."
             )
         if recipe.extends(earlier_recipe) and PartialState().is_main_process:
-            rewind(work, earlier_recipe)
+            with full_disk_explained(work):
+                rewind(work, earlier_recipe)
     work.mkdir(parents=True, exist_ok=True)
     if PartialState().is_main_process:
         text = json.dumps(origin | {"recipe": recipe.as_dict()}, sort_keys=True, indent=1)
@@ -127,7 +130,7 @@ def rewind(work: Path, earlier: Recipe):
             shutil.rmtree(checkpoint)
     for kept in (work / StableCheckpoint.FOLDER).glob("checkpoint-*"):
         if step_of(kept) <= earlier.stable_step and not (work / kept.name).exists():
-            shutil.copytree(kept, work / kept.name)
+            copy_folder(kept, work / kept.name)
 
 
 def finish(work: Path, recipe: Recipe):
@@ -138,6 +141,9 @@ def finish(work: Path, recipe: Recipe):
         shutil.rmtree(checkpoint)
 
 
+TORCH_WRITES = ("inline_container", "iostream")  # in messages of torch.save that cannot write
+
+
 @contextmanager
 def full_disk_explained(work: Path):
     """torch and safetensors report a full disk each in its own way; all of them become one
@@ -146,7 +152,7 @@ def full_disk_explained(work: Path):
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+        if isinstance(error, RuntimeError) and not any(text in str(error) for text in TORCH_WRITES):
             raise
         if isinstance(error, OSError) and error.errno not in (None, *FULL):
             raise StepimpError(
@@ -290,5 +296,5 @@ def save(model, tokenizer, folder: Path, loss: float, weights: str):
         )
     if PartialState().is_main_process:
         with full_disk_explained(folder):
-            model.to(getattr(torch, weights)).save_pretrained(folder)
+            save_model(model.to(getattr(torch, weights)), folder)
             save_tokenizer(tokenizer, folder)

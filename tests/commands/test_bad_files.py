@@ -1,6 +1,8 @@
 """Files that cannot be read or written, and disks that fill up: one message, and nothing lost."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from outcomes import NEEDS
@@ -56,6 +58,11 @@ def test_an_output_folder_that_cannot_be_written_is_found_before_the_work(
     assert f"Cannot write to {tmp_path / 'file' / 'below'}" in message
 
 
+def test_the_home_of_nobody(run):
+    message = run("kl", "--data", "~nobody-of-this-name/text.txt").message
+    assert "Could not determine home directory. Write a path out instead of its ~." in message
+
+
 def test_a_training_folder_that_cannot_be_written(run, tmp_path):
     (tmp_path / "file").write_text("")
     assert "Cannot write to" in run("train", tmp_path / "file" / "below", "--yes").message
@@ -76,6 +83,53 @@ def test_a_disk_that_fills_up_while_samples_are_compared_keeps_them(run, tmp_pat
     assert len(kept) == 2 and all(text.count("\n") > 1 for text in kept.values())
     assert run("compare", *options).code == 0
     assert all(file.read_text().startswith(text.rpartition("\n")[0]) for file, text in kept.items())
+
+
+def test_a_figure_on_a_full_disk_is_named(run, tmp_path, full_disk):
+    assert run("loss").code == 0
+    with full_disk(1000):
+        message = run("figures", "--out", tmp_path / "figures").message
+    assert f"Cannot write {tmp_path / 'figures' / 'figure4.png'} (File too large)" in message
+    assert list((tmp_path / "figures").iterdir()) == []
+
+
+def test_prepared_tokens_on_a_full_disk_are_named(run, tmp_path, tiny_text, full_disk):
+    file = tmp_path / "tokens.safetensors"
+    options = [tmp_path / "family", "--data", tiny_text, "--length", 16, "--prepare", file]
+    assert run("train", *options).code == 0  # the text is in the cache now
+    file.unlink()
+    with full_disk(1000):
+        assert f"Cannot write {file} (File too large)" in run("train", *options).message
+    assert not list(tmp_path.glob("tokens*"))
+
+
+def test_prepared_tokens_that_cannot_be_written_are_found_before_the_work(
+    run, tmp_path, tiny_text, monkeypatch
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(
+        "stepimp.training.family_text.train_tokenizer", lambda *_: pytest.fail("it was read")
+    )
+    file = tmp_path / "file" / "tokens.safetensors"
+    message = run("train", "folder", "--data", tiny_text, "--prepare", file).message
+    assert f"Cannot write to {file.parent} (File exists). Choose" in message
+
+
+def test_a_lock_on_a_full_disk_is_named(run, tmp_path, tiny_text, full_disk):
+    with full_disk(0):
+        message = run("train", tmp_path / "family", "--data", tiny_text, "--yes").message
+    assert f"Cannot write {tmp_path / 'family' / '.train.lock'} (File too large)" in message
+    assert list((tmp_path / "family").iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [["kl", "--help"], ["models", "--json"]])
+def test_an_output_on_a_full_disk_is_named(options):
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "stepimp", *options], stdout=full, stderr=subprocess.PIPE
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.decode().count("No space left on device: the standard output. Free") == 1
 
 
 @pytest.mark.parametrize("content", ["", "[]\n", '{"run": "00000000"}\n'])

@@ -195,7 +195,7 @@ def test_a_signal_ends_a_process_politely(tmp_path, tiny_text, number):
     "number, filename, advice",
     [
         (errno.ENOSPC, "/x/blocks", ": /x/blocks. Free space or choose another folder."),
-        (errno.ENOSPC, None, ". Free space or choose another folder."),
+        (errno.ENOSPC, None, ": the standard output. Free space or choose another folder."),
         (errno.EACCES, "/x", ": /x. Change its permissions or choose another path."),
         (errno.ELOOP, "/x", ": /x. Its symbolic links lead in a circle: correct them"),
         (errno.EROFS, "/x", ": /x. It cannot be written to: choose another folder."),

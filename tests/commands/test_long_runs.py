@@ -44,6 +44,18 @@ def test_a_long_run_is_refused_where_nobody_can_be_asked(
     assert "Give --yes to run it, or choose smaller numbers" in outcome.message
 
 
+@pytest.mark.parametrize("text", ["text.txt", "tokens.safetensors", "below/the/folder", "~/text"])
+@pytest.mark.parametrize("command", ["kl", "train", "judge"])
+def test_a_text_that_is_not_there_is_found_before_anybody_is_asked(
+    run, written, command, text, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    outcome = run(command, *LONG[command], "--data", text)
+    assert outcome.code == 1 and written() == []
+    assert f"No such file: {text}. Give a file" in outcome.message
+
+
 @pytest.mark.parametrize("agreed", ["--yes", "STEPIMP_YES"])
 def test_a_long_run_that_is_agreed_to_runs(run, monkeypatch, agreed):
     monkeypatch.setattr(_long, "HOUR", 0.0)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from documents import call
 
+from stepimp.errors import StepimpError
 from stepimp.estimates import rates as module
 from stepimp.estimates import timing
 from stepimp.estimates.rates import Rates, known_rates, measure_rates, rates
@@ -120,6 +121,11 @@ def test_json_is_printed_wherever_it_is_asked_for(quick, tiny_family):
 def test_what_depends_on_the_measurement_has_no_estimate(tiny_family):
     line = ["kl", "--until", 0.01, *MODELS, "--family", tiny_family]
     assert "estimate --sequences instead" in call("estimate", *line, code=2).output
+
+
+def test_a_cache_on_a_full_disk_is_named(quick, full_disk):
+    with full_disk(10), pytest.raises(StepimpError, match="rates-.*Free .*STEPIMP_CACHE sets it"):
+        timing.keep(timing.rates_path("some work"), Rates({}, 1, 2, {}, 4, 0))
 
 
 def test_a_stamp_changes_with_a_folder_s_files_alone(tmp_path, monkeypatch):

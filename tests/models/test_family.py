@@ -6,6 +6,7 @@ import pytest
 from tiny_models import word_tokenizer
 
 from stepimp.errors import StepimpError
+from stepimp.models import adding
 from stepimp.models.checkpoints import fingerprint, load_checkpoint
 from stepimp.models.family import (
     SCHEMA,
@@ -208,6 +209,19 @@ def test_a_member_whose_weights_were_replaced_is_named(tmp_path, random_model):
         members = {"2b": facts | {"fingerprint": recorded_as}}
         write_manifest(tmp_path, {"schema": SCHEMA, "members": members})
         assert load(["2b"], tmp_path, "cpu").fingerprints == {"2b": digest}
+
+
+def test_members_that_two_processes_add_at_once_are_both_there(tmp_path, tiny_family, monkeypatch):
+    describe = adding.describe
+
+    def meanwhile(source):
+        monkeypatch.undo()
+        adding.add_member(tmp_path, "1b", str(tiny_family / "1b"))
+        return describe(source)
+
+    monkeypatch.setattr(adding, "describe", meanwhile)
+    adding.add_member(tmp_path, "2b", str(tiny_family / "2b"))
+    assert read_manifest(tmp_path)["members"].keys() == {"1b", "2b"}
 
 
 def test_the_bundled_families_have_the_weights_that_they_record():

@@ -27,6 +27,23 @@ def test_a_conversion_that_fills_the_disk_leaves_nothing(tiny_family, tmp_path, 
     convert(str(tiny_family / "1b"), tmp_path / "new")
 
 
+def test_others_may_read_a_model_that_is_written(tiny_family, tmp_path):
+    convert(str(tiny_family / "1b"), tmp_path / "new")
+    modes = {file.name: file.stat().st_mode for file in (tmp_path / "new").iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_a_conversion(
+    tiny_family, tmp_path, monkeypatch
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(
+        "stepimp.models.convert.open_checkpoint", lambda *_: pytest.fail("it was opened")
+    )
+    with pytest.raises(StepimpError, match=f"Cannot write to {tmp_path / 'file'}"):
+        convert(str(tiny_family / "1b"), tmp_path / "file" / "below")
+
+
 def test_an_interrupted_conversion_leaves_nothing(tiny_family, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

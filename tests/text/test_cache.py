@@ -6,6 +6,7 @@ import json
 import pytest
 from documents import call
 
+from stepimp.errors import StepimpError
 from stepimp.text import cache
 from stepimp.text.blocks import load_blocks, train_tokenizer
 from stepimp.text.pipes import save_stream
@@ -49,6 +50,27 @@ def test_a_text_that_was_cut_off_is_written_again(filled, tiny_text, left):
     file.write_bytes(before[:left])
     load_blocks(str(tiny_text), train_tokenizer(str(tiny_text), 270), 16, "train")
     assert file.read_bytes() == before
+
+
+def nobody(path):
+    raise RuntimeError("Could not determine home directory.")  # as pathlib does
+
+
+@pytest.mark.parametrize("home", ["/dev/null/home", nobody])
+def test_without_a_home_folder_text_is_kept_for_this_process_alone(monkeypatch, caplog, home):
+    cache.temporary_folder.cache_clear()
+    for name in ("STEPIMP_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if home is nobody:
+        monkeypatch.setattr(cache.Path, "expanduser", home)
+    else:
+        monkeypatch.setenv("HOME", home)
+    folder = cache.cache_folder()
+    assert folder.name.startswith("stepimp-") and list(folder.iterdir()) == []
+    assert cache.cache_folder() == folder and caplog.text.count("for this run alone") == 1
+    monkeypatch.setenv("STEPIMP_CACHE", "~/cache")
+    with pytest.raises(StepimpError, match="Cannot make the cache folder .* STEPIMP_CACHE to an"):
+        cache.cache_folder()
 
 
 def test_a_cache_that_cannot_be_written_is_shown_all_the_same(filled, monkeypatch):

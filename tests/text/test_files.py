@@ -97,6 +97,22 @@ def test_a_folder_is_read_with_its_sub_folders_and_says_what_it_skips(tmp_path, 
     assert "2 documents in 2 files" in caplog.text
 
 
+def test_a_folder_of_text_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "a.txt").write_text("the text")
+
+    def closed(name):
+        return lambda path, mode: path != tmp_path / name
+
+    monkeypatch.setattr(files.os, "access", closed(".hidden"))  # as root may read everything
+    assert read(tmp_path) == ["the text"]
+    for folder in (tmp_path, tmp_path / "closed"):
+        monkeypatch.setattr(files.os, "access", closed(folder))
+        with pytest.raises(PermissionError, match=f"Permission denied: '{folder}'"):
+            read(tmp_path)
+
+
 @pytest.mark.parametrize("column", ["content", "data.text", "data.deep.text"])
 def test_the_text_column_can_have_another_name_and_be_a_field_of_a_field(tmp_path, column):
     row = TEXTS[0]

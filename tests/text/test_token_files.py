@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 
+from stepimp.errors import StepimpError
 from stepimp.text import blocks, encoding, token_files
 from stepimp.text.blocks import characters, load_blocks, load_documents, train_tokenizer
 from stepimp.text.token_files import progress_message, write_token_file
@@ -33,6 +34,11 @@ EXPECTED = [code for part in PARTS for code in encoder(part).tolist()]
 @pytest.fixture(autouse=True)
 def noted_after_each_part(monkeypatch):
     monkeypatch.setattr(token_files, "EVERY", -1.0)
+
+
+def test_a_full_disk_is_said_to_be_full(tmp_path, full_disk):
+    with full_disk(20), pytest.raises(StepimpError, match="File too large.*Free .*STEPIMP_CACHE"):
+        write_token_file(tmp_path / "a.tokens", PARTS, encoder, 0)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from stepimp.training import family as training_family
 from stepimp.training import objective
 from stepimp.training.callbacks import EMA, Deadline
 from stepimp.training.objective import evaluate_nelbo
-from stepimp.training.trainer import last_checkpoint
+from stepimp.training.trainer import full_disk_explained, last_checkpoint
 
 
 def test_the_average_is_that_computed_by_hand(random_model):
@@ -141,6 +141,36 @@ def test_a_longer_trapezoid_extends_an_unfinished_training(tmp_path, text, step)
         train(extended, text, recipe=LONG, callbacks=[KillAt(step)])
     assert dict(train(extended, text, recipe=longer)) == nelbo
     assert equal(weights(extended), weights(whole))
+
+
+def test_a_disk_that_fills_up_before_a_longer_trapezoid_loses_no_checkpoint(
+    tmp_path, text, full_disk
+):
+    whole, extended = tmp_path / "whole", tmp_path / "extended"
+    train(whole, text, recipe=LONG)
+    train(extended, text, recipe=replace(LONG, steps=5))
+    with full_disk(20_000), pytest.raises(StepimpError, match="the disk may be full. Free space"):
+        train(extended, text, recipe=LONG)
+    train(extended, text, recipe=LONG)
+    assert equal(weights(extended), weights(whole))
+
+
+def test_a_copy_of_the_plateau_that_failed_is_made_when_the_training_goes_on(
+    tmp_path, text, monkeypatch
+):
+    def killed(source, target):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("stepimp.training.callbacks.copy_folder", killed)
+        train(tmp_path, text, recipe=replace(LONG, steps=5))
+    train(tmp_path, text, recipe=replace(LONG, steps=5))
+    assert (tmp_path / "1b.training" / "stable" / "checkpoint-4").exists()
+
+
+def test_a_checkpoint_that_torch_cannot_write_is_a_full_disk(tmp_path):
+    with pytest.raises(StepimpError, match="the disk may be full"), full_disk_explained(tmp_path):
+        torch.save({}, "/dev/full")
 
 
 def test_a_deadline_saves_a_checkpoint_and_the_same_command_continues(
