@@ -83,6 +83,12 @@ def explained():
     except Exception as error:
         if message := out_of_memory(error):
             raise click.ClickException(message) from error
+        if any(kind.__name__ == "TorchDynamoException" for kind in type(error).__mro__):
+            said = str(error).partition("\n")[0]
+            raise click.ClickException(
+                f"The model does not compile here ({said}). Install a C++ compiler and the headers "
+                "of Python, on a GPU Triton as well, or leave --compile out."
+            ) from error
         if isinstance(error, RuntimeError) and "home directory" in str(error):  # of pathlib
             raise click.ClickException(f"{error} Write a path out instead of its ~.") from error
         error.add_note(BUG)  # whatever is left is a bug

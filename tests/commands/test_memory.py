@@ -1,4 +1,6 @@
-"""Too little memory ends in one line that says how much was asked for."""
+"""Too little memory ends in one line that says how much was asked for, and a missing compiler in one
+that says what to install.
+"""
 
 import click
 import numpy as np
@@ -52,3 +54,14 @@ def test_another_runtime_error_is_a_bug():
     with pytest.raises(RuntimeError) as error, explained():
         raise RuntimeError("shapes differ")
     assert "bug in stepimp" in error.value.__notes__[0]
+
+
+def no_compiler(graph, inputs):
+    raise RuntimeError("No working C++ compiler found")
+
+
+def test_a_model_that_does_not_compile_is_no_bug():
+    function = torch.compile(lambda x: x.sin().cos(), backend=no_compiler)
+    with pytest.raises(click.ClickException, match="does not compile here.*C.. compiler"):
+        with explained():
+            function(torch.ones(3))
