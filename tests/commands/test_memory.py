@@ -1,5 +1,5 @@
-"""Too little memory ends in one line that says how much was asked for, and a missing compiler in one
-that says what to install.
+"""Too little memory ends in one line that says how much was asked for; a missing compiler in one that
+says what to install.
 """
 
 import click
@@ -62,6 +62,5 @@ def no_compiler(graph, inputs):
 
 def test_a_model_that_does_not_compile_is_no_bug():
     function = torch.compile(lambda x: x.sin().cos(), backend=no_compiler)
-    with pytest.raises(click.ClickException, match="does not compile here.*C.. compiler"):
-        with explained():
-            function(torch.ones(3))
+    with pytest.raises(click.ClickException, match="does not compile here.*C"), explained():
+        function(torch.ones(3))
