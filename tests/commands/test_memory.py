@@ -1,6 +1,4 @@
-"""Too little memory ends in one line that says how much was asked for; a missing compiler in one that
-says what to install.
-"""
+"""What to say of too little memory, and of a compiler that is missing."""
 
 import click
 import numpy as np
