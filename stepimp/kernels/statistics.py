@@ -31,12 +31,14 @@ def vocabulary_statistics(
       ce [K, n] or [K, n, m]   -log p_k(target),
       kl [K, n]                KL(p_heavy || p_k), zero for k = 0,
       entropy [n]              of p_heavy.
-    Equals `reference.vocabulary_statistics`, but never holds more than a block of [rows, V] per
-    model. Logits leave the projection in fp32 or wider. impl: reference; torch, in blocks of the
-    two sizes, with everything after the projection in float64, because a KL is a small difference
-    of large sums; triton, one kernel that sums a span of the vocabulary in fp32; auto: triton on a
-    CUDA device, else torch. Raises StepimpError if triton cannot run, ValueError for tensors that
-    do not fit each other; only on a CUDA device targets outside the vocabulary go unnoticed.
+    A bias of minus infinity excludes its token as well; where p_heavy has it and p_k does not, ce
+    and kl may be huge instead of infinite. Else it equals `reference.vocabulary_statistics`, but
+    never holds more than a block of [rows, V] per model. Logits leave the projection in fp32 or
+    wider. impl: reference; torch, in blocks of the two sizes, with everything after the projection
+    in float64, because a KL is a small difference of large sums; triton, one kernel that sums a
+    span of the vocabulary in fp32; auto: triton on a CUDA device, else torch. Raises StepimpError
+    if triton cannot run, ValueError for tensors that do not fit each other; only on a CUDA device
+    targets outside the vocabulary go unnoticed.
     """
     if len(rows) != len(heads) or not len(rows):
         raise ValueError(f"{len(rows)} models' rows and {len(heads)} heads: give one head for each")
@@ -114,7 +116,7 @@ def _row_block(rows, heads, targets, mask_id, width):
 def _project(x, head, block, mask_id):
     """Logits [n, C] of a block of the vocabulary, in fp32 or wider."""
     weight, bias = (part[block].to(x.dtype) for part in head)
-    logits = linear(x, weight, bias)
+    logits = linear(x, weight, bias.clamp(min=EXCLUDED))
     if block.start <= mask_id < block.stop:
         logits[:, mask_id - block.start] = EXCLUDED
     return logits

@@ -54,14 +54,14 @@ def aligned(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def padded_bias(bias: torch.Tensor, mask_id: int, columns: int) -> torch.Tensor:
     """The bias in fp32 and padded to a multiple of `columns`.
 
-    It is EXCLUDED at the mask token and in the padding.
+    It is EXCLUDED at the mask token and in the padding, and nowhere below.
     """
     whole = bias.new_full(
         (triton.cdiv(len(bias), columns) * columns,), EXCLUDED, dtype=torch.float32
     )
     whole[: len(bias)] = bias
     whole[mask_id] = EXCLUDED
-    return whole
+    return whole.clamp_(min=EXCLUDED)
 
 
 @triton.jit

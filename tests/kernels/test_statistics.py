@@ -57,6 +57,15 @@ def test_the_mask_tokens_logit_changes_nothing(mask_id):
         assert torch.equal(single, other)
 
 
+@pytest.mark.parametrize("width", [1, 16, 512])
+def test_a_token_that_every_model_excludes_by_minus_infinity_adds_nothing(width):
+    rows, heads, targets = projections(6, 97)
+    for _, bias in heads:
+        bias[[3, 20]] = -torch.inf
+    targets[(targets == 3) | (targets == 20)] = 50
+    assert_equals_reference(rows, heads, targets, 96, vocabulary_block=width)
+
+
 def test_logits_far_apart_neither_overflow_nor_vanish():
     rows, heads, targets = projections(6, 101, spread=100.0)
     heads[1][1][:16] += 300.0  # nearly all of one model's probability in the first block

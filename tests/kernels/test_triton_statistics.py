@@ -81,6 +81,16 @@ def test_the_mask_token_may_stand_anywhere(device, spans, mask_id):
     assert_as_exact_as_the_plain_way(device, rows, heads, targets, mask_id)
 
 
+def test_a_token_that_every_model_excludes_by_minus_infinity_adds_nothing(device):
+    rows, heads, targets = projections(6, 97)
+    for _, bias in heads:
+        bias[[3, 20]] = -torch.inf
+    targets[(targets == 3) | (targets == 20)] = 50
+    result = vocabulary_statistics(*on(device, rows, heads, targets), 96, impl="triton")
+    for ours, exact in zip(result, reference.vocabulary_statistics(rows, heads, targets, 96)):
+        torch.testing.assert_close(ours.cpu(), exact, rtol=1e-5, atol=1e-5)
+
+
 def test_logits_far_apart_neither_overflow_nor_vanish(device, spans):
     rows, heads, targets = projections(6, 201, spread=100.0)
     heads[1][1][:16] += 300.0  # nearly all of one model's probability in the first tile

@@ -176,6 +176,32 @@ def test_draws_follow_the_sharpened_distribution():
     assert chi_square(counted[p > 0], 3000 * p[p > 0]) > 1e-3
 
 
+class Sharpened(FakeDenoiser):
+    """A fake whose own distribution is that of a `Kernel(0.8, 0.7)` on another fake."""
+
+    def logits(self, rows):
+        p = super().logits(rows).softmax(-1).numpy()
+        return torch.from_numpy(np.log(np.maximum([sharpened(row, 0.8, 0.7) for row in p], 1e-300)))
+
+
+@pytest.mark.parametrize(
+    "rule", [Draft("h", "l", 2), Cascade("h", "l", 0.6)], ids=["draft", "cascade"]
+)
+def test_drafts_and_cascades_follow_the_sharpened_distribution(rule):
+    """A draft that of the heavy model; a cascade looks at the light model's own entropy."""
+    denoisers, start = two_models(), STARTS["nothing given"]
+
+    def model(z, positions, time):
+        unsure = entropy(denoisers["l"], z, positions, 1.0) > 0.6
+        return "h" if unsure or isinstance(rule, Draft) else "l"
+
+    law = event_laws.ancestral(masked(start), 3, lambda n, t: model)
+    sharp = {name: Sharpened(seed=seed) for name, seed in (("h", 1), ("l", 2))}
+    exact = event_laws.distribution(sharp, law, start)
+    possible = {tokens: p for tokens, p in exact.items() if p > 1e-200}
+    assert p_value(denoisers, Policy(rule, 3, kernel=Kernel(0.8, 0.7)), possible, start) > 1e-3
+
+
 def test_temperature_0_takes_the_likeliest_token():
     denoisers = {"h": FakeDenoiser(length=4, seed=4)}
     policy = Policy(parse("H1", "h"), kernel=Kernel(0.0))

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from brute_force import every_schedule
 from by_hand import hill, measured_curves
 
 from stepimp.curves import measure
@@ -32,6 +33,64 @@ def test_a_peak_in_the_middle_gives_the_sandwich():
     assert [row["rank"] for row in rows] == list(range(1, 9))
     light, heavy, last = parse(rows[0]["schedule"], "heavy", "a").segments
     assert heavy == ("heavy", 75) and abs(light[1] - last[1]) <= 2
+
+
+def random_measurements(draw, lights) -> Measurements:
+    """Curves of random numbers, half of the time of few different ones, so that many schedules cost
+    the same.
+    """
+    points, shape = int(draw.integers(1, 6)), (3, 1)
+    masked = draw.integers(1, 5, size=(points, *shape)).astype(float)
+    ties = draw.random() < 0.5
+
+    def sums():
+        means = draw.integers(0, 3, (points, 1, 1)) if ties else draw.random((points, *shape))
+        return means * masked
+
+    ce, kl = ({m: sums() for m in ("heavy", "seed2", *lights)} for _ in range(2))
+    del kl["heavy"]
+    times = np.arange(1, points + 1) / points
+    return Measurements("heavy", lights, "seed2", 9, times, masked, ce, kl, sums())
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_schedule_within_the_limits_is_cheaper(seed):
+    """All schedules of 1 to 6 steps of two or three models, costed by plain loops; budgets of
+    nothing, all, and what no whole number of steps is.
+    """
+    draw = np.random.default_rng(seed)
+    lights, steps = [("a",), ("a", "b")][seed % 2], int(draw.integers(1, 7))
+    measurements, save_flops = random_measurements(draw, lights), draw.random() < 0.5
+    blocks = dict(zip(("heavy", *lights), (12, *draw.choice([3, 4, 6, 8], 2, replace=False))))
+    saved = {m: 1 - blocks[m] / 12 if save_flops else float(m != "heavy") for m in blocks}
+    budget = float(draw.choice([0.0, 1.0, draw.random()])) * max(saved.values())
+    segments = int(draw.integers(1, 5))
+    by_time = {"heavy": np.zeros(len(measurements.times))} | {
+        m: (measurements.kl[m] - measurements.kl["seed2"]).sum((1, 2))
+        / measurements.masked.sum((1, 2))
+        for m in lights
+    }
+
+    def cost(choice) -> float:
+        return np.mean(
+            [np.interp(1 - k / steps, measurements.times, by_time[m]) for k, m in enumerate(choice)]
+        )
+
+    def meets(choice) -> bool:
+        total = sum(saved[m] for m in choice)
+        return total >= budget * steps - 1e-9 if save_flops else total == round(budget * steps)
+
+    costs = [cost(choice) for choice in every_schedule(blocks, steps, segments) if meets(choice)]
+    options = {"steps": steps, "segments": segments, "save_flops": save_flops}
+    if not costs:  # a part of the steps, in one segment
+        with pytest.raises(StepimpError, match="cannot be met"):
+            recommend.recommend(measurements, blocks, budget, **options)
+        return
+    row = recommend.recommend(measurements, blocks, budget, **options)["rows"][0]
+    schedule = parse(row["schedule"], "heavy", "a")
+    assert meets(schedule.by_step()) and len(schedule.segments) <= segments
+    assert row["objective"] == pytest.approx(min(costs), abs=1e-9)
+    assert cost(schedule.by_step()[::-1]) == pytest.approx(min(costs), abs=1e-9)
 
 
 def test_the_light_fraction_is_met_exactly_and_saved_flops_at_least():
