@@ -61,8 +61,9 @@ def progress(description: str):
         yield lambda done, total: report(int(os.environ[PIPE]), done, total)
         return
     with progress_bar() as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        # Not shown before the work begins: what is made first may have a bar of its own.
+        task = bar.add_task(description, total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def report(pipe: int, done: int, total: int):

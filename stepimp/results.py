@@ -49,6 +49,7 @@ def run_key(command: str, params: dict, fingerprints: dict) -> str:
     """8 hex digits that name a run: the same command on the same models and text.
 
     Where a family or a text lies on this machine does not count: fingerprints say what is there.
+    Names that are the same on every machine count, as in earlier versions.
     """
     if any(os.path.isabs(params.get(name) or "") for name in PATHS):
         params = {name: value for name, value in params.items() if name not in PATHS}

@@ -17,8 +17,8 @@ from stepimp.wording import nearest
 MANIFEST = "family.json"
 SCHEMA = "stepimp-family/1"
 OTHER_SEED = re.compile(r"_seed\d+$")  # how training names a member of another seed
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-HUB_FILE = re.compile(r"([\w.-]+/[\w.-]+)/(.+\.(?:safetensors|ckpt))")
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")  # ./name and ../name are paths
+HUB_FILE = re.compile(r"(\w[\w.-]*/[\w.-]+)/(.+\.(?:safetensors|ckpt))")
 NAME = re.compile(r"\w[\w.-]*")  # of a member: its folder lies inside the family's
 
 
@@ -183,7 +183,7 @@ def resolve(name: str, folder: Path) -> str:
         if members
         else f"there is no family in {folder}"
     )
-    if place.is_absolute():
+    if place.is_absolute() or name.startswith("."):
         raise StepimpError(f"There is no file or folder {name}, and {choice}.")
     raise StepimpError(
         f"Unknown model {name!r}: {choice}.{nearest(name, members)} A checkpoint folder or hub id "

@@ -41,9 +41,8 @@ def masked_recommendation(
     returns it.
 
     curves: the document, or what `stepimp.curves` returned. lights: see `scheduled_lights`. The
-    other options are those of
-    `schedules.recommend_masked.recommend_masked`. Raises StepimpError if the curves have another
-    heavy model.
+    other options are those of `schedules.recommend_masked.recommend_masked`. Raises StepimpError
+    for values that cannot be used, and if the curves have another heavy model.
     """
     given: dict[str, Any] = dict(budget=budget, save_flops=save_flops, by=by)
     given |= dict(segments=segments, steps=steps, seed=seed)

@@ -54,8 +54,8 @@ def compare_policies(
 
     measure: gives the curves over n of options, called if there are none in the results folder; by
     default `sampling.curves.measure_curves`. progress: True for a bar, or called with the batches
-    done and to do. Raises StepimpError for a budget that cannot
-    be met, or a text that is too short.
+    done and to do. Raises StepimpError for a budget that cannot be met, or a text that is too
+    short.
     """
     progress = reporter(progress)
     results_folder(options.out)

@@ -29,7 +29,7 @@ from stepimp.wording import counted
 log = logging.getLogger(__name__)
 
 PREPARED = ".safetensors"  # of text as tokens, which trainings read
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")  # ./name and ../name are paths
 BACKUPS = ("~", ".bak", ".orig", ".swp", ".tmp")
 csv.field_size_limit(2**31 - 1)  # the default of 131,072 characters is less than a document
 

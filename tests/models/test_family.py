@@ -85,6 +85,12 @@ def test_an_unknown_name_lists_the_known_ones(tiny_family, tmp_path, monkeypatch
         load([name], tiny_family)
 
 
+@pytest.mark.parametrize("name", ["./gone", "../gone", "../gone/last.ckpt", "~/gone", "/gone"])
+def test_a_path_where_nothing_is_is_not_looked_for_at_the_hub(tiny_family, name):
+    with pytest.raises(StepimpError, match=f"There is no file or folder {name}, and .* has 2b, 1b"):
+        resolve(name, tiny_family)
+
+
 def test_a_folder_without_a_family(tmp_path):
     with pytest.raises(StepimpError, match=f"Unknown model '2b': there is no family in {tmp_path}"):
         resolve("2b", tmp_path)

@@ -199,6 +199,17 @@ def test_files_and_folders_that_are_not_there(tokenizer, tmp_path):
         load_blocks(str(tmp_path), tokenizer, LENGTH, "all")
 
 
+@pytest.mark.parametrize("name", ["./gone", "../gone", "~/gone", "/gone", "a/b/gone", "gone.txt"])
+def test_a_path_where_nothing_is_is_not_looked_for_at_the_hub(name):
+    with pytest.raises(StepimpError, match=f"No such file: {name}"):
+        files.require_there(name)
+
+
+@pytest.mark.parametrize("name", ["wikitext", "Salesforce/wikitext", "docs", "code"])
+def test_a_name_that_may_be_a_dataset_is_not_refused_before_the_hub_is_asked(name):
+    files.require_there(name)
+
+
 @pytest.mark.parametrize("target, said", [("circle", "lead in a circle"), ("gone", "No such file")])
 def test_a_link_that_leads_nowhere_is_no_dataset_of_the_hub(tmp_path, target, said):
     (tmp_path / "circle").symlink_to(tmp_path / target)
