@@ -64,11 +64,11 @@ from ._workers import workers_option
 def cascade(budget, steps, heavy, light, device, attn, out, as_json, yes, **options):
     """Tune the threshold of an entropy cascade to a budget.
 
-    It needs held-out text and no sampling. In a cascade the light model runs in every event, and
-    the heavy one where the entropy of the light one's prediction is above a threshold. The law
-    stays exact, so that NELBO and path KL are predicted; beside them is the best fixed schedule
-    at equal mean cost. `stepimp generate --cascade auto` takes the threshold of the newest
-    document.
+    It needs held-out text and no sampling. An event is a step that draws at least one token. In
+    a cascade the light model runs in every event, and the heavy one where the entropy of the
+    light one's prediction is above a threshold. Sampling stays exact, so that NELBO and path KL
+    are predicted; beside them is the best fixed schedule at equal mean cost. `stepimp generate
+    --cascade auto` takes the threshold of the newest document.
 
     \b
     Example:

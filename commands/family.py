@@ -12,6 +12,7 @@ from ._print import or_dash, print_table
 KEYS = ("name", "layout", "blocks", "block_flops", "seed", "fingerprint", "checkpoint")
 FORMS = dict.fromkeys(KEYS, "{}") | {"block_flops": "{:.3g}"}
 """Field of a member -> how it is shown."""
+HEADERS = {"name": "model", "block_flops": "FLOPs of a block (512 tokens)"}
 
 folder_argument = click.argument("folder", type=click.Path(file_okay=False))
 
@@ -78,18 +79,10 @@ def show(folder, family, as_json):
     listed = members(folder)
     if as_json:
         return click.echo(json.dumps(listed))
-    columns = [
-        "model",
-        "layout",
-        "blocks",
-        "FLOPs of a block (512 tokens)",
-        "seed",
-        "fingerprint",
-        "checkpoint",
-    ]
-    rows = [[or_dash(member[key], form) for key, form in FORMS.items()] for member in listed]
-    print_table(f"Family in {folder}", columns, rows)
     costs = {member["block_flops"] for member in listed}
+    forms = {key: form for key, form in FORMS.items() if key != "block_flops" or costs != {None}}
+    rows = [[or_dash(member[key], form) for key, form in forms.items()] for member in listed]
+    print_table(f"Family in {folder}", [HEADERS.get(key, key) for key in forms], rows)
     click.echo(
         "Saved FLOPs of a schedule: by the number of blocks, formula (3)."
         if len(costs) == 1

@@ -140,8 +140,8 @@ def train(
     checkpoint when the same command runs again, and finished members are left alone. A
     member's NELBO is measured on all held-out sequences, or where they have more than 4 million
     tokens on that many, evenly spread; family.json says on how many sequences. Several processes:
-    torchrun --nproc-per-node 2 -m stepimp train ... On a CPU, models of this size train fastest
-    with OMP_NUM_THREADS=1, --bf16 and --compile, where length, width and width per head are
+    torchrun --nproc-per-node 2 -m stepimp train ... On a CPU, models of the default size train
+    fastest with OMP_NUM_THREADS=1, --bf16 and --compile, where length, width and width per head are
     multiples of 32.
 
     \b

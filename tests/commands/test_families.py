@@ -136,7 +136,10 @@ def test_members_are_shown_with_their_layout_and_cost(foreign):
     assert [member["name"] for member in members] == ["light", "heavy", "heavy_seed2"]
     assert [member["seed"] for member in members] == [1, 1, 2]
     assert members[0]["checkpoint"] == paths["light"]
-    assert "formula (3)" in invoke("family", "show", folder).stdout
+    shown = invoke("family", "show", folder).stdout
+    assert "formula (3)" in shown
+    assert "FLOPs of a block" in shown
+    assert "FLOPs of a block" not in invoke("family", "show").stdout  # not known when trained
     listed = json.loads(invoke("models", "--family", folder, "--json").stdout)
     family = load(SIZES, folder, "cpu")
     for member in listed:
