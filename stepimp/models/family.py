@@ -57,6 +57,11 @@ class Manifest(TypedDict):
     members: dict[str, Facts]
 
 
+def is_bundled(path: str) -> bool:
+    """Whether a checkpoint is one of the package."""
+    return Path(path).is_relative_to(str(files("stepimp.fixtures")))
+
+
 def family_folder(folder: str | None = None) -> Path:
     """The given folder, else the bundled family docs. The name of a bundled family means it,
     unless there is a family in a folder of this name.

@@ -1,16 +1,18 @@
 """From the names of models to denoisers that can run together."""
 
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from stepimp.errors import Contradiction, StepimpError
 from stepimp.models.denoiser import Denoiser
-from stepimp.models.family import MANIFEST, read_manifest, resolve
+from stepimp.models.family import MANIFEST, is_bundled, read_manifest, resolve
 from stepimp.models.tokenizers import load_tokenizer, open_tokenizer
+from stepimp.text.cache import digest_of
 from stepimp.wording import counted
 
 __all__ = ["Family", "load", "load_tokenizer", "open_tokenizer"]
@@ -27,12 +29,18 @@ class Family:
     attention: str | None = None
     """The implementation of attention, None where it is what `auto` chooses."""
 
+    config: str | None = None
+    """A fingerprint of what each `config.json` says and those of weights do not cover, such as the
+    noise schedule and the number of heads; None for bundled models."""
+
     @property
     def params(self) -> dict[str, str]:
-        """What a run's params say of how the models compute: the attention, which rounds in its own
-        way. Empty for what `auto` chooses: such runs keep the names they had before this.
+        """What a run's params say of how the models compute, besides their weights. Empty for
+        bundled models with the attention that `auto` chooses: such runs keep the names they had
+        before this.
         """
-        return {"attn": self.attention} if self.attention else {}
+        said = {"attn": self.attention, "config": self.config}
+        return {name: value for name, value in said.items() if value}
 
     def __repr__(self) -> str:
         names = ", ".join(
@@ -132,7 +140,18 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
     for other in others:
         check_together(first, facts[first], other, facts[other])
     usual, chosen = (pick_attention(name, place, torch_dtype) for name in ("auto", attn))
-    return Family(denoisers, tokenizers[first], None if chosen == usual else chosen)
+    configs = [opened[name].layout.config for name in denoisers]
+    config = None if all(map(is_bundled, paths.values())) else digest_of(sorted(map(in_words, configs)))
+    return Family(denoisers, tokenizers[first], None if chosen == usual else chosen, config)
+
+
+INSIGNIFICANT = ("_name_or_path", "architectures", "dtype", "transformers_version")
+
+
+def in_words(config: PreTrainedConfig) -> str:
+    """What a `config.json` says of how its model computes."""
+    said = {k: v for k, v in config.to_diff_dict().items() if k not in INSIGNIFICANT}
+    return json.dumps(said, sort_keys=True, default=str)
 
 
 def check_recorded(denoisers: dict[str, Denoiser], folder: Path):

@@ -71,6 +71,16 @@ def test_a_measurement_of_a_family_that_was_moved_is_found_and_says_where_it_is_
     call("generate", "--samples", 1, *here)
 
 
+def test_a_family_of_the_same_weights_and_another_noise_schedule_is_measured_anew(moving):
+    documents = [measure("first", "text.txt")]
+    for config in (moving / "first").glob("*/config.json"):
+        facts = json.loads(config.read_text())
+        config.write_text(json.dumps(facts | {"noise": "loglinear"}))
+    documents.append(measure("first", "text.txt"))
+    assert documents[0]["rows"] != documents[1]["rows"]
+    assert len(list((moving / "results").iterdir())) == 2
+
+
 @pytest.mark.parametrize("name", ["2b", "someone/model", "missing"])
 def test_names_that_are_no_path_stay(tiny_family, name, monkeypatch):
     monkeypatch.chdir(tiny_family)
