@@ -28,7 +28,6 @@ class Family:
     tokenizer: PreTrainedTokenizerBase
     attention: str | None = None
     """The implementation of attention, None where it is what `auto` chooses."""
-
     config: str | None = None
     """A fingerprint of what each `config.json` says and those of weights do not cover, such as the
     noise schedule and the number of heads; None for bundled models."""
@@ -140,9 +139,11 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
     for other in others:
         check_together(first, facts[first], other, facts[other])
     usual, chosen = (pick_attention(name, place, torch_dtype) for name in ("auto", attn))
-    configs = [opened[name].layout.config for name in denoisers]
-    config = None if all(map(is_bundled, paths.values())) else digest_of(sorted(map(in_words, configs)))
-    return Family(denoisers, tokenizers[first], None if chosen == usual else chosen, config)
+    attention = None if chosen == usual else chosen
+    if all(map(is_bundled, paths.values())):
+        return Family(denoisers, tokenizers[first], attention)
+    configs = sorted(in_words(checkpoint.layout.config) for checkpoint in opened.values())
+    return Family(denoisers, tokenizers[first], attention, digest_of(configs))
 
 
 INSIGNIFICANT = ("_name_or_path", "architectures", "dtype", "transformers_version")
