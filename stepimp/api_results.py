@@ -202,7 +202,8 @@ class Texts(Result):
     def cost(self) -> dict:
         """What sampling cost in this run: `tokens` drawn, `forwards` (passes of one sequence),
         `batches`, `seconds` and `flops`; forward passes of each model as `forwards_of`, those that
-        waited for the pass before as `sequential_of`.
+        waited for the pass before as `sequential_of`, where a pass that samples share counts for
+        each of them.
         """
         return self.document["cost"]
 

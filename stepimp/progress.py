@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 from stepimp.errors import StepimpError
+from stepimp.launcher import launched
 
 Progress = Callable[[int, int], None]
 """Called with the units of work that are done, and the number of all of them; first when the work
 begins."""
 ProgressOption = Progress | bool | None
-"""A function to call; True for a bar; False or None for nothing."""
+"""A function to call; True for a bar, of the first process alone; False or None for nothing."""
 
 
 def no_progress(done: int, total: int):
@@ -18,7 +19,7 @@ def no_progress(done: int, total: int):
 def reporter(progress: ProgressOption) -> Progress:
     """The function that is called for what was asked for. Raises StepimpError for anything else."""
     if progress is True:
-        return Bar()
+        return Bar() if launched()[0] == 0 else no_progress
     if progress is None or progress is False:
         return no_progress
     if callable(progress):
