@@ -22,7 +22,7 @@ SMALL |= {"rows", "columns", "documents", "journals", "checks"}  # what files ho
 ROOMS = {
     "errors": set(),
     "randomness": set(),
-    "progress": {"errors"},
+    "progress": {"errors", "launcher"},
     "wording": set(),
     "launcher": {"errors"},
     "processes": {"errors", "launcher", "progress"},
