@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from stepimp.errors import Contradiction, StepimpError
 from stepimp.models.denoiser import Denoiser
 from stepimp.models.family import MANIFEST, is_bundled, read_manifest, resolve
 from stepimp.models.tokenizers import load_tokenizer, open_tokenizer
-from stepimp.text.cache import digest_of
+from stepimp.text.cache import digest
 from stepimp.wording import counted
 
 __all__ = ["Family", "load", "load_tokenizer", "open_tokenizer"]
@@ -28,9 +28,9 @@ class Family:
     tokenizer: PreTrainedTokenizerBase
     attention: str | None = None
     """The implementation of attention, None where it is what `auto` chooses."""
-    config: str | None = None
-    """A fingerprint of what each `config.json` says and those of weights do not cover, such as the
-    noise schedule and the number of heads; None for bundled models."""
+    facts: str | None = None
+    """A fingerprint of what the models share and weights do not say, such as the noise schedule and
+    the mask token; None for bundled models."""
 
     @property
     def params(self) -> dict[str, str]:
@@ -38,7 +38,7 @@ class Family:
         bundled models with the attention that `auto` chooses: such runs keep the names they had
         before this.
         """
-        said = {"attn": self.attention, "config": self.config}
+        said = {"attn": self.attention, "facts": self.facts}
         return {name: value for name, value in said.items() if value}
 
     def __repr__(self) -> str:
@@ -142,17 +142,8 @@ def load(names, folder: Path, device="auto", dtype="float32", attn="auto") -> Fa
     attention = None if chosen == usual else chosen
     if all(map(is_bundled, paths.values())):
         return Family(denoisers, tokenizers[first], attention)
-    configs = sorted(in_words(checkpoint.layout.config) for checkpoint in opened.values())
-    return Family(denoisers, tokenizers[first], attention, digest_of(configs))
-
-
-INSIGNIFICANT = ("_name_or_path", "architectures", "dtype", "transformers_version")
-
-
-def in_words(config: PreTrainedConfig) -> str:
-    """What a `config.json` says of how its model computes."""
-    said = {k: v for k, v in config.to_diff_dict().items() if k not in INSIGNIFICANT}
-    return json.dumps(said, sort_keys=True, default=str)
+    shared = digest(json.dumps(facts[first], sort_keys=True))
+    return Family(denoisers, tokenizers[first], attention, shared)
 
 
 def check_recorded(denoisers: dict[str, Denoiser], folder: Path):
