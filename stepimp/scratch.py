@@ -33,7 +33,8 @@ def writing(path: Path) -> Iterator[Path]:
         with replacing(path) as scratch:
             yield scratch
     except OSError as error:
-        raise StepimpError(f"Cannot write {path} ({error.strerror}). {advice(error)}") from error
+        reason = error.strerror or error
+        raise StepimpError(f"Cannot write {path} ({reason}). {advice(error)}") from error
 
 
 def copy_folder(source: Path, target: Path):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -76,7 +76,9 @@ def split_text(
     """
     params, used = curves["params"], Measurements.unpack(curves).sequences
     decided: dict = {"lights": tuple(params["lights"]), "sequences": used + options.sequences}
-    complete = CompleteOptions(**{"column": "text"} | params | decided | OF_TEXT)
+    names = {field.name for field in fields(CompleteOptions)}  # params say more, such as `attn`
+    asked = {name: value for name, value in params.items() if name in names}
+    complete = CompleteOptions(**{"column": "text"} | asked | decided | OF_TEXT)
     inputs, source = text_inputs(complete, family.tokenizer, family.denoisers[options.heavy])
     if len(inputs) < used + options.sequences:
         raise StepimpError(
