@@ -61,6 +61,24 @@ def test_the_corpus_perplexity_is_covered(n):
     )
 
 
+def test_a_long_tail_narrows_the_interval_of_few_samples_as_the_documentation_says():
+    tail = coverage(np.exp(0.5), lambda rng: ratio(np.exp(rng.standard_normal(20)), log_scale=True))
+    assert tail == pytest.approx(0.90, abs=0.01)
+
+
+@pytest.mark.parametrize("sequences, normal, long_tail", [(200, 0.95, 0.93), (20, 0.93, 0.85)])
+def test_bands_over_sequences_cover_what_the_documentation_says(sequences, normal, long_tail):
+    """500 curves that share their resamples, in each of 20 rounds."""
+    rng, shares = np.random.default_rng(0), []
+    for seed in range(20):
+        values = rng.standard_normal((500, sequences))
+        for truth, drawn in ((0, values), (np.exp(0.5), np.exp(values))):
+            _, low, high = bands(resampled_means(drawn, seed))
+            shares.append(np.mean((low <= truth) & (truth <= high)))
+    assert np.mean(shares[::2]) == pytest.approx(normal, abs=0.01)
+    assert np.mean(shares[1::2]) == pytest.approx(long_tail, abs=0.01)
+
+
 def test_a_mean_has_the_t_interval_that_scipy_gives():
     values = np.random.default_rng(1).standard_normal(20)
     low, high = stats.t.interval(0.95, 19, values.mean(), stats.sem(values))
